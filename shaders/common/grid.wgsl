@@ -1,0 +1,10 @@
+// This invocation within its workgroup.
+struct Lane {
+  @builtin(local_invocation_index) index: u32,
+}
+
+// Linear id of a workgroup in a grid folded into two dimensions.
+fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
+  return group.y * groups.x + group.x;
+}
+

@@ -1,0 +1,170 @@
+//! The one error type of the crate.
+
+use crate::tensor::{Elem, Shape};
+
+/// Everything that can be wrong with a caller's request.
+///
+/// Shapes, element types and options are checked while a graph is built, buffers and device limits in
+/// [`Graph::plan`](crate::Graph::plan); recording a plan cannot fail.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A tensor has the wrong shape.
+    #[error("{argument}: expected shape {expected}, got {actual}")]
+    Shape {
+        /// The kernel and its argument.
+        argument: &'static str,
+        /// What would have been right.
+        expected: String,
+        /// What came.
+        actual: Shape,
+    },
+    /// A tensor has the wrong element type.
+    #[error("{argument}: expected {expected}, got {actual}")]
+    Elem {
+        /// The kernel and its argument.
+        argument: &'static str,
+        /// What would have been right.
+        expected: &'static str,
+        /// What came.
+        actual: Elem,
+    },
+    /// An option is outside its range.
+    #[error("{argument}: expected {expected}, got {actual}")]
+    Value {
+        /// The kernel and its option.
+        argument: &'static str,
+        /// What would have been right.
+        expected: String,
+        /// What came.
+        actual: String,
+    },
+    /// A tensor handle belongs to another graph.
+    #[error("{argument}: this tensor belongs to another graph")]
+    ForeignTensor {
+        /// The kernel and its argument.
+        argument: &'static str,
+    },
+    /// Two inputs or two outputs of a graph have one name.
+    #[error("the name {name:?} is used twice")]
+    DuplicateName {
+        /// The name.
+        name: String,
+    },
+    /// A graph input or output has no buffer or no data.
+    #[error("{tensor:?}: nothing is bound to this tensor")]
+    MissingBinding {
+        /// The graph's name of the tensor.
+        tensor: String,
+    },
+    /// A buffer or data is bound to a name that the graph does not have.
+    #[error("{tensor:?}: the graph has no input or output of this name")]
+    UnknownBinding {
+        /// The name.
+        tensor: String,
+    },
+    /// A view or data has another shape or element type than the graph's tensor.
+    #[error("{tensor:?}: expected {expected}, got {actual}")]
+    BindingMismatch {
+        /// The graph's name of the tensor.
+        tensor: String,
+        /// Element type and shape of the graph's tensor.
+        expected: String,
+        /// Element type and shape of what was bound.
+        actual: String,
+    },
+    /// A view does not hold its tensor, or reaches past its buffer.
+    #[error("{tensor:?}: needs {required} bytes at offset {offset}, there are {actual}")]
+    BufferTooSmall {
+        /// The tensor's name.
+        tensor: String,
+        /// Byte offset of the view.
+        offset: u64,
+        /// Bytes that are needed there, rounded up to 4.
+        required: u64,
+        /// Bytes that the view or the buffer has there.
+        actual: u64,
+    },
+    /// A view's byte offset is not a multiple of its element size.
+    #[error("{tensor:?}: byte offset {offset} is not a multiple of {alignment}")]
+    Misaligned {
+        /// The tensor's name.
+        tensor: String,
+        /// Byte offset of the view.
+        offset: u64,
+        /// What it must be a multiple of.
+        alignment: u64,
+    },
+    /// A buffer lacks a usage flag.
+    #[error("{tensor:?}: the buffer needs usage {required}")]
+    Usage {
+        /// The tensor's name.
+        tensor: String,
+        /// The missing flag.
+        required: &'static str,
+    },
+    /// Two byte ranges of one buffer overlap, and at least one of them is written.
+    #[error("{first:?} (bytes {first_range:?}) overlaps {second:?} (bytes {second_range:?}) in one buffer, and one of them is written")]
+    Overlap {
+        /// One tensor.
+        first: String,
+        /// Its bytes in the buffer.
+        first_range: std::ops::Range<u64>,
+        /// The other tensor.
+        second: String,
+        /// Its bytes in the buffer.
+        second_range: std::ops::Range<u64>,
+    },
+    /// A tensor exceeds `max_storage_buffer_binding_size` and cannot be split over the batch.
+    #[error("{kernel}: {tensor} needs a binding of {bytes} bytes, the device's limit is {limit}")]
+    BindingTooLarge {
+        /// The kernel.
+        kernel: &'static str,
+        /// Which tensor.
+        tensor: String,
+        /// Its size in bytes.
+        bytes: u64,
+        /// The device's limit.
+        limit: u64,
+    },
+    /// The workspace exceeds `max_buffer_size`.
+    #[error("the workspace needs {bytes} bytes, the device's largest buffer is {limit}")]
+    WorkspaceTooLarge {
+        /// Bytes needed.
+        bytes: u64,
+        /// The device's limit.
+        limit: u64,
+    },
+    /// A dispatch needs more workgroups than two grid dimensions hold.
+    #[error("{kernel}: needs {groups} workgroups, the device's limit is {limit}")]
+    TooManyGroups {
+        /// The kernel.
+        kernel: &'static str,
+        /// Workgroups needed.
+        groups: u64,
+        /// Workgroups that a folded grid holds.
+        limit: u64,
+    },
+    /// The device was made without a feature that the graph needs.
+    #[error("{kernel}: needs the device feature {feature}")]
+    MissingFeature {
+        /// The kernel.
+        kernel: &'static str,
+        /// The feature's name in `wgpu::Features`.
+        feature: &'static str,
+    },
+    /// A plan cannot be bound to this view without another pipeline or uniform.
+    #[error("{tensor:?}: cannot bind the plan again: {reason}")]
+    Rebind {
+        /// The tensor's name.
+        tensor: String,
+        /// What differs.
+        reason: String,
+    },
+    /// The device failed while the convenience layer waited for it.
+    #[error("the device failed: {message}")]
+    Device {
+        /// What wgpu said.
+        message: String,
+    },
+}

@@ -1,0 +1,107 @@
+//! Facts about a device, kept apart from the choices made on them.
+
+/// What a device can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Made with `Features::SUBGROUP`.
+    pub subgroups: bool,
+    /// Made with `Features::SHADER_F16`.
+    pub f16: bool,
+    /// `max_storage_buffer_binding_size`.
+    pub max_binding: u64,
+    /// `max_buffer_size`.
+    pub max_buffer: u64,
+    /// `max_compute_workgroups_per_dimension`.
+    pub max_groups: u32,
+    /// `max_compute_workgroup_storage_size`.
+    pub workgroup_memory: u32,
+    /// `min_storage_buffer_offset_alignment`.
+    pub storage_alignment: u32,
+    /// `min_uniform_buffer_offset_alignment`.
+    pub uniform_alignment: u32,
+    /// Smallest subgroup of the adapter.
+    pub subgroup_min: u32,
+    /// Largest subgroup of the adapter.
+    pub subgroup_max: u32,
+    /// Backend of the adapter.
+    pub backend: wgpu::Backend,
+}
+
+impl Capabilities {
+    /// Facts of a device and its adapter.
+    pub fn of(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Self {
+        let (features, limits) = (device.features(), device.limits());
+        Self {
+            subgroups: features.contains(wgpu::Features::SUBGROUP),
+            f16: features.contains(wgpu::Features::SHADER_F16),
+            subgroup_min: info.subgroup_min_size,
+            subgroup_max: info.subgroup_max_size,
+            backend: info.backend,
+            ..Self::from_limits(&limits)
+        }
+    }
+
+    /// What WebGPU promises everywhere: default limits, no subgroups, no f16.
+    pub fn portable() -> Self {
+        Self::from_limits(&wgpu::Limits::default())
+    }
+
+    fn from_limits(limits: &wgpu::Limits) -> Self {
+        Self {
+            subgroups: false,
+            f16: false,
+            max_binding: limits.max_storage_buffer_binding_size,
+            max_buffer: limits.max_buffer_size,
+            max_groups: limits.max_compute_workgroups_per_dimension,
+            workgroup_memory: limits.max_compute_workgroup_storage_size,
+            storage_alignment: limits.min_storage_buffer_offset_alignment,
+            uniform_alignment: limits.min_uniform_buffer_offset_alignment,
+            subgroup_min: 0,
+            subgroup_max: 0,
+            backend: wgpu::Backend::Noop,
+        }
+    }
+}
+
+/// Which variant of a shader is chosen where several would do. The default lets the device decide; tests
+/// force each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Policy {
+    /// Use the portable reductions even where the device has subgroups.
+    pub portable: bool,
+    /// Declare every input `read_write` even where no dispatch shares a buffer.
+    pub read_write: bool,
+}
+
+impl Policy {
+    /// The device decides.
+    pub const AUTO: Self = Self { portable: false, read_write: false };
+
+    /// Forces the portable reductions, and the `read_write` inputs.
+    pub const fn forced(portable: bool, read_write: bool) -> Self {
+        Self { portable, read_write }
+    }
+}
+
+/// Features that tokenpress can use and this adapter has: merge them into the application's own request.
+/// None of them is required; without `SHADER_F16` a graph with f16 tensors cannot be planned.
+pub fn required_features(adapter: wgpu::Features) -> wgpu::Features {
+    adapter & (wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP)
+}
+
+/// Limits worth asking for, given the application's own and the adapter's: the largest bindings, buffers
+/// and workgroup memory that the adapter offers. The kernels run within WebGPU's defaults too; larger
+/// tensors then fail to plan, or are split.
+pub fn required_limits(application: wgpu::Limits, adapter: &wgpu::Limits) -> wgpu::Limits {
+    wgpu::Limits {
+        max_storage_buffer_binding_size: adapter.max_storage_buffer_binding_size,
+        max_buffer_size: adapter.max_buffer_size,
+        max_compute_workgroup_storage_size: adapter.max_compute_workgroup_storage_size,
+        max_storage_buffers_per_shader_stage: adapter
+            .max_storage_buffers_per_shader_stage
+            .min(8)
+            .max(application.max_storage_buffers_per_shader_stage),
+        ..application
+    }
+}

@@ -1,0 +1,268 @@
+//! From kernel calls to dispatches.
+
+use super::module::{Header, Shader, Variant};
+use super::{Access, Capabilities, Policy};
+use crate::error::Error;
+use crate::graph::{Graph, Node, TensorId};
+use crate::tensor::{Desc, Elem};
+
+/// Where a kernel's dispatch finds a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// The kernel call's n-th input.
+    Input(usize),
+    /// The kernel call's n-th output.
+    Output(usize),
+    /// Memory from [`Lowering::scratch`].
+    Scratch(usize),
+}
+
+/// Whose memory a resource lies in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Storage {
+    Tensor(TensorId),
+    Scratch(usize),
+}
+
+/// Bytes of a storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Resource {
+    pub(crate) storage: Storage,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+}
+
+/// One dispatch, before buffers are known.
+#[derive(Debug, Clone)]
+pub(crate) struct Dispatch {
+    pub(crate) node: usize,
+    pub(crate) shader: &'static Shader,
+    pub(crate) header: Header,
+    pub(crate) subgroups: bool,
+    pub(crate) constants: &'static [(&'static str, u32)],
+    /// Inputs, then outputs, as the shader has them.
+    pub(crate) resources: Vec<Resource>,
+    pub(crate) params: Vec<u32>,
+    pub(crate) groups: [u32; 2],
+}
+
+impl Dispatch {
+    pub(crate) fn variant(&self, access: Access) -> Variant {
+        Variant { shader: self.shader, header: self.header, subgroups: self.subgroups, access, constants: self.constants }
+    }
+}
+
+/// The dispatches of a whole graph.
+#[derive(Debug, Default)]
+pub(crate) struct Program {
+    pub(crate) dispatches: Vec<Dispatch>,
+    /// Bytes of each scratch storage.
+    pub(crate) scratch: Vec<u64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Operand {
+    resource: Resource,
+    desc: Desc,
+}
+
+impl Operand {
+    /// Rows `first..first + count` of the outermost dimension.
+    fn batch_slice(&self, first: u32, count: u32) -> Self {
+        let batch = u64::from(self.desc.shape.dims()[0]);
+        let row = self.resource.bytes / batch;
+        Self {
+            resource: Resource { offset: self.resource.offset + u64::from(first) * row, bytes: u64::from(count) * row, ..self.resource },
+            desc: Desc { shape: self.desc.shape.with_batch(count), elem: self.desc.elem },
+        }
+    }
+}
+
+/// What [`Kernel::lower`](crate::kernels::Kernel::lower) works with: facts and shapes in, dispatches out.
+#[derive(Debug)]
+pub struct Lowering<'a> {
+    kernel: &'static str,
+    node: usize,
+    capabilities: &'a Capabilities,
+    policy: Policy,
+    inputs: &'a [Operand],
+    outputs: &'a [Operand],
+    /// Byte alignment of each input and output, at most 16.
+    alignments: Vec<u64>,
+    scratch_base: usize,
+    scratch: Vec<u64>,
+    dispatches: Vec<Dispatch>,
+}
+
+impl Lowering<'_> {
+    /// Facts about the device.
+    pub fn capabilities(&self) -> &Capabilities {
+        self.capabilities
+    }
+
+    /// Shape and element type of an input.
+    pub fn input(&self, index: usize) -> Desc {
+        self.inputs[index].desc
+    }
+
+    /// Shape and element type of an output.
+    pub fn output(&self, index: usize) -> Desc {
+        self.outputs[index].desc
+    }
+
+    /// The largest power of two, at most 16, that divides the byte address of all these slots.
+    pub fn alignment(&self, slots: &[Slot]) -> u64 {
+        let of = |slot: &Slot| match *slot {
+            Slot::Input(i) => self.alignments[i],
+            Slot::Output(i) => self.alignments[self.inputs.len() + i],
+            Slot::Scratch(_) => 16,
+        };
+        slots.iter().map(of).min().unwrap_or(16)
+    }
+
+    /// Memory for the following dispatches of this call; its contents are undefined.
+    pub fn scratch(&mut self, elements: u64, elem: Elem) -> Slot {
+        self.scratch.push(elements * elem.size());
+        Slot::Scratch(self.scratch.len() - 1)
+    }
+
+    /// Adds a dispatch. One of no workgroups is left out.
+    pub fn dispatch<P: bytemuck::Pod>(&mut self, call: Call<'_, P>) -> Result<(), Error> {
+        let Call { shader, header, constants, slots, params, groups } = call;
+        debug_assert_eq!(slots.len(), shader.inputs.len() + shader.outputs.len(), "{}: bindings", shader.name);
+        if groups == 0 {
+            return Ok(());
+        }
+        let dispatch = Dispatch {
+            node: self.node,
+            shader,
+            header,
+            subgroups: shader.has_subgroup_form() && self.capabilities.subgroups && !self.policy.portable,
+            constants,
+            resources: slots.iter().map(|&slot| self.resource(slot)).collect(),
+            params: bytemuck::pod_collect_to_vec(bytemuck::bytes_of(&params)),
+            groups: super::fold(self.kernel, groups, self.capabilities.max_groups)?,
+        };
+        self.dispatches.push(dispatch);
+        Ok(())
+    }
+
+    fn resource(&self, slot: Slot) -> Resource {
+        match slot {
+            Slot::Input(i) => self.inputs[i].resource,
+            Slot::Output(i) => self.outputs[i].resource,
+            Slot::Scratch(i) => Resource { storage: Storage::Scratch(self.scratch_base + i), offset: 0, bytes: self.scratch[i] },
+        }
+    }
+}
+
+/// One dispatch of a kernel call.
+#[derive(Debug)]
+pub struct Call<'a, P> {
+    /// The shader.
+    pub shader: &'static Shader,
+    /// What `elem` is.
+    pub header: Header,
+    /// Values of its `override`s: one of the shader's tunings.
+    pub constants: &'static [(&'static str, u32)],
+    /// Its inputs, then its outputs, in the shader's order.
+    pub slots: &'a [Slot],
+    /// The fields of `Params` behind the bases.
+    pub params: P,
+    /// Workgroups, folded into a 2-D grid.
+    pub groups: u64,
+}
+
+/// Lowers every kernel call of a graph.
+///
+/// `address` gives the byte offset of a tensor in its buffer, 0 for those that the plan places itself.
+pub(crate) fn lower_graph(
+    graph: &Graph,
+    capabilities: &Capabilities,
+    policy: Policy,
+    address: &dyn Fn(TensorId) -> u64,
+) -> Result<Program, Error> {
+    let mut lowerer = Lowerer { capabilities, policy, address, program: Program::default() };
+    for (index, node) in graph.nodes().iter().enumerate() {
+        let operand = |tensor: &crate::graph::Tensor| Operand {
+            resource: Resource { storage: Storage::Tensor(tensor.id()), offset: 0, bytes: tensor.desc().bytes() },
+            desc: tensor.desc(),
+        };
+        let (inputs, outputs): (Vec<_>, Vec<_>) = (node.inputs.iter().map(operand).collect(), node.outputs.iter().map(operand).collect());
+        lowerer.node(index, node, &inputs, &outputs)?;
+    }
+    Ok(lowerer.program)
+}
+
+struct Lowerer<'a> {
+    capabilities: &'a Capabilities,
+    policy: Policy,
+    address: &'a dyn Fn(TensorId) -> u64,
+    program: Program,
+}
+
+impl Lowerer<'_> {
+    fn address(&self, resource: &Resource) -> u64 {
+        let base = match resource.storage {
+            Storage::Tensor(id) => (self.address)(id),
+            Storage::Scratch(_) => 0,
+        };
+        base + resource.offset
+    }
+
+    /// Lowers a call whole where every binding is within the device's limit, and otherwise over parts of
+    /// its batch.
+    fn node(&mut self, index: usize, node: &Node, inputs: &[Operand], outputs: &[Operand]) -> Result<(), Error> {
+        let limit = self.capabilities.max_binding;
+        let kernel = node.kernel.name();
+        let largest = inputs.iter().chain(outputs).max_by_key(|o| self.bound_bytes(o)).map(|o| (self.bound_bytes(o), o.desc.to_string()));
+        let mut too_large = largest.filter(|(bytes, _)| *bytes > limit);
+        if too_large.is_none() {
+            let alignments = inputs.iter().chain(outputs).map(|o| 1 << self.address(&o.resource).trailing_zeros().min(4)).collect();
+            let mut lowering = Lowering {
+                kernel,
+                node: index,
+                capabilities: self.capabilities,
+                policy: self.policy,
+                inputs,
+                outputs,
+                alignments,
+                scratch_base: self.program.scratch.len(),
+                scratch: Vec::new(),
+                dispatches: Vec::new(),
+            };
+            node.kernel.lower(&mut lowering)?;
+            let Lowering { scratch, dispatches, .. } = lowering;
+            match scratch.iter().max().filter(|bytes| **bytes > limit) {
+                Some(bytes) => too_large = Some((*bytes, "scratch".to_owned())),
+                None => {
+                    self.program.scratch.extend(scratch);
+                    self.program.dispatches.extend(dispatches);
+                    return Ok(());
+                }
+            }
+        }
+        let (bytes, tensor) = too_large.unwrap_or_default();
+        let error = Error::BindingTooLarge { kernel, tensor, bytes, limit };
+        let descs: Vec<_> = inputs.iter().map(|o| o.desc).collect();
+        let batched = node.kernel.batched_inputs(&descs).ok_or_else(|| error.clone())?;
+        let batch = outputs.first().map_or(0, |o| o.desc.shape.dims()[0]);
+        if batch < 2 {
+            return Err(error);
+        }
+        let half = batch.div_ceil(2);
+        for (first, count) in [(0, half), (half, batch - half)] {
+            let part = |(o, split): (&Operand, bool)| if split { o.batch_slice(first, count) } else { *o };
+            let inputs: Vec<_> = inputs.iter().zip(batched.iter().copied()).map(part).collect();
+            let outputs: Vec<_> = outputs.iter().map(|o| part((o, true))).collect();
+            self.node(index, node, &inputs, &outputs)?;
+        }
+        Ok(())
+    }
+
+    /// Bytes of an operand's binding: from the aligned offset below it, to the end in multiples of 4.
+    fn bound_bytes(&self, operand: &Operand) -> u64 {
+        let residue = self.address(&operand.resource) % u64::from(self.capabilities.storage_alignment);
+        (residue + operand.resource.bytes).next_multiple_of(4)
+    }
+}

@@ -1,0 +1,83 @@
+//! The host layer: a caller's device in, recordable plans out.
+//!
+//! Nothing here keeps an adapter, a queue or an instance, submits, waits, maps, or allocates while
+//! recording.
+
+mod capabilities;
+mod grid;
+mod lower;
+mod module;
+mod plan;
+mod view;
+
+pub use capabilities::{Capabilities, Policy, required_features, required_limits};
+pub use lower::{Call, Lowering, Slot};
+pub use module::{Access, BindingElem, Header, Include, Shader, Variant};
+pub use plan::{Bindings, Plan};
+pub use view::TensorView;
+
+pub(crate) use grid::fold;
+pub(crate) use lower::lower_graph;
+pub(crate) use module::params;
+pub(crate) use plan::{plan, workspace_size};
+
+use std::sync::Arc;
+
+use crate::error::Error;
+
+/// A caller's device, what it can do, and the pipelines made on it so far.
+///
+/// Cheap to clone; `Send + Sync` on native.
+#[derive(Debug, Clone)]
+pub struct Gpu {
+    device: wgpu::Device,
+    capabilities: Capabilities,
+    policy: Policy,
+    pipelines: Arc<module::Pipelines>,
+}
+
+impl Gpu {
+    /// Facts about the device are read here; pipelines are made when a plan first needs them.
+    pub fn new(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Self {
+        Self::with_pipeline_cache(device, info, None)
+    }
+
+    /// As [`Gpu::new`], compiling through the caller's pipeline cache.
+    pub fn with_pipeline_cache(device: &wgpu::Device, info: &wgpu::AdapterInfo, cache: Option<wgpu::PipelineCache>) -> Self {
+        Self {
+            device: device.clone(),
+            capabilities: Capabilities::of(device, info),
+            policy: Policy::default(),
+            pipelines: Arc::new(module::Pipelines::new(cache)),
+        }
+    }
+
+    /// The same device and pipelines under another choice of variants.
+    pub fn with_policy(&self, policy: Policy) -> Self {
+        Self { policy, ..self.clone() }
+    }
+
+    /// Facts about the device.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// Which variants are chosen where several would do.
+    pub fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// The device.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.device
+    }
+
+    /// Compiles these variants now, so that a later plan finds them. [`Graph::variants`](crate::Graph::variants)
+    /// lists what a graph needs; calls from several threads compile in parallel.
+    pub fn warm_up(&self, variants: &[Variant]) -> Result<(), Error> {
+        for variant in variants {
+            self.pipelines.get(self, variant)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,321 @@
+//! Joins shader text, and makes each pipeline once.
+//!
+//! Four things vary, each by one mechanism: sizes by WGSL `override`, the element type by a header,
+//! portable or subgroup by which `common/*.wgsl` is prepended, `read` or `read_write` inputs by one text
+//! replacement.
+
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::sync::{Mutex, PoisonError};
+
+use super::Gpu;
+use crate::error::Error;
+use crate::tensor::Elem;
+
+/// Declares a shader's parameters once: the Rust struct, and the names that the WGSL `Params` must have.
+macro_rules! params {
+    ($(#[$meta:meta])* struct $name:ident { $($field:ident: $type:ty),* $(,)? }) => {
+        $(#[$meta])*
+        #[repr(C)]
+        #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+        struct $name { $($field: $type),* }
+        impl $name {
+            const NAMES: &'static [&'static str] = &[$(stringify!($field)),*];
+        }
+    };
+}
+pub(crate) use params;
+
+/// What `elem` is in a shader: the first text of a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Header {
+    /// `alias elem = f32`
+    F32,
+    /// `enable f16; alias elem = f16`
+    F16,
+    /// `alias elem = u32`: integers, or any 4 bytes in a copy.
+    U32,
+    /// `alias elem = vec4<u32>`: any 16 bytes in a copy.
+    Words,
+}
+
+impl Header {
+    /// The header of a float tensor's own element type.
+    pub fn of(elem: Elem) -> Self {
+        match elem {
+            Elem::F32 => Self::F32,
+            Elem::F16 => Self::F16,
+            Elem::U32 => Self::U32,
+        }
+    }
+
+    /// The widest header under which rows of `row_bytes` can be copied from and to these alignments.
+    pub fn copy(row_bytes: u64, alignment: u64) -> Self {
+        match [16, 4].into_iter().find(|w| row_bytes.is_multiple_of(*w) && alignment.is_multiple_of(*w)) {
+            Some(16) => Self::Words,
+            Some(_) => Self::U32,
+            None => Self::F16,
+        }
+    }
+
+    /// Bytes of one `elem`.
+    pub const fn size(self) -> u64 {
+        match self {
+            Self::F16 => 2,
+            Self::F32 | Self::U32 => 4,
+            Self::Words => 16,
+        }
+    }
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::F32 => "alias elem = f32;\n",
+            Self::F16 => "enable f16;\nalias elem = f16;\n",
+            Self::U32 => "alias elem = u32;\n",
+            Self::Words => "alias elem = vec4<u32>;\n",
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::U32 => "u32",
+            Self::Words => "words",
+        }
+    }
+}
+
+/// Element type of one binding of a shader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BindingElem {
+    /// The header's `elem`.
+    Elem,
+    /// Always `f32`.
+    F32,
+    /// Always `u32`.
+    U32,
+    /// Always `atomic<u32>`.
+    AtomicU32,
+}
+
+impl BindingElem {
+    pub(crate) const fn size(self, header: Header) -> u64 {
+        match self {
+            Self::Elem => header.size(),
+            Self::F32 | Self::U32 | Self::AtomicU32 => 4,
+        }
+    }
+}
+
+/// Shared text that a shader asks for besides the grid helpers, which all get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Include {
+    /// `common/order.wgsl`: floats as integers in the crate's total order.
+    Order,
+    /// `common/reduce.wgsl` or its subgroup twin: sums, maxima and scans over a workgroup.
+    Reduce,
+}
+
+/// Whether a module's inputs are declared `read` or `read_write`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// `var<storage, read>`
+    Read,
+    /// `var<storage, read_write>`: for a dispatch that reads and writes ranges of one buffer, because wgpu
+    /// tracks usage by buffer and not by range.
+    ReadWrite,
+}
+
+/// One WGSL file of the crate and what the host must know of it.
+///
+/// Binding 0 is the uniform `params`; inputs follow, then outputs, in this order. `Params` starts with one
+/// `u32` for each binding, `<name>_base`: the index of the tensor's first element in the binding.
+#[derive(Debug)]
+pub struct Shader {
+    /// `kernel` or `kernel.pass`, the file's stem.
+    pub name: &'static str,
+    /// The file.
+    pub source: &'static str,
+    /// Shared text besides the grid helpers.
+    pub includes: &'static [Include],
+    /// The headers under which it is used.
+    pub headers: &'static [Header],
+    /// Storage bindings that are only read.
+    pub inputs: &'static [(&'static str, BindingElem)],
+    /// Storage bindings that are written.
+    pub outputs: &'static [(&'static str, BindingElem)],
+    /// Fields of `Params` behind the bases.
+    pub params: &'static [&'static str],
+    /// Sets of `override` values under which it is used; `&[&[]]` where it has none.
+    pub tunings: &'static [&'static [(&'static str, u32)]],
+}
+
+impl Shader {
+    /// Every variant under which the crate may use this shader.
+    pub fn variants(&'static self) -> Vec<Variant> {
+        let mut all = Vec::new();
+        for &header in self.headers {
+            for subgroups in [false, true] {
+                for access in [Access::Read, Access::ReadWrite] {
+                    for &constants in self.tunings {
+                        if !subgroups || self.has_subgroup_form() {
+                            all.push(Variant { shader: self, header, subgroups, access, constants });
+                        }
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    pub(crate) fn has_subgroup_form(&self) -> bool {
+        self.includes.contains(&Include::Reduce)
+    }
+
+    pub(crate) fn bindings(&self) -> impl Iterator<Item = &(&'static str, BindingElem)> {
+        self.inputs.iter().chain(self.outputs)
+    }
+}
+
+/// One text of a shader and the values of its overrides: what a pipeline is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Variant {
+    /// The file.
+    pub shader: &'static Shader,
+    /// What `elem` is.
+    pub header: Header,
+    /// Subgroup or portable reductions.
+    pub subgroups: bool,
+    /// How inputs are declared.
+    pub access: Access,
+    /// Values of `override`s that differ from the file's defaults.
+    pub constants: &'static [(&'static str, u32)],
+}
+
+impl PartialEq for Variant {
+    fn eq(&self, other: &Self) -> bool {
+        (self.shader.name, self.header, self.subgroups, self.access, self.constants)
+            == (other.shader.name, other.header, other.subgroups, other.access, other.constants)
+    }
+}
+
+impl Eq for Variant {}
+
+impl Hash for Variant {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.shader.name, self.header, self.subgroups, self.access, self.constants).hash(state);
+    }
+}
+
+/// The one spelling of a read-only storage binding in the shaders.
+const READ: &str = "var<storage, read>";
+
+impl Variant {
+    /// The complete WGSL text, with an entry point named `main`.
+    pub fn source(&self) -> String {
+        let mut text = String::from(self.header.text());
+        text += if self.subgroups { include_str!("../../shaders/common/grid_subgroup.wgsl") } else { include_str!("../../shaders/common/grid.wgsl") };
+        for include in self.shader.includes {
+            text += match (include, self.subgroups) {
+                (Include::Order, _) => include_str!("../../shaders/common/order.wgsl"),
+                (Include::Reduce, false) => include_str!("../../shaders/common/reduce.wgsl"),
+                (Include::Reduce, true) => include_str!("../../shaders/common/reduce_subgroup.wgsl"),
+            };
+        }
+        match self.access {
+            Access::Read => text += self.shader.source,
+            Access::ReadWrite => text += &self.shader.source.replace(READ, "var<storage, read_write>"),
+        }
+        text
+    }
+
+    /// The variant's name, as labels and tests show it: `top_k.select.f16.subgroup.read_write`.
+    pub fn label(&self) -> String {
+        let mut label = format!("{}.{}", self.shader.name, self.header.name());
+        if self.subgroups {
+            label += ".subgroup";
+        }
+        if self.access == Access::ReadWrite {
+            label += ".read_write";
+        }
+        for (name, value) in self.constants {
+            label += &format!(".{name}={value}");
+        }
+        label
+    }
+}
+
+/// A compiled variant.
+#[derive(Debug, Clone)]
+pub(crate) struct Pipeline {
+    pub(crate) pipeline: wgpu::ComputePipeline,
+    pub(crate) layout: wgpu::BindGroupLayout,
+}
+
+/// Pipelines of one device, by variant.
+#[derive(Debug)]
+pub(crate) struct Pipelines {
+    made: Mutex<HashMap<Variant, Pipeline>>,
+    cache: Option<wgpu::PipelineCache>,
+}
+
+impl Pipelines {
+    pub(crate) fn new(cache: Option<wgpu::PipelineCache>) -> Self {
+        Self { made: Mutex::default(), cache }
+    }
+
+    /// The pipeline of a variant, compiled on first use.
+    pub(crate) fn get(&self, gpu: &Gpu, variant: &Variant) -> Result<Pipeline, Error> {
+        let kernel = variant.shader.name;
+        if variant.header == Header::F16 && !gpu.capabilities().f16 {
+            return Err(Error::MissingFeature { kernel, feature: "SHADER_F16" });
+        }
+        if variant.subgroups && !gpu.capabilities().subgroups {
+            return Err(Error::MissingFeature { kernel, feature: "SUBGROUP" });
+        }
+        if let Some(made) = self.made.lock().unwrap_or_else(PoisonError::into_inner).get(variant) {
+            return Ok(made.clone());
+        }
+        // The lock is not held here, so that threads compile in parallel; a variant made twice is the same.
+        let made = compile(gpu.device(), variant, self.cache.as_ref());
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(*variant, made.clone());
+        Ok(made)
+    }
+}
+
+fn compile(device: &wgpu::Device, variant: &Variant, cache: Option<&wgpu::PipelineCache>) -> Pipeline {
+    let label = format!("tokenpress::{}", variant.label());
+    let label = Some(label.as_str());
+    log::debug!("compiling {}", variant.label());
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label, source: wgpu::ShaderSource::Wgsl(variant.source().into()) });
+    let buffer = |binding: usize, ty| wgpu::BindGroupLayoutEntry {
+        binding: binding as u32,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+        count: None,
+    };
+    let inputs = variant.shader.inputs.len();
+    let mut entries = vec![buffer(0, wgpu::BufferBindingType::Uniform)];
+    entries.extend((1..=inputs + variant.shader.outputs.len()).map(|binding| {
+        let read_only = binding <= inputs && variant.access == Access::Read;
+        buffer(binding, wgpu::BufferBindingType::Storage { read_only })
+    }));
+    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+    let pipeline_layout =
+        device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor { label, bind_group_layouts: &[Some(&layout)], immediate_size: 0 });
+    let constants: Vec<_> = variant.constants.iter().map(|&(name, value)| (name, f64::from(value))).collect();
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label,
+        layout: Some(&pipeline_layout),
+        module: &module,
+        entry_point: Some("main"),
+        compilation_options: wgpu::PipelineCompilationOptions {
+            constants: &constants,
+            // Every kernel writes each word of workgroup memory before it reads it; the tests poison it.
+            zero_initialize_workgroup_memory: false,
+        },
+        cache,
+    });
+    Pipeline { pipeline, layout }
+}

@@ -1,0 +1,352 @@
+//! Kernel calls over tensor handles: the one description that both the GPU and the CPU run.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::gpu::{self, Bindings, Capabilities, Gpu, Plan, Policy, Variant};
+use crate::kernels::{Kernel, Work};
+use crate::tensor::{Desc, Elem, HostTensor, Shape};
+
+/// Identifies a tensor's storage within its graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct TensorId(pub(crate) u32);
+
+/// A handle to a tensor of a graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tensor {
+    graph: u64,
+    id: TensorId,
+    desc: Desc,
+}
+
+impl Tensor {
+    /// Shape and element type.
+    pub fn desc(&self) -> Desc {
+        self.desc
+    }
+
+    /// The dimensions.
+    pub fn shape(&self) -> Shape {
+        self.desc.shape
+    }
+
+    /// The element type.
+    pub fn elem(&self) -> Elem {
+        self.desc.elem
+    }
+
+    pub(crate) fn id(&self) -> TensorId {
+        self.id
+    }
+}
+
+/// Where a tensor's contents come from.
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    Input(String),
+    Constant(Arc<HostTensor>),
+    Node,
+}
+
+/// One kernel call.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) kernel: Arc<dyn Kernel>,
+    pub(crate) inputs: Vec<Tensor>,
+    pub(crate) outputs: Vec<Tensor>,
+}
+
+/// A straight-line list of kernel calls over tensor handles.
+///
+/// Planned for a GPU it becomes dispatches in the caller's compute pass; [`Graph::run_reference`] executes
+/// the same calls on the CPU.
+#[derive(Debug, Clone)]
+pub struct Graph {
+    id: u64,
+    sources: Vec<Source>,
+    descs: Vec<Desc>,
+    nodes: Vec<Node>,
+    outputs: Vec<(String, Tensor)>,
+}
+
+/// One kernel call's price.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepCost {
+    /// The kernel.
+    pub kernel: &'static str,
+    /// Dispatches on the device asked for.
+    pub dispatches: u32,
+    /// Bytes and operations that the definition needs.
+    pub work: Work,
+}
+
+/// A graph's price, call by call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cost {
+    /// In order of execution.
+    pub steps: Vec<StepCost>,
+}
+
+impl Cost {
+    /// Dispatches of all steps.
+    pub fn dispatches(&self) -> u32 {
+        self.steps.iter().map(|s| s.dispatches).sum()
+    }
+
+    /// Compulsory bytes of all steps.
+    pub fn bytes(&self) -> u64 {
+        self.steps.iter().map(|s| s.work.bytes).sum()
+    }
+
+    /// Floating-point operations of all steps.
+    pub fn flops(&self) -> u64 {
+        self.steps.iter().map(|s| s.work.flops).sum()
+    }
+}
+
+impl Default for Graph {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new() -> Self {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { id, sources: Vec::new(), descs: Vec::new(), nodes: Vec::new(), outputs: Vec::new() }
+    }
+
+    fn tensor(&mut self, desc: Desc, source: Source) -> Tensor {
+        let id = TensorId(self.descs.len() as u32);
+        self.descs.push(desc);
+        self.sources.push(source);
+        Tensor { graph: self.id, id, desc }
+    }
+
+    /// An input, bound to a buffer by `name` when the graph is planned. A second input of the same name is
+    /// refused then.
+    pub fn input(&mut self, name: &str, shape: impl Into<Shape>, elem: Elem) -> Tensor {
+        self.tensor(Desc::new(shape, elem), Source::Input(name.to_owned()))
+    }
+
+    /// A tensor whose contents are known now. A plan uploads it once.
+    pub fn constant(&mut self, value: HostTensor) -> Tensor {
+        let existing = self.sources.iter().position(|s| matches!(s, Source::Constant(c) if **c == value));
+        match existing {
+            Some(index) => Tensor { graph: self.id, id: TensorId(index as u32), desc: value.desc() },
+            None => self.tensor(value.desc(), Source::Constant(Arc::new(value))),
+        }
+    }
+
+    /// The contents of a tensor made by [`Graph::constant`].
+    pub fn constant_value(&self, tensor: Tensor) -> Option<&HostTensor> {
+        match &self.sources[tensor.id.0 as usize] {
+            Source::Constant(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The same elements under another shape; nothing moves.
+    pub fn reshape(&self, tensor: Tensor, shape: impl Into<Shape>) -> Result<Tensor, Error> {
+        let shape = shape.into();
+        if shape.elements() != tensor.shape().elements() {
+            let expected = format!("{} elements", tensor.shape().elements());
+            return Err(Error::Shape { argument: "reshape: shape", expected, actual: shape });
+        }
+        Ok(Tensor { desc: Desc { shape, elem: tensor.elem() }, ..tensor })
+    }
+
+    /// Names a tensor as an output, bound to a buffer by `name` when the graph is planned.
+    ///
+    /// A tensor that is an input, a constant or an output already is copied into a new one.
+    pub fn output(&mut self, name: &str, tensor: Tensor) -> Result<(), Error> {
+        self.check(tensor, "output: tensor")?;
+        let taken = self.outputs.iter().any(|(_, t)| t.id == tensor.id);
+        let computed = matches!(self.sources[tensor.id.0 as usize], Source::Node);
+        let tensor = if computed && !taken { tensor } else { crate::kernels::copy(self, tensor)? };
+        self.outputs.push((name.to_owned(), tensor));
+        Ok(())
+    }
+
+    /// Adds a kernel call; gives its outputs.
+    pub fn call(&mut self, kernel: impl Kernel + 'static, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
+        self.call_shared(Arc::new(kernel), inputs)
+    }
+
+    pub(crate) fn call_shared(&mut self, kernel: Arc<dyn Kernel>, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
+        for input in inputs {
+            self.check(*input, kernel.name())?;
+        }
+        let descs: Vec<_> = inputs.iter().map(Tensor::desc).collect();
+        let outputs: Vec<_> = kernel.outputs(&descs)?.into_iter().map(|desc| self.tensor(desc, Source::Node)).collect();
+        self.nodes.push(Node { kernel, inputs: inputs.to_vec(), outputs: outputs.clone() });
+        Ok(outputs)
+    }
+
+    fn check(&self, tensor: Tensor, argument: &'static str) -> Result<(), Error> {
+        if tensor.graph == self.id { Ok(()) } else { Err(Error::ForeignTensor { argument }) }
+    }
+
+    /// Names, shapes and element types of the inputs that some call or output uses, in order of definition.
+    pub fn inputs(&self) -> impl Iterator<Item = (&str, Desc)> {
+        self.sources.iter().zip(&self.descs).filter_map(|(source, desc)| match source {
+            Source::Input(name) => Some((name.as_str(), *desc)),
+            _ => None,
+        })
+    }
+
+    /// Names, shapes and element types of the outputs.
+    pub fn outputs(&self) -> impl Iterator<Item = (&str, Desc)> {
+        self.outputs.iter().map(|(name, tensor)| (name.as_str(), tensor.desc))
+    }
+
+    pub(crate) fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    pub(crate) fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    pub(crate) fn descs(&self) -> &[Desc] {
+        &self.descs
+    }
+
+    pub(crate) fn output_tensors(&self) -> &[(String, Tensor)] {
+        &self.outputs
+    }
+
+    /// Validates everything, makes every object, and gives a plan whose recording cannot fail.
+    pub fn plan(&self, gpu: &Gpu, bindings: &Bindings) -> Result<Plan, Error> {
+        gpu::plan(self, gpu, bindings)
+    }
+
+    /// Bytes of workspace that a plan on this device needs.
+    pub fn workspace_size(&self, gpu: &Gpu) -> Result<u64, Error> {
+        gpu::workspace_size(self, gpu)
+    }
+
+    /// Price of each call on a device with these capabilities.
+    pub fn cost(&self, capabilities: &Capabilities) -> Result<Cost, Error> {
+        let program = gpu::lower_graph(self, capabilities, Policy::AUTO, &|_| 0)?;
+        let step = |(index, node): (usize, &Node)| {
+            let descs = |tensors: &[Tensor]| tensors.iter().map(Tensor::desc).collect::<Vec<_>>();
+            let (inputs, outputs) = (descs(&node.inputs), descs(&node.outputs));
+            StepCost {
+                kernel: node.kernel.name(),
+                dispatches: program.dispatches.iter().filter(|d| d.node == index).count() as u32,
+                work: Work { bytes: node.kernel.bytes(&inputs, &outputs), flops: node.kernel.flops(&inputs) },
+            }
+        };
+        Ok(Cost { steps: self.nodes.iter().enumerate().map(step).collect() })
+    }
+
+    /// The shader variants that a plan on this device uses, for [`Gpu::warm_up`]; both kinds of access,
+    /// since buffers decide between them.
+    pub fn variants(&self, gpu: &Gpu) -> Result<Vec<Variant>, Error> {
+        let program = gpu::lower_graph(self, gpu.capabilities(), gpu.policy(), &|_| 0)?;
+        let mut variants: Vec<Variant> = Vec::new();
+        for dispatch in &program.dispatches {
+            for access in [gpu::Access::Read, gpu::Access::ReadWrite] {
+                let variant = dispatch.variant(access);
+                if !variants.contains(&variant) {
+                    variants.push(variant);
+                }
+            }
+        }
+        Ok(variants)
+    }
+
+    /// Executes the graph on the CPU reference: every output by name.
+    pub fn run_reference(&self, inputs: &BTreeMap<String, HostTensor>) -> Result<BTreeMap<String, HostTensor>, Error> {
+        let mut outputs = BTreeMap::new();
+        let values = self.reference_values(inputs)?;
+        for (name, tensor) in &self.outputs {
+            let value = values[&tensor.id].clone().reshaped(tensor.shape());
+            outputs.insert(name.clone(), value);
+        }
+        Ok(outputs)
+    }
+
+    /// Every tensor's value on the CPU reference.
+    pub(crate) fn reference_values(&self, inputs: &BTreeMap<String, HostTensor>) -> Result<HashMap<TensorId, HostTensor>, Error> {
+        self.check_names(inputs.keys())?;
+        let mut values = HashMap::new();
+        for (index, source) in self.sources.iter().enumerate() {
+            match source {
+                Source::Input(name) => {
+                    let value = inputs.get(name).ok_or_else(|| Error::MissingBinding { tensor: name.clone() })?;
+                    if value.desc() != self.descs[index] {
+                        return Err(Error::BindingMismatch { tensor: name.clone(), expected: self.descs[index].to_string(), actual: value.desc().to_string() });
+                    }
+                    values.insert(TensorId(index as u32), value.clone());
+                }
+                Source::Constant(value) => {
+                    values.insert(TensorId(index as u32), HostTensor::clone(value));
+                }
+                Source::Node => {}
+            }
+        }
+        for node in &self.nodes {
+            let inputs = self.reference_inputs(node, &values);
+            let results = node.kernel.reference(&inputs.iter().collect::<Vec<_>>());
+            for (tensor, result) in node.outputs.iter().zip(results) {
+                debug_assert_eq!(tensor.desc, result.desc(), "{}", node.kernel.name());
+                values.insert(tensor.id, result);
+            }
+        }
+        Ok(values)
+    }
+
+    /// A call's inputs under the shapes that it sees.
+    pub(crate) fn reference_inputs(&self, node: &Node, values: &HashMap<TensorId, HostTensor>) -> Vec<HostTensor> {
+        node.inputs.iter().map(|t| values[&t.id].clone().reshaped(t.shape())).collect()
+    }
+
+    /// Every name must be the graph's, and the graph's own must differ.
+    pub(crate) fn check_names<'a>(&self, names: impl Iterator<Item = &'a String>) -> Result<(), Error> {
+        let mut known: Vec<&str> = Vec::new();
+        for name in self.inputs().map(|(name, _)| name) {
+            if known.contains(&name) {
+                return Err(Error::DuplicateName { name: name.to_owned() });
+            }
+            known.push(name);
+        }
+        for (name, _) in &self.outputs {
+            if known.contains(&name.as_str()) {
+                return Err(Error::DuplicateName { name: name.clone() });
+            }
+            known.push(name);
+        }
+        for name in names {
+            if !known.contains(&name.as_str()) {
+                return Err(Error::UnknownBinding { tensor: name.clone() });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for Graph {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let show = |tensors: &[Tensor]| tensors.iter().map(|t| format!("%{}: {}", t.id.0, t.desc)).collect::<Vec<_>>().join(", ");
+        for (index, (source, desc)) in self.sources.iter().zip(&self.descs).enumerate() {
+            match source {
+                Source::Input(name) => writeln!(f, "%{index}: {desc} = input {name:?}")?,
+                Source::Constant(_) => writeln!(f, "%{index}: {desc} = constant")?,
+                Source::Node => {}
+            }
+        }
+        for node in &self.nodes {
+            writeln!(f, "{} = {:?}({})", show(&node.outputs), node.kernel, show(&node.inputs))?;
+        }
+        for (name, tensor) in &self.outputs {
+            writeln!(f, "output {name:?} = %{}: {}", tensor.id.0, tensor.desc)?;
+        }
+        Ok(())
+    }
+}

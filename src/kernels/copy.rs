@@ -1,0 +1,62 @@
+//! A tensor, bit for bit.
+
+use super::Kernel;
+use crate::error::Error;
+use crate::gpu::{BindingElem::Elem, Call, Header, Lowering, Shader, Slot, params};
+use crate::graph::{Graph, Tensor};
+use crate::tensor::{Desc, HostTensor};
+
+params! {
+    struct Params { elements: u32 }
+}
+
+pub(super) static COPY: Shader = Shader {
+    name: "copy",
+    source: include_str!("../../shaders/copy.wgsl"),
+    includes: &[],
+    headers: &[Header::F16, Header::U32, Header::Words],
+    inputs: &[("source", Elem)],
+    outputs: &[("copied", Elem)],
+    params: Params::NAMES,
+    tunings: &[&[]],
+};
+
+/// Copies a tensor. A graph uses it where an output is one of its inputs.
+#[derive(Debug)]
+struct Copy;
+
+/// A tensor with the same contents, computed by the graph.
+pub fn copy(graph: &mut Graph, source: Tensor) -> Result<Tensor, Error> {
+    Ok(graph.call(Copy, &[source])?[0])
+}
+
+impl Kernel for Copy {
+    fn name(&self) -> &'static str {
+        "copy"
+    }
+
+    fn output_names(&self) -> &'static [&'static str] {
+        &["copied"]
+    }
+
+    fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
+        Ok(inputs.to_vec())
+    }
+
+    fn reference(&self, inputs: &[&HostTensor]) -> Vec<HostTensor> {
+        vec![inputs[0].clone()]
+    }
+
+    fn batched_inputs(&self, _inputs: &[Desc]) -> Option<Vec<bool>> {
+        Some(vec![true])
+    }
+
+    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
+        let slots = [Slot::Input(0), Slot::Output(0)];
+        let bytes = lowering.input(0).bytes();
+        let header = Header::copy(bytes, lowering.alignment(&slots));
+        let elements = bytes / header.size();
+        let params = Params { elements: elements as u32 };
+        lowering.dispatch(Call { shader: &COPY, header, constants: &[], slots: &slots, params, groups: elements.div_ceil(128) })
+    }
+}

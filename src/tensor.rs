@@ -1,0 +1,246 @@
+//! Shapes, element types and tensors in host memory.
+
+use half::f16;
+
+use crate::error::Error;
+
+/// Index that stands for "no token": a dropped parent, or padding behind a row's live entries.
+pub const NONE: u32 = u32::MAX;
+
+/// Element type of a tensor in storage. Kernels accumulate in f32 whatever the storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Elem {
+    /// 32-bit float.
+    F32,
+    /// 16-bit float; needs `wgpu::Features::SHADER_F16`.
+    F16,
+    /// 32-bit unsigned integer: indices, lengths, counts.
+    U32,
+}
+
+impl Elem {
+    /// Bytes of one element.
+    pub const fn size(self) -> u64 {
+        match self {
+            Self::F16 => 2,
+            Self::F32 | Self::U32 => 4,
+        }
+    }
+
+    /// Whether the elements are floats.
+    pub const fn is_float(self) -> bool {
+        !matches!(self, Self::U32)
+    }
+}
+
+impl std::fmt::Display for Elem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::U32 => "u32",
+        })
+    }
+}
+
+/// Largest number of dimensions of a [`Shape`].
+pub const MAX_RANK: usize = 5;
+
+/// Dimensions of a dense row-major tensor, outermost first; at most [`MAX_RANK`] of them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Shape {
+    dims: [u32; MAX_RANK],
+    rank: u8,
+}
+
+impl Shape {
+    /// The dimensions.
+    pub fn dims(&self) -> &[u32] {
+        &self.dims[..usize::from(self.rank)]
+    }
+
+    /// Number of elements.
+    pub fn elements(&self) -> u64 {
+        self.dims().iter().map(|&d| u64::from(d)).product()
+    }
+
+    /// The dimensions as an array, if there are exactly `N` of them.
+    pub fn exactly<const N: usize>(&self, argument: &'static str, names: &str) -> Result<[u32; N], Error> {
+        self.dims().try_into().map_err(|_| Error::Shape { argument, expected: names.to_owned(), actual: *self })
+    }
+
+    /// The same shape with another outermost dimension.
+    pub(crate) fn with_batch(mut self, batch: u32) -> Self {
+        self.dims[0] = batch;
+        self
+    }
+}
+
+impl<const N: usize> From<[u32; N]> for Shape {
+    fn from(dims: [u32; N]) -> Self {
+        const { assert!(N <= MAX_RANK, "a shape has at most MAX_RANK dimensions") };
+        let mut all = [1; MAX_RANK];
+        all[..N].copy_from_slice(&dims);
+        Self { dims: all, rank: N as u8 }
+    }
+}
+
+impl std::fmt::Debug for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.dims()).finish()
+    }
+}
+
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+/// Shape and element type of a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Desc {
+    /// Dimensions, outermost first.
+    pub shape: Shape,
+    /// Element type.
+    pub elem: Elem,
+}
+
+impl Desc {
+    /// A tensor's shape and element type.
+    pub fn new(shape: impl Into<Shape>, elem: Elem) -> Self {
+        Self { shape: shape.into(), elem }
+    }
+
+    /// Bytes of the elements.
+    pub fn bytes(&self) -> u64 {
+        self.shape.elements() * self.elem.size()
+    }
+}
+
+impl std::fmt::Display for Desc {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{}", self.elem, self.shape)
+    }
+}
+
+/// Elements of a [`HostTensor`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum HostData {
+    /// 32-bit floats.
+    F32(Vec<f32>),
+    /// 16-bit floats.
+    F16(Vec<f16>),
+    /// 32-bit unsigned integers.
+    U32(Vec<u32>),
+}
+
+/// A tensor in host memory: what the CPU reference reads and writes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostTensor {
+    shape: Shape,
+    data: HostData,
+}
+
+impl HostTensor {
+    /// A tensor of 32-bit floats. Panics if the number of elements is not the shape's.
+    pub fn f32(shape: impl Into<Shape>, data: Vec<f32>) -> Self {
+        Self::new(shape.into(), HostData::F32(data))
+    }
+
+    /// A tensor of 16-bit floats. Panics if the number of elements is not the shape's.
+    pub fn f16(shape: impl Into<Shape>, data: Vec<f16>) -> Self {
+        Self::new(shape.into(), HostData::F16(data))
+    }
+
+    /// A tensor of unsigned integers. Panics if the number of elements is not the shape's.
+    pub fn u32(shape: impl Into<Shape>, data: Vec<u32>) -> Self {
+        Self::new(shape.into(), HostData::U32(data))
+    }
+
+    fn new(shape: Shape, data: HostData) -> Self {
+        let len = match &data {
+            HostData::F32(v) => v.len(),
+            HostData::F16(v) => v.len(),
+            HostData::U32(v) => v.len(),
+        };
+        assert_eq!(len as u64, shape.elements(), "{len} elements for shape {shape}");
+        Self { shape, data }
+    }
+
+    /// Floats in a float element type, rounded to nearest even where it is f16.
+    pub fn from_floats(desc: Desc, values: Vec<f32>) -> Self {
+        match desc.elem {
+            Elem::F32 => Self::f32(desc.shape, values),
+            Elem::F16 => Self::f16(desc.shape, values.into_iter().map(f16::from_f32).collect()),
+            Elem::U32 => unreachable!("floats are stored as f32 or f16"),
+        }
+    }
+
+    /// Elements from little-endian bytes, as a buffer holds them.
+    pub fn from_bytes(desc: Desc, bytes: &[u8]) -> Self {
+        let len = desc.bytes() as usize;
+        match desc.elem {
+            Elem::F32 => Self::f32(desc.shape, bytemuck::pod_collect_to_vec(&bytes[..len])),
+            Elem::F16 => Self::f16(desc.shape, bytemuck::pod_collect_to_vec(&bytes[..len])),
+            Elem::U32 => Self::u32(desc.shape, bytemuck::pod_collect_to_vec(&bytes[..len])),
+        }
+    }
+
+    /// The elements' bytes, as a buffer holds them.
+    pub fn bytes(&self) -> &[u8] {
+        match &self.data {
+            HostData::F32(v) => bytemuck::cast_slice(v),
+            HostData::F16(v) => bytemuck::cast_slice(v),
+            HostData::U32(v) => bytemuck::cast_slice(v),
+        }
+    }
+
+    /// The dimensions.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The dimensions as an array. Panics if there are not exactly `N`.
+    pub(crate) fn dims<const N: usize>(&self) -> [usize; N] {
+        assert_eq!(self.shape.dims().len(), N, "rank of {}", self.shape);
+        std::array::from_fn(|i| self.shape.dims()[i] as usize)
+    }
+
+    /// Shape and element type.
+    pub fn desc(&self) -> Desc {
+        let elem = match &self.data {
+            HostData::F32(_) => Elem::F32,
+            HostData::F16(_) => Elem::F16,
+            HostData::U32(_) => Elem::U32,
+        };
+        Desc { shape: self.shape, elem }
+    }
+
+    /// The elements.
+    pub fn data(&self) -> &HostData {
+        &self.data
+    }
+
+    /// The elements as f32. Panics for integers.
+    pub fn floats(&self) -> Vec<f32> {
+        match &self.data {
+            HostData::F32(v) => v.clone(),
+            HostData::F16(v) => v.iter().map(|x| x.to_f32()).collect(),
+            HostData::U32(_) => panic!("floats of an integer tensor"),
+        }
+    }
+
+    /// The elements of an integer tensor. Panics for floats.
+    pub fn integers(&self) -> &[u32] {
+        match &self.data {
+            HostData::U32(v) => v,
+            _ => panic!("integers of a float tensor"),
+        }
+    }
+
+    /// The same elements under another shape. Panics if the number of elements differs.
+    pub fn reshaped(self, shape: impl Into<Shape>) -> Self {
+        Self::new(shape.into(), self.data)
+    }
+}
