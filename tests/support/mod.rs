@@ -1,0 +1,20 @@
+//! What the tests, `verify` and the benchmarks share: cases, data and adapters.
+#![allow(dead_code, missing_docs, unreachable_pub, reason = "each user takes a part")]
+
+pub mod cases;
+pub mod data;
+
+use tokenpress::Graph;
+use tokenpress::readback::HostTensors;
+
+/// One graph with inputs, to be run on the reference and on an adapter.
+pub struct Case {
+    /// Kernel or method that the case is about.
+    pub subject: &'static str,
+    /// What is special about it: shape, data, options.
+    pub name: String,
+    /// Too slow for the test suite on two cores; `verify` runs it.
+    pub heavy: bool,
+    pub graph: Graph,
+    pub inputs: HostTensors,
+}
