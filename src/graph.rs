@@ -59,6 +59,8 @@ pub(crate) struct Node {
 
 /// A straight-line list of kernel calls over tensor handles.
 ///
+/// Calls are pure: equal ones are made once, and those that no output needs are not run.
+///
 /// Planned for a GPU it becomes dispatches in the caller's compute pass; [`Graph::run_reference`] executes
 /// the same calls on the CPU.
 #[derive(Debug, Clone)]
@@ -167,12 +169,13 @@ impl Graph {
         self.check(tensor, "output: tensor")?;
         let taken = self.outputs.iter().any(|(_, t)| t.id == tensor.id);
         let computed = matches!(self.sources[tensor.id.0 as usize], Source::Node);
-        let tensor = if computed && !taken { tensor } else { crate::kernels::copy(self, tensor)? };
+        let tensor = if computed && !taken { tensor } else { crate::kernels::copy(self, tensor, name)? };
         self.outputs.push((name.to_owned(), tensor));
         Ok(())
     }
 
-    /// Adds a kernel call; gives its outputs.
+    /// Adds a kernel call; gives its outputs. A call with the same options and inputs as an earlier one gives
+    /// the earlier one's outputs.
     pub fn call(&mut self, kernel: impl Kernel + 'static, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
         self.call_shared(Arc::new(kernel), inputs)
     }
@@ -180,6 +183,10 @@ impl Graph {
     pub(crate) fn call_shared(&mut self, kernel: Arc<dyn Kernel>, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
         for input in inputs {
             self.check(*input, kernel.name())?;
+        }
+        let same = |node: &&Node| node.inputs == inputs && format!("{:?}", node.kernel) == format!("{kernel:?}");
+        if let Some(node) = self.nodes.iter().find(same) {
+            return Ok(node.outputs.clone());
         }
         let descs: Vec<_> = inputs.iter().map(Tensor::desc).collect();
         let outputs: Vec<_> = kernel.outputs(&descs)?.into_iter().map(|desc| self.tensor(desc, Source::Node)).collect();
@@ -191,7 +198,7 @@ impl Graph {
         if tensor.graph == self.id { Ok(()) } else { Err(Error::ForeignTensor { argument }) }
     }
 
-    /// Names, shapes and element types of the inputs that some call or output uses, in order of definition.
+    /// Names, shapes and element types of the inputs, in order of definition. A plan needs every one bound.
     pub fn inputs(&self) -> impl Iterator<Item = (&str, Desc)> {
         self.sources.iter().zip(&self.descs).filter_map(|(source, desc)| match source {
             Source::Input(name) => Some((name.as_str(), *desc)),
@@ -206,6 +213,19 @@ impl Graph {
 
     pub(crate) fn nodes(&self) -> &[Node] {
         &self.nodes
+    }
+
+    /// Whether each call contributes to an output. The others cost nothing: no plan runs them.
+    pub(crate) fn needed(&self) -> Vec<bool> {
+        let mut wanted: Vec<TensorId> = self.outputs.iter().map(|(_, tensor)| tensor.id).collect();
+        let mut needed = vec![false; self.nodes.len()];
+        for (index, node) in self.nodes.iter().enumerate().rev() {
+            if node.outputs.iter().any(|t| wanted.contains(&t.id)) {
+                needed[index] = true;
+                wanted.extend(node.inputs.iter().map(|t| t.id));
+            }
+        }
+        needed
     }
 
     pub(crate) fn sources(&self) -> &[Source] {
@@ -230,7 +250,7 @@ impl Graph {
         gpu::workspace_size(self, gpu)
     }
 
-    /// Price of each call on a device with these capabilities.
+    /// Price of each call that contributes to an output, on a device with these capabilities.
     pub fn cost(&self, capabilities: &Capabilities) -> Result<Cost, Error> {
         let program = gpu::lower_graph(self, capabilities, Policy::AUTO, &|_| 0)?;
         let step = |(index, node): (usize, &Node)| {
@@ -242,7 +262,8 @@ impl Graph {
                 work: Work { bytes: node.kernel.bytes(&inputs, &outputs), flops: node.kernel.flops(&inputs) },
             }
         };
-        Ok(Cost { steps: self.nodes.iter().enumerate().map(step).collect() })
+        let needed = self.needed();
+        Ok(Cost { steps: self.nodes.iter().enumerate().filter(|(index, _)| needed[*index]).map(step).collect() })
     }
 
     /// The shader variants that a plan on this device uses, for [`Gpu::warm_up`]; both kinds of access,
@@ -264,7 +285,7 @@ impl Graph {
     /// Executes the graph on the CPU reference: every output by name.
     pub fn run_reference(&self, inputs: &BTreeMap<String, HostTensor>) -> Result<BTreeMap<String, HostTensor>, Error> {
         let mut outputs = BTreeMap::new();
-        let values = self.reference_values(inputs)?;
+        let values = self.reference_values(inputs, &self.needed())?;
         for (name, tensor) in &self.outputs {
             let value = values[&tensor.id].clone().reshaped(tensor.shape());
             outputs.insert(name.clone(), value);
@@ -272,8 +293,8 @@ impl Graph {
         Ok(outputs)
     }
 
-    /// Every tensor's value on the CPU reference.
-    pub(crate) fn reference_values(&self, inputs: &BTreeMap<String, HostTensor>) -> Result<HashMap<TensorId, HostTensor>, Error> {
+    /// The value of every tensor of these calls on the CPU reference.
+    pub(crate) fn reference_values(&self, inputs: &BTreeMap<String, HostTensor>, calls: &[bool]) -> Result<HashMap<TensorId, HostTensor>, Error> {
         self.check_names(inputs.keys())?;
         let mut values = HashMap::new();
         for (index, source) in self.sources.iter().enumerate() {
@@ -291,7 +312,7 @@ impl Graph {
                 Source::Node => {}
             }
         }
-        for node in &self.nodes {
+        for (node, _) in self.nodes.iter().zip(calls).filter(|(_, run)| **run) {
             let inputs = self.reference_inputs(node, &values);
             let results = node.kernel.reference(&inputs.iter().collect::<Vec<_>>());
             for (tensor, result) in node.outputs.iter().zip(results) {

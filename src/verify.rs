@@ -145,7 +145,7 @@ pub async fn steps(
     inputs: &HostTensors,
     placement: Placement,
 ) -> Result<Vec<StepReport>, Error> {
-    let values = graph.reference_values(inputs)?;
+    let values = graph.reference_values(inputs, &vec![true; graph.nodes().len()])?;
     let mut reports = Vec::new();
     for (call, node) in graph.nodes().iter().enumerate() {
         let fed = graph.reference_inputs(node, &values);

@@ -173,7 +173,7 @@ pub struct Call<'a, P> {
     pub groups: u64,
 }
 
-/// Lowers every kernel call of a graph.
+/// Lowers every kernel call of a graph that contributes to an output.
 ///
 /// `address` gives the byte offset of a tensor in its buffer, 0 for those that the plan places itself.
 pub(crate) fn lower_graph(
@@ -183,7 +183,8 @@ pub(crate) fn lower_graph(
     address: &dyn Fn(TensorId) -> u64,
 ) -> Result<Program, Error> {
     let mut lowerer = Lowerer { capabilities, policy, address, program: Program::default() };
-    for (index, node) in graph.nodes().iter().enumerate() {
+    let needed = graph.needed();
+    for (index, node) in graph.nodes().iter().enumerate().filter(|(index, _)| needed[*index]) {
         let operand = |tensor: &crate::graph::Tensor| Operand {
             resource: Resource { storage: Storage::Tensor(tensor.id()), offset: 0, bytes: tensor.desc().bytes() },
             desc: tensor.desc(),

@@ -334,7 +334,8 @@ impl<'a> Place<'a> {
         if resource.bytes == 0 {
             let (buffer, offset) = workspace();
             let start = offset + self.layout.empties + slot as u64 * PLACEMENT;
-            return (buffer, start..start + 4);
+            // Room for one element of the widest kind.
+            return (buffer, start..start + 16);
         }
         if let Storage::Tensor(id) = resource.storage {
             if let Some(view) = self.externals.views.get(&id) {

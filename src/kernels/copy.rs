@@ -21,13 +21,16 @@ pub(super) static COPY: Shader = Shader {
     tunings: &[&[]],
 };
 
-/// Copies a tensor. A graph uses it where an output is one of its inputs.
+/// Copies a tensor into an output. The name keeps two outputs of one tensor apart.
 #[derive(Debug)]
-struct Copy;
+struct Copy {
+    #[expect(dead_code, reason = "read through Debug")]
+    output: String,
+}
 
-/// A tensor with the same contents, computed by the graph.
-pub fn copy(graph: &mut Graph, source: Tensor) -> Result<Tensor, Error> {
-    Ok(graph.call(Copy, &[source])?[0])
+/// A tensor with the same contents for the output of this name.
+pub(crate) fn copy(graph: &mut Graph, source: Tensor, output: &str) -> Result<Tensor, Error> {
+    Ok(graph.call(Copy { output: output.to_owned() }, &[source])?[0])
 }
 
 impl Kernel for Copy {

@@ -7,7 +7,7 @@ mod copy;
 
 use std::fmt::Debug;
 
-pub use copy::copy;
+pub(crate) use copy::copy;
 
 use crate::compare::Comparison;
 use crate::error::Error;
@@ -25,7 +25,8 @@ pub struct Work {
 
 /// One kernel: shapes, GPU side, CPU side.
 ///
-/// Implemented by this crate's kernels; an application can add its own.
+/// Implemented by this crate's kernels; an application can add its own. A kernel is pure, and its `Debug` text
+/// shows every option: calls with equal text and inputs are made once.
 pub trait Kernel: Debug + Send + Sync {
     /// The kernel's name: stem of its shader, its host file and its reference.
     fn name(&self) -> &'static str;
