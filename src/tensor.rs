@@ -244,3 +244,58 @@ impl HostTensor {
         Self::new(shape.into(), self.data)
     }
 }
+
+/// Storage type of a [`HostTensor`], for kernels that move elements without looking at them.
+pub(crate) trait Element: Copy {
+    /// What stands where there is no token: 0, and [`NONE`] for integers.
+    const EMPTY: Self;
+
+    /// The elements. Panics for another type.
+    fn slice(tensor: &HostTensor) -> &[Self];
+
+    /// A tensor of these elements.
+    fn tensor(shape: Shape, data: Vec<Self>) -> HostTensor;
+}
+
+macro_rules! element {
+    ($type:ty, $variant:ident, $empty:expr) => {
+        impl Element for $type {
+            const EMPTY: Self = $empty;
+
+            fn slice(tensor: &HostTensor) -> &[Self] {
+                match &tensor.data {
+                    HostData::$variant(v) => v,
+                    _ => panic!("elements of another type"),
+                }
+            }
+
+            fn tensor(shape: Shape, data: Vec<Self>) -> HostTensor {
+                HostTensor::new(shape, HostData::$variant(data))
+            }
+        }
+    };
+}
+element!(f32, F32, 0.0);
+element!(f16, F16, f16::ZERO);
+element!(u32, U32, NONE);
+
+/// The same expression for each storage type: `with_element!(elem, T => f::<T>(..))`.
+macro_rules! with_element {
+    ($elem:expr, $type:ident => $body:expr) => {
+        match $elem {
+            $crate::tensor::Elem::F32 => {
+                type $type = f32;
+                $body
+            }
+            $crate::tensor::Elem::F16 => {
+                type $type = half::f16;
+                $body
+            }
+            $crate::tensor::Elem::U32 => {
+                type $type = u32;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use with_element;

@@ -100,6 +100,11 @@ impl Lowering<'_> {
         self.capabilities
     }
 
+    /// Number of inputs of the call.
+    pub fn inputs(&self) -> usize {
+        self.inputs.len()
+    }
+
     /// Shape and element type of an input.
     pub fn input(&self, index: usize) -> Desc {
         self.inputs[index].desc

@@ -3,11 +3,19 @@
 //! A kernel is a plain struct of options. Its method on a [`Graph`](crate::Graph) checks shapes and adds one
 //! call; [`Kernel`] is how the graph runs that call on either side.
 
+mod concat_rows;
 mod copy;
+mod gather_rows;
+mod invert_index;
+mod lookup;
 
 use std::fmt::Debug;
 
+pub use concat_rows::{Ragged, concat_rows};
 pub(crate) use copy::copy;
+pub use gather_rows::{gather_rows, scatter_rows};
+pub use invert_index::invert_index;
+pub use lookup::lookup;
 
 use crate::compare::Comparison;
 use crate::error::Error;
@@ -68,6 +76,12 @@ pub trait Kernel: Debug + Send + Sync {
 
 /// Every shader of the crate, for those who test, dump or warm them up.
 pub fn shaders() -> Vec<&'static Shader> {
-    let groups: &[&[&'static Shader]] = &[&[&copy::COPY]];
+    let groups: &[&[&'static Shader]] = &[
+        &[&concat_rows::CONCAT],
+        &[&copy::COPY],
+        &[&gather_rows::GATHER, &gather_rows::FALLBACK],
+        &[&invert_index::FILL, &invert_index::PLACE],
+        &[&lookup::LOOKUP],
+    ];
     groups.concat()
 }

@@ -1,9 +1,14 @@
 //! Every case of the grid, one file for each kernel or method.
 
+mod concat_rows;
 mod copy;
+mod gather_rows;
+mod invert_index;
+mod lookup;
 
 use super::Case;
 
 pub fn all() -> Vec<Case> {
-    [copy::cases()].into_iter().flatten().collect()
+    let groups = [concat_rows::cases(), copy::cases(), gather_rows::cases(), invert_index::cases(), lookup::cases()];
+    groups.into_iter().flatten().collect()
 }

@@ -1,0 +1,49 @@
+// Copies rows by index, bit for bit, over a fallback:
+// gathered[b, h, m] = source[b, h, index[b, m]], or fallback[b, h, m] where the index is at or above
+// `source_rows` (NONE among them).
+//
+// source:   [batch, heads, source_rows, width] elem
+// index:    [batch, rows] u32, or [rows] for all of the batch (index_stride 0)
+// fallback: [batch, heads, rows, width] elem
+// gathered: [batch, heads, rows, width] elem
+//
+// An invocation moves one elem: 16, 4 or 2 bytes.
+// Cost: one dispatch; one row is read and one written for each gathered row.
+struct Params {
+  source_base: u32,
+  index_base: u32,
+  fallback_base: u32,
+  gathered_base: u32,
+  elements: u32,
+  width: u32,
+  rows: u32,
+  heads: u32,
+  source_rows: u32,
+  index_stride: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> source: array<elem>;
+@group(0) @binding(2) var<storage, read> index: array<u32>;
+@group(0) @binding(3) var<storage, read> fallback: array<elem>;
+@group(0) @binding(4) var<storage, read_write> gathered: array<elem>;
+
+@compute @workgroup_size(128)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let i = linear_group(group, groups) * 128u + lane.index;
+  if i < params.elements {
+    let row = i / params.width;
+    let column = i - row * params.width;
+    let head = row / params.rows; // of the whole batch
+    let m = row - head * params.rows;
+    let token = index[params.index_base + head / params.heads * params.index_stride + m];
+    if token < params.source_rows {
+      gathered[params.gathered_base + i] = source[params.source_base + (head * params.source_rows + token) * params.width + column];
+    } else {
+      gathered[params.gathered_base + i] = fallback[params.fallback_base + i];
+    }
+  }
+}

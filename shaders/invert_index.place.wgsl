@@ -1,0 +1,33 @@
+// Second pass of two: inverse[b, index[b, m]] is the lowest such m. Indices at or above `tokens` (NONE among
+// them) are passed over. A minimum does not depend on the order of the invocations.
+//
+// index:   [batch, entries] u32
+// inverse: [batch, tokens] u32, NONE where nothing points
+//
+// Cost: one read of the index, one atomic for each entry.
+struct Params {
+  index_base: u32,
+  inverse_base: u32,
+  elements: u32,
+  entries: u32,
+  tokens: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> index: array<u32>;
+@group(0) @binding(2) var<storage, read_write> inverse: array<atomic<u32>>;
+
+@compute @workgroup_size(128)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let i = linear_group(group, groups) * 128u + lane.index;
+  if i < params.elements {
+    let batch = i / params.entries;
+    let token = index[params.index_base + i];
+    if token < params.tokens {
+      atomicMin(&inverse[params.inverse_base + batch * params.tokens + token], i - batch * params.entries);
+    }
+  }
+}

@@ -1,0 +1,23 @@
+// First pass of two: every entry of the inverse is NONE.
+//
+// inverse: [elements] u32
+//
+// Cost: one write of the inverse.
+struct Params {
+  inverse_base: u32,
+  elements: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> inverse: array<u32>;
+
+@compute @workgroup_size(128)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let i = linear_group(group, groups) * 128u + lane.index;
+  if i < params.elements {
+    inverse[params.inverse_base + i] = 0xffffffffu;
+  }
+}

@@ -1,0 +1,31 @@
+// Reads a table of integers: found[i] = table[min(index[i], entries - 1)].
+//
+// table: [entries] u32
+// index: [elements] u32
+// found: [elements] u32
+//
+// Cost: one dispatch; one read of the index, one write of the result.
+struct Params {
+  table_base: u32,
+  index_base: u32,
+  found_base: u32,
+  elements: u32,
+  entries: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> table: array<u32>;
+@group(0) @binding(2) var<storage, read> index: array<u32>;
+@group(0) @binding(3) var<storage, read_write> found: array<u32>;
+
+@compute @workgroup_size(128)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let i = linear_group(group, groups) * 128u + lane.index;
+  if i < params.elements {
+    let entry = min(index[params.index_base + i], params.entries - 1u);
+    found[params.found_base + i] = table[params.table_base + entry];
+  }
+}
