@@ -26,6 +26,18 @@ macro_rules! params {
 }
 pub(crate) use params;
 
+macro_rules! scalars {
+    () => {
+        "alias elem_f32 = f32;\nalias elem_u32 = u32;\nfn elem_dot(a: elem_f32, b: elem_f32) -> f32 { return a * b; }\n"
+    };
+}
+
+macro_rules! vectors {
+    () => {
+        "alias elem_f32 = vec4<f32>;\nalias elem_u32 = vec4<u32>;\nfn elem_dot(a: elem_f32, b: elem_f32) -> f32 { return dot(a, b); }\n"
+    };
+}
+
 /// What `elem` is in a shader: the first text of a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Header {
@@ -37,6 +49,10 @@ pub enum Header {
     U32,
     /// `alias elem = vec4<u32>`: any 16 bytes in a copy.
     Words,
+    /// `alias elem = vec4<f32>`: rows of a multiple of four f32, at a 16-byte alignment.
+    F32x4,
+    /// `enable f16; alias elem = vec4<f16>`: rows of a multiple of four f16, at an 8-byte alignment.
+    F16x4,
 }
 
 impl Header {
@@ -46,6 +62,15 @@ impl Header {
             Elem::F32 => Self::F32,
             Elem::F16 => Self::F16,
             Elem::U32 => Self::U32,
+        }
+    }
+
+    /// Four floats at a time where rows of `channels` at this alignment allow it, and one otherwise.
+    pub fn vector(elem: Elem, channels: u64, alignment: u64) -> Self {
+        match (Self::of(elem), channels.is_multiple_of(4) && alignment.is_multiple_of(4 * elem.size())) {
+            (Self::F32, true) => Self::F32x4,
+            (Self::F16, true) => Self::F16x4,
+            (scalar, _) => scalar,
         }
     }
 
@@ -63,14 +88,32 @@ impl Header {
         match self {
             Self::F16 => 2,
             Self::F32 | Self::U32 => 4,
-            Self::Words => 16,
+            Self::F16x4 => 8,
+            Self::Words | Self::F32x4 => 16,
         }
     }
 
+    /// Numbers in one `elem`.
+    pub const fn width(self) -> u32 {
+        match self {
+            Self::F32 | Self::F16 | Self::U32 => 1,
+            Self::Words | Self::F32x4 | Self::F16x4 => 4,
+        }
+    }
+
+    /// Whether it needs `SHADER_F16`.
+    pub(crate) const fn is_f16(self) -> bool {
+        matches!(self, Self::F16 | Self::F16x4)
+    }
+
+    /// Floats also have their own width in f32 and u32, and an inner product, so that one text serves scalars and
+    /// vectors.
     const fn text(self) -> &'static str {
         match self {
-            Self::F32 => "alias elem = f32;\n",
-            Self::F16 => "enable f16;\nalias elem = f16;\n",
+            Self::F32 => concat!("alias elem = f32;\n", scalars!()),
+            Self::F16 => concat!("enable f16;\nalias elem = f16;\n", scalars!()),
+            Self::F32x4 => concat!("alias elem = vec4<f32>;\n", vectors!()),
+            Self::F16x4 => concat!("enable f16;\nalias elem = vec4<f16>;\n", vectors!()),
             Self::U32 => "alias elem = u32;\n",
             Self::Words => "alias elem = vec4<u32>;\n",
         }
@@ -82,6 +125,8 @@ impl Header {
             Self::F16 => "f16",
             Self::U32 => "u32",
             Self::Words => "words",
+            Self::F32x4 => "f32x4",
+            Self::F16x4 => "f16x4",
         }
     }
 }
@@ -268,7 +313,7 @@ impl Pipelines {
     /// The pipeline of a variant, compiled on first use.
     pub(crate) fn get(&self, gpu: &Gpu, variant: &Variant) -> Result<Pipeline, Error> {
         let kernel = variant.shader.name;
-        if variant.header == Header::F16 && !gpu.capabilities().f16 {
+        if variant.header.is_f16() && !gpu.capabilities().f16 {
             return Err(Error::MissingFeature { kernel, feature: "SHADER_F16" });
         }
         if variant.subgroups && !gpu.capabilities().subgroups {
