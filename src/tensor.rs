@@ -250,6 +250,9 @@ pub(crate) trait Element: Copy {
     /// What stands where there is no token: 0, and [`NONE`] for integers.
     const EMPTY: Self;
 
+    /// The number 0.
+    const ZERO: Self;
+
     /// The elements. Panics for another type.
     fn slice(tensor: &HostTensor) -> &[Self];
 
@@ -258,9 +261,10 @@ pub(crate) trait Element: Copy {
 }
 
 macro_rules! element {
-    ($type:ty, $variant:ident, $empty:expr) => {
+    ($type:ty, $variant:ident, $zero:expr, $empty:expr) => {
         impl Element for $type {
             const EMPTY: Self = $empty;
+            const ZERO: Self = $zero;
 
             fn slice(tensor: &HostTensor) -> &[Self] {
                 match &tensor.data {
@@ -275,9 +279,9 @@ macro_rules! element {
         }
     };
 }
-element!(f32, F32, 0.0);
-element!(f16, F16, f16::ZERO);
-element!(u32, U32, NONE);
+element!(f32, F32, 0.0, 0.0);
+element!(f16, F16, f16::ZERO, f16::ZERO);
+element!(u32, U32, 0, NONE);
 
 /// The same expression for each storage type: `with_element!(elem, T => f::<T>(..))`.
 macro_rules! with_element {

@@ -8,6 +8,7 @@ mod copy;
 mod gather_rows;
 mod invert_index;
 mod lookup;
+mod pixel_unshuffle;
 
 use std::fmt::Debug;
 
@@ -16,6 +17,7 @@ pub(crate) use copy::copy;
 pub use gather_rows::{gather_rows, scatter_rows};
 pub use invert_index::invert_index;
 pub use lookup::lookup;
+pub use pixel_unshuffle::{ChannelOrder, PixelUnshuffle, TokenOrder};
 
 use crate::compare::Comparison;
 use crate::error::Error;
@@ -82,6 +84,7 @@ pub fn shaders() -> Vec<&'static Shader> {
         &[&gather_rows::GATHER, &gather_rows::FALLBACK],
         &[&invert_index::FILL, &invert_index::PLACE],
         &[&lookup::LOOKUP],
+        &[&pixel_unshuffle::MOVE, &pixel_unshuffle::TRANSPOSE],
     ];
     groups.concat()
 }

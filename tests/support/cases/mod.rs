@@ -5,10 +5,11 @@ mod copy;
 mod gather_rows;
 mod invert_index;
 mod lookup;
+mod pixel_unshuffle;
 
 use super::Case;
 
 pub fn all() -> Vec<Case> {
-    let groups = [concat_rows::cases(), copy::cases(), gather_rows::cases(), invert_index::cases(), lookup::cases()];
+    let groups = [concat_rows::cases(), copy::cases(), gather_rows::cases(), invert_index::cases(), lookup::cases(), pixel_unshuffle::cases()];
     groups.into_iter().flatten().collect()
 }

@@ -1,0 +1,70 @@
+// Moves every element of an image to its place in blocks, or back: a strided copy, bit for bit.
+//
+// An image [batch, height, width, channels] (or planar) and its blocks hold the same elements under the six
+// digits (batch, block row, block column, dy, dx, channel), each side with its own strides. The host sorts the
+// digits by the strides of the side that is written, joins neighbours that are adjacent on both sides, and sends
+// them innermost first, so that writes are contiguous. Where the image was padded, elements of row >= `rows` or
+// column >= `columns` do not exist: blocks get `zero` there (fill 1), an image gets nothing (fill 0).
+//
+// source: [..] elem
+// moved:  [..] elem
+//
+// An invocation moves one elem: 16, 4 or 2 bytes.
+// Cost: one dispatch; one read and one write of each element.
+struct Params {
+  source_base: u32,
+  moved_base: u32,
+  elements: u32,
+  digits: u32,
+  offset: u32, // of the first element in the source
+  rows: u32,
+  columns: u32,
+  fill: u32,
+  size0: u32, read0: u32, write0: u32, row0: u32, column0: u32,
+  size1: u32, read1: u32, write1: u32, row1: u32, column1: u32,
+  size2: u32, read2: u32, write2: u32, row2: u32, column2: u32,
+  size3: u32, read3: u32, write3: u32, row3: u32, column3: u32,
+  size4: u32, read4: u32, write4: u32, row4: u32, column4: u32,
+  size5: u32, read5: u32, write5: u32, row5: u32, column5: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> source: array<elem>;
+@group(0) @binding(2) var<storage, read_write> moved: array<elem>;
+
+// What the digits taken so far add up to.
+struct Place {
+  rest: u32,
+  read: u32,
+  write: u32,
+  row: u32,
+  column: u32,
+}
+
+fn take(place: Place, size: u32, read: u32, write: u32, row: u32, column: u32) -> Place {
+  let rest = place.rest / size;
+  let digit = place.rest - rest * size;
+  return Place(rest, place.read + digit * read, place.write + digit * write, place.row + digit * row, place.column + digit * column);
+}
+
+@compute @workgroup_size(128)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let i = linear_group(group, groups) * 128u + lane.index;
+  if i < params.elements {
+    var place = Place(i, params.source_base + params.offset, params.moved_base, 0u, 0u);
+    place = take(place, params.size0, params.read0, params.write0, params.row0, params.column0);
+    if params.digits > 1u { place = take(place, params.size1, params.read1, params.write1, params.row1, params.column1); }
+    if params.digits > 2u { place = take(place, params.size2, params.read2, params.write2, params.row2, params.column2); }
+    if params.digits > 3u { place = take(place, params.size3, params.read3, params.write3, params.row3, params.column3); }
+    if params.digits > 4u { place = take(place, params.size4, params.read4, params.write4, params.row4, params.column4); }
+    if params.digits > 5u { place = take(place, params.size5, params.read5, params.write5, params.row5, params.column5); }
+    if place.row < params.rows && place.column < params.columns {
+      moved[place.write] = source[place.read];
+    } else if params.fill != 0u {
+      moved[place.write] = elem(0u);
+    }
+  }
+}
