@@ -294,7 +294,11 @@ impl Graph {
     }
 
     /// The value of every tensor of these calls on the CPU reference.
-    pub(crate) fn reference_values(&self, inputs: &BTreeMap<String, HostTensor>, calls: &[bool]) -> Result<HashMap<TensorId, HostTensor>, Error> {
+    pub(crate) fn reference_values(
+        &self,
+        inputs: &BTreeMap<String, HostTensor>,
+        calls: &[bool],
+    ) -> Result<HashMap<TensorId, HostTensor>, Error> {
         self.check_names(inputs.keys())?;
         let mut values = HashMap::new();
         for (index, source) in self.sources.iter().enumerate() {
@@ -302,7 +306,11 @@ impl Graph {
                 Source::Input(name) => {
                     let value = inputs.get(name).ok_or_else(|| Error::MissingBinding { tensor: name.clone() })?;
                     if value.desc() != self.descs[index] {
-                        return Err(Error::BindingMismatch { tensor: name.clone(), expected: self.descs[index].to_string(), actual: value.desc().to_string() });
+                        return Err(Error::BindingMismatch {
+                            tensor: name.clone(),
+                            expected: self.descs[index].to_string(),
+                            actual: value.desc().to_string(),
+                        });
                     }
                     values.insert(TensorId(index as u32), value.clone());
                 }

@@ -44,6 +44,17 @@ struct Placed {
     output: bool,
 }
 
+/// What a guarded run gave.
+#[derive(Debug, Clone, Default)]
+pub struct GuardedRun {
+    /// Every output by name.
+    pub outputs: HostTensors,
+    /// What was found besides them.
+    pub guards: Guards,
+    /// Labels of the shader variants that ran.
+    pub variants: Vec<String>,
+}
+
 /// Runs a graph twice in poisoned memory with canaries around every tensor.
 pub async fn run_guarded(
     context: &Context,
@@ -51,7 +62,7 @@ pub async fn run_guarded(
     graph: &Graph,
     inputs: &HostTensors,
     placement: Placement,
-) -> Result<(HostTensors, Guards), Error> {
+) -> Result<GuardedRun, Error> {
     let mut contents: Vec<Vec<u8>> = Vec::new();
     let mut placed: Vec<Placed> = Vec::new();
     let tensors = graph.inputs().map(|t| (t, false)).chain(graph.outputs().map(|t| (t, true)));
@@ -112,7 +123,7 @@ pub async fn run_guarded(
             guards.unrepeatable.push(name.clone());
         }
     }
-    Ok((last, guards))
+    Ok(GuardedRun { outputs: last, guards, variants: plan.variants().collect() })
 }
 
 /// One kernel call of a graph, GPU against reference on the reference's inputs.
@@ -156,11 +167,10 @@ pub async fn steps(
             single.output(&format!("output {index}"), *tensor)?;
         }
         let feed: HostTensors = fed.iter().enumerate().map(|(i, t)| (format!("input {i}"), t.clone())).collect();
-        let (results, guards) = run_guarded(context, gpu, &single, &feed, placement).await?;
+        let GuardedRun { outputs: results, guards, variants } = run_guarded(context, gpu, &single, &feed, placement).await?;
         let actual: Vec<_> = (0..outputs.len()).map(|i| results[&format!("output {i}")].clone()).collect();
         let expected: Vec<_> = node.outputs.iter().map(|t| values[&t.id()].clone()).collect();
         let comparisons = node.kernel.compare(&fed.iter().collect::<Vec<_>>(), &expected, &actual);
-        let variants = single.variants(gpu)?.iter().map(crate::gpu::Variant::label).collect();
         reports.push(StepReport {
             call,
             kernel: node.kernel.name(),

@@ -1,42 +1,131 @@
-//! Every case on every adapter, step by step against the reference.
+//! Every case on every adapter, step by step against the reference, in poisoned memory with canaries.
+//!
+//! A trial is `adapter::kernel.elem::variant`. What cannot run here is ignored with its reason, and a failure
+//! under `REQUIRE_GPU=1` where the machine should have it. At the end stand the counts for each adapter, and
+//! every shader variant that an adapter could run must have run on it.
 #![allow(missing_docs, reason = "a test")]
 
 mod support;
 
-use tokenpress::verify::{Placement, steps};
-use tokenpress::{Policy, readback::Context, wgpu};
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-fn main() {
-    let filter: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let cases = support::cases::all();
-    let mut failed = 0;
-    for adapter in pollster::block_on(Context::adapters(wgpu::Backends::all())) {
-        let context = pollster::block_on(Context::new(&adapter)).expect("a device");
-        let mut passed = 0;
-        for case in &cases {
-            if !filter.is_empty() && !filter.iter().any(|f| case.subject.contains(f.as_str())) || case.heavy {
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use support::Case;
+use support::adapters::{self, Adapter};
+use tokenpress::Policy;
+use tokenpress::verify::{Placement, steps};
+
+/// One way to run a case: which variants are forced, and where the tensors lie.
+struct Mode {
+    name: &'static str,
+    policy: Policy,
+    placement: Placement,
+}
+
+/// Together they run every variant, with tensors apart and in one buffer, aligned and not.
+const MODES: [Mode; 4] = [
+    Mode { name: "subgroup.read", policy: Policy::AUTO, placement: Placement { gap: 1, one_buffer: false } },
+    Mode { name: "subgroup.read_write", policy: Policy::forced(false, true), placement: Placement { gap: 3, one_buffer: true } },
+    Mode { name: "portable.read", policy: Policy::forced(true, false), placement: Placement { gap: 0, one_buffer: false } },
+    Mode { name: "portable.read_write", policy: Policy::forced(true, true), placement: Placement { gap: 4, one_buffer: true } },
+];
+
+fn cases() -> &'static [Case] {
+    static CASES: OnceLock<Vec<Case>> = OnceLock::new();
+    CASES.get_or_init(support::cases::all)
+}
+
+/// Labels of the variants that ran, by adapter.
+static RAN: Mutex<BTreeMap<String, BTreeSet<String>>> = Mutex::new(BTreeMap::new());
+
+/// Runs a group of cases on an adapter in one mode.
+fn run(adapter: &Adapter, mode: &Mode, group: &[&Case]) -> Result<Completion, Failed> {
+    let _turn = adapter.turn.lock().unwrap_or_else(PoisonError::into_inner);
+    let gpu = adapter.context.gpu.with_policy(mode.policy);
+    let mut failures = Vec::new();
+    for case in group {
+        let reports = match pollster::block_on(steps(&adapter.context, &gpu, &case.graph, &case.inputs, mode.placement)) {
+            Ok(reports) => reports,
+            Err(error) => {
+                failures.push(format!("{} {}: {error}", case.subject, case.name));
                 continue;
             }
-            let f16 = case.graph.inputs().any(|(_, d)| d.elem == tokenpress::Elem::F16);
-            if f16 && !context.gpu.capabilities().f16 {
-                continue;
-            }
-            for policy in [Policy::AUTO, Policy::forced(true, true)] {
-                let gpu = context.gpu.with_policy(policy);
-                for placement in [Placement::default(), Placement { gap: 3, one_buffer: true }] {
-                    let reports = pollster::block_on(steps(&context, &gpu, &case.graph, &case.inputs, placement)).expect("a plan");
-                    for report in reports {
-                        if report.passed() {
-                            passed += 1;
-                        } else {
-                            failed += 1;
-                            println!("FAILED {} {} {policy:?} {placement:?} on {}: {report:?}", case.subject, case.name, context.describe());
-                        }
-                    }
-                }
+        };
+        for report in reports {
+            let mut ran = RAN.lock().unwrap_or_else(PoisonError::into_inner);
+            ran.entry(adapter.name.clone()).or_default().extend(report.variants.iter().cloned());
+            if !report.passed() {
+                failures.push(format!("{} {}: {report:?}", case.subject, case.name));
             }
         }
-        println!("{}: {passed} passed", context.describe());
     }
-    assert_eq!(failed, 0);
+    if failures.is_empty() {
+        return Ok(Completion::Completed);
+    }
+    let shown = failures.iter().take(8).map(String::as_str).collect::<Vec<_>>().join("\n");
+    Err(format!("{} of {} cases\n{shown}", failures.len(), group.len()).into())
+}
+
+fn trials(adapters: &[Arc<Adapter>]) -> Vec<Trial> {
+    let mut groups: BTreeMap<(&str, bool), Vec<&Case>> = BTreeMap::new();
+    for case in cases().iter().filter(|c| !c.heavy) {
+        groups.entry((case.subject, case.needs_f16())).or_default().push(case);
+    }
+    let mut trials = Vec::new();
+    for name in adapters::missing(adapters) {
+        trials.push(support::absent(name, &format!("no adapter {name}")));
+    }
+    for adapter in adapters {
+        // Lavapipe has both features: there a missing one is a fault of the machine.
+        let complete = adapter.name == "lavapipe";
+        for ((subject, f16), group) in &groups {
+            for mode in &MODES {
+                let elem = if *f16 { "f16" } else { "f32" };
+                let name = format!("{}::{subject}.{elem}::{}", adapter.name, mode.name);
+                let lacks_subgroups = !mode.policy.portable && !adapter.subgroups();
+                let lacking = (*f16 && !adapter.f16()).then_some("SHADER_F16").or(lacks_subgroups.then_some("SUBGROUP"));
+                trials.push(match lacking {
+                    Some(feature) if complete => support::absent(&name, &format!("no {feature}")),
+                    Some(feature) => Trial::ignorable_test(name, move || Ok(Completion::ignored_with(format!("no {feature}")))),
+                    None => {
+                        let (adapter, group) = (adapter.clone(), group.clone());
+                        Trial::ignorable_test(name, move || run(&adapter, mode, &group))
+                    }
+                });
+            }
+        }
+    }
+    trials
+}
+
+/// Variants that an adapter could run and did not.
+fn unrun(adapter: &Adapter) -> Vec<String> {
+    let ran = RAN.lock().unwrap_or_else(PoisonError::into_inner);
+    let ran = ran.get(&adapter.name);
+    let supported = tokenpress::kernels::shaders().into_iter().flat_map(|s| s.variants()).filter(|v| adapter.context.gpu.supports(v));
+    supported.map(|v| v.label()).filter(|label| ran.is_none_or(|ran| !ran.contains(label))).collect()
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let adapters = adapters::all();
+    let conclusion = libtest_mimic::run(&arguments, trials(&adapters));
+    if arguments.list {
+        return conclusion.exit_code();
+    }
+    let mut complete = true;
+    for adapter in &adapters {
+        let ran = RAN.lock().unwrap_or_else(PoisonError::into_inner).get(&adapter.name).map_or(0, BTreeSet::len);
+        let features = |has, name| format!("{name} {}", if has { "run" } else { "ignored" });
+        let facts = [features(adapter.f16(), "f16"), features(adapter.subgroups(), "subgroup")].join(", ");
+        let unrun = unrun(adapter);
+        println!("{}: {ran} variants ran, {} did not; {facts}; {}", adapter.name, unrun.len(), adapter.context.describe());
+        if conclusion.num_filtered_out == 0 && !unrun.is_empty() {
+            println!("no case runs these variants: {}", unrun.join(" "));
+            complete = false;
+        }
+    }
+    if complete { conclusion.exit_code() } else { ExitCode::FAILURE }
 }

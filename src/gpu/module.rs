@@ -260,7 +260,11 @@ impl Variant {
     /// The complete WGSL text, with an entry point named `main`.
     pub fn source(&self) -> String {
         let mut text = String::from(self.header.text());
-        text += if self.subgroups { include_str!("../../shaders/common/grid_subgroup.wgsl") } else { include_str!("../../shaders/common/grid.wgsl") };
+        text += if self.subgroups {
+            include_str!("../../shaders/common/grid_subgroup.wgsl")
+        } else {
+            include_str!("../../shaders/common/grid.wgsl")
+        };
         for include in self.shader.includes {
             text += match (include, self.subgroups) {
                 (Include::Order, _) => include_str!("../../shaders/common/order.wgsl"),
@@ -333,7 +337,8 @@ fn compile(device: &wgpu::Device, variant: &Variant, cache: Option<&wgpu::Pipeli
     let label = format!("tokenpress::{}", variant.label());
     let label = Some(label.as_str());
     log::debug!("compiling {}", variant.label());
-    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label, source: wgpu::ShaderSource::Wgsl(variant.source().into()) });
+    let module =
+        device.create_shader_module(wgpu::ShaderModuleDescriptor { label, source: wgpu::ShaderSource::Wgsl(variant.source().into()) });
     let buffer = |binding: usize, ty| wgpu::BindGroupLayoutEntry {
         binding: binding as u32,
         visibility: wgpu::ShaderStages::COMPUTE,

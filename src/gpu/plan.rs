@@ -287,7 +287,14 @@ pub(crate) fn plan(graph: &Graph, gpu: &Gpu, bindings: &Bindings) -> Result<Plan
 
     let mut uniform_bytes: Vec<u8> = Vec::new();
     let mut steps = Vec::new();
-    let place = Place { graph, layout: &layout, externals: &externals, workspace: &workspace, constants: &constants, constant_offsets: &constant_offsets };
+    let place = Place {
+        graph,
+        layout: &layout,
+        externals: &externals,
+        workspace: &workspace,
+        constants: &constants,
+        constant_offsets: &constant_offsets,
+    };
     for dispatch in program.dispatches {
         let placed: Vec<_> = dispatch.resources.iter().enumerate().map(|(slot, r)| place.locate(slot, r)).collect();
         let access = access(gpu, &dispatch, &placed);
@@ -330,7 +337,8 @@ struct Place<'a> {
 impl<'a> Place<'a> {
     fn locate(&self, slot: usize, resource: &Resource) -> (&'a wgpu::Buffer, Range<u64>) {
         let at = |start: u64| start + resource.offset..start + resource.offset + resource.bytes;
-        let workspace = || self.workspace.as_ref().map(|(buffer, offset)| (buffer, *offset)).expect("a plan with placed tensors has a workspace");
+        let workspace =
+            || self.workspace.as_ref().map(|(buffer, offset)| (buffer, *offset)).expect("a plan with placed tensors has a workspace");
         if resource.bytes == 0 {
             let (buffer, offset) = workspace();
             let start = offset + self.layout.empties + slot as u64 * PLACEMENT;
@@ -350,7 +358,12 @@ impl<'a> Place<'a> {
     }
 }
 
-fn bind_groups(gpu: &Gpu, shared: &Shared, externals: &Externals<'_>, workspace: &Option<(wgpu::Buffer, u64)>) -> Result<Vec<wgpu::BindGroup>, Error> {
+fn bind_groups(
+    gpu: &Gpu,
+    shared: &Shared,
+    externals: &Externals<'_>,
+    workspace: &Option<(wgpu::Buffer, u64)>,
+) -> Result<Vec<wgpu::BindGroup>, Error> {
     let alignment = u64::from(gpu.capabilities().storage_alignment);
     let place = Place {
         graph: &shared.graph,
@@ -372,10 +385,13 @@ fn bind_groups(gpu: &Gpu, shared: &Shared, externals: &Externals<'_>, workspace:
             let reason = format!("{} now reads and writes one buffer", dispatch.shader.name);
             return Err(Error::Rebind { tensor: tensor.unwrap_or_default(), reason });
         }
-        let binding = |buffer, offset, size| wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: std::num::NonZeroU64::new(size) });
+        let binding = |buffer, offset, size| {
+            wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: std::num::NonZeroU64::new(size) })
+        };
         let uniforms = shared.uniforms.as_ref().expect("a plan with dispatches has uniforms");
         let words = dispatch.params.len() + dispatch.resources.len();
-        let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: binding(uniforms, step.uniform, (4 * words as u64).next_multiple_of(16)) }];
+        let mut entries =
+            vec![wgpu::BindGroupEntry { binding: 0, resource: binding(uniforms, step.uniform, (4 * words as u64).next_multiple_of(16)) }];
         for (index, (buffer, range)) in placed.iter().enumerate() {
             let start = range.start - range.start % alignment;
             let size = range.end.next_multiple_of(4) - start;

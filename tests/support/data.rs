@@ -54,9 +54,7 @@ pub fn ties(seed: u64, len: usize) -> Vec<f32> {
 pub fn awkward(seed: u64, len: usize) -> Vec<f32> {
     let mut random = Random::new(seed);
     let special = [0.0, -0.0, 1e-40, -1e-40, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 65504.0, -65504.0, 1e-7, 1.0, -1.0];
-    (0..len)
-        .map(|_| if random.below(2) == 0 { special[random.below(special.len() as u32) as usize] } else { random.normal() })
-        .collect()
+    (0..len).map(|_| if random.below(2) == 0 { special[random.below(special.len() as u32) as usize] } else { random.normal() }).collect()
 }
 
 /// Floats as a tensor of an element type.

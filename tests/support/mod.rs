@@ -1,11 +1,13 @@
 //! What the tests, `verify` and the benchmarks share: cases, data and adapters.
 #![allow(dead_code, missing_docs, unreachable_pub, reason = "each user takes a part")]
 
+pub mod adapters;
 pub mod cases;
 pub mod data;
 
-use tokenpress::Graph;
+use libtest_mimic::{Completion, Trial};
 use tokenpress::readback::HostTensors;
+use tokenpress::{Elem, Graph};
 
 /// One graph with inputs, to be run on the reference and on an adapter.
 pub struct Case {
@@ -17,4 +19,17 @@ pub struct Case {
     pub heavy: bool,
     pub graph: Graph,
     pub inputs: HostTensors,
+}
+
+impl Case {
+    /// Whether an input or output is f16.
+    pub fn needs_f16(&self) -> bool {
+        self.graph.inputs().chain(self.graph.outputs()).any(|(_, desc)| desc.elem == Elem::F16)
+    }
+}
+
+/// A trial for something that is not here: ignored with its reason, a failure under `REQUIRE_GPU=1`.
+pub fn absent(name: &str, reason: &str) -> Trial {
+    let reason = reason.to_owned();
+    Trial::ignorable_test(name, move || if adapters::required() { Err(reason.into()) } else { Ok(Completion::ignored_with(reason)) })
 }

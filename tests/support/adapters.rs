@@ -1,0 +1,71 @@
+//! The adapters of this machine, one device each for the whole binary.
+
+use std::sync::{Arc, Mutex};
+
+use tokenpress::readback::Context;
+use tokenpress::wgpu;
+
+/// The software adapters that `scripts/test` installs. A machine with `REQUIRE_GPU=1` must have them all.
+pub const EXPECTED: [&str; 3] = ["lavapipe", "swiftshader", "llvmpipe-gl"];
+
+/// Whether a missing adapter or feature is a failure, and not an ignored test.
+pub fn required() -> bool {
+    std::env::var("REQUIRE_GPU").is_ok_and(|v| !v.is_empty() && v != "0")
+}
+
+/// One adapter and its device. Tests on one device take turns.
+pub struct Adapter {
+    /// Short: `lavapipe`, `swiftshader`, `llvmpipe-gl`, or the adapter's own name and backend.
+    pub name: String,
+    pub context: Context,
+    pub turn: Mutex<()>,
+}
+
+impl Adapter {
+    fn new(adapter: &wgpu::Adapter) -> Self {
+        let context = pollster::block_on(Context::new(adapter)).unwrap_or_else(|e| panic!("{}: {e}", adapter.get_info().name));
+        Self { name: short_name(&context.info), context, turn: Mutex::new(()) }
+    }
+
+    pub fn f16(&self) -> bool {
+        self.context.gpu.capabilities().f16
+    }
+
+    pub fn subgroups(&self) -> bool {
+        self.context.gpu.capabilities().subgroups
+    }
+}
+
+fn short_name(info: &wgpu::AdapterInfo) -> String {
+    let name = info.name.to_lowercase();
+    match info.backend {
+        wgpu::Backend::Vulkan if name.contains("llvmpipe") => "lavapipe".to_owned(),
+        wgpu::Backend::Vulkan if name.contains("swiftshader") => "swiftshader".to_owned(),
+        wgpu::Backend::Gl if name.contains("llvmpipe") => "llvmpipe-gl".to_owned(),
+        backend => {
+            let word: String = name.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
+            format!("{}-{}", word.trim_matches('-'), format!("{backend:?}").to_lowercase())
+        }
+    }
+}
+
+/// Every adapter that is here. A device that cannot be made is a failure.
+///
+/// Call once in a binary, and drop what it gives before the end: loaders do not like instances that come and go
+/// on several threads, nor devices that outlive `main`.
+pub fn all() -> Vec<Arc<Adapter>> {
+    let mut found: Vec<Arc<Adapter>> = Vec::new();
+    for adapter in pollster::block_on(Context::adapters(wgpu::Backends::all())) {
+        let name = short_name(&adapter.get_info());
+        // One software driver may be listed by two loaders; a machine's two equal cards are both tried.
+        if !(EXPECTED.contains(&name.as_str()) && found.iter().any(|a| a.name == name)) {
+            found.push(Arc::new(Adapter::new(&adapter)));
+        }
+    }
+    found
+}
+
+/// Names of expected adapters that are not among these.
+pub fn missing(found: &[Arc<Adapter>]) -> Vec<&'static str> {
+    EXPECTED.into_iter().filter(|name| !found.iter().any(|a| a.name == *name)).collect()
+}
