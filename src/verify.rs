@@ -14,7 +14,7 @@ pub const POISON: u32 = 0x7fc0_dead;
 /// Where a guarded run puts its tensors.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Placement {
-    /// Words of canary before each tensor, which is what its offset is then misaligned by.
+    /// Words of canary before each tensor: its offset is then as many past a multiple of 16 bytes.
     pub gap: u64,
     /// All tensors in one buffer, as the arenas of runtimes have them.
     pub one_buffer: bool,
@@ -84,6 +84,9 @@ pub async fn run_guarded(
             bytes.push(0xa5);
         }
         poison(bytes, 8);
+        while !bytes.len().is_multiple_of(16) {
+            poison(bytes, 1);
+        }
         placed.push(Placed { name: name.to_owned(), desc, buffer, offset, output });
     }
     let buffers: Vec<_> = contents.iter().map(|bytes| context.buffer(bytes)).collect();

@@ -102,7 +102,7 @@ impl Header {
     }
 
     /// Whether it needs `SHADER_F16`.
-    pub(crate) const fn is_f16(self) -> bool {
+    pub const fn is_f16(self) -> bool {
         matches!(self, Self::F16 | Self::F16x4)
     }
 

@@ -476,5 +476,5 @@ impl Gpu {
 }
 
 fn supports(capabilities: &Capabilities, variant: &super::Variant) -> bool {
-    (capabilities.f16 || variant.header != super::Header::F16) && (capabilities.subgroups || !variant.subgroups)
+    (capabilities.f16 || !variant.header.is_f16()) && (capabilities.subgroups || !variant.subgroups)
 }

@@ -1,0 +1,262 @@
+//! Every variant of every shader as text: what naga says of it, what it declares against what the host binds,
+//! and WebGPU's default limits. No device is needed.
+#![allow(missing_docs, reason = "a test")]
+
+use std::collections::HashMap;
+
+use naga::proc::Layouter;
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, Module, ResourceBinding, Scalar, StorageAccess, TypeInner, VectorSize};
+use tokenpress::gpu::{Access, BindingElem, Header, Variant};
+use tokenpress::kernels::shaders;
+
+fn variants() -> Vec<Variant> {
+    shaders().into_iter().flat_map(|s| s.variants()).collect()
+}
+
+/// Runs a check on every variant, and fails with every complaint under its variant's label.
+fn on_each(check: impl Fn(&Variant) -> Result<(), String>) {
+    let complaints: Vec<_> = variants().iter().filter_map(|v| check(v).err().map(|e| format!("{}: {e}", v.label()))).collect();
+    assert!(complaints.is_empty(), "{} complaints\n{}", complaints.len(), complaints.join("\n"));
+}
+
+/// What a variant may use besides the core of the language.
+fn capabilities(variant: &Variant) -> Capabilities {
+    let mut capabilities = Capabilities::empty();
+    capabilities.set(Capabilities::SHADER_FLOAT16, variant.header.is_f16());
+    capabilities.set(Capabilities::SUBGROUP, variant.subgroups);
+    capabilities
+}
+
+fn validator(variant: &Variant) -> Validator {
+    let mut validator = Validator::new(ValidationFlags::all(), capabilities(variant));
+    if variant.subgroups {
+        use naga::valid::{ShaderStages, SubgroupOperationSet};
+        validator.subgroup_stages(ShaderStages::COMPUTE).subgroup_operations(SubgroupOperationSet::all());
+    }
+    validator
+}
+
+fn parse(variant: &Variant) -> Result<(Module, ModuleInfo), String> {
+    let source = variant.source();
+    let module = naga::front::wgsl::parse_str(&source).map_err(|e| e.emit_to_string(&source))?;
+    let info = validator(variant).validate(&module).map_err(|e| e.emit_to_string(&source))?;
+    Ok((module, info))
+}
+
+/// The module with its overrides set as the variant sets them.
+fn resolved(variant: &Variant) -> Result<(Module, ModuleInfo), String> {
+    let (module, info) = parse(variant)?;
+    let constants: HashMap<String, f64> = variant.constants.iter().map(|(name, value)| ((*name).to_owned(), f64::from(*value))).collect();
+    let (module, info) = naga::back::pipeline_constants::process_overrides(&module, &info, None, &constants.into_iter().collect())
+        .map_err(|e| e.to_string())?;
+    Ok((module.into_owned(), info.into_owned()))
+}
+
+fn expect<T: PartialEq + std::fmt::Debug>(what: &str, expected: T, actual: T) -> Result<(), String> {
+    if expected == actual { Ok(()) } else { Err(format!("{what}: expected {expected:?}, got {actual:?}")) }
+}
+
+#[test]
+fn there_are_shaders() {
+    assert!(!variants().is_empty());
+}
+
+#[test]
+fn labels_and_names_differ() {
+    let mut labels: Vec<_> = variants().iter().map(Variant::label).collect();
+    let all = labels.len();
+    labels.sort();
+    labels.dedup();
+    assert_eq!(labels.len(), all, "two variants have one label");
+}
+
+#[test]
+fn naga_accepts_each_with_the_features_that_it_claims() {
+    on_each(|variant| parse(variant).map(|_| ()));
+}
+
+#[test]
+fn f16_and_subgroups_are_used_where_they_are_claimed() {
+    on_each(|variant| {
+        let (module, _) = parse(variant)?;
+        let f16 = module.types.iter().any(|(_, t)| t.inner.scalar() == Some(Scalar::F16));
+        expect("uses f16", variant.header.is_f16(), f16)?;
+        expect("uses subgroups", variant.subgroups, variant.source().contains("subgroup_size"))
+    });
+}
+
+#[test]
+fn the_entry_point_is_main_and_alone() {
+    on_each(|variant| {
+        let (module, _) = parse(variant)?;
+        let names: Vec<_> = module.entry_points.iter().map(|e| (e.name.as_str(), e.stage)).collect();
+        expect("entry points", vec![("main", naga::ShaderStage::Compute)], names)
+    });
+}
+
+#[test]
+fn params_are_the_bases_then_the_hosts_fields() {
+    on_each(|variant| {
+        let (module, _) = parse(variant)?;
+        let bindings = variant.shader.inputs.iter().chain(variant.shader.outputs);
+        let expected: Vec<_> =
+            bindings.map(|(name, _)| format!("{name}_base")).chain(variant.shader.params.iter().map(|p| (*p).to_owned())).collect();
+        let (_, uniform) = module.global_variables.iter().find(|(_, g)| g.space == AddressSpace::Uniform).ok_or("no uniform")?;
+        expect("uniform's name", Some("params"), uniform.name.as_deref())?;
+        expect("uniform's binding", Some(ResourceBinding { group: 0, binding: 0 }), uniform.binding)?;
+        let TypeInner::Struct { members, .. } = &module.types[uniform.ty].inner else { return Err("params is no struct".to_owned()) };
+        let names: Vec<_> = members.iter().map(|m| m.name.clone().unwrap_or_default()).collect();
+        expect("fields", expected, names)?;
+        for (index, member) in members.iter().enumerate() {
+            expect("offset", 4 * index as u32, member.offset)?;
+            let scalar = module.types[member.ty].inner.scalar();
+            let plain = matches!(module.types[member.ty].inner, TypeInner::Scalar(_))
+                && scalar.is_some_and(|s| s.width == 4 && s.kind != naga::ScalarKind::Bool);
+            expect("a scalar of 4 bytes", true, plain)?;
+        }
+        Ok(())
+    });
+}
+
+/// What the host says that an array's elements are.
+fn elem_type(elem: BindingElem, header: Header) -> TypeInner {
+    let scalar = match header {
+        Header::F32 | Header::F32x4 => Scalar::F32,
+        Header::F16 | Header::F16x4 => Scalar::F16,
+        Header::U32 | Header::Words => Scalar::U32,
+    };
+    match elem {
+        BindingElem::AtomicU32 => TypeInner::Atomic(Scalar::U32),
+        BindingElem::F32 => TypeInner::Scalar(Scalar::F32),
+        BindingElem::U32 => TypeInner::Scalar(Scalar::U32),
+        BindingElem::Elem if header.width() == 4 => TypeInner::Vector { size: VectorSize::Quad, scalar },
+        BindingElem::Elem => TypeInner::Scalar(scalar),
+    }
+}
+
+#[test]
+fn bindings_are_what_the_host_binds() {
+    on_each(|variant| {
+        let (module, _) = parse(variant)?;
+        let mut found: Vec<_> =
+            module.global_variables.iter().filter(|(_, g)| matches!(g.space, AddressSpace::Storage { .. })).map(|(_, g)| g).collect();
+        found.sort_by_key(|g| g.binding.map(|b| b.binding));
+        let inputs = variant.shader.inputs.len();
+        let declared: Vec<_> = variant.shader.inputs.iter().chain(variant.shader.outputs).collect();
+        expect("storage bindings", declared.len(), found.len())?;
+        expect("at most 8", true, declared.len() <= 8)?;
+        for (index, ((name, elem), global)) in declared.into_iter().zip(found).enumerate() {
+            expect("name", Some(*name), global.name.as_deref())?;
+            expect(name, Some(ResourceBinding { group: 0, binding: index as u32 + 1 }), global.binding)?;
+            let read_only = index < inputs && variant.access == Access::Read;
+            let access = if read_only { StorageAccess::LOAD } else { StorageAccess::LOAD | StorageAccess::STORE };
+            expect(name, AddressSpace::Storage { access }, global.space)?;
+            let TypeInner::Array { base, size: naga::ArraySize::Dynamic, stride } = module.types[global.ty].inner else {
+                return Err(format!("{name} is no runtime-sized array"));
+            };
+            expect(name, elem_type(*elem, variant.header), module.types[base].inner.clone())?;
+            let bytes = match elem {
+                BindingElem::Elem => variant.header.size(),
+                _ => 4,
+            };
+            expect(name, bytes, u64::from(stride))?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn read_only_storage_is_spelled_once_for_each_input() {
+    for shader in shaders() {
+        let count = shader.source.matches("var<storage, read>").count();
+        assert_eq!(count, shader.inputs.len(), "{}: `var<storage, read>`", shader.name);
+        let others = shader.source.matches("var<storage").count();
+        assert_eq!(others, shader.inputs.len() + shader.outputs.len(), "{}: `var<storage`", shader.name);
+    }
+}
+
+#[test]
+fn shared_text_has_no_storage() {
+    for text in ["grid", "grid_subgroup", "order", "reduce", "reduce_subgroup"] {
+        let path = format!("{}/shaders/common/{text}.wgsl", env!("CARGO_MANIFEST_DIR"));
+        let source = std::fs::read_to_string(&path).expect("a file of shaders/common");
+        assert!(!source.contains("var<storage"), "{path}");
+    }
+}
+
+#[test]
+fn nothing_exceeds_webgpus_default_limits() {
+    on_each(|variant| {
+        let (module, _) = resolved(variant)?;
+        let mut layouter = Layouter::default();
+        layouter.update(module.to_ctx()).map_err(|e| e.to_string())?;
+        let workgroup = module.global_variables.iter().filter(|(_, g)| g.space == AddressSpace::WorkGroup);
+        // As wgpu counts: each variable rounded up to 16 bytes.
+        let memory: u32 = workgroup.map(|(_, g)| layouter[g.ty].size.next_multiple_of(16)).sum();
+        let [x, y, z] = module.entry_points[0].workgroup_size;
+        if x * y * z > 256 || x > 256 || y > 256 || z > 64 {
+            return Err(format!("{x} x {y} x {z} invocations"));
+        }
+        if memory > 16384 {
+            return Err(format!("{memory} bytes of workgroup memory"));
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn every_backend_has_a_text_for_each() {
+    on_each(|variant| {
+        let (module, info) = resolved(variant)?;
+        let spirv = naga::back::spv::Options { lang_version: (1, 3), ..Default::default() };
+        naga::back::spv::write_vec(&module, &info, &spirv, None).map_err(|e| format!("SPIR-V: {e}"))?;
+        let msl = naga::back::msl::Options { lang_version: (2, 4), ..Default::default() };
+        naga::back::msl::write_string(&module, &info, &msl, &Default::default()).map_err(|e| format!("MSL: {e}"))?;
+        let hlsl = naga::back::hlsl::Options { shader_model: naga::back::hlsl::ShaderModel::V6_2, ..Default::default() };
+        let mut text = String::new();
+        naga::back::hlsl::Writer::new(&mut text, &hlsl, &Default::default())
+            .write(&module, &info, None)
+            .map_err(|e| format!("HLSL: {e}"))?;
+        Ok(())
+    });
+}
+
+/// Chrome's compiler is stricter than naga: what a text search can find is found here, the rest by `tests/tint.rs`.
+#[test]
+fn style_keeps_the_shaders_portable() {
+    on_each(|variant| {
+        let code: String =
+            variant.shader.source.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n");
+        for (word, instead) in [
+            ("arrayLength", "a length from params"),
+            ("subgroup", "a function of common/reduce_subgroup.wgsl"),
+            ("ptr<", "a value"),
+            ("enable ", "a header"),
+            ("isNan", "the bits"),
+            ("isInf", "the bits"),
+        ] {
+            if code.contains(word) {
+                return Err(format!("has `{word}`: use {instead}"));
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn every_file_is_a_shader_and_every_shader_a_file() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");
+    let mut files: Vec<String> = std::fs::read_dir(folder)
+        .expect("the folder of shaders")
+        .filter_map(|entry| entry.expect("a folder's entry").file_name().to_str().and_then(|n| n.strip_suffix(".wgsl")).map(str::to_owned))
+        .collect();
+    let mut names: Vec<String> = shaders().iter().map(|s| s.name.to_owned()).collect();
+    files.sort();
+    names.sort();
+    assert_eq!(names, files);
+    for shader in shaders() {
+        let text = std::fs::read_to_string(format!("{folder}/{}.wgsl", shader.name)).expect("a shader's file");
+        assert_eq!(shader.source, text, "{}: the shader includes another file", shader.name);
+    }
+}
