@@ -14,11 +14,11 @@ use crate::tensor::Elem;
 
 /// Declares a shader's parameters once: the Rust struct, and the names that the WGSL `Params` must have.
 macro_rules! params {
-    ($(#[$meta:meta])* struct $name:ident { $($field:ident: $type:ty),* $(,)? }) => {
+    ($(#[$meta:meta])* struct $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty),* $(,)? }) => {
         $(#[$meta])*
         #[repr(C)]
         #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-        struct $name { $($field: $type),* }
+        struct $name { $($(#[$field_meta])* $field: $type),* }
         impl $name {
             const NAMES: &'static [&'static str] = &[$(stringify!($field)),*];
         }

@@ -3,6 +3,7 @@
 //! A kernel is a plain struct of options. Its method on a [`Graph`](crate::Graph) checks shapes and adds one
 //! call; [`Kernel`] is how the graph runs that call on either side.
 
+mod attention_score;
 mod concat_rows;
 mod copy;
 mod gather_rows;
@@ -12,6 +13,7 @@ mod pixel_unshuffle;
 
 use std::fmt::Debug;
 
+pub use attention_score::{AttentionInputs, AttentionScore, HeadReduction, Importance, Norm, Queries, RowReduction};
 pub use concat_rows::{Ragged, concat_rows};
 pub(crate) use copy::copy;
 pub use gather_rows::{gather_rows, scatter_rows};
@@ -79,6 +81,13 @@ pub trait Kernel: Debug + Send + Sync {
 /// Every shader of the crate, for those who test, dump or warm them up.
 pub fn shaders() -> Vec<&'static Shader> {
     let groups: &[&[&'static Shader]] = &[
+        &[
+            &attention_score::LOGITS,
+            &attention_score::STORED_LSE,
+            &attention_score::ROW_LSE,
+            &attention_score::COLUMNS,
+            &attention_score::SCORE,
+        ],
         &[&concat_rows::CONCAT],
         &[&copy::COPY],
         &[&gather_rows::GATHER, &gather_rows::FALLBACK],

@@ -1,11 +1,16 @@
 //! The CPU twins: plain functions over slices, written to be read. Sums are in f64.
 
+mod attention_score;
 mod concat_rows;
 mod gather_rows;
 mod invert_index;
 mod lookup;
 mod pixel_unshuffle;
 
+pub use attention_score::{
+    Attention, HeadReduction, Norm, Queries, RowReduction, Scoring, attention_lse, attention_lse_bound, attention_score,
+    attention_score_bound,
+};
 pub use concat_rows::concat_rows;
 pub use gather_rows::gather_rows;
 pub use invert_index::invert_index;

@@ -1,5 +1,6 @@
 //! Every case of the grid, one file for each kernel or method.
 
+mod attention_score;
 mod concat_rows;
 mod copy;
 mod gather_rows;
@@ -10,6 +11,14 @@ mod pixel_unshuffle;
 use super::Case;
 
 pub fn all() -> Vec<Case> {
-    let groups = [concat_rows::cases(), copy::cases(), gather_rows::cases(), invert_index::cases(), lookup::cases(), pixel_unshuffle::cases()];
+    let groups = [
+        attention_score::cases(),
+        concat_rows::cases(),
+        copy::cases(),
+        gather_rows::cases(),
+        invert_index::cases(),
+        lookup::cases(),
+        pixel_unshuffle::cases(),
+    ];
     groups.into_iter().flatten().collect()
 }

@@ -1,0 +1,106 @@
+// Log-sum-exp of the scaled and biased logits of a few query rows, over the keys that each row sees.
+//
+//   lse[b,h,r] = ln sum_j exp(scale * logits[b,h,r,j] + bias[b,j])
+//
+// logits:        [B, heads, R, N] f32; unscaled
+// lengths:       [B] u32; live keys
+// query_lengths: [B] u32; live query rows
+// bias:          [B, N] f32
+// list:          [R] u32; rows asked for
+// lse:           [B, heads, R] f32; 0 where a row is dead or sees nothing
+//
+// Cost: two reads of each visible logit. One workgroup a row, which strides over the visible keys only: the order of
+// the sum does not depend on padding.
+struct Params {
+  logits_base: u32,
+  lengths_base: u32,
+  query_lengths_base: u32,
+  bias_base: u32,
+  list_base: u32,
+  lse_base: u32,
+  groups: u32,
+  batch: u32,
+  heads: u32,
+  head_first: u32,
+  all_heads: u32,
+  key_heads: u32,
+  query_count: u32,
+  key_count: u32,
+  channels: u32,
+  rows: u32,
+  every_row: u32,
+  causal: u32,
+  biased: u32,
+  norm: u32,
+  row_reduction: u32,
+  head_reduction: u32,
+  pick_first: u32,
+  pick_count: u32,
+  column_first: u32,
+  columns: u32,
+  parts_count: u32,
+  stored: u32,
+  chunks: u32,
+  scale: f32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> logits: array<f32>;
+@group(0) @binding(2) var<storage, read> lengths: array<u32>;
+@group(0) @binding(3) var<storage, read> query_lengths: array<u32>;
+@group(0) @binding(4) var<storage, read> bias: array<f32>;
+@group(0) @binding(5) var<storage, read> list: array<u32>;
+@group(0) @binding(6) var<storage, read_write> lse: array<f32>;
+
+const LAST = 0xffffffffu; // in `list`: the last live row
+const LOWEST = -3.40282347e38;
+
+// Query row of the r-th row asked for; at least `live` where there is none.
+fn query_row(r: u32, live: u32) -> u32 {
+  if params.every_row == 1u { return r; }
+  let row = list[params.list_base + r];
+  return select(row, live - 1u, row == LAST); // live 0 gives LAST again, which is at least live
+}
+
+// How many keys this query row sees, from the first on: none if it is dead.
+fn visible_keys(row: u32, live_queries: u32, live_keys: u32) -> u32 {
+  if row >= live_queries { return 0u; }
+  if params.causal == 0u { return live_keys; }
+  // Key j is visible iff j <= row + live_keys - live_queries.
+  let reach = row + 1u + live_keys;
+  return reach - min(reach, live_queries);
+}
+
+@compute @workgroup_size(WG)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let id = linear_group(group, groups);
+  if id >= params.groups { return; }
+  let r = id % params.rows;
+  let batch = id / params.rows / params.heads;
+  let live_keys = min(lengths[params.lengths_base + batch], params.key_count);
+  let live_queries = min(query_lengths[params.query_lengths_base + batch], params.query_count);
+  let visible = visible_keys(query_row(r, live_queries), live_queries, live_keys);
+
+  let first = params.logits_base + id * params.key_count;
+  let bias_first = params.bias_base + batch * params.key_count;
+  var largest = LOWEST;
+  for (var j = lane.index; j < visible; j += WG) {
+    var s = params.scale * logits[first + j];
+    if params.biased == 1u { s += bias[bias_first + j]; }
+    largest = max(largest, s);
+  }
+  largest = reduce_max(lane, largest);
+  var sum = 0.0;
+  for (var j = lane.index; j < visible; j += WG) {
+    var s = params.scale * logits[first + j];
+    if params.biased == 1u { s += bias[bias_first + j]; }
+    sum += exp(s - largest);
+  }
+  sum = reduce_add(lane, sum);
+  if lane.index == 0u {
+    lse[params.lse_base + id] = select(0.0, largest + log(sum), visible > 0u);
+  }
+}

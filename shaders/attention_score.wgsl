@@ -1,0 +1,149 @@
+// Importance of keys: the attention that they receive, reduced over query rows, then over heads. The last pass.
+//
+//   score[b,(h,)j] = heads_h rows_r weight[b,h,r,j],   weight = logit, scaled logit, or exp(scaled logit - lse[b,h,r])
+//
+// parts:         [B, heads, R, N] f32, the unscaled logits of few rows (stored = 1), or
+//                [S, B, heads, columns] f32, sums or maxima of the weights over chunks of rows (stored = 0)
+// lse:           [B, heads, R] f32; read for softmax of stored logits only
+// lengths:       [B] u32; live keys
+// query_lengths: [B] u32; live query rows
+// bias:          [B, N] f32
+// list:          [R] u32; rows asked for
+// score:         [B, columns] f32, or [B, picked heads, columns]; 0 for keys that are dead or that no row sees
+//
+// Cost: one read of the parts. An invocation makes one score, over heads, then rows or chunks, in ascending order.
+struct Params {
+  parts_base: u32,
+  lse_base: u32,
+  lengths_base: u32,
+  query_lengths_base: u32,
+  bias_base: u32,
+  list_base: u32,
+  score_base: u32,
+  groups: u32,
+  batch: u32,
+  heads: u32,
+  head_first: u32,
+  all_heads: u32,
+  key_heads: u32,
+  query_count: u32,
+  key_count: u32,
+  channels: u32,
+  rows: u32,
+  every_row: u32,
+  causal: u32,
+  biased: u32,
+  norm: u32,
+  row_reduction: u32,
+  head_reduction: u32,
+  pick_first: u32,
+  pick_count: u32,
+  column_first: u32,
+  columns: u32,
+  parts_count: u32,
+  stored: u32,
+  chunks: u32,
+  scale: f32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> parts: array<f32>;
+@group(0) @binding(2) var<storage, read> lse: array<f32>;
+@group(0) @binding(3) var<storage, read> lengths: array<u32>;
+@group(0) @binding(4) var<storage, read> query_lengths: array<u32>;
+@group(0) @binding(5) var<storage, read> bias: array<f32>;
+@group(0) @binding(6) var<storage, read> list: array<u32>;
+@group(0) @binding(7) var<storage, read_write> score: array<f32>;
+
+const LAST = 0xffffffffu; // in `list`: the last live row
+const LOWEST = -3.40282347e38;
+const SOFTMAX = 2u;
+// Row reductions.
+const MEAN = 0u;
+const MEAN_VISIBLE = 1u;
+const MAXIMUM = 3u;
+// Head reductions.
+const HEADS_MEAN = 0u;
+const HEADS_MAXIMUM = 2u;
+const HEADS_KEPT = 4u;
+
+// Query row of the r-th row asked for; at least `live` where there is none.
+fn query_row(r: u32, live: u32) -> u32 {
+  if params.every_row == 1u { return r; }
+  let row = list[params.list_base + r];
+  return select(row, live - 1u, row == LAST); // live 0 gives LAST again, which is at least live
+}
+
+// How many keys this query row sees, from the first on: none if it is dead.
+fn visible_keys(row: u32, live_queries: u32, live_keys: u32) -> u32 {
+  if row >= live_queries { return 0u; }
+  if params.causal == 0u { return live_keys; }
+  // Key j is visible iff j <= row + live_keys - live_queries.
+  let reach = row + 1u + live_keys;
+  return reach - min(reach, live_queries);
+}
+
+@compute @workgroup_size(128)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let i = linear_group(group, groups) * 128u + lane.index;
+  let kept = select(1u, params.pick_count, params.head_reduction == HEADS_KEPT);
+  let column = i % params.columns;
+  let batch = i / params.columns / kept;
+  if batch >= params.batch { return; } // no barrier follows
+  let j = params.column_first + column;
+  let live_keys = min(lengths[params.lengths_base + batch], params.key_count);
+  let live_queries = min(query_lengths[params.query_lengths_base + batch], params.query_count);
+
+  // How many of the rows are alive, and how many see this key.
+  var live_rows = live_queries;
+  var seeing = select(live_queries, min(live_queries, live_keys - min(live_keys, j)), params.causal == 1u);
+  if params.every_row == 0u {
+    live_rows = 0u;
+    seeing = 0u;
+    for (var r = 0u; r < params.rows; r++) {
+      let row = query_row(r, live_queries);
+      live_rows += select(0u, 1u, row < live_queries);
+      seeing += select(0u, 1u, j < visible_keys(row, live_queries, live_keys));
+    }
+  }
+  if j >= live_keys || seeing == 0u || params.pick_count == 0u {
+    score[params.score_base + i] = 0.0;
+    return;
+  }
+
+  var offset = 0.0;
+  if params.biased == 1u { offset = bias[params.bias_base + batch * params.key_count + j]; }
+  var head = params.pick_first;
+  var head_end = head + params.pick_count;
+  if params.head_reduction == HEADS_KEPT {
+    head += i / params.columns % kept;
+    head_end = head + 1u;
+  }
+  let rows_maximum = params.row_reduction == MAXIMUM;
+  let heads_maximum = params.head_reduction == HEADS_MAXIMUM;
+  var total = select(0.0, LOWEST, heads_maximum);
+  for (; head < head_end; head++) {
+    var of_head = select(0.0, LOWEST, rows_maximum);
+    for (var part = 0u; part < params.parts_count; part++) {
+      var value: f32;
+      if params.stored == 1u {
+        if j >= visible_keys(query_row(part, live_queries), live_queries, live_keys) { continue; }
+        let r = (batch * params.heads + head) * params.rows + part;
+        value = parts[params.parts_base + r * params.key_count + j];
+        if params.norm != 0u { value = params.scale * value + offset; }
+        if params.norm == SOFTMAX { value = exp(value - lse[params.lse_base + r]); }
+      } else {
+        value = parts[params.parts_base + ((part * params.batch + batch) * params.heads + head) * params.columns + column];
+      }
+      if rows_maximum { of_head = max(of_head, value); } else { of_head += value; }
+    }
+    if params.row_reduction == MEAN { of_head /= f32(live_rows); }
+    if params.row_reduction == MEAN_VISIBLE { of_head /= f32(seeing); }
+    if heads_maximum { total = max(total, of_head); } else { total += of_head; }
+  }
+  if params.head_reduction == HEADS_MEAN { total /= f32(params.pick_count); }
+  score[params.score_base + i] = total;
+}

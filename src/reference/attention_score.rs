@@ -1,0 +1,504 @@
+//! The attention that keys receive.
+
+use std::ops::Range;
+
+use crate::compare::{EPSILON_F32, storage_error};
+use crate::tensor::Elem;
+
+/// The query rows whose attention counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Queries {
+    /// One row; row 0 is the class token.
+    Row(u32),
+    /// The last live row of each batch row.
+    Last,
+    /// These rows, in this order. One listed twice counts twice.
+    List(Vec<u32>),
+    /// Every row.
+    All,
+}
+
+impl Queries {
+    /// The row of the class token.
+    pub const CLASS: Self = Self::Row(0);
+
+    /// How many rows are asked for, of `queries` there are.
+    pub fn count(&self, queries: usize) -> usize {
+        match self {
+            Self::Row(_) | Self::Last => 1,
+            Self::List(rows) => rows.len(),
+            Self::All => queries,
+        }
+    }
+
+    /// The r-th row asked for, if it is one of the first `live`.
+    pub fn row(&self, r: usize, live: usize) -> Option<usize> {
+        let row = match self {
+            Self::Row(row) => *row as usize,
+            Self::Last => live.wrapping_sub(1),
+            Self::List(rows) => rows[r] as usize,
+            Self::All => r,
+        };
+        (row < live).then_some(row)
+    }
+}
+
+/// What a query row gives to a key that it sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Norm {
+    /// `q · k`: no scale, no bias.
+    Logits,
+    /// `scale · (q · k) + bias`.
+    ScaledLogits,
+    /// Softmax of the scaled logits over all visible live keys.
+    Softmax,
+}
+
+/// How the rows' weights for one key become one number. Rows that are dead or do not see the key add nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowReduction {
+    /// Sum over the number of live rows asked for.
+    Mean,
+    /// Sum over the number of rows that see the key.
+    MeanVisible,
+    /// Sum.
+    Sum,
+    /// Maximum over the rows that see the key.
+    Max,
+}
+
+/// How the heads' numbers for one key become one, after the rows'.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadReduction {
+    /// Mean.
+    Mean,
+    /// Sum.
+    Sum,
+    /// Maximum.
+    Max,
+    /// This head alone.
+    One(u32),
+    /// Each head by itself: the score has a dimension of heads.
+    None,
+}
+
+impl HeadReduction {
+    /// The heads that count, of `heads` there are.
+    pub fn picked(self, heads: usize) -> Range<usize> {
+        match self {
+            Self::One(head) => head as usize..head as usize + 1,
+            _ => 0..heads,
+        }
+    }
+}
+
+/// Queries `[B, H, M, D]`, keys `[B, Hkv, N, D]` and what else decides their attention.
+#[derive(Debug, Clone, Copy)]
+pub struct Attention<'a> {
+    /// `[B, H, M, D]`.
+    pub queries: &'a [f32],
+    /// `[B, Hkv, N, D]`; head h attends to the keys of head `h / (H / Hkv)`.
+    pub keys: &'a [f32],
+    /// `[B, N]`, added to the scaled logits.
+    pub bias: Option<&'a [f32]>,
+    /// `[B]`, live keys.
+    pub lengths: &'a [u32],
+    /// `[B]`, live query rows.
+    pub query_lengths: &'a [u32],
+    /// H.
+    pub heads: usize,
+    /// Hkv.
+    pub key_heads: usize,
+    /// M.
+    pub query_count: usize,
+    /// N.
+    pub key_count: usize,
+    /// D.
+    pub channels: usize,
+    /// Of the dot products.
+    pub scale: f32,
+    /// Query i sees key j iff `j <= i + live keys - live queries`.
+    pub causal: bool,
+}
+
+impl Attention<'_> {
+    fn live_queries(&self, b: usize) -> usize {
+        self.query_count.min(self.query_lengths[b] as usize)
+    }
+
+    fn live_keys(&self, b: usize) -> usize {
+        self.key_count.min(self.lengths[b] as usize)
+    }
+
+    /// How many keys, from the first on, a live query row sees.
+    fn visible(&self, b: usize, row: usize) -> usize {
+        match self.causal {
+            true => (row + 1 + self.live_keys(b)).saturating_sub(self.live_queries(b)),
+            false => self.live_keys(b),
+        }
+    }
+
+    /// `sum_c q_c k_c`, and `sum_c |q_c k_c|`, which its error is proportional to.
+    fn dot(&self, b: usize, h: usize, row: usize, key: usize) -> (f64, f64) {
+        let group = self.heads / self.key_heads;
+        let q = &self.queries[((b * self.heads + h) * self.query_count + row) * self.channels..];
+        let k = &self.keys[((b * self.key_heads + h / group) * self.key_count + key) * self.channels..];
+        let products = || q.iter().zip(k).take(self.channels).map(|(q, k)| f64::from(*q) * f64::from(*k));
+        (products().sum(), products().map(f64::abs).sum())
+    }
+
+    fn bias(&self, b: usize, key: usize) -> f64 {
+        self.bias.map_or(0.0, |bias| f64::from(bias[b * self.key_count + key]))
+    }
+
+    /// The scaled and biased logits of the keys that a row sees.
+    fn scaled(&self, b: usize, h: usize, row: usize) -> Vec<f64> {
+        (0..self.visible(b, row)).map(|j| f64::from(self.scale) * self.dot(b, h, row, j).0 + self.bias(b, j)).collect()
+    }
+
+    /// What a row gives to each key that it sees.
+    fn weights(&self, b: usize, h: usize, row: usize, norm: Norm) -> Vec<f64> {
+        match norm {
+            Norm::Logits => (0..self.visible(b, row)).map(|j| self.dot(b, h, row, j).0).collect(),
+            Norm::ScaledLogits => self.scaled(b, h, row),
+            Norm::Softmax => {
+                let logits = self.scaled(b, h, row);
+                let total = log_sum_exp(&logits);
+                logits.iter().map(|s| (s - total).exp()).collect()
+            }
+        }
+    }
+}
+
+/// `ln sum_j exp(logits[j])`; 0 of nothing.
+fn log_sum_exp(logits: &[f64]) -> f64 {
+    if logits.is_empty() {
+        return 0.0;
+    }
+    let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    largest + logits.iter().map(|s| (s - largest).exp()).sum::<f64>().ln()
+}
+
+/// Which rows and keys are asked for, and how their weights become a score.
+#[derive(Debug, Clone)]
+pub struct Scoring<'a> {
+    /// Query rows.
+    pub queries: &'a Queries,
+    /// Weight of a key for a row.
+    pub norm: Norm,
+    /// Rows to one.
+    pub rows: RowReduction,
+    /// Then heads to one.
+    pub heads: HeadReduction,
+    /// The keys that are reported. Softmax is over all.
+    pub columns: Range<usize>,
+}
+
+/// Row log-sum-exp of the scaled logits, `[B, H, R]`: 0 for rows that are dead or see nothing.
+pub fn attention_lse(attention: &Attention<'_>, queries: &Queries) -> Vec<f32> {
+    let mut lse = Vec::new();
+    for b in 0..attention.lengths.len() {
+        for h in 0..attention.heads {
+            for r in 0..queries.count(attention.query_count) {
+                let row = queries.row(r, attention.live_queries(b));
+                lse.push(row.map_or(0.0, |row| log_sum_exp(&attention.scaled(b, h, row))) as f32);
+            }
+        }
+    }
+    lse
+}
+
+/// `score[b,(h,)j] = heads_h rows_r weight[b,h,r,j]`, `[B, columns]`, or `[B, H, columns]` where heads are kept. 0 for
+/// keys that are dead or that no row sees.
+pub fn attention_score(attention: &Attention<'_>, scoring: &Scoring<'_>) -> Vec<f32> {
+    let mut score = Vec::new();
+    for b in 0..attention.lengths.len() {
+        let heads = scoring.heads.picked(attention.heads).map(|h| head_score(attention, scoring, b, h)).collect::<Vec<_>>();
+        let mut over_heads = |reduce: &dyn Fn(&mut dyn Iterator<Item = f64>) -> f64| {
+            score.extend(scoring.columns.clone().map(|j| reduce(&mut heads.iter().map(|head| head[j])) as f32));
+        };
+        match scoring.heads {
+            HeadReduction::None => score.extend(heads.iter().flat_map(|head| &head[scoring.columns.clone()]).map(|&v| v as f32)),
+            HeadReduction::Sum | HeadReduction::One(_) => over_heads(&|values| values.fold(0.0, |sum, v| sum + v)),
+            HeadReduction::Mean => over_heads(&|values| values.fold(0.0, |sum, v| sum + v) / heads.len().max(1) as f64),
+            HeadReduction::Max => over_heads(&|values| values.reduce(f64::max).unwrap_or(0.0)),
+        }
+    }
+    score
+}
+
+/// One head's number for every key.
+fn head_score(attention: &Attention<'_>, scoring: &Scoring<'_>, b: usize, h: usize) -> Vec<f64> {
+    let live = attention.live_queries(b);
+    let mut sums = vec![0.0; attention.key_count];
+    let mut maxima = vec![f64::NEG_INFINITY; attention.key_count];
+    let mut seen = vec![0; attention.key_count];
+    let mut live_rows = 0;
+    for row in (0..scoring.queries.count(attention.query_count)).filter_map(|r| scoring.queries.row(r, live)) {
+        live_rows += 1;
+        for (j, weight) in attention.weights(b, h, row, scoring.norm).into_iter().enumerate() {
+            sums[j] += weight;
+            maxima[j] = maxima[j].max(weight);
+            seen[j] += 1;
+        }
+    }
+    let of_key = |j: usize| match scoring.rows {
+        _ if seen[j] == 0 => 0.0,
+        RowReduction::Sum => sums[j],
+        RowReduction::Mean => sums[j] / f64::from(live_rows),
+        RowReduction::MeanVisible => sums[j] / f64::from(seen[j]),
+        RowReduction::Max => maxima[j],
+    };
+    (0..attention.key_count).map(of_key).collect()
+}
+
+/// One unit in the last place, at most: WGSL lets an operation round either way.
+const ULP: f64 = 2.0 * EPSILON_F32;
+
+/// Largest error of the dot product (`raw`), and of the scaled and biased logit.
+///
+/// D products and D sums in any order, each within one ulp: `(D + 1) ulp sum |q_c k_c|`. The scale's product and the
+/// bias' sum are one ulp each of what they give, which is at most `|scale| sum |q k| + |bias|`.
+fn logit_error(attention: &Attention<'_>, b: usize, h: usize, row: usize, key: usize) -> (f64, f64) {
+    let (_, magnitude) = attention.dot(b, h, row, key);
+    let raw = (attention.channels as f64 + 1.0) * ULP * magnitude + f64::from(f32::MIN_POSITIVE);
+    let scale = f64::from(attention.scale).abs();
+    (raw, scale * raw + 2.0 * ULP * (scale * magnitude + attention.bias(b, key).abs()) + f64::from(f32::MIN_POSITIVE))
+}
+
+/// Largest error of a row's log-sum-exp, given the row's exact logits and the largest error of any of them.
+///
+/// An error e in every logit moves the result by e at most. Let m be the largest logit, `x_j = m - s_j`, `p_j` the softmax
+/// weights, n the visible keys. In the sum of `exp(s_j - m)` the term of key j has a relative error of
+/// - `(3 + 2 x_j) ulp` by WGSL's exp, `x_j ulp` by the rounded difference: `3 + 3 x_j`;
+/// - where the maximum is a running one, a further such factor for each of the `T = ceil(n / 32)` tiles, and one when the
+///   lanes are combined, if the maximum grew: each `4 + 3 dx` with its product, the dx adding up to `x_j` with the first;
+/// - the additions that it goes through: `min(n, 128) + T + 11` at most, for a strided sum by 128 lanes as well as for
+///   tiles of four keys a lane.
+///
+/// Together `3 sum_j p_j x_j + 5 T + min(n, 128) + 18` ulp of the sum, hence of its logarithm absolutely; WGSL's log
+/// adds 2^-21 or 3 ulp, and the last sum 1 ulp of the result.
+fn lse_error(logits: &[f64], largest_error: f64) -> f64 {
+    let lse = log_sum_exp(logits);
+    let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let spread: f64 = logits.iter().map(|s| (s - lse).exp() * (largest - s)).filter(|v| !v.is_nan()).sum();
+    let n = logits.len() as f64;
+    let sum = (3.0 * spread + 5.0 * (n / 32.0).ceil() + n.min(128.0) + 18.0) * ULP;
+    largest_error + sum.exp_m1() + 2f64.powi(-21) + 3.0 * ULP * (lse - largest).abs() + ULP * lse.abs()
+}
+
+/// Largest error of each weight that a row gives.
+///
+/// A softmax weight is `exp(s - lse)`. The errors of s and lse, the rounded difference (1 ulp of it) and WGSL's exp
+/// (`3 + 2 |s - lse|` ulp) make a factor of `e^E`; results below the smallest normal number may become 0.
+fn weight_errors(attention: &Attention<'_>, b: usize, h: usize, row: usize, norm: Norm) -> Vec<f64> {
+    let (raw, scaled): (Vec<f64>, Vec<f64>) = (0..attention.visible(b, row)).map(|j| logit_error(attention, b, h, row, j)).unzip();
+    match norm {
+        Norm::Logits => raw,
+        Norm::ScaledLogits => scaled,
+        Norm::Softmax => {
+            let logits = attention.scaled(b, h, row);
+            let lse = log_sum_exp(&logits);
+            let of_lse = lse_error(&logits, scaled.iter().copied().fold(0.0, f64::max));
+            let error = |(s, of_logit): (&f64, &f64)| {
+                let exponent = of_logit + of_lse + (3.0 + 3.0 * (lse - s).abs()) * ULP;
+                (s - lse).exp() * exponent.exp_m1() + f64::from(f32::MIN_POSITIVE)
+            };
+            logits.iter().zip(&scaled).map(error).collect()
+        }
+    }
+}
+
+/// Largest error of [`attention_lse`] on the GPU, element by element.
+pub fn attention_lse_bound(attention: &Attention<'_>, queries: &Queries) -> Vec<f64> {
+    let mut bounds = Vec::new();
+    for b in 0..attention.lengths.len() {
+        for h in 0..attention.heads {
+            for r in 0..queries.count(attention.query_count) {
+                let of_row = |row| {
+                    let errors = (0..attention.visible(b, row)).map(|j| logit_error(attention, b, h, row, j).1);
+                    let logits = attention.scaled(b, h, row);
+                    finite(lse_error(&logits, errors.fold(0.0, f64::max)) + storage_error(Elem::F32, log_sum_exp(&logits)))
+                };
+                // Dead rows and rows that see nothing are 0 exactly.
+                let row = queries.row(r, attention.live_queries(b)).filter(|&row| attention.visible(b, row) > 0);
+                bounds.push(row.map_or(0.0, of_row));
+            }
+        }
+    }
+    bounds
+}
+
+/// Overflow and NaN are the caller's: there is no bound then.
+fn finite(bound: f64) -> f64 {
+    if bound.is_finite() { bound } else { f64::INFINITY }
+}
+
+/// Largest error of [`attention_score`] on the GPU, element by element.
+///
+/// A sum's error is the sum of its terms' errors, and one ulp of `sum |term|` for each addition that a term goes
+/// through. For R rows that is at most R, and at most `R / 256 + 24` in tiles: R is cut into at most 8 chunks of tiles of
+/// 32 rows, 4 for each of 8 lanes. For H heads it is H. A division adds 2.5 ulp. A maximum's error is the largest of its
+/// terms' errors.
+pub fn attention_score_bound(attention: &Attention<'_>, scoring: &Scoring<'_>) -> Vec<f64> {
+    let mut bounds = Vec::new();
+    for b in 0..attention.lengths.len() {
+        let heads: Vec<_> = scoring.heads.picked(attention.heads).map(|h| head_bound(attention, scoring, b, h)).collect();
+        let count = heads.len() as f64;
+        let mut over_heads = |reduce: &dyn Fn(f64, f64, f64) -> f64| {
+            for j in scoring.columns.clone() {
+                let errors = || heads.iter().map(|head| head[j].1);
+                let magnitude: f64 = heads.iter().map(|head| head[j].0).sum();
+                bounds.push(finite(reduce(errors().sum(), errors().fold(0.0, f64::max), magnitude)));
+            }
+        };
+        match scoring.heads {
+            HeadReduction::None => bounds.extend(heads.iter().flat_map(|head| &head[scoring.columns.clone()]).map(|v| finite(v.1))),
+            HeadReduction::One(_) => over_heads(&|sum, _, _| sum),
+            HeadReduction::Sum => over_heads(&|sum, _, magnitude| sum + count * ULP * magnitude),
+            HeadReduction::Mean => over_heads(&|sum, _, magnitude| (sum + (count + 2.5) * ULP * magnitude) / count.max(1.0)),
+            HeadReduction::Max => over_heads(&|_, largest, _| largest),
+        }
+    }
+    bounds
+}
+
+/// Sum of magnitudes (as reduced over the rows) and error of one head's number for every key.
+fn head_bound(attention: &Attention<'_>, scoring: &Scoring<'_>, b: usize, h: usize) -> Vec<(f64, f64)> {
+    let live = attention.live_queries(b);
+    let mut magnitudes = vec![0.0; attention.key_count];
+    let mut errors = vec![0.0; attention.key_count];
+    let mut largest_error = vec![0f64; attention.key_count];
+    let mut largest = vec![0f64; attention.key_count];
+    let mut seen = vec![0; attention.key_count];
+    let mut live_rows = 0;
+    for row in (0..scoring.queries.count(attention.query_count)).filter_map(|r| scoring.queries.row(r, live)) {
+        live_rows += 1;
+        let weights = attention.weights(b, h, row, scoring.norm);
+        for (j, (weight, error)) in weights.iter().zip(weight_errors(attention, b, h, row, scoring.norm)).enumerate() {
+            magnitudes[j] += weight.abs();
+            errors[j] += error;
+            largest[j] = largest[j].max(weight.abs());
+            // NaN must not be lost in a maximum.
+            largest_error[j] = if error.is_nan() { f64::INFINITY } else { largest_error[j].max(error) };
+            seen[j] += 1;
+        }
+    }
+    let rows = f64::from(live_rows);
+    let additions = rows.min(rows / 256.0 + 24.0);
+    let sum = |j: usize, extra: f64| errors[j] + (additions + extra) * ULP * magnitudes[j];
+    let of_key = |j: usize| match scoring.rows {
+        _ if seen[j] == 0 => (0.0, 0.0),
+        RowReduction::Sum => (magnitudes[j], sum(j, 0.0)),
+        RowReduction::Mean => (magnitudes[j] / rows, sum(j, 2.5) / rows),
+        RowReduction::MeanVisible => (magnitudes[j] / f64::from(seen[j]), sum(j, 2.5) / f64::from(seen[j])),
+        RowReduction::Max => (largest[j], largest_error[j]),
+    };
+    // The result itself is rounded once more when the reference stores it.
+    let stored = |(magnitude, error): (f64, f64)| {
+        (magnitude, if magnitude == 0.0 && error == 0.0 { 0.0 } else { error + storage_error(Elem::F32, magnitude) })
+    };
+    (0..attention.key_count).map(|j| stored(of_key(j))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attention<'a>(queries: &'a [f32], keys: &'a [f32], [heads, query_count, key_count, channels]: [usize; 4]) -> Attention<'a> {
+        Attention {
+            queries,
+            keys,
+            bias: None,
+            lengths: &[u32::MAX],
+            query_lengths: &[u32::MAX],
+            heads,
+            key_heads: keys.len() / (key_count * channels).max(1),
+            query_count,
+            key_count,
+            channels,
+            scale: (1.0 / (channels as f64).sqrt()) as f32,
+            causal: false,
+        }
+    }
+
+    fn scoring(queries: &Queries, norm: Norm, rows: RowReduction, heads: HeadReduction, columns: Range<usize>) -> Scoring<'_> {
+        Scoring { queries, norm, rows, heads, columns }
+    }
+
+    fn assert_close(actual: &[f32], expected: &[f32]) {
+        assert_eq!(actual.len(), expected.len());
+        for (a, e) in actual.iter().zip(expected) {
+            assert!((a - e).abs() <= 2e-6 + 2e-6 * e.abs(), "{actual:?} is not {expected:?}");
+        }
+    }
+
+    const ALL: Queries = Queries::All;
+
+    #[test]
+    fn a_hand_made_row() {
+        // Logits ln 1, ln 2, ln 5 for the class token.
+        let keys = [0.0, 2f32.ln(), 5f32.ln()];
+        let one = attention(&[1.0, 7.0, 7.0], &keys, [1, 3, 3, 1]);
+        let class = scoring(&Queries::CLASS, Norm::Softmax, RowReduction::Mean, HeadReduction::Mean, 0..3);
+        assert_close(&attention_score(&one, &class), &[0.125, 0.25, 0.625]);
+        assert_close(&attention_lse(&one, &Queries::CLASS), &[8f32.ln()]);
+        // Only what is reported is cut, not what is summed.
+        assert_close(&attention_score(&one, &Scoring { columns: 1..3, ..class.clone() }), &[0.25, 0.625]);
+        // A bias of ln 4 makes four tokens of the first; a length of 2 leaves out the last.
+        let bias = [4f32.ln(), 0.0, 0.0];
+        let sized = Attention { bias: Some(&bias), ..one };
+        assert_close(&attention_score(&sized, &class), &[4.0 / 11.0, 2.0 / 11.0, 5.0 / 11.0]);
+        let short = Attention { lengths: &[2], ..sized };
+        assert_close(&attention_score(&short, &class), &[4.0 / 6.0, 2.0 / 6.0, 0.0]);
+        assert_close(&attention_score(&Attention { lengths: &[0], ..one }, &class), &[0.0; 3]);
+    }
+
+    #[test]
+    fn causal_rows_and_their_reductions() {
+        // All logits equal: a row gives 1 / (keys that it sees). Three queries, the last of four keys.
+        let even = Attention { causal: true, ..attention(&[0.0; 3], &[1.0; 4], [1, 3, 4, 1]) };
+        let reduce = |rows| attention_score(&even, &scoring(&ALL, Norm::Softmax, rows, HeadReduction::None, 0..4));
+        assert_close(&reduce(RowReduction::Sum), &[13.0 / 12.0, 13.0 / 12.0, 7.0 / 12.0, 0.25]);
+        assert_close(&reduce(RowReduction::Mean), &[13.0 / 36.0, 13.0 / 36.0, 7.0 / 36.0, 1.0 / 12.0]);
+        assert_close(&reduce(RowReduction::MeanVisible), &[13.0 / 36.0, 13.0 / 36.0, 7.0 / 24.0, 0.25]);
+        assert_close(&reduce(RowReduction::Max), &[0.5, 0.5, 1.0 / 3.0, 0.25]);
+        // One query is dead: the others are aligned with the last keys.
+        let two = Attention { query_lengths: &[2], ..even };
+        let score = attention_score(&two, &scoring(&ALL, Norm::Softmax, RowReduction::Sum, HeadReduction::None, 0..4));
+        assert_close(&score, &[7.0 / 12.0, 7.0 / 12.0, 7.0 / 12.0, 0.25]);
+        assert_close(&attention_lse(&two, &ALL), &[3f32.ln(), 4f32.ln(), 0.0]);
+        // More live queries than keys: the first sees nothing, and counts in a mean only.
+        let few = Attention { lengths: &[2], ..even };
+        let reduce = |rows| attention_score(&few, &scoring(&ALL, Norm::Softmax, rows, HeadReduction::None, 0..4));
+        assert_close(&reduce(RowReduction::Mean), &[0.5, 1.0 / 6.0, 0.0, 0.0]);
+        assert_close(&reduce(RowReduction::MeanVisible), &[0.75, 0.5, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn logits_rows_and_heads() {
+        // Two heads share the keys of one.
+        let grouped = attention(&[1.0, 2.0, -3.0, 4.0], &[1.0, -1.0, 0.5], [2, 2, 3, 1]);
+        let grouped = Attention { scale: 10.0, bias: Some(&[1.0, 2.0, 3.0]), ..grouped };
+        let score = |queries: &Queries, norm, rows, heads| attention_score(&grouped, &scoring(queries, norm, rows, heads, 0..3));
+        let listed = Queries::List(vec![1, 1, 0]);
+        assert_close(&score(&listed, Norm::Logits, RowReduction::Sum, HeadReduction::None), &[5.0, -5.0, 2.5, 5.0, -5.0, 2.5]);
+        assert_close(&score(&listed, Norm::Logits, RowReduction::Max, HeadReduction::None), &[2.0, -1.0, 1.0, 4.0, 3.0, 2.0]);
+        assert_close(&score(&Queries::Last, Norm::Logits, RowReduction::Mean, HeadReduction::Mean), &[3.0, -3.0, 1.5]);
+        assert_close(&score(&Queries::Last, Norm::Logits, RowReduction::Mean, HeadReduction::Max), &[4.0, -2.0, 2.0]);
+        assert_close(&score(&Queries::Row(0), Norm::Logits, RowReduction::Mean, HeadReduction::One(1)), &[-3.0, 3.0, -1.5]);
+        assert_close(&score(&Queries::Row(0), Norm::ScaledLogits, RowReduction::Mean, HeadReduction::Sum), &[-18.0, 24.0, -4.0]);
+    }
+
+    #[test]
+    fn bounds_hold_for_f32_arithmetic_and_are_small() {
+        let values: Vec<f32> = (0..400).map(|i| (i as f32 * 0.37).sin()).collect();
+        let some = Attention { causal: true, ..attention(&values[..240], &values[160..], [2, 30, 30, 4]) };
+        for rows in [RowReduction::Mean, RowReduction::Max] {
+            let all = scoring(&ALL, Norm::Softmax, rows, HeadReduction::Mean, 0..30);
+            let (score, bound) = (attention_score(&some, &all), attention_score_bound(&some, &all));
+            assert!(score.iter().zip(&bound).all(|(s, b)| *b > 0.0 && *b < 3e-5 * f64::from(*s)), "{score:?} {bound:?}");
+        }
+        assert!(attention_lse_bound(&some, &ALL).iter().all(|b| *b < 2e-5));
+    }
+}
