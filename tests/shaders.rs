@@ -131,7 +131,7 @@ fn elem_type(elem: BindingElem, header: Header) -> TypeInner {
         BindingElem::F32 => TypeInner::Scalar(Scalar::F32),
         BindingElem::U32 => TypeInner::Scalar(Scalar::U32),
         BindingElem::Elem if header.width() == 4 => TypeInner::Vector { size: VectorSize::Quad, scalar },
-        BindingElem::Elem => TypeInner::Scalar(scalar),
+        BindingElem::Elem | BindingElem::Scalar => TypeInner::Scalar(scalar),
     }
 }
 
@@ -158,6 +158,7 @@ fn bindings_are_what_the_host_binds() {
             expect(name, elem_type(*elem, variant.header), module.types[base].inner.clone())?;
             let bytes = match elem {
                 BindingElem::Elem => variant.header.size(),
+                BindingElem::Scalar => variant.header.size() / u64::from(variant.header.width()),
                 _ => 4,
             };
             expect(name, bytes, u64::from(stride))?;

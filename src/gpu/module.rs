@@ -106,14 +106,14 @@ impl Header {
         matches!(self, Self::F16 | Self::F16x4)
     }
 
-    /// Floats also have their own width in f32 and u32, and an inner product, so that one text serves scalars and
+    /// Floats also have one of their numbers, their own width in f32 and u32, and an inner product, so that one text serves scalars and
     /// vectors.
     const fn text(self) -> &'static str {
         match self {
-            Self::F32 => concat!("alias elem = f32;\n", scalars!()),
-            Self::F16 => concat!("enable f16;\nalias elem = f16;\n", scalars!()),
-            Self::F32x4 => concat!("alias elem = vec4<f32>;\n", vectors!()),
-            Self::F16x4 => concat!("enable f16;\nalias elem = vec4<f16>;\n", vectors!()),
+            Self::F32 => concat!("alias elem = f32;\nalias elem_scalar = f32;\n", scalars!()),
+            Self::F16 => concat!("enable f16;\nalias elem = f16;\nalias elem_scalar = f16;\n", scalars!()),
+            Self::F32x4 => concat!("alias elem = vec4<f32>;\nalias elem_scalar = f32;\n", vectors!()),
+            Self::F16x4 => concat!("enable f16;\nalias elem = vec4<f16>;\nalias elem_scalar = f16;\n", vectors!()),
             Self::U32 => "alias elem = u32;\n",
             Self::Words => "alias elem = vec4<u32>;\n",
         }
@@ -136,6 +136,8 @@ impl Header {
 pub enum BindingElem {
     /// The header's `elem`.
     Elem,
+    /// One number of the header's `elem`, which several are read at a time of elsewhere: `elem_scalar`.
+    Scalar,
     /// Always `f32`.
     F32,
     /// Always `u32`.
@@ -148,6 +150,7 @@ impl BindingElem {
     pub(crate) const fn size(self, header: Header) -> u64 {
         match self {
             Self::Elem => header.size(),
+            Self::Scalar => header.size() / header.width() as u64,
             Self::F32 | Self::U32 | Self::AtomicU32 => 4,
         }
     }
