@@ -8,6 +8,8 @@ mod concat_rows;
 mod copy;
 mod gather_rows;
 mod invert_index;
+mod linear;
+mod log_size;
 mod lookup;
 mod pixel_unshuffle;
 
@@ -18,6 +20,8 @@ pub use concat_rows::{Ragged, concat_rows};
 pub(crate) use copy::copy;
 pub use gather_rows::{gather_rows, scatter_rows};
 pub use invert_index::invert_index;
+pub use linear::linear;
+pub use log_size::log_size;
 pub use lookup::lookup;
 pub use pixel_unshuffle::{ChannelOrder, PixelUnshuffle, TokenOrder};
 
@@ -92,6 +96,8 @@ pub fn shaders() -> Vec<&'static Shader> {
         &[&copy::COPY],
         &[&gather_rows::GATHER, &gather_rows::FALLBACK],
         &[&invert_index::FILL, &invert_index::PLACE],
+        &[&linear::LINEAR],
+        &[&log_size::LOG_SIZE],
         &[&lookup::LOOKUP],
         &[&pixel_unshuffle::MOVE, &pixel_unshuffle::TRANSPOSE],
     ];

@@ -4,6 +4,8 @@ mod attention_score;
 mod concat_rows;
 mod gather_rows;
 mod invert_index;
+mod linear;
+mod log_size;
 mod lookup;
 mod pixel_unshuffle;
 
@@ -14,5 +16,7 @@ pub use attention_score::{
 pub use concat_rows::concat_rows;
 pub use gather_rows::gather_rows;
 pub use invert_index::invert_index;
+pub use linear::{linear, linear_bound};
+pub use log_size::{log_size, log_size_bound};
 pub use lookup::lookup;
 pub use pixel_unshuffle::{BlockLayout, pixel_shuffle, pixel_unshuffle};

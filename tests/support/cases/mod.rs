@@ -5,6 +5,8 @@ mod concat_rows;
 mod copy;
 mod gather_rows;
 mod invert_index;
+mod linear;
+mod log_size;
 mod lookup;
 mod pixel_unshuffle;
 
@@ -17,6 +19,8 @@ pub fn all() -> Vec<Case> {
         copy::cases(),
         gather_rows::cases(),
         invert_index::cases(),
+        linear::cases(),
+        log_size::cases(),
         lookup::cases(),
         pixel_unshuffle::cases(),
     ];

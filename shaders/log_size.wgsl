@@ -1,0 +1,36 @@
+// Logarithms of token sizes: the key bias of proportional attention.
+//
+//   bias[b,j] = ln size[b,j], and 0 for tokens that are not alive
+//
+// size:    [B, N] f32, above 0
+// lengths: [B] u32; live tokens
+// bias:    [B, N] f32
+//
+// Cost: one read and one write of each element.
+struct Params {
+  size_base: u32,
+  lengths_base: u32,
+  bias_base: u32,
+  elements: u32,
+  tokens: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> size: array<f32>;
+@group(0) @binding(2) var<storage, read> lengths: array<u32>;
+@group(0) @binding(3) var<storage, read_write> bias: array<f32>;
+
+@compute @workgroup_size(128)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let i = linear_group(group, groups) * 128u + lane.index;
+  if i < params.elements {
+    var value = 0.0;
+    if i % params.tokens < lengths[params.lengths_base + i / params.tokens] {
+      value = log(size[params.size_base + i]);
+    }
+    bias[params.bias_base + i] = value;
+  }
+}

@@ -1,0 +1,147 @@
+//! A linear layer.
+
+use super::Kernel;
+use crate::compare::Comparison;
+use crate::error::Error;
+use crate::gpu::{BindingElem, Call, Header, Lowering, Shader, Slot, params};
+use crate::graph::{Graph, Tensor};
+use crate::reference;
+use crate::tensor::{Desc, Elem, HostTensor, Shape};
+
+params! {
+    struct Params { groups: u32, rows: u32, outputs: u32, channels: u32, biased: u32 }
+}
+
+pub(super) static LINEAR: Shader = Shader {
+    name: "linear",
+    source: include_str!("../../shaders/linear.wgsl"),
+    includes: &[],
+    headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
+    inputs: &[("x", BindingElem::Elem), ("weight", BindingElem::Elem), ("bias", BindingElem::Scalar), ("bias_f32", BindingElem::F32)],
+    outputs: &[("y", BindingElem::Scalar)],
+    params: Params::NAMES,
+    tunings: &[&[]],
+};
+
+/// A linear layer.
+#[derive(Debug, Clone, Copy)]
+struct Linear;
+
+/// `y[..,o] = sum_k x[..,k] weight[o,k] + bias[o]`: a linear layer, its weight as PyTorch has it.
+///
+/// `x` is `[rows, K]` or `[B, N, K]`, f32 or f16; `weight` is `[O, K]` of the same element type; `bias` is `[O]`, of that type
+/// or f32. Gives `[rows, O]` or `[B, N, O]` of x's element type. Sums are in f32; where f16 overflows, so does the result.
+/// No row is left out: what a dead token holds goes through the layer like any other, and stays with it. Cost: one
+/// dispatch, 2 rows O K operations.
+pub fn linear(graph: &mut Graph, x: Tensor, weight: Tensor, bias: Option<Tensor>) -> Result<Tensor, Error> {
+    let inputs: Vec<_> = [x, weight].into_iter().chain(bias).collect();
+    Ok(graph.call(Linear, &inputs)?[0])
+}
+
+/// Rows, K and O.
+fn dimensions(inputs: &[Desc]) -> Result<[u32; 3], Error> {
+    let [outputs, weight_channels] = inputs[1].shape.exactly("linear: weight", "[O, K]")?;
+    let (rows, channels) = match *inputs[0].shape.dims() {
+        [rows, channels] => (Some(rows), channels),
+        [batch, tokens, channels] => (batch.checked_mul(tokens), channels),
+        _ => return Err(Error::Shape { argument: "linear: x", expected: "[rows, K] or [B, N, K]".to_owned(), actual: inputs[0].shape }),
+    };
+    let Some(rows) = rows else {
+        return Err(Error::Shape { argument: "linear: x", expected: "fewer than 2^32 rows".to_owned(), actual: inputs[0].shape });
+    };
+    if weight_channels != channels {
+        return Err(Error::Shape { argument: "linear: weight", expected: format!("[O, {channels}]"), actual: inputs[1].shape });
+    }
+    Ok([rows, channels, outputs])
+}
+
+impl Kernel for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn output_names(&self) -> &'static [&'static str] {
+        &["y"]
+    }
+
+    fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
+        let [_, _, outputs] = dimensions(inputs)?;
+        let elem = inputs[0].elem;
+        if !elem.is_float() {
+            return Err(Error::Elem { argument: "linear: x", expected: "f32 or f16", actual: elem });
+        }
+        if inputs[1].elem != elem {
+            return Err(Error::Elem { argument: "linear: weight", expected: "x's element type", actual: inputs[1].elem });
+        }
+        if let Some(bias) = inputs.get(2) {
+            if bias.elem != elem && bias.elem != Elem::F32 {
+                return Err(Error::Elem { argument: "linear: bias", expected: "f32 or x's element type", actual: bias.elem });
+            }
+            if bias.shape != [outputs].into() {
+                return Err(Error::Shape { argument: "linear: bias", expected: format!("[{outputs}]"), actual: bias.shape });
+            }
+        }
+        let shape: Shape = match *inputs[0].shape.dims() {
+            [rows, _] => [rows, outputs].into(),
+            ref dims => [dims[0], dims[1], outputs].into(),
+        };
+        Ok(vec![Desc { shape, elem }])
+    }
+
+    fn reference(&self, inputs: &[&HostTensor]) -> Vec<HostTensor> {
+        let descs: Vec<_> = inputs.iter().map(|t| t.desc()).collect();
+        let (dims, y) = shapes(self, &descs);
+        let bias = inputs.get(2).map(|b| b.floats());
+        vec![HostTensor::from_floats(y, reference::linear(&inputs[0].floats(), &inputs[1].floats(), bias.as_deref(), dims))]
+    }
+
+    fn compare(&self, inputs: &[&HostTensor], expected: &[HostTensor], actual: &[HostTensor]) -> Vec<Comparison> {
+        let descs: Vec<_> = inputs.iter().map(|t| t.desc()).collect();
+        let (dims, y) = shapes(self, &descs);
+        let bias = inputs.get(2).map(|b| b.floats());
+        let mut bounds = reference::linear_bound(&inputs[0].floats(), &inputs[1].floats(), bias.as_deref(), dims, y.elem);
+        for (bound, value) in bounds.iter_mut().zip(expected[0].floats()) {
+            // What overflows f16 may be rounded to its largest number instead.
+            if !value.is_finite() || (y.elem == Elem::F16 && f64::from(value.abs()) + *bound > 65504.0) {
+                *bound = f64::INFINITY;
+            }
+        }
+        vec![Comparison::within(&expected[0], &actual[0], &bounds)]
+    }
+
+    fn batched_inputs(&self, inputs: &[Desc]) -> Option<Vec<bool>> {
+        Some((0..inputs.len()).map(|i| i == 0).collect())
+    }
+
+    fn flops(&self, inputs: &[Desc]) -> u64 {
+        2 * inputs[0].shape.elements() * u64::from(inputs[1].shape.dims()[0])
+    }
+
+    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
+        let descs: Vec<_> = (0..lowering.inputs()).map(|i| lowering.input(i)).collect();
+        let [rows, channels, outputs] = dimensions(&descs)?;
+        let (x, weight) = (Slot::Input(0), Slot::Input(1));
+        let header = Header::vector(descs[0].elem, channels.into(), lowering.alignment(&[x, weight]));
+        let nothing = lowering.scratch(0, Elem::F32);
+        let (biased, bias, bias_f32) = match descs.get(2) {
+            None => (0, nothing, nothing),
+            Some(bias) if bias.elem == descs[0].elem => (1, Slot::Input(2), nothing),
+            Some(_) => (2, nothing, Slot::Input(2)),
+        };
+        let groups = u64::from(rows.div_ceil(32)) * u64::from(outputs.div_ceil(32));
+        lowering.dispatch(Call {
+            shader: &LINEAR,
+            header,
+            constants: &[],
+            slots: &[x, weight, bias, bias_f32, Slot::Output(0)],
+            params: Params { groups: groups as u32, rows, outputs, channels: channels / header.width(), biased },
+            groups,
+        })
+    }
+}
+
+/// Rows, K and O, and the result's description, of inputs that were checked when the call was made.
+fn shapes(kernel: &Linear, descs: &[Desc]) -> ([usize; 3], Desc) {
+    let checked = dimensions(descs).and_then(|dims| Ok((dims.map(|d| d as usize), kernel.outputs(descs)?[0])));
+    checked.unwrap_or_else(|error| panic!("{error}"))
+}

@@ -1,0 +1,47 @@
+use tokenpress::kernels::linear;
+use tokenpress::readback::HostTensors;
+use tokenpress::{Elem, Graph, HostTensor, Shape};
+
+use crate::support::{Case, data};
+
+/// `bias` is its element type.
+fn case(x: impl Into<Shape>, outputs: u32, elem: Elem, bias: Option<Elem>, values: fn(u64, usize) -> Vec<f32>) -> Case {
+    let x = x.into();
+    let channels = *x.dims().last().expect("x has dimensions");
+    let name = format!("{elem}{x} to {outputs}, bias {bias:?}");
+    let mut graph = Graph::new();
+    let mut host = HostTensors::new();
+    let mut input = |name: &str, seed, shape: Shape, elem| {
+        let tensor: HostTensor = data::tensor(shape, elem, &values(seed, shape.elements() as usize));
+        host.insert(name.to_owned(), tensor);
+        graph.input(name, shape, elem)
+    };
+    let tensor = input("x", 1, x, elem);
+    let weight = input("weight", 2, [outputs, channels].into(), elem);
+    let bias = bias.map(|elem| input("bias", 3, [outputs].into(), elem));
+    let y = linear(&mut graph, tensor, weight, bias).expect("shapes agree");
+    graph.output("y", y).expect("a name");
+    Case { subject: "linear", name, heavy: false, graph, inputs: host }
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for elem in [Elem::F32, Elem::F16] {
+        for (rows, channels, outputs) in
+            [(1, 1, 1), (2, 3, 5), (31, 4, 33), (32, 32, 32), (33, 7, 31), (65, 20, 2), (5, 129, 65), (3, 768, 6), (1, 6, 130)]
+        {
+            for bias in [None, Some(elem), Some(Elem::F32)] {
+                cases.push(case([rows, channels], outputs, elem, bias, data::normal));
+            }
+        }
+        cases.push(case([2, 17, 12], 9, elem, None, data::normal));
+        cases.push(case([2, 17, 12], 9, elem, Some(elem), data::awkward));
+        // Nothing to sum: the bias. Nothing to write.
+        cases.push(case([3, 0], 5, elem, Some(elem), data::normal));
+        cases.push(case([3, 0], 5, elem, None, data::normal));
+        for (x, outputs) in [([0, 5, 4], 3), ([2, 0, 4], 3), ([2, 3, 4], 0)] {
+            cases.push(case(x, outputs, elem, Some(Elem::F32), data::normal));
+        }
+    }
+    cases
+}
