@@ -6,6 +6,7 @@ mod error;
 pub mod gpu;
 mod graph;
 pub mod kernels;
+pub mod methods;
 pub mod readback;
 pub mod reference;
 mod tensor;

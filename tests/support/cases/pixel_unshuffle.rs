@@ -1,4 +1,5 @@
 use tokenpress::kernels::{ChannelOrder, PixelUnshuffle, TokenOrder};
+use tokenpress::methods::{mistral3_packed, nvlm_dynamic_resolution, qwen2_vl_patch_order};
 use tokenpress::{Elem, Graph};
 
 use super::gather_rows::any;
@@ -25,6 +26,21 @@ fn case(options: PixelUnshuffle, planar: bool, batch: u32, size: [u32; 2], chann
     let PixelUnshuffle { factor, channels: order, tokens, pad, skip } = options;
     let name = format!("{elem} {kind} {size:?} x {channels} by {factor:?} {order:?} {tokens:?} pad {pad} skip {skip}");
     Case { subject: "pixel_unshuffle", name, heavy: false, graph, inputs: [("x".to_owned(), any(5, shape, elem))].into() }
+}
+
+/// Images of different sizes behind each other.
+fn packed(elem: Elem) -> Case {
+    let mut graph = Graph::new();
+    let x = graph.input("x", [2, 24, 6], elem);
+    let images = [[2, 4], [6, 2], [2, 2]];
+    let shuffled = nvlm_dynamic_resolution(&mut graph, x, &images, 2).expect("shapes agree");
+    let merged = mistral3_packed(&mut graph, x, &images, 2).expect("shapes agree");
+    let ordered = qwen2_vl_patch_order(&mut graph, x, [4, 6], 2).expect("shapes agree");
+    for (name, tensor) in [("shuffled", shuffled), ("merged", merged), ("ordered", ordered)] {
+        graph.output(name, tensor).expect("a name");
+    }
+    let inputs = [("x".to_owned(), any(6, [2, 24, 6], elem))];
+    Case { subject: "pixel_unshuffle", name: format!("{elem} packed images"), heavy: false, graph, inputs: inputs.into() }
 }
 
 pub fn cases() -> Vec<Case> {
@@ -58,6 +74,7 @@ pub fn cases() -> Vec<Case> {
             cases.push(case(PixelUnshuffle { pad: true, ..order }, true, 1, [5, 32], 1, elem));
             cases.push(case(order, true, 2, [4, 0], 3, elem));
         }
+        cases.push(packed(elem));
     }
     cases
 }
