@@ -9,17 +9,18 @@
 // source: [..] elem
 // moved:  [..] elem
 //
-// An invocation moves one elem: 16, 4 or 2 bytes.
+// An invocation moves `repeat` elems of 16, 4 or 2 bytes.
 // Cost: one dispatch; one read and one write of each element.
 struct Params {
   source_base: u32,
   moved_base: u32,
-  elements: u32,
+  invocations: u32,
   digits: u32,
   offset: u32, // of the first element in the source
   rows: u32,
   columns: u32,
   fill: u32,
+  repeat: u32, repeat_read: u32, repeat_write: u32, repeat_row: u32, repeat_column: u32,
   size0: u32, read0: u32, write0: u32, row0: u32, column0: u32,
   size1: u32, read1: u32, write1: u32, row1: u32, column1: u32,
   size2: u32, read2: u32, write2: u32, row2: u32, column2: u32,
@@ -53,7 +54,7 @@ fn main(
   lane: Lane,
 ) {
   let i = linear_group(group, groups) * 128u + lane.index;
-  if i < params.elements {
+  if i < params.invocations {
     var place = Place(i, params.source_base + params.offset, params.moved_base, 0u, 0u);
     place = take(place, params.size0, params.read0, params.write0, params.row0, params.column0);
     if params.digits > 1u { place = take(place, params.size1, params.read1, params.write1, params.row1, params.column1); }
@@ -61,10 +62,20 @@ fn main(
     if params.digits > 3u { place = take(place, params.size3, params.read3, params.write3, params.row3, params.column3); }
     if params.digits > 4u { place = take(place, params.size4, params.read4, params.write4, params.row4, params.column4); }
     if params.digits > 5u { place = take(place, params.size5, params.read5, params.write5, params.row5, params.column5); }
-    if place.row < params.rows && place.column < params.columns {
-      moved[place.write] = source[place.read];
-    } else if params.fill != 0u {
-      moved[place.write] = elem(0u);
+    let repeat = params.repeat;
+    let step = Place(0u, params.repeat_read, params.repeat_write, params.repeat_row, params.repeat_column);
+    let rows = params.rows;
+    let columns = params.columns;
+    for (var k = 0u; k < repeat; k++) {
+      if place.row < rows && place.column < columns {
+        moved[place.write] = source[place.read];
+      } else if params.fill != 0u {
+        moved[place.write] = elem(0u);
+      }
+      place.read += step.read;
+      place.write += step.write;
+      place.row += step.row;
+      place.column += step.column;
     }
   }
 }

@@ -7,10 +7,12 @@ use crate::graph::{Graph, Tensor};
 use crate::reference::{self, BlockLayout};
 use crate::tensor::{Desc, Element, HostTensor, Shape, with_element};
 
-/// `Params` of the strided copy: six numbers, then (size, read, write, row, column) for each of six digits.
+/// `Params` of the strided copy: six numbers, then (size, read, write, row, column) for the digit
+/// that an invocation repeats and for each of the six others.
 #[rustfmt::skip]
-const MOVE_PARAMS: &[&str; 36] = &[
-    "elements", "digits", "offset", "rows", "columns", "fill", //
+const MOVE_PARAMS: &[&str; 41] = &[
+    "invocations", "digits", "offset", "rows", "columns", "fill", //
+    "repeat", "repeat_read", "repeat_write", "repeat_row", "repeat_column", //
     "size0", "read0", "write0", "row0", "column0", //
     "size1", "read1", "write1", "row1", "column1", //
     "size2", "read2", "write2", "row2", "column2", //
@@ -340,6 +342,41 @@ fn header(steps: &[Step], offset: u64, elem_size: u64, alignment: u64) -> Header
     }
 }
 
+/// The same steps in units of `per` elements, of which the innermost counts so many fewer.
+fn in_units(mut steps: Vec<Step>, per: u64) -> Vec<Step> {
+    let inner = steps.len() - 1;
+    for (index, step) in steps.iter_mut().enumerate() {
+        if index == inner {
+            step.size /= per;
+        } else {
+            step.read /= per;
+            step.write /= per;
+        }
+    }
+    steps
+}
+
+/// The digit that an invocation repeats its move for, and the others.
+///
+/// A part of a long run, if there is one: neighbours then still move neighbouring words. Otherwise the smallest
+/// digit, which is dy or dx.
+fn repeated(mut steps: Vec<Step>, header: Header) -> (Step, Vec<Step>) {
+    let once = Step { size: 1, read: 0, write: 0, row: 0, column: 0 };
+    if let Some(run) = steps.last_mut().filter(|_| header == Header::Words) {
+        let parts = (2..=8).rev().find(|parts| run.size.is_multiple_of(*parts) && run.size / parts >= 32);
+        if let Some(parts) = parts {
+            run.size /= parts;
+            return (Step { size: parts, read: run.size, write: run.size, row: 0, column: 0 }, steps);
+        }
+    }
+    let smallest = steps.iter().enumerate().filter(|(_, s)| (2..=8).contains(&s.size)).min_by_key(|(_, s)| s.size);
+    let repeat = smallest.map(|(index, _)| index).map_or(once, |index| steps.remove(index));
+    if steps.is_empty() {
+        steps.push(once);
+    }
+    (repeat, steps)
+}
+
 impl Kernel for Rearrange {
     fn name(&self) -> &'static str {
         match self.direction {
@@ -442,21 +479,19 @@ impl Kernel for Rearrange {
         let (steps, offset) = (joined(self.steps(&self.digits(&layout))), self.offset(&layout));
         let header = header(&steps, offset, elem_size, alignment);
         let per = header.size() / elem_size;
-        let mut params = [0; 36];
+        let mut params = [0; 41];
         let [partial_row, partial_column] = self.partial();
         // Without a part of a block, rows and columns count to 0: all are below 1.
         let [rows, columns] = [if partial_row { self.size[0] } else { 1 }, if partial_column { self.size[1] } else { 1 }];
-        let elements = steps.iter().map(|s| s.size).product::<u64>() / per;
+        let steps = in_units(steps, per);
+        let (repeat, steps) = repeated(steps, header);
+        let invocations = steps.iter().map(|s| s.size).product::<u64>();
         let fill = u64::from(self.direction == Direction::Unshuffle);
-        let head = [elements, steps.len() as u64, offset / per, u64::from(rows), u64::from(columns), fill];
-        let body = steps.iter().rev().enumerate().flat_map(|(i, s)| {
-            // The innermost digit counts wide elements; the others reach as far in fewer of them.
-            let [size, read, write] = if i == 0 { [s.size / per, s.read, s.write] } else { [s.size, s.read / per, s.write / per] };
-            [size, read, write, s.row, s.column]
-        });
+        let head = [invocations, steps.len() as u64, offset / per, u64::from(rows), u64::from(columns), fill];
+        let body = std::iter::once(&repeat).chain(steps.iter().rev()).flat_map(|s| [s.size, s.read, s.write, s.row, s.column]);
         for (param, value) in params.iter_mut().zip(head.into_iter().chain(body)) {
             *param = value as u32;
         }
-        lowering.dispatch(Call { shader: &MOVE, header, constants: &[], slots: &slots, params, groups: elements.div_ceil(128) })
+        lowering.dispatch(Call { shader: &MOVE, header, constants: &[], slots: &slots, params, groups: invocations.div_ceil(128) })
     }
 }
