@@ -21,10 +21,10 @@ const MOVE_PARAMS: &[&str; 41] = &[
     "size5", "read5", "write5", "row5", "column5",
 ];
 
-/// `Params` of the transposition: six numbers, then (size, read, write) for each of five digits.
+/// `Params` of the transposition: seven numbers, then (size, read, write) for each of five digits.
 #[rustfmt::skip]
-const TRANSPOSE_PARAMS: &[&str; 21] = &[
-    "tiles", "digits", "offset", "split", "plane", "plane_pair", //
+const TRANSPOSE_PARAMS: &[&str; 22] = &[
+    "tiles", "digits", "offset", "split", "halves", "plane", "plane_pair", //
     "size0", "read0", "write0", "size1", "read1", "write1", "size2", "read2", "write2", //
     "size3", "read3", "write3", "size4", "read4", "write4",
 ];
@@ -40,20 +40,17 @@ pub(super) static MOVE: Shader = Shader {
     tunings: &[&[]],
 };
 
-/// By planes (2, 4) and bytes of an element (4, 2).
-const TUNINGS: [[&[(&str, u32)]; 2]; 2] = [
-    [&[("PLANES", 2), ("HALVES", 0)], &[("PLANES", 2), ("HALVES", 1)]],
-    [&[("PLANES", 4), ("HALVES", 0)], &[("PLANES", 4), ("HALVES", 1)]],
-];
-
 pub(super) static TRANSPOSE: Shader = Shader {
     name: "pixel_unshuffle.transpose",
     source: include_str!("../../shaders/pixel_unshuffle.transpose.wgsl"),
     headers: &[Header::Words],
     params: TRANSPOSE_PARAMS,
-    tunings: &[TUNINGS[0][0], TUNINGS[0][1], TUNINGS[1][0], TUNINGS[1][1]],
+    tunings: &[PAIRS, FOURS],
     ..MOVE
 };
+
+const PAIRS: &[(&str, u32)] = &[("PLANES", 2)];
+const FOURS: &[(&str, u32)] = &[("PLANES", 4)];
 
 /// Order of the elements within a block.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -255,7 +252,7 @@ impl Rearrange {
 
     /// The call as a transposition in registers, where it is one by 2 or 4, and sizes and places are multiples of 16
     /// bytes.
-    fn transposition(&self, layout: &BlockLayout, elem_size: u64, alignment: u64) -> Option<([u32; 21], &'static [(&'static str, u32)])> {
+    fn transposition(&self, layout: &BlockLayout, elem_size: u64, alignment: u64) -> Option<([u32; 22], &'static [(&'static str, u32)])> {
         let [batch, block_row, block_column, dy, dx, channel] = self.digits(layout);
         // Digits of the planes; the digit that runs along a plane; the rest.
         let (planes, along, rest) = if self.planar {
@@ -267,11 +264,11 @@ impl Rearrange {
         };
         let width = 16 / elem_size;
         let count = planes[0].size * planes[1].size;
-        let tuning = TUNINGS[match count {
-            2 => 0,
-            4 => 1,
+        let tuning = match count {
+            2 => PAIRS,
+            4 => FOURS,
             _ => return None,
-        }][usize::from(elem_size == 2)];
+        };
         if alignment != 16 || self.partial() != [false, false] || !along.size.is_multiple_of(width) {
             return None;
         }
@@ -293,9 +290,10 @@ impl Rearrange {
             return None;
         }
         let steps = joined(steps.into_iter().map(|s| Step { read: s.read / width, write: s.write / width, ..s }).collect());
-        let mut params = [0; 21];
+        let mut params = [0; 22];
         let tiles: u64 = steps.iter().map(|s| s.size).product();
-        let head = [tiles, steps.len() as u64, numbers[0] / width, u64::from(split), numbers[1] / width, numbers[2] / width];
+        let (split, halves) = (u64::from(split), u64::from(elem_size == 2));
+        let head = [tiles, steps.len() as u64, numbers[0] / width, split, halves, numbers[1] / width, numbers[2] / width];
         let body = steps.iter().rev().flat_map(|s| [s.size, s.read, s.write]);
         for (param, value) in params.iter_mut().zip(head.into_iter().chain(body)) {
             *param = value as u32;
