@@ -73,10 +73,7 @@ fn trials(adapters: &[Arc<Adapter>]) -> Vec<Trial> {
     for case in cases().iter().filter(|c| !c.heavy) {
         groups.entry((case.subject, case.needs_f16())).or_default().push(case);
     }
-    let mut trials = Vec::new();
-    for name in adapters::missing(adapters) {
-        trials.push(support::absent(name, &format!("no adapter {name}")));
-    }
+    let mut trials = adapters::missing(adapters);
     for adapter in adapters {
         // Lavapipe has both features: there a missing one is a fault of the machine.
         let complete = adapter.name == "lavapipe";
@@ -87,8 +84,8 @@ fn trials(adapters: &[Arc<Adapter>]) -> Vec<Trial> {
                 let lacks_subgroups = !mode.policy.portable && !adapter.subgroups();
                 let lacking = (*f16 && !adapter.f16()).then_some("SHADER_F16").or(lacks_subgroups.then_some("SUBGROUP"));
                 trials.push(match lacking {
-                    Some(feature) if complete => support::absent(&name, &format!("no {feature}")),
-                    Some(feature) => Trial::ignorable_test(name, move || Ok(Completion::ignored_with(format!("no {feature}")))),
+                    Some(feature) if complete => adapters::absent(&name, format!("no {feature}")),
+                    Some(feature) => adapters::ignored(&name, format!("no {feature}")),
                     None => {
                         let (adapter, group) = (adapter.clone(), group.clone());
                         Trial::ignorable_test(name, move || run(&adapter, mode, &group))

@@ -45,11 +45,7 @@ impl BlockLayout {
         let elements = high * wide * self.channels;
         let element = if self.channel_first { (c * high + dy) * wide + dx } else { (dy * wide + dx) * self.channels + c };
         let block = if self.transposed { column * rows + row } else { row * columns + column };
-        if self.planar {
-            (b * elements + element) * rows * columns + block
-        } else {
-            (b * rows * columns + block) * elements + element
-        }
+        if self.planar { (b * elements + element) * rows * columns + block } else { (b * rows * columns + block) * elements + element }
     }
 
     /// Every element of every block: its index there, and its index in the image unless it is padding.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use libtest_mimic::{Completion, Trial};
 use tokenpress::readback::Context;
 use tokenpress::wgpu;
 
@@ -65,7 +66,24 @@ pub fn all() -> Vec<Arc<Adapter>> {
     found
 }
 
-/// Names of expected adapters that are not among these.
-pub fn missing(found: &[Arc<Adapter>]) -> Vec<&'static str> {
-    EXPECTED.into_iter().filter(|name| !found.iter().any(|a| a.name == *name)).collect()
+/// A trial for each expected adapter that is not among these. `OPTIONAL_ADAPTERS` names, with commas, those that
+/// this machine need not have.
+pub fn missing(found: &[Arc<Adapter>]) -> Vec<Trial> {
+    let optional = std::env::var("OPTIONAL_ADAPTERS").unwrap_or_default();
+    let missing = EXPECTED.into_iter().filter(|name| !found.iter().any(|a| a.name == *name));
+    let trial = |name: &'static str| {
+        let reason = format!("no adapter {name}");
+        if optional.split(',').any(|o| o == name) { ignored(name, reason) } else { absent(name, reason) }
+    };
+    missing.map(trial).collect()
+}
+
+/// A trial that is ignored with its reason.
+pub fn ignored(name: &str, reason: String) -> Trial {
+    Trial::ignorable_test(name, move || Ok(Completion::ignored_with(reason)))
+}
+
+/// A trial for something that should be here: ignored with its reason, a failure under `REQUIRE_GPU=1`.
+pub fn absent(name: &str, reason: String) -> Trial {
+    Trial::ignorable_test(name, move || if required() { Err(reason.into()) } else { Ok(Completion::ignored_with(reason)) })
 }

@@ -5,7 +5,6 @@ pub mod adapters;
 pub mod cases;
 pub mod data;
 
-use libtest_mimic::{Completion, Trial};
 use tokenpress::readback::HostTensors;
 use tokenpress::{Elem, Graph};
 
@@ -26,10 +25,4 @@ impl Case {
     pub fn needs_f16(&self) -> bool {
         self.graph.inputs().chain(self.graph.outputs()).any(|(_, desc)| desc.elem == Elem::F16)
     }
-}
-
-/// A trial for something that is not here: ignored with its reason, a failure under `REQUIRE_GPU=1`.
-pub fn absent(name: &str, reason: &str) -> Trial {
-    let reason = reason.to_owned();
-    Trial::ignorable_test(name, move || if adapters::required() { Err(reason.into()) } else { Ok(Completion::ignored_with(reason)) })
 }
