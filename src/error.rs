@@ -115,7 +115,7 @@ pub enum Error {
         /// Its bytes in the buffer.
         second_range: std::ops::Range<u64>,
     },
-    /// A tensor exceeds `max_storage_buffer_binding_size` and cannot be split over the batch.
+    /// A tensor exceeds `max_storage_buffer_binding_size` and cannot be split over the batch, or exceeds `max_buffer_size`.
     #[error("{kernel}: {tensor} needs a binding of {bytes} bytes, the device's limit is {limit}")]
     BindingTooLarge {
         /// The kernel.

@@ -137,7 +137,9 @@ impl Graph {
 
     /// A tensor whose contents are known now. A plan uploads it once.
     pub fn constant(&mut self, value: HostTensor) -> Tensor {
-        let existing = self.sources.iter().position(|s| matches!(s, Source::Constant(c) if **c == value));
+        // By their bits: -0 is not 0 here, and a NaN is itself.
+        let same = |constant: &HostTensor| constant.desc() == value.desc() && constant.bytes() == value.bytes();
+        let existing = self.sources.iter().position(|s| matches!(s, Source::Constant(c) if same(c)));
         match existing {
             Some(index) => Tensor { graph: self.id, id: TensorId(index as u32), desc: value.desc() },
             None => self.tensor(value.desc(), Source::Constant(Arc::new(value))),

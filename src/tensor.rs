@@ -59,9 +59,13 @@ impl Shape {
         &self.dims[..usize::from(self.rank)]
     }
 
-    /// Number of elements.
+    /// Number of elements. Shapes that no memory holds count as 2^56, so that sums of a few sizes in bytes do not
+    /// overflow.
     pub fn elements(&self) -> u64 {
-        self.dims().iter().map(|&d| u64::from(d)).product()
+        match self.dims().contains(&0) {
+            true => 0,
+            false => self.dims().iter().fold(1u64, |product, &d| product.saturating_mul(u64::from(d))).min(1 << 56),
+        }
     }
 
     /// The dimensions as an array, if there are exactly `N` of them.

@@ -195,6 +195,12 @@ pub(crate) fn lower_graph(
             desc: tensor.desc(),
         };
         let (inputs, outputs): (Vec<_>, Vec<_>) = (node.inputs.iter().map(operand).collect(), node.outputs.iter().map(operand).collect());
+        // No buffer holds such a tensor, whatever its binding is split into.
+        let limit = capabilities.max_buffer;
+        if let Some(operand) = inputs.iter().chain(&outputs).find(|o| o.resource.bytes > limit) {
+            let (tensor, bytes) = (operand.desc.to_string(), operand.resource.bytes);
+            return Err(Error::BindingTooLarge { kernel: node.kernel.name(), tensor, bytes, limit });
+        }
         lowerer.node(index, node, &inputs, &outputs)?;
     }
     Ok(lowerer.program)

@@ -203,7 +203,12 @@ impl Plan {
         }
         let workspace = match &bindings.workspace {
             Some(_) => workspace_buffer(gpu, bindings, self.shared.layout.bytes)?,
-            None => self.workspace.clone(),
+            None => {
+                if let Some((buffer, offset)) = &self.workspace {
+                    clear_of(buffer, *offset..offset + self.shared.layout.bytes, bindings)?;
+                }
+                self.workspace.clone()
+            }
         };
         let groups = bind_groups(gpu, &self.shared, &externals, &workspace)?;
         Ok(Self { shared: self.shared.clone(), groups, workspace })
@@ -428,13 +433,18 @@ fn workspace_buffer(gpu: &Gpu, bindings: &Bindings, bytes: u64) -> Result<Option
     if available < bytes {
         return Err(Error::BufferTooSmall { tensor: tensor(), offset: *offset, required: bytes, actual: available });
     }
-    for (name, view) in &bindings.tensors {
-        let range = *offset..offset + bytes;
-        if view.buffer() == buffer && overlaps(&view.range(), &range) {
-            return Err(Error::Overlap { first: tensor(), first_range: range, second: name.clone(), second_range: view.range() });
-        }
-    }
+    clear_of(buffer, *offset..offset + bytes, bindings)?;
     Ok(Some((buffer.clone(), *offset)))
+}
+
+/// Nothing may be bound to the workspace's own bytes.
+fn clear_of(workspace: &wgpu::Buffer, range: Range<u64>, bindings: &Bindings) -> Result<(), Error> {
+    match bindings.tensors.iter().find(|(_, view)| view.buffer() == workspace && overlaps(&view.range(), &range)) {
+        Some((name, view)) => {
+            Err(Error::Overlap { first: "workspace".to_owned(), first_range: range, second: name.clone(), second_range: view.range() })
+        }
+        None => Ok(()),
+    }
 }
 
 /// The constants that the dispatches read, in one buffer.
@@ -452,6 +462,10 @@ fn constants_buffer(graph: &Graph, gpu: &Gpu, program: &Program) -> Result<(Opti
         });
     }
     bytes.resize(bytes.len().next_multiple_of(4), 0);
+    let (all, limit) = (bytes.len() as u64, gpu.capabilities().max_buffer);
+    if all > limit {
+        return Err(Error::BindingTooLarge { kernel: "plan", tensor: "the constants' buffer".to_owned(), bytes: all, limit });
+    }
     Ok((immutable_buffer(gpu, "tokenpress::constants", wgpu::BufferUsages::STORAGE, &bytes)?, offsets))
 }
 

@@ -62,14 +62,14 @@ impl TensorView {
         }
         let bytes = self.desc.bytes();
         // wgpu binds multiples of 4 bytes from an aligned offset: an odd f16 tensor needs two bytes more.
-        let end = if bytes == 0 { self.offset } else { (self.offset + bytes).next_multiple_of(4) };
         let available = self.buffer.size().saturating_sub(self.offset);
         let too_small = |required, actual| Error::BufferTooSmall { tensor: name.to_owned(), offset: self.offset, required, actual };
         if self.size < bytes {
             return Err(too_small(bytes, self.size));
         }
-        if end > self.buffer.size() {
-            return Err(too_small(end - self.offset, available));
+        let padding = self.offset.wrapping_neg().wrapping_sub(bytes) % 4;
+        if bytes > 0 && bytes + padding > available {
+            return Err(too_small(bytes + padding, available));
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 pub mod adapters;
 pub mod cases;
 pub mod data;
+pub mod double;
 
 use tokenpress::readback::HostTensors;
 use tokenpress::{Elem, Graph};

@@ -1,0 +1,691 @@
+//! The host layer on wgpu's `noop` backend, which validates every call and runs nothing: every error, where
+//! tensors may lie, limits, splitting, folding, binding again. No call may raise a wgpu error.
+#![allow(missing_docs, reason = "a test")]
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use support::double::Double;
+use tokenpress::gpu::Access;
+use tokenpress::kernels::PixelUnshuffle;
+use tokenpress::readback::{Context, HostTensors};
+use tokenpress::wgpu::{self, BufferUsages, Limits};
+use tokenpress::{Bindings, Capabilities, Elem, Error, Gpu, Graph, HostTensor, NONE, Plan, Policy, Shape, Tensor, TensorView};
+
+const STORAGE: BufferUsages = BufferUsages::STORAGE.union(BufferUsages::COPY_SRC).union(BufferUsages::COPY_DST);
+
+/// A noop device.
+struct Noop {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    gpu: Gpu,
+}
+
+fn noop_with(features: wgpu::Features, limits: Limits) -> Noop {
+    let descriptor = wgpu::DeviceDescriptor { required_features: features, required_limits: limits, ..Default::default() };
+    let (device, queue) = wgpu::Device::noop(&descriptor);
+    let gpu = Gpu::new(&device, &device.adapter_info());
+    Noop { device, queue, gpu }
+}
+
+fn noop() -> Noop {
+    noop_with(wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP, Limits::default())
+}
+
+impl Noop {
+    fn buffer(&self, size: u64) -> wgpu::Buffer {
+        self.buffer_for(size, STORAGE)
+    }
+
+    fn buffer_for(&self, size: u64, usage: BufferUsages) -> wgpu::Buffer {
+        self.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
+    }
+
+    /// A view of a new buffer that just holds the tensor.
+    fn view(&self, shape: impl Into<Shape>, elem: Elem) -> TensorView {
+        let shape = shape.into();
+        let bytes = (shape.elements() * elem.size()).next_multiple_of(4).max(4);
+        TensorView::new(&self.buffer(bytes), 0, shape, elem)
+    }
+
+    /// Runs wgpu calls that must raise no error of any kind.
+    fn silently<T>(&self, calls: impl FnOnce() -> T) -> T {
+        use wgpu::ErrorFilter::{Internal, OutOfMemory, Validation};
+        let scopes = [Validation, OutOfMemory, Internal].map(|filter| self.device.push_error_scope(filter));
+        let result = calls();
+        for scope in scopes.into_iter().rev() {
+            if let Some(error) = pollster::block_on(scope.pop()) {
+                panic!("wgpu: {error}");
+            }
+        }
+        result
+    }
+
+    /// Plans and records, which wgpu must find nothing wrong with.
+    fn plan(&self, graph: &Graph, bindings: &Bindings) -> Result<Plan, Error> {
+        self.silently(|| {
+            let plan = graph.plan(&self.gpu, bindings)?;
+            self.record(&[&plan]);
+            Ok(plan)
+        })
+    }
+
+    fn record(&self, plans: &[&Plan]) {
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        for plan in plans {
+            plan.record_into(&mut encoder, None);
+        }
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        for plan in plans {
+            plan.record(&mut pass);
+            (0..plan.calls().len()).for_each(|call| plan.record_call(call, &mut pass));
+        }
+        drop(pass);
+        self.queue.submit([encoder.finish()]);
+    }
+}
+
+/// `y = 2 x`.
+fn doubling(shape: impl Into<Shape>, elem: Elem, kernel: Double) -> Graph {
+    let mut graph = Graph::new();
+    let x = graph.input("x", shape, elem);
+    let y = kernel.call(&mut graph, x).expect("a call");
+    graph.output("y", y).expect("an output");
+    graph
+}
+
+fn bound(x: TensorView, y: TensorView) -> Bindings {
+    Bindings::new().bind("x", x).bind("y", y)
+}
+
+// --- errors -----------------------------------------------------------------------------------------------
+
+fn failure<T>(result: Result<T, Error>) -> Error {
+    match result {
+        Ok(_) => panic!("no error"),
+        Err(error) => error,
+    }
+}
+
+/// One error of each kind, each by a mistake that a caller can make.
+fn errors() -> Vec<Error> {
+    let noop = noop();
+    let graph = || doubling([64], Elem::F32, Double::default());
+    let x = || noop.view([64], Elem::F32);
+    let plan = |x, y| failure(noop.plan(&graph(), &bound(x, y)));
+    let buffer = noop.buffer(4096);
+    let at = |offset| TensorView::new(&buffer, offset, [64], Elem::F32);
+    let mut other = Graph::new();
+    let foreign = other.input("x", [64], Elem::F32);
+    let integers = other.input("i", [4], Elem::U32);
+    let small = noop_with(
+        wgpu::Features::empty(),
+        Limits {
+            max_storage_buffer_binding_size: 1024,
+            max_buffer_size: 4096,
+            max_compute_workgroups_per_dimension: 4,
+            ..Limits::default()
+        },
+    );
+
+    vec![
+        failure(graph().reshape(graph().input("z", [64], Elem::F32), [63])),
+        failure(Double::default().call(&mut other, integers)),
+        failure(unshuffle(&mut Graph::new(), [0, 0])),
+        failure(graph().output("again", foreign)),
+        failure({
+            let mut graph = graph();
+            let twice = graph.input("x", [64], Elem::F32);
+            graph.output("z", twice).expect("found when planned");
+            noop.plan(&graph, &bound(x(), x()))
+        }),
+        failure(noop.plan(&graph(), &Bindings::new().bind("x", x()))),
+        failure(noop.plan(&graph(), &bound(x(), x()).bind("z", x()))),
+        plan(noop.view([63], Elem::F32), x()),
+        plan(at(4096 - 128), x()),
+        plan(TensorView::new(&buffer, 2, [64], Elem::F32), x()),
+        plan(TensorView::new(&noop.buffer_for(256, BufferUsages::COPY_DST), 0, [64], Elem::F32), x()),
+        plan(at(0), at(252)),
+        failure(
+            small.plan(&doubling([512], Elem::F32, Double::default()), &bound(small.view([512], Elem::F32), small.view([512], Elem::F32))),
+        ),
+        failure({
+            let kernel = Double { batched: true, ..Double::default() };
+            let mut graph = Graph::new();
+            let mut y = graph.input("x", [4, 200], Elem::F32);
+            for scratch in 1..4 {
+                y = Double { scratch, ..kernel }.call(&mut graph, y).expect("a call");
+            }
+            graph.output("y", y).expect("an output");
+            small.plan(&graph, &bound(small.view([4, 200], Elem::F32), small.view([4, 200], Elem::F32)))
+        }),
+        failure(
+            noop_with(wgpu::Features::empty(), Limits { max_compute_workgroups_per_dimension: 1, ..Limits::default() })
+                .plan(&doubling([65], Elem::F32, Double::default()), &bound(small.view([65], Elem::F32), small.view([65], Elem::F32))),
+        ),
+        failure(small.plan(&doubling([2], Elem::F16, Double::default()), &bound(small.view([2], Elem::F16), small.view([2], Elem::F16)))),
+        failure(noop.plan(&graph(), &bound(x(), x())).expect("a plan").rebind(&noop.gpu, &bound(at(4), x()))),
+        failure({
+            let context = Context {
+                device: small.device.clone(),
+                queue: small.queue.clone(),
+                info: small.device.adapter_info(),
+                gpu: small.gpu.clone(),
+            };
+            let buffer = context.buffer(&[0; 4]);
+            let scope = context.device.push_error_scope(wgpu::ErrorFilter::Validation);
+            context.device.destroy();
+            let result = pollster::block_on(context.read(&buffer));
+            drop(scope);
+            result
+        }),
+    ]
+}
+
+fn unshuffle(graph: &mut Graph, factor: [u32; 2]) -> Result<Tensor, Error> {
+    let x = graph.input("x", [1, 4, 4, 1], Elem::F32);
+    PixelUnshuffle { factor, ..PixelUnshuffle::default() }.unshuffle_tokens(graph, x, [4, 4])
+}
+
+/// Names of the variants of `Error`, from its source.
+fn variants_of_error() -> BTreeSet<String> {
+    let source = include_str!("../src/error.rs");
+    let body = &source[source.find("pub enum Error {").expect("the enum")..];
+    body.lines()
+        .filter_map(|line| line.strip_prefix("    ")?.strip_suffix(" {"))
+        .filter(|name| name.chars().all(char::is_alphanumeric))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_error_is_reached() {
+    let reached: BTreeSet<String> =
+        errors().iter().map(|e| format!("{e:?}").split([' ', '(']).next().unwrap_or_default().to_owned()).collect();
+    assert!(!reached.is_empty());
+    assert_eq!(reached, variants_of_error());
+}
+
+#[test]
+fn errors_say_what_and_where() {
+    for error in errors() {
+        let text = error.to_string();
+        assert!(text.len() > 20, "{error:?}: {text}");
+    }
+    let texts: Vec<_> = errors().iter().map(Error::to_string).collect();
+    let all = texts.join("\n");
+    for part in ["\"x\"", "\"y\"", "0..256", "252..508", "3968", "128", "STORAGE", "SHADER_F16", "double", "1024", "2048"] {
+        assert!(all.contains(part), "{part} is nowhere in\n{all}");
+    }
+}
+
+// --- where tensors may lie --------------------------------------------------------------------------------
+
+#[test]
+fn any_offset_that_is_a_multiple_of_the_element_binds() {
+    let noop = noop();
+    for (elem, step) in [(Elem::F32, 4), (Elem::F16, 2)] {
+        let graph = doubling([63], elem, Double::default());
+        let buffer = noop.buffer(4096);
+        for offset in (0..600).step_by(step) {
+            let x = TensorView::new(&buffer, offset, [63], elem);
+            let y = TensorView::new(&buffer, 2048 + offset, [63], elem);
+            noop.plan(&graph, &bound(x, y)).expect("a plan");
+        }
+        for offset in [1, 2, 3, 258].into_iter().filter(|o| o % step as u64 != 0) {
+            let error = failure(noop.plan(&graph, &bound(TensorView::new(&buffer, offset, [63], elem), noop.view([63], elem))));
+            assert!(matches!(error, Error::Misaligned { alignment, .. } if alignment == elem.size()), "{error}");
+        }
+    }
+}
+
+#[test]
+fn an_odd_f16_tensor_may_end_the_buffer_in_whole_words_only() {
+    let noop = noop();
+    let graph = doubling([3], Elem::F16, Double::default());
+    let y = || noop.view([3], Elem::F16);
+    // 6 bytes at offset 2 end with the word; at offset 4 they need bytes 4..12 of 12, and of 8 there are too few.
+    noop.plan(&graph, &bound(TensorView::new(&noop.buffer(8), 2, [3], Elem::F16), y())).expect("a plan");
+    noop.plan(&graph, &bound(TensorView::new(&noop.buffer(12), 4, [3], Elem::F16), y())).expect("a plan");
+    let short = TensorView::new(&noop.buffer(8), 4, [3], Elem::F16);
+    let error = failure(noop.plan(&graph, &bound(short, y())));
+    assert_eq!(error, Error::BufferTooSmall { tensor: "x".to_owned(), offset: 4, required: 8, actual: 4 });
+    // The last byte of a buffer whose size is no multiple of 4 cannot be bound.
+    let odd = TensorView::new(&noop.buffer(6), 0, [3], Elem::F16);
+    let error = failure(noop.plan(&graph, &bound(odd, y())));
+    assert_eq!(error, Error::BufferTooSmall { tensor: "x".to_owned(), offset: 0, required: 8, actual: 6 });
+}
+
+#[test]
+fn a_view_may_not_exceed_its_buffer_or_its_own_size() {
+    let noop = noop();
+    let graph = doubling([64], Elem::F32, Double::default());
+    let y = || noop.view([64], Elem::F32);
+    for (size, offset) in [(255, 0), (256, 4), (256, 256), (256, 1 << 40), (256, u64::MAX - 3), (0, 0)] {
+        let view = TensorView::new(&noop.buffer(size), offset, [64], Elem::F32);
+        assert!(matches!(failure(noop.plan(&graph, &bound(view, y()))), Error::BufferTooSmall { .. }), "{size} {offset}");
+    }
+    let view = noop.view([64], Elem::F32).with_size(252);
+    let error = failure(noop.plan(&graph, &bound(view, y())));
+    assert_eq!(error, Error::BufferTooSmall { tensor: "x".to_owned(), offset: 0, required: 256, actual: 252 });
+    let roomy = TensorView::new(&noop.buffer(4096), 0, [64], Elem::F32).with_size(4096);
+    noop.plan(&graph, &bound(roomy, y())).expect("a view longer than needed");
+}
+
+#[test]
+fn overlap_is_refused_with_both_names_and_touching_is_not() {
+    let noop = noop();
+    let graph = doubling([64], Elem::F32, Double::default());
+    let buffer = noop.buffer(4096);
+    let at = |offset| TensorView::new(&buffer, offset, [64], Elem::F32);
+    for (x, y) in [(0, 0), (0, 4), (4, 0), (512, 260), (512, 764)] {
+        let error = failure(noop.plan(&graph, &bound(at(x), at(y))));
+        let Error::Overlap { first, first_range, second, second_range } = &error else { panic!("{error}") };
+        let named: BTreeSet<_> = [(first.as_str(), first_range.clone().start), (second.as_str(), second_range.clone().start)].into();
+        assert_eq!(named, [("x", x), ("y", y)].into());
+    }
+    for (x, y) in [(0, 256), (256, 0), (4, 260)] {
+        noop.plan(&graph, &bound(at(x), at(y))).expect("touching ranges");
+    }
+}
+
+#[test]
+fn two_outputs_may_not_overlap_and_two_inputs_may() {
+    let noop = noop();
+    let mut graph = Graph::new();
+    for (input, output) in [("a", "p"), ("b", "q")] {
+        let x = graph.input(input, [64], Elem::F32);
+        let y = Double::default().call(&mut graph, x).expect("a call");
+        graph.output(output, y).expect("an output");
+    }
+    let buffer = noop.buffer(4096);
+    let at = |offset| TensorView::new(&buffer, offset, [64], Elem::F32);
+    let bindings = |p, q| Bindings::new().bind("a", at(0)).bind("b", at(128)).bind("p", at(p)).bind("q", at(q));
+    noop.plan(&graph, &bindings(1024, 1280)).expect("overlapping inputs");
+    let Error::Overlap { first, second, .. } = failure(noop.plan(&graph, &bindings(1024, 1276))) else { panic!("no overlap") };
+    assert_eq!(BTreeSet::from([first.as_str(), second.as_str()]), ["p", "q"].into());
+}
+
+#[test]
+fn a_shared_buffer_makes_inputs_read_write() {
+    let noop = noop();
+    let graph = doubling([64], Elem::F32, Double::default());
+    let buffer = noop.buffer(4096);
+    let at = |offset| TensorView::new(&buffer, offset, [64], Elem::F32);
+    let apart = noop.plan(&graph, &bound(at(0), noop.view([64], Elem::F32))).expect("a plan");
+    let shared = noop.plan(&graph, &bound(at(0), at(256))).expect("a plan");
+    assert_eq!(apart.variants().collect::<Vec<_>>(), ["double.f32"]);
+    assert_eq!(shared.variants().collect::<Vec<_>>(), ["double.f32.read_write"]);
+    let forced = noop.gpu.with_policy(Policy::forced(false, true));
+    let forced = graph.plan(&forced, &bound(at(0), noop.view([64], Elem::F32))).expect("a plan");
+    assert_eq!(forced.variants().collect::<Vec<_>>(), ["double.f32.read_write"]);
+}
+
+#[test]
+fn a_callers_workspace_is_checked() {
+    let noop = noop();
+    let mut graph = Graph::new();
+    let mut y = graph.input("x", [64], Elem::F32);
+    for scratch in 0..3 {
+        y = Double { scratch, ..Double::default() }.call(&mut graph, y).expect("a call");
+    }
+    graph.output("y", y).expect("an output");
+    let bytes = graph.workspace_size(&noop.gpu).expect("a size");
+    assert!(bytes >= 512, "two intermediate tensors are alive at once, {bytes} bytes");
+    let buffer = noop.buffer(8192);
+    let at = |offset| TensorView::new(&buffer, offset, [64], Elem::F32);
+    let with = |buffer: &wgpu::Buffer, offset, size| noop.plan(&graph, &bound(at(0), at(256)).workspace(buffer, offset, size));
+
+    let plan = with(&buffer, 1024, bytes).expect("a workspace in the same buffer");
+    assert_eq!(plan.workspace_size(), bytes);
+    with(&noop.buffer(bytes), 0, bytes).expect("a workspace of its own");
+    noop.plan(&graph, &bound(at(0), at(256))).expect("the plan's own workspace");
+    assert!(matches!(failure(with(&buffer, 1024, bytes - 1)), Error::BufferTooSmall { tensor, .. } if tensor == "workspace"));
+    assert!(matches!(failure(with(&noop.buffer(bytes - 4), 0, bytes)), Error::BufferTooSmall { .. }));
+    assert!(matches!(failure(with(&buffer, 1028, bytes)), Error::Misaligned { alignment: 256, .. }));
+    assert!(matches!(failure(with(&noop.buffer_for(8192, BufferUsages::COPY_DST), 0, bytes)), Error::Usage { .. }));
+    let Error::Overlap { first, second, .. } = failure(with(&buffer, 256, bytes)) else { panic!("no overlap") };
+    assert_eq!((first.as_str(), second.as_str()), ("workspace", "y"));
+}
+
+// --- limits -----------------------------------------------------------------------------------------------
+
+#[test]
+fn more_groups_than_one_dimension_holds_are_folded() {
+    let noop = noop();
+    // 64 elements a group: 65536 groups, of which the last holds one element.
+    let elements = 64 * 65535 + 1;
+    let graph = doubling([elements], Elem::F32, Double::default());
+    noop.plan(&graph, &bound(noop.view([elements], Elem::F32), noop.view([elements], Elem::F32))).expect("a folded grid");
+
+    let narrow = noop_with(wgpu::Features::empty(), Limits { max_compute_workgroups_per_dimension: 4, ..Limits::default() });
+    let plan = |elements: u32| {
+        let graph = doubling([elements], Elem::F32, Double::default());
+        narrow.plan(&graph, &bound(narrow.view([elements], Elem::F32), narrow.view([elements], Elem::F32)))
+    };
+    plan(64 * 16).expect("16 groups in 4 x 4");
+    assert_eq!(failure(plan(64 * 16 + 1)), Error::TooManyGroups { kernel: "double", groups: 17, limit: 16 });
+}
+
+#[test]
+fn a_tensor_above_the_binding_limit_is_split_over_the_batch() {
+    let noop = noop();
+    // 3 x 64 MiB: as a whole above 128 MiB, a pair within.
+    let shape = [3, 16 << 20];
+    let graph = doubling(shape, Elem::F32, Double { batched: true, ..Double::default() });
+    let (x, y) = (noop.view(shape, Elem::F32), noop.view(shape, Elem::F32));
+    let plan = noop.plan(&graph, &bound(x.clone(), y.clone())).expect("a split plan");
+    assert_eq!(plan.dispatches(), 2);
+    assert_eq!(graph.cost(noop.gpu.capabilities()).expect("a cost").dispatches(), 2);
+
+    let whole = doubling(shape, Elem::F32, Double::default());
+    let expected = Error::BindingTooLarge { kernel: "double", tensor: "f32[3, 16777216]".to_owned(), bytes: 192 << 20, limit: 128 << 20 };
+    assert_eq!(failure(noop.plan(&whole, &bound(x, y))), expected);
+    // One row that is too large cannot be split further.
+    let shape = [2, 40 << 20];
+    let graph = doubling(shape, Elem::F32, Double { batched: true, ..Double::default() });
+    let wide = noop_with(wgpu::Features::empty(), Limits { max_buffer_size: 1 << 30, ..Limits::default() });
+    let error = failure(wide.plan(&graph, &bound(wide.view(shape, Elem::F32), wide.view(shape, Elem::F32))));
+    assert!(matches!(error, Error::BindingTooLarge { bytes, .. } if bytes == 160 << 20), "{error}");
+}
+
+#[test]
+fn splitting_counts_a_misaligned_view_s_residue() {
+    let limits = Limits { max_storage_buffer_binding_size: 1024, ..Limits::default() };
+    let noop = noop_with(wgpu::Features::empty(), limits);
+    let graph = doubling([2, 128], Elem::F32, Double { batched: true, ..Double::default() });
+    let buffer = noop.buffer(8192);
+    let plan = |offset| noop.plan(&graph, &bound(TensorView::new(&buffer, offset, [2, 128], Elem::F32), noop.view([2, 128], Elem::F32)));
+    assert_eq!(plan(256).expect("a plan").dispatches(), 1);
+    assert_eq!(plan(260).expect("a plan").dispatches(), 2);
+}
+
+#[test]
+fn scratch_above_the_binding_limit_is_split_too() {
+    let limits = Limits { max_storage_buffer_binding_size: 1024, ..Limits::default() };
+    let noop = noop_with(wgpu::Features::empty(), limits);
+    let kernel = Double { batched: true, scratch: 8, ..Double::default() };
+    let plan =
+        |kernel| noop.plan(&doubling([4, 64], Elem::F32, kernel), &bound(noop.view([4, 64], Elem::F32), noop.view([4, 64], Elem::F32)));
+    assert_eq!(plan(kernel).expect("a plan").dispatches(), 2);
+    let error = failure(plan(Double { scratch: 32, ..kernel }));
+    assert!(matches!(&error, Error::BindingTooLarge { tensor, bytes: 2048, .. } if tensor == "scratch"), "{error}");
+}
+
+#[test]
+fn absurd_shapes_are_errors() {
+    let noop = noop();
+    let shape = [u32::MAX; 5];
+    let graph = doubling(shape, Elem::F32, Double { batched: true, ..Double::default() });
+    let view = || TensorView::new(&noop.buffer(256), 0, shape, Elem::F32);
+    assert!(matches!(failure(noop.plan(&graph, &bound(view(), view()))), Error::BufferTooSmall { .. }));
+    assert!(graph.workspace_size(&noop.gpu).is_err());
+    assert!(graph.cost(&Capabilities::portable()).is_err());
+}
+
+#[test]
+fn constants_above_the_buffer_limit_are_an_error() {
+    let noop =
+        noop_with(wgpu::Features::empty(), Limits { max_buffer_size: 4096, max_storage_buffer_binding_size: 4096, ..Limits::default() });
+    let plan = |count: u32| {
+        let mut graph = Graph::new();
+        let mut bindings = Bindings::new();
+        for index in 0..count {
+            let constant = graph.constant(HostTensor::f32([256], vec![index as f32; 256]));
+            let name = index.to_string();
+            graph.output(&name, constant).expect("an output");
+            bindings = bindings.bind(&name, noop.view([256], Elem::F32));
+        }
+        noop.plan(&graph, &bindings)
+    };
+    plan(4).expect("constants that fit");
+    assert!(matches!(failure(plan(5)), Error::BindingTooLarge { bytes: 5120, limit: 4096, .. }));
+}
+
+// --- zero sizes -------------------------------------------------------------------------------------------
+
+#[test]
+fn empty_tensors_need_no_bytes() {
+    let noop = noop();
+    for shape in [Shape::from([0]), [0, 3].into(), [3, 0].into(), [2, 0, 4].into()] {
+        let graph = doubling(shape, Elem::F32, Double::default());
+        let buffer = noop.buffer(16);
+        let view = |offset| TensorView::new(&buffer, offset, shape, Elem::F32);
+        let plan = noop.plan(&graph, &bound(view(16), view(16))).expect("a plan of nothing");
+        assert_eq!((plan.dispatches(), plan.workspace_size()), (0, 0));
+    }
+}
+
+#[test]
+fn a_dispatch_may_have_an_empty_input() {
+    let noop = noop();
+    // Rows gathered from no rows are all absent: the kernel runs, and one of its inputs is empty.
+    let mut graph = Graph::new();
+    let x = graph.input("x", [1, 0, 4], Elem::F32);
+    let index = graph.input("index", [1, 3], Elem::U32);
+    let y = tokenpress::kernels::gather_rows(&mut graph, x, index, None).expect("a call");
+    graph.output("y", y).expect("an output");
+    let bindings = Bindings::new().bind("x", noop.view([1, 0, 4], Elem::F32)).bind("index", noop.view([1, 3], Elem::U32));
+    let bindings = bindings.bind("y", noop.view([1, 3, 4], Elem::F32));
+    for policy in [Policy::AUTO, Policy::forced(true, true)] {
+        let gpu = noop.gpu.with_policy(policy);
+        noop.silently(|| noop.record(&[&graph.plan(&gpu, &bindings).expect("a plan")]));
+    }
+    let inputs: HostTensors =
+        [("x".to_owned(), HostTensor::f32([1, 0, 4], vec![])), ("index".to_owned(), HostTensor::u32([1, 3], vec![0, 7, NONE]))].into();
+    let outputs = graph.run_reference(&inputs).expect("a run");
+    assert_eq!(outputs["y"].floats(), [0.0; 12]);
+}
+
+#[test]
+fn an_empty_graph_plans() {
+    let noop = noop();
+    let plan = noop.plan(&Graph::new(), &Bindings::new()).expect("a plan of nothing");
+    assert_eq!((plan.dispatches(), plan.calls().len()), (0, 0));
+}
+
+// --- plans ------------------------------------------------------------------------------------------------
+
+#[test]
+fn two_plans_in_one_encoder_do_not_meet() {
+    let noop = noop();
+    let graph = doubling([64], Elem::F32, Double::default());
+    let [a, b, c] = [(); 3].map(|()| noop.view([64], Elem::F32));
+    noop.silently(|| {
+        let first = graph.plan(&noop.gpu, &bound(a, b.clone())).expect("a plan");
+        let second = graph.plan(&noop.gpu, &bound(b, c)).expect("a plan");
+        noop.record(&[&first, &second, &first]);
+    });
+}
+
+#[test]
+fn a_plan_binds_again_where_pipelines_and_uniforms_stay() {
+    let noop = noop();
+    let mut graph = doubling([64], Elem::F32, Double::default());
+    let z = graph.input("z", [64], Elem::F32);
+    let w = Double { scratch: 4, ..Double::default() }.call(&mut graph, z).expect("a call");
+    let w = Double::default().call(&mut graph, w).expect("a call");
+    graph.output("w", w).expect("an output");
+    let all = |x, y, z, w| bound(x, y).bind("z", z).bind("w", w);
+    let own = || noop.view([64], Elem::F32);
+    let buffer = noop.buffer(4096);
+    let at = |offset| TensorView::new(&buffer, offset, [64], Elem::F32);
+
+    let plan = noop.plan(&graph, &all(at(4), own(), own(), own())).expect("a plan");
+    let again = |bindings: &Bindings| {
+        noop.silently(|| {
+            let plan = plan.rebind(&noop.gpu, bindings)?;
+            noop.record(&[&plan]);
+            Ok(plan)
+        })
+    };
+    let other = noop.buffer(1024);
+    again(&all(TensorView::new(&other, 260, [64], Elem::F32), own(), own(), own())).expect("the same residue");
+    again(&all(at(4), own(), at(512), own())).expect("two inputs in one buffer");
+
+    let rebind = |bindings: &Bindings| match failure(again(bindings)) {
+        Error::Rebind { tensor, .. } => tensor,
+        error => panic!("{error}"),
+    };
+    assert_eq!(rebind(&all(at(8), own(), own(), own())), "x");
+    assert_eq!(rebind(&all(at(4), at(512), own(), own())), "x", "read and written in one buffer now");
+    assert!(matches!(failure(again(&bound(at(4), own()))), Error::MissingBinding { .. }));
+    assert!(matches!(failure(again(&all(at(4), own(), own(), own()).bind("v", own()))), Error::UnknownBinding { .. }));
+    assert!(matches!(failure(again(&all(at(4), own(), own(), noop.view([63], Elem::F32)))), Error::BindingMismatch { .. }));
+    assert!(matches!(failure(again(&all(at(4), at(8), own(), own()))), Error::Overlap { .. }));
+    let bytes = plan.workspace_size();
+    again(&all(at(4), own(), own(), own()).workspace(&noop.buffer(bytes), 0, bytes)).expect("another workspace");
+    assert!(matches!(failure(again(&all(at(4), own(), own(), own()).workspace(&noop.buffer(4), 0, bytes))), Error::BufferTooSmall { .. }));
+
+    // A plan made for a shared buffer may have its tensors anywhere.
+    let shared = noop.plan(&graph, &all(at(4), at(512), at(1024), at(2048))).expect("a plan");
+    shared.rebind(&noop.gpu, &all(at(4), own(), own(), own())).expect("apart");
+}
+
+#[test]
+fn a_kept_workspace_is_checked_when_a_plan_is_bound_again() {
+    let noop = noop();
+    let mut graph = Graph::new();
+    let mut y = graph.input("x", [64], Elem::F32);
+    for scratch in 0..3 {
+        y = Double { scratch, ..Double::default() }.call(&mut graph, y).expect("a call");
+    }
+    graph.output("y", y).expect("an output");
+    let bytes = graph.workspace_size(&noop.gpu).expect("a size");
+    let buffer = noop.buffer(8192);
+    let at = |offset| TensorView::new(&buffer, offset, [64], Elem::F32);
+    let plan = noop.plan(&graph, &bound(at(4096), at(4352)).workspace(&buffer, 0, bytes)).expect("a plan");
+    assert!(matches!(failure(plan.rebind(&noop.gpu, &bound(at(4096), at(0)))), Error::Overlap { .. }));
+}
+
+#[test]
+fn variants_can_be_made_ahead() {
+    let noop = noop();
+    let mut graph = doubling([64], Elem::F32, Double::default());
+    let z = graph.input("z", [64], Elem::F16);
+    let w = Double::default().call(&mut graph, z).expect("a call");
+    graph.output("w", w).expect("an output");
+    let variants = graph.variants(&noop.gpu).expect("variants");
+    let labels: BTreeSet<_> = variants.iter().map(|v| v.label()).collect();
+    assert_eq!(labels, ["double.f32", "double.f32.read_write", "double.f16", "double.f16.read_write"].map(str::to_owned).into());
+    noop.silently(|| noop.gpu.warm_up(&variants)).expect("pipelines");
+    assert!(variants.iter().all(|v| noop.gpu.supports(v)));
+
+    let plain = noop_with(wgpu::Features::empty(), Limits::default());
+    assert!(variants.iter().any(|v| !plain.gpu.supports(v)));
+    let expected = Error::MissingFeature { kernel: "double", feature: "SHADER_F16" };
+    assert_eq!(failure(plain.gpu.warm_up(&variants)), expected);
+    assert!(variants.iter().any(|v| v.access == Access::ReadWrite));
+}
+
+#[test]
+fn every_shader_compiles_and_a_pipeline_cache_is_taken() {
+    let noop = noop();
+    let all: Vec<_> = tokenpress::kernels::shaders().into_iter().flat_map(|s| s.variants()).collect();
+    noop.silently(|| noop.gpu.warm_up(&all)).expect("pipelines");
+    let cached = Gpu::with_pipeline_cache(&noop.device, &noop.device.adapter_info(), None);
+    noop.silently(|| cached.warm_up(&all[..1])).expect("a pipeline");
+}
+
+#[test]
+fn pipelines_can_be_made_on_many_threads() {
+    let noop = noop();
+    let all: Vec<_> = tokenpress::kernels::shaders().into_iter().flat_map(|s| s.variants()).collect();
+    std::thread::scope(|scope| {
+        for part in all.chunks(all.len().div_ceil(4)) {
+            scope.spawn(|| noop.gpu.warm_up(part).expect("pipelines"));
+        }
+    });
+}
+
+// --- graphs -----------------------------------------------------------------------------------------------
+
+#[test]
+fn a_graph_says_what_it_costs_and_shows_itself() {
+    let mut graph = doubling([64], Elem::F32, Double::default());
+    let cost = graph.cost(&Capabilities::portable()).expect("a cost");
+    assert_eq!((cost.dispatches(), cost.bytes(), cost.flops()), (1, 512, 64));
+    assert_eq!(cost.steps.iter().map(|s| s.kernel).collect::<Vec<_>>(), ["double"]);
+    let constant = graph.constant(HostTensor::u32([2], vec![1, 2]));
+    graph.output("c", constant).expect("an output");
+    let text = graph.to_string();
+    for part in ["%0: f32[64] = input \"x\"", "%1: f32[64] = Double", "(%0: f32[64])", "u32[2] = constant", "output \"y\" = %1: f32[64]"] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+}
+
+#[test]
+fn equal_calls_are_made_once_and_unneeded_ones_not_at_all() {
+    let noop = noop();
+    let mut graph = Graph::new();
+    let x = graph.input("x", [64], Elem::F32);
+    let y = Double::default().call(&mut graph, x).expect("a call");
+    assert_eq!(Double::default().call(&mut graph, x).expect("a call"), y);
+    Double { scratch: 4, ..Double::default() }.call(&mut graph, x).expect("a call");
+    graph.output("y", y).expect("an output");
+    let plan = noop.plan(&graph, &bound(noop.view([64], Elem::F32), noop.view([64], Elem::F32))).expect("a plan");
+    assert_eq!(plan.dispatches(), 1);
+}
+
+#[test]
+fn constants_are_told_apart_by_their_bits() {
+    let mut graph = Graph::new();
+    let constant = |graph: &mut Graph, value: f32| graph.constant(HostTensor::f32([1], vec![value]));
+    let zero = constant(&mut graph, 0.0);
+    assert_eq!(constant(&mut graph, 0.0), zero);
+    assert_ne!(constant(&mut graph, -0.0), zero);
+    let nan = constant(&mut graph, f32::NAN);
+    assert_eq!(constant(&mut graph, f32::NAN), nan);
+    assert_eq!(graph.constant_value(zero).map(|t| t.floats()), Some(vec![0.0]));
+}
+
+#[test]
+fn inputs_constants_and_outputs_can_be_outputs() {
+    let noop = noop();
+    let mut graph = Graph::new();
+    let x = graph.input("x", [3], Elem::F32);
+    let y = Double::default().call(&mut graph, x).expect("a call");
+    let c = graph.constant(HostTensor::f32([3], vec![1.0, 2.0, 3.0]));
+    for (name, tensor) in [("same", x), ("y", y), ("y again", y), ("constant", c)] {
+        graph.output(name, tensor).expect("an output");
+    }
+    let reshaped = graph.reshape(y, [1, 3]).expect("a shape");
+    graph.output("row", reshaped).expect("an output");
+    let mut bindings = Bindings::new();
+    for (name, desc) in graph.inputs().chain(graph.outputs()) {
+        bindings = bindings.bind(name, noop.view(desc.shape, desc.elem));
+    }
+    assert_eq!(noop.plan(&graph, &bindings).expect("a plan").dispatches(), 5);
+    let outputs = graph.run_reference(&[("x".to_owned(), HostTensor::f32([3], vec![4.0, 5.0, 6.0]))].into()).expect("a run");
+    assert_eq!(outputs["row"].shape(), Shape::from([1, 3]));
+    assert_eq!(outputs["y again"].floats(), [8.0, 10.0, 12.0]);
+    assert_eq!(outputs["same"].floats(), [4.0, 5.0, 6.0]);
+}
+
+#[test]
+fn the_reference_checks_its_inputs() {
+    let graph = doubling([3], Elem::F32, Double::default());
+    let run = |name: &str, tensor| failure(graph.run_reference(&[(name.to_owned(), tensor)].into()));
+    assert!(matches!(run("z", HostTensor::f32([3], vec![0.0; 3])), Error::UnknownBinding { .. }));
+    assert!(matches!(run("x", HostTensor::f32([4], vec![0.0; 4])), Error::BindingMismatch { .. }));
+    assert!(matches!(run("x", HostTensor::u32([3], vec![0; 3])), Error::BindingMismatch { .. }));
+    assert!(matches!(failure(graph.run_reference(&HostTensors::new())), Error::MissingBinding { .. }));
+}
+
+/// Checked when this file is compiled.
+#[test]
+fn everything_crosses_threads() {
+    const fn crosses<T: Send + Sync>() {}
+    const {
+        crosses::<Gpu>();
+        crosses::<Plan>();
+        crosses::<Graph>();
+        crosses::<Bindings>();
+        crosses::<TensorView>();
+        crosses::<HostTensor>();
+        crosses::<Error>();
+        crosses::<Context>();
+        crosses::<tokenpress::gpu::Variant>();
+    }
+}

@@ -1,0 +1,26 @@
+// Twice each element, for tests of the host layer and of the guards. `written` elements are written, which is
+// more than the output has in a test of the canaries.
+//
+// x: [elements] elem
+// y: [elements] elem
+struct Params {
+  x_base: u32,
+  y_base: u32,
+  elements: u32,
+  written: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<elem>;
+@group(0) @binding(2) var<storage, read_write> y: array<elem>;
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let i = linear_group(group, groups) * 64u + lane.index;
+  if i < params.written {
+    y[params.y_base + i] = elem(2.0) * x[params.x_base + min(i, params.elements - 1u)];
+  }
+}
