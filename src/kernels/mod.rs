@@ -12,6 +12,7 @@ mod linear;
 mod log_size;
 mod lookup;
 mod pixel_unshuffle;
+mod row_normalize;
 
 use std::fmt::Debug;
 
@@ -24,11 +25,13 @@ pub use linear::linear;
 pub use log_size::log_size;
 pub use lookup::lookup;
 pub use pixel_unshuffle::{ChannelOrder, PixelUnshuffle, TokenOrder};
+pub use row_normalize::{Normalized, row_normalize};
 
 use crate::compare::Comparison;
 use crate::error::Error;
 use crate::gpu::{Lowering, Shader};
-use crate::tensor::{Desc, HostTensor};
+use crate::graph::{Graph, Tensor};
+use crate::tensor::{Desc, Elem, HostTensor};
 
 /// What a kernel call costs at least, whatever the implementation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -82,6 +85,27 @@ pub trait Kernel: Debug + Send + Sync {
     }
 }
 
+/// An error unless a tensor has this shape and element type.
+pub(crate) fn expect(argument: &'static str, actual: Desc, expected: Desc) -> Result<(), Error> {
+    if actual.elem != expected.elem {
+        let expected = match expected.elem {
+            Elem::F32 => "f32",
+            Elem::F16 => "f16",
+            Elem::U32 => "u32",
+        };
+        return Err(Error::Elem { argument, expected, actual: actual.elem });
+    }
+    if actual.shape != expected.shape {
+        return Err(Error::Shape { argument, expected: expected.shape.to_string(), actual: actual.shape });
+    }
+    Ok(())
+}
+
+/// The caller's lengths, or `tokens` for every batch row.
+pub(crate) fn lengths_or_full(graph: &mut Graph, lengths: Option<Tensor>, batch: u32, tokens: u32) -> Tensor {
+    lengths.unwrap_or_else(|| graph.constant(HostTensor::u32([batch], vec![tokens; batch as usize])))
+}
+
 /// Every shader of the crate, for those who test, dump or warm them up.
 pub fn shaders() -> Vec<&'static Shader> {
     let groups: &[&[&'static Shader]] = &[
@@ -100,6 +124,7 @@ pub fn shaders() -> Vec<&'static Shader> {
         &[&log_size::LOG_SIZE],
         &[&lookup::LOOKUP],
         &[&pixel_unshuffle::MOVE, &pixel_unshuffle::TRANSPOSE],
+        &[&row_normalize::ROW_NORMALIZE],
     ];
     groups.concat()
 }

@@ -8,6 +8,7 @@ mod linear;
 mod log_size;
 mod lookup;
 mod pixel_unshuffle;
+mod row_normalize;
 
 pub use attention_score::{
     Attention, HeadReduction, Norm, Queries, RowReduction, Scoring, attention_lse, attention_lse_bound, attention_score,
@@ -20,3 +21,4 @@ pub use linear::{linear, linear_bound};
 pub use log_size::{log_size, log_size_bound};
 pub use lookup::lookup;
 pub use pixel_unshuffle::{BlockLayout, pixel_shuffle, pixel_unshuffle};
+pub use row_normalize::{row_normalize, row_normalize_bounds, unit_error};

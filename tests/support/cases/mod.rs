@@ -9,6 +9,7 @@ mod linear;
 mod log_size;
 mod lookup;
 mod pixel_unshuffle;
+mod row_normalize;
 
 use super::Case;
 
@@ -23,6 +24,7 @@ pub fn all() -> Vec<Case> {
         log_size::cases(),
         lookup::cases(),
         pixel_unshuffle::cases(),
+        row_normalize::cases(),
     ];
     groups.into_iter().flatten().collect()
 }

@@ -1,0 +1,171 @@
+// Unit vectors and norms of token rows; of an attention's keys, of their mean over the heads.
+//
+//   mean_c = sum_h x_hc / H        norm = sqrt(sum_c mean_c^2)        unit_c = mean_c / norm
+//
+// x:       [B, H, N, C] elem; H is 1 for tokens
+// lengths: [B] u32
+// unit:    [B, N, C] f32
+// norm:    [B, N] f32
+//
+// A row of zeros gives zeros. A row with a NaN or an infinity, found on the bits, gives unit 0 and norm NaN; rows at or
+// behind lengths[b] give 0. All arithmetic is on the row scaled by the power of two that brings its largest magnitude
+// into [1, 2), so nothing overflows, and rows that differ by a power of two have bit-equal units. The norm saturates at the
+// largest float. (Devices may read denormal f16 as 0.)
+//
+// Cost: x is read 3 times, from cache after the first; for H > 1 the means pass through `unit`.
+struct Params {
+  x_base: u32,
+  lengths_base: u32,
+  unit_base: u32,
+  norm_base: u32,
+  rows: u32,
+  tokens: u32,
+  heads: u32,
+  channels: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<elem>;
+@group(0) @binding(2) var<storage, read> lengths: array<u32>;
+@group(0) @binding(3) var<storage, read_write> unit: array<f32>;
+@group(0) @binding(4) var<storage, read_write> norm: array<f32>;
+
+const LANES = 16u; // of a row
+const ROWS = 8u; // of a workgroup
+var<workgroup> magnitudes: array<u32, 128>;
+var<workgroup> mean_magnitudes: array<u32, 128>;
+var<workgroup> sums: array<f32, 128>;
+
+// The binary exponent of a non-zero float, biased by 127. A denormal is an integer times 2^-149: no arithmetic on
+// denormals, which devices may flush.
+fn biased_exponent(magnitude: u32) -> i32 {
+  if magnitude >= 0x00800000u { return i32(magnitude >> 23u); }
+  return i32(bitcast<u32>(f32(magnitude)) >> 23u) - 149;
+}
+
+// The float of these bits times 2^shift: exact, but cut towards 0 where the result is denormal, and to the largest float.
+fn scaled(bits: u32, shift: i32) -> f32 {
+  let sign = bits & 0x80000000u;
+  var magnitude = bits & 0x7fffffffu;
+  if magnitude == 0u { return 0.0; }
+  let exponent = biased_exponent(magnitude) + shift;
+  if magnitude < 0x00800000u { magnitude = bitcast<u32>(f32(magnitude)); }
+  let fraction = magnitude & 0x007fffffu;
+  if exponent > 254 { return bitcast<f32>(sign | 0x7f7fffffu); }
+  if exponent > 0 { return bitcast<f32>(sign | (u32(exponent) << 23u) | fraction); }
+  if exponent < -22 { return 0.0; }
+  return bitcast<f32>(sign | ((fraction | 0x00800000u) >> u32(1 - exponent)));
+}
+
+// The shift that brings a magnitude into [1, 2).
+fn shift_to_one(magnitude: u32) -> i32 {
+  if magnitude == 0u { return 0; }
+  return 127 - biased_exponent(magnitude);
+}
+
+@compute @workgroup_size(128)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let first = linear_group(group, groups) * ROWS;
+  if first >= params.rows { return; }
+  let in_row = lane.index % LANES;
+  let lanes_of_row = lane.index - in_row;
+  let row = first + lane.index / LANES;
+  let batch = row / params.tokens;
+  let token = row % params.tokens;
+  // The channels of this invocation, in this row's and in each head's part of x.
+  var channels = 0u;
+  if row < params.rows {
+    channels = params.channels;
+  }
+  let source = params.x_base + (batch * params.heads * params.tokens + token) * params.channels;
+  let head_stride = params.tokens * params.channels;
+  let target_row = params.unit_base + row * params.channels;
+  var live = false;
+  if row < params.rows {
+    live = token < lengths[params.lengths_base + batch];
+  }
+
+  var magnitude = 0u;
+  if live {
+    for (var h = 0u; h < params.heads; h++) {
+      for (var c = in_row; c < channels; c += LANES) {
+        magnitude = max(magnitude, bitcast<u32>(f32(x[source + h * head_stride + c])) & 0x7fffffffu);
+      }
+    }
+  }
+  magnitudes[lane.index] = magnitude;
+  workgroupBarrier();
+  for (var i = 0u; i < LANES; i++) {
+    magnitude = max(magnitude, magnitudes[lanes_of_row + i]);
+  }
+  let finite = magnitude < 0x7f800000u;
+  let shift = shift_to_one(magnitude);
+  live = live && finite && magnitude > 0u;
+
+  // Heads may cancel: their mean has a scale of its own.
+  var mean_shift = 0;
+  if params.heads > 1u {
+    var mean_magnitude = 0u;
+    if live {
+      for (var c = in_row; c < channels; c += LANES) {
+        var sum = 0.0;
+        for (var h = 0u; h < params.heads; h++) {
+          sum += scaled(bitcast<u32>(f32(x[source + h * head_stride + c])), shift);
+        }
+        unit[target_row + c] = sum; // read again below by this invocation only
+        mean_magnitude = max(mean_magnitude, bitcast<u32>(sum) & 0x7fffffffu);
+      }
+    }
+    mean_magnitudes[lane.index] = mean_magnitude;
+    workgroupBarrier();
+    for (var i = 0u; i < LANES; i++) {
+      mean_magnitude = max(mean_magnitude, mean_magnitudes[lanes_of_row + i]);
+    }
+    mean_shift = shift_to_one(mean_magnitude);
+    live = live && mean_magnitude > 0u;
+  }
+
+  var sum = 0.0;
+  if live {
+    for (var c = in_row; c < channels; c += LANES) {
+      let value = mean(source + c, target_row + c, shift, mean_shift);
+      sum += value * value;
+    }
+  }
+  sums[lane.index] = sum;
+  workgroupBarrier();
+  sum = 0.0;
+  for (var i = 0u; i < LANES; i++) {
+    sum += sums[lanes_of_row + i];
+  }
+  let root = sqrt(sum);
+
+  for (var c = in_row; c < channels; c += LANES) {
+    var value = 0.0;
+    if live {
+      value = mean(source + c, target_row + c, shift, mean_shift) / root;
+    }
+    unit[target_row + c] = value;
+  }
+  if in_row == 0u && row < params.rows {
+    var value = 0.0;
+    if live {
+      value = scaled(bitcast<u32>(root / f32(params.heads)), -(shift + mean_shift));
+    }
+    if !finite {
+      value = make_nan();
+    }
+    norm[params.norm_base + row] = value;
+  }
+}
+
+// A scaled channel of a row's mean over the heads, but for the factor H.
+fn mean(source: u32, target_channel: u32, shift: i32, mean_shift: i32) -> f32 {
+  if params.heads == 1u {
+    return scaled(bitcast<u32>(f32(x[source])), shift);
+  }
+  return scaled(bitcast<u32>(unit[target_channel]), mean_shift);
+}
