@@ -7,6 +7,7 @@ pub mod gpu;
 mod graph;
 pub mod kernels;
 pub mod methods;
+pub mod random;
 pub mod readback;
 pub mod reference;
 mod tensor;

@@ -4,6 +4,7 @@
 //! call; [`Kernel`] is how the graph runs that call on either side.
 
 mod attention_score;
+mod bipartite_match;
 mod concat_rows;
 mod copy;
 mod gather_rows;
@@ -12,11 +13,13 @@ mod linear;
 mod log_size;
 mod lookup;
 mod pixel_unshuffle;
+mod partition;
 mod row_normalize;
 
 use std::fmt::Debug;
 
 pub use attention_score::{AttentionInputs, AttentionScore, HeadReduction, Importance, Norm, Queries, RowReduction};
+pub use bipartite_match::{BipartiteMatch, Matches};
 pub use concat_rows::{Ragged, concat_rows};
 pub(crate) use copy::copy;
 pub use gather_rows::{gather_rows, scatter_rows};
@@ -25,6 +28,7 @@ pub use linear::linear;
 pub use log_size::log_size;
 pub use lookup::lookup;
 pub use pixel_unshuffle::{ChannelOrder, PixelUnshuffle, TokenOrder};
+pub use partition::Partition;
 pub use row_normalize::{Normalized, row_normalize};
 
 use crate::compare::Comparison;
@@ -116,6 +120,7 @@ pub fn shaders() -> Vec<&'static Shader> {
             &attention_score::COLUMNS,
             &attention_score::SCORE,
         ],
+        &[&bipartite_match::BIPARTITE_MATCH],
         &[&concat_rows::CONCAT],
         &[&copy::COPY],
         &[&gather_rows::GATHER, &gather_rows::FALLBACK],

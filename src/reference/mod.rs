@@ -1,6 +1,7 @@
 //! The CPU twins: plain functions over slices, written to be read. Sums are in f64.
 
 mod attention_score;
+mod bipartite_match;
 mod concat_rows;
 mod gather_rows;
 mod invert_index;
@@ -14,6 +15,7 @@ pub use attention_score::{
     Attention, HeadReduction, Norm, Queries, RowReduction, Scoring, attention_lse, attention_lse_bound, attention_score,
     attention_score_bound,
 };
+pub use bipartite_match::{Candidates, bipartite_match, cosine_error, dot, dot_bound};
 pub use concat_rows::concat_rows;
 pub use gather_rows::gather_rows;
 pub use invert_index::invert_index;

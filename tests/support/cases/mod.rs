@@ -1,6 +1,7 @@
 //! Every case of the grid, one file for each kernel or method.
 
 mod attention_score;
+mod bipartite_match;
 mod concat_rows;
 mod copy;
 mod gather_rows;
@@ -16,6 +17,7 @@ use super::Case;
 pub fn all() -> Vec<Case> {
     let groups = [
         attention_score::cases(),
+        bipartite_match::cases(),
         concat_rows::cases(),
         copy::cases(),
         gather_rows::cases(),
