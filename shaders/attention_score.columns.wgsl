@@ -12,8 +12,8 @@
 // lse:           [B, heads, R] f32; read for softmax only
 // partials:      [S, B, heads, columns] f32; 0 (the lowest float) where no row of the chunk sees the key
 //
-// Cost: 2 R N D operations a head. Key-stationary: a workgroup has 32 keys and walks over its chunk 32 rows at a time; its
-// 8x8 lanes have 4x4 weights each, keep one sum (maximum) for each of their four keys, and are combined at the end. The
+// Cost: 2 R N D operations a head. Key-stationary: a workgroup has 64 keys and walks over its chunk 64 rows at a time; its
+// 8x8 lanes have 8x8 weights each, keep one sum (maximum) for each of their eight keys, and are combined at the end. The
 // chunks are cut from the rows that are alive, so that the order of the sum does not depend on padding.
 struct Params {
   queries_base: u32,
@@ -59,7 +59,7 @@ struct Params {
 @group(0) @binding(7) var<storage, read> lse: array<f32>;
 @group(0) @binding(8) var<storage, read_write> partials: array<f32>;
 // Key t of the tile: [t, lane row].
-var<workgroup> column_parts: array<f32, 256>;
+var<workgroup> column_parts: array<f32, 512>;
 
 const LAST = 0xffffffffu; // in `list`: the last live row
 const LOWEST = -3.40282347e38;
@@ -95,35 +95,111 @@ fn key_base(batch: u32, head: u32, key: u32) -> u32 {
   return params.keys_base + (row_of_head + min(key, params.key_count - 1u)) * params.channels;
 }
 
-// Dot products of four query rows with four keys: a 4x4 tile in registers, one vector a row.
-struct Tile {
-  row0: vec4<f32>,
-  row1: vec4<f32>,
-  row2: vec4<f32>,
-  row3: vec4<f32>,
+// The same of the r-th row asked for, which may be beyond the last.
+fn row_base(batch: u32, head: u32, r: u32, live_queries: u32) -> u32 {
+  if r >= params.rows { return query_base(batch, head, 0u); }
+  return query_base(batch, head, query_row(r, live_queries));
 }
 
-// What one step along the dot product adds to one row of a tile: a with each of four.
+// How many keys the r-th row asked for sees.
+fn visible_to(r: u32, live_queries: u32, live_keys: u32) -> u32 {
+  if r >= params.rows { return 0u; }
+  return visible_keys(query_row(r, live_queries), live_queries, live_keys);
+}
+
+fn key_bases(batch: u32, head: u32, key: vec4<u32>) -> vec4<u32> {
+  return vec4<u32>(
+    key_base(batch, head, key.x),
+    key_base(batch, head, key.y),
+    key_base(batch, head, key.z),
+    key_base(batch, head, key.w),
+  );
+}
+
+// One number for each of the tile's eight rows or keys.
+struct Eight {
+  near: vec4<u32>,
+  far: vec4<u32>,
+}
+
+// Dot products of eight query rows with eight keys: an 8x8 tile in registers, named, since arrays of accumulators would
+// not stay in registers everywhere. Row i is `near_i` for the first four keys and `far_i` for the others.
+struct Tile {
+  near0: vec4<f32>,
+  far0: vec4<f32>,
+  near1: vec4<f32>,
+  far1: vec4<f32>,
+  near2: vec4<f32>,
+  far2: vec4<f32>,
+  near3: vec4<f32>,
+  far3: vec4<f32>,
+  near4: vec4<f32>,
+  far4: vec4<f32>,
+  near5: vec4<f32>,
+  far5: vec4<f32>,
+  near6: vec4<f32>,
+  far6: vec4<f32>,
+  near7: vec4<f32>,
+  far7: vec4<f32>,
+}
+
+// What one step along the dot product adds to half a row of a tile: a with each of four.
 fn products(a: elem_f32, b0: elem_f32, b1: elem_f32, b2: elem_f32, b3: elem_f32) -> vec4<f32> {
   return vec4<f32>(elem_dot(a, b0), elem_dot(a, b1), elem_dot(a, b2), elem_dot(a, b3));
 }
 
-fn dot_tile(rows: vec4<u32>, cols: vec4<u32>) -> Tile {
-  var row0 = vec4<f32>();
-  var row1 = vec4<f32>();
-  var row2 = vec4<f32>();
-  var row3 = vec4<f32>();
+fn dot_tile(rows: Eight, cols: Eight) -> Tile {
+  var near0 = vec4<f32>();
+  var far0 = vec4<f32>();
+  var near1 = vec4<f32>();
+  var far1 = vec4<f32>();
+  var near2 = vec4<f32>();
+  var far2 = vec4<f32>();
+  var near3 = vec4<f32>();
+  var far3 = vec4<f32>();
+  var near4 = vec4<f32>();
+  var far4 = vec4<f32>();
+  var near5 = vec4<f32>();
+  var far5 = vec4<f32>();
+  var near6 = vec4<f32>();
+  var far6 = vec4<f32>();
+  var near7 = vec4<f32>();
+  var far7 = vec4<f32>();
   for (var c = 0u; c < params.channels; c++) {
-    let k0 = elem_f32(keys[cols.x + c]);
-    let k1 = elem_f32(keys[cols.y + c]);
-    let k2 = elem_f32(keys[cols.z + c]);
-    let k3 = elem_f32(keys[cols.w + c]);
-    row0 += products(elem_f32(queries[rows.x + c]), k0, k1, k2, k3);
-    row1 += products(elem_f32(queries[rows.y + c]), k0, k1, k2, k3);
-    row2 += products(elem_f32(queries[rows.z + c]), k0, k1, k2, k3);
-    row3 += products(elem_f32(queries[rows.w + c]), k0, k1, k2, k3);
+    let k0 = elem_f32(keys[cols.near.x + c]);
+    let k1 = elem_f32(keys[cols.near.y + c]);
+    let k2 = elem_f32(keys[cols.near.z + c]);
+    let k3 = elem_f32(keys[cols.near.w + c]);
+    let k4 = elem_f32(keys[cols.far.x + c]);
+    let k5 = elem_f32(keys[cols.far.y + c]);
+    let k6 = elem_f32(keys[cols.far.z + c]);
+    let k7 = elem_f32(keys[cols.far.w + c]);
+    let q0 = elem_f32(queries[rows.near.x + c]);
+    near0 += products(q0, k0, k1, k2, k3);
+    far0 += products(q0, k4, k5, k6, k7);
+    let q1 = elem_f32(queries[rows.near.y + c]);
+    near1 += products(q1, k0, k1, k2, k3);
+    far1 += products(q1, k4, k5, k6, k7);
+    let q2 = elem_f32(queries[rows.near.z + c]);
+    near2 += products(q2, k0, k1, k2, k3);
+    far2 += products(q2, k4, k5, k6, k7);
+    let q3 = elem_f32(queries[rows.near.w + c]);
+    near3 += products(q3, k0, k1, k2, k3);
+    far3 += products(q3, k4, k5, k6, k7);
+    let q4 = elem_f32(queries[rows.far.x + c]);
+    near4 += products(q4, k0, k1, k2, k3);
+    far4 += products(q4, k4, k5, k6, k7);
+    let q5 = elem_f32(queries[rows.far.y + c]);
+    near5 += products(q5, k0, k1, k2, k3);
+    far5 += products(q5, k4, k5, k6, k7);
+    let q6 = elem_f32(queries[rows.far.z + c]);
+    near6 += products(q6, k0, k1, k2, k3);
+    far6 += products(q6, k4, k5, k6, k7);
+    let q7 = elem_f32(queries[rows.far.w + c]);
+    near7 += products(q7, k0, k1, k2, k3);
+    far7 += products(q7, k4, k5, k6, k7);
   }
-  return Tile(row0, row1, row2, row3);
+  return Tile(near0, far0, near1, far1, near2, far2, near3, far3, near4, far4, near5, far5, near6, far6, near7, far7);
 }
 
 // Bias of four keys from this one on.
@@ -162,8 +238,8 @@ fn main(
 ) {
   let id = linear_group(group, groups);
   if id >= params.groups { return; }
-  let tiles = (params.columns + 31u) / 32u;
-  let column_first = id % tiles * 32u;
+  let tiles = (params.columns + 63u) / 64u;
+  let column_first = id % tiles * 64u;
   let chunk = id / tiles % params.parts_count;
   let head = id / tiles / params.parts_count % params.heads;
   let batch = id / tiles / params.parts_count / params.heads;
@@ -175,59 +251,75 @@ fn main(
 
   // The rows are cut into at most `chunks` chunks, whole tiles long.
   let rows = select(params.rows, live_queries, params.every_row == 1u);
-  let length = max(128u, ((rows + params.chunks - 1u) / params.chunks + 31u) / 32u * 32u);
+  let length = max(128u, ((rows + params.chunks - 1u) / params.chunks + 63u) / 64u * 64u);
   var first = chunk * length;
   let end = min(first + length, rows);
   let tile_key = params.column_first + column_first;
   if params.causal == 1u && params.every_row == 1u {
     // The tile's first key is seen from this row on. Tiles before it would add nothing.
     let sees = max(tile_key + live_queries, live_keys) - live_keys;
-    first = max(first, sees / 32u * 32u);
+    first = max(first, sees / 64u * 64u);
   }
-  let key = tile_key + x * 4u;
-  let cols = vec4<u32>(
-    key_base(batch, head, key),
-    key_base(batch, head, key + 1u),
-    key_base(batch, head, key + 2u),
-    key_base(batch, head, key + 3u),
-  );
-  let offset = key_bias(batch, key);
-  let at = vec4<u32>(key, key + 1u, key + 2u, key + 3u);
+  let key = tile_key + x * 8u;
+  let near = vec4<u32>(key, key + 1u, key + 2u, key + 3u);
+  let far = near + 4u;
+  let cols = Eight(key_bases(batch, head, near), key_bases(batch, head, far));
+  let near_bias = key_bias(batch, key);
+  let far_bias = key_bias(batch, key + 4u);
   let lse_first = params.lse_base + (batch * params.heads + head) * params.rows;
   let start = select(0.0, LOWEST, params.row_reduction == MAXIMUM);
-  var totals = vec4<f32>(start);
+  var near_totals = vec4<f32>(start);
+  var far_totals = near_totals;
   if tile_key < live_keys {
-    for (; first < end; first += 32u) {
-      var bases = vec4<u32>();
-      var visible = vec4<u32>();
-      var row_lse = vec4<f32>();
+    for (; first < end; first += 64u) {
+      var bases: Eight;
+      var visible: Eight;
+      var near_lse = vec4<f32>();
+      var far_lse = vec4<f32>();
       for (var i = 0u; i < 4u; i++) {
-        let r = first + y * 4u + i;
-        if r < end {
-          let row = query_row(r, live_queries);
-          bases[i] = query_base(batch, head, row);
-          visible[i] = visible_keys(row, live_queries, live_keys);
-          if params.norm == SOFTMAX { row_lse[i] = lse[lse_first + r]; }
-        } else {
-          bases[i] = query_base(batch, head, 0u);
+        let r = first + y * 8u + i;
+        bases.near[i] = row_base(batch, head, r, live_queries);
+        bases.far[i] = row_base(batch, head, r + 4u, live_queries);
+        // A chunk ends where the rows end, or with a whole tile.
+        visible.near[i] = visible_to(r, live_queries, live_keys);
+        visible.far[i] = visible_to(r + 4u, live_queries, live_keys);
+        if params.norm == SOFTMAX {
+          near_lse[i] = lse[lse_first + min(r, params.rows - 1u)];
+          far_lse[i] = lse[lse_first + min(r + 4u, params.rows - 1u)];
         }
       }
       let tile = dot_tile(bases, cols);
-      totals = add_row(totals, tile.row0, offset, row_lse.x, at < vec4<u32>(visible.x));
-      totals = add_row(totals, tile.row1, offset, row_lse.y, at < vec4<u32>(visible.y));
-      totals = add_row(totals, tile.row2, offset, row_lse.z, at < vec4<u32>(visible.z));
-      totals = add_row(totals, tile.row3, offset, row_lse.w, at < vec4<u32>(visible.w));
+      near_totals = add_row(near_totals, tile.near0, near_bias, near_lse.x, near < vec4<u32>(visible.near.x));
+      far_totals = add_row(far_totals, tile.far0, far_bias, near_lse.x, far < vec4<u32>(visible.near.x));
+      near_totals = add_row(near_totals, tile.near1, near_bias, near_lse.y, near < vec4<u32>(visible.near.y));
+      far_totals = add_row(far_totals, tile.far1, far_bias, near_lse.y, far < vec4<u32>(visible.near.y));
+      near_totals = add_row(near_totals, tile.near2, near_bias, near_lse.z, near < vec4<u32>(visible.near.z));
+      far_totals = add_row(far_totals, tile.far2, far_bias, near_lse.z, far < vec4<u32>(visible.near.z));
+      near_totals = add_row(near_totals, tile.near3, near_bias, near_lse.w, near < vec4<u32>(visible.near.w));
+      far_totals = add_row(far_totals, tile.far3, far_bias, near_lse.w, far < vec4<u32>(visible.near.w));
+      near_totals = add_row(near_totals, tile.near4, near_bias, far_lse.x, near < vec4<u32>(visible.far.x));
+      far_totals = add_row(far_totals, tile.far4, far_bias, far_lse.x, far < vec4<u32>(visible.far.x));
+      near_totals = add_row(near_totals, tile.near5, near_bias, far_lse.y, near < vec4<u32>(visible.far.y));
+      far_totals = add_row(far_totals, tile.far5, far_bias, far_lse.y, far < vec4<u32>(visible.far.y));
+      near_totals = add_row(near_totals, tile.near6, near_bias, far_lse.z, near < vec4<u32>(visible.far.z));
+      far_totals = add_row(far_totals, tile.far6, far_bias, far_lse.z, far < vec4<u32>(visible.far.z));
+      near_totals = add_row(near_totals, tile.near7, near_bias, far_lse.w, near < vec4<u32>(visible.far.w));
+      far_totals = add_row(far_totals, tile.far7, far_bias, far_lse.w, far < vec4<u32>(visible.far.w));
     }
   }
 
-  let slot = x * 32u + y;
-  column_parts[slot] = totals.x;
-  column_parts[slot + 8u] = totals.y;
-  column_parts[slot + 16u] = totals.z;
-  column_parts[slot + 24u] = totals.w;
+  let slot = x * 64u + y;
+  column_parts[slot + 0u] = near_totals.x;
+  column_parts[slot + 8u] = near_totals.y;
+  column_parts[slot + 16u] = near_totals.z;
+  column_parts[slot + 24u] = near_totals.w;
+  column_parts[slot + 32u] = far_totals.x;
+  column_parts[slot + 40u] = far_totals.y;
+  column_parts[slot + 48u] = far_totals.z;
+  column_parts[slot + 56u] = far_totals.w;
   workgroupBarrier();
   let column = column_first + lane.index;
-  if lane.index < 32u && column < params.columns {
+  if column < params.columns {
     var total = start;
     for (var i = 0u; i < 8u; i++) {
       let part = column_parts[lane.index * 8u + i];

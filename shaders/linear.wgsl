@@ -8,8 +8,8 @@
 // bias_f32: [outputs] f32; read if biased = 2
 // y:        [rows, outputs] elem_scalar
 //
-// The sum is in f32, in ascending k. Cost: one pass, 2 rows outputs K operations. A workgroup of 8x8 lanes makes 32x32
-// results, a lane 4x4 of them in registers; x and weight are read through the caches.
+// The sum is in f32, in ascending k. Cost: one pass, 2 rows outputs K operations. A workgroup of 8x8 lanes makes 64x64
+// results, a lane 8x8 of them in registers; x and weight are read through the caches.
 struct Params {
   x_base: u32,
   weight_base: u32,
@@ -34,6 +34,15 @@ fn products(a: elem_f32, b0: elem_f32, b1: elem_f32, b2: elem_f32, b3: elem_f32)
   return vec4<f32>(elem_dot(a, b0), elem_dot(a, b1), elem_dot(a, b2), elem_dot(a, b3));
 }
 
+// Where a row of x, and one of the weight, begins. Those beyond the last read the last: what comes of them is not stored.
+fn x_row(row: u32) -> u32 {
+  return params.x_base + min(row, params.rows - 1u) * params.channels;
+}
+
+fn weight_row(output: u32) -> u32 {
+  return params.weight_base + min(output, params.outputs - 1u) * params.channels;
+}
+
 fn bias_of(output: u32) -> f32 {
   if output >= params.outputs { return 0.0; }
   if params.biased == 1u { return f32(bias[params.bias_base + output]); }
@@ -41,7 +50,11 @@ fn bias_of(output: u32) -> f32 {
   return 0.0;
 }
 
-fn store(row: u32, output: u32, values: vec4<f32>) {
+fn bias_of_four(output: u32) -> vec4<f32> {
+  return vec4<f32>(bias_of(output), bias_of(output + 1u), bias_of(output + 2u), bias_of(output + 3u));
+}
+
+fn store_four(row: u32, output: u32, values: vec4<f32>) {
   if row >= params.rows { return; }
   let first = params.y_base + row * params.outputs + output;
   if output < params.outputs { y[first] = elem_scalar(values.x); }
@@ -58,38 +71,93 @@ fn main(
 ) {
   let id = linear_group(group, groups);
   if id >= params.groups { return; }
-  let tiles = (params.outputs + 31u) / 32u;
-  let row = id / tiles * 32u + lane.index / 8u * 4u;
-  let output = id % tiles * 32u + lane.index % 8u * 4u;
+  let tiles = (params.outputs + 63u) / 64u;
+  let row = id / tiles * 64u + lane.index / 8u * 8u;
+  let output = id % tiles * 64u + lane.index % 8u * 8u;
 
-  // Rows beyond the last read the last: what comes of them is not stored.
-  let last_row = params.rows - 1u;
-  let x0 = params.x_base + min(row, last_row) * params.channels;
-  let x1 = params.x_base + min(row + 1u, last_row) * params.channels;
-  let x2 = params.x_base + min(row + 2u, last_row) * params.channels;
-  let x3 = params.x_base + min(row + 3u, last_row) * params.channels;
-  let last_output = params.outputs - 1u;
-  let w0 = params.weight_base + min(output, last_output) * params.channels;
-  let w1 = params.weight_base + min(output + 1u, last_output) * params.channels;
-  let w2 = params.weight_base + min(output + 2u, last_output) * params.channels;
-  let w3 = params.weight_base + min(output + 3u, last_output) * params.channels;
-  var y0 = vec4<f32>();
-  var y1 = vec4<f32>();
-  var y2 = vec4<f32>();
-  var y3 = vec4<f32>();
+  let x0 = x_row(row + 0u);
+  let x1 = x_row(row + 1u);
+  let x2 = x_row(row + 2u);
+  let x3 = x_row(row + 3u);
+  let x4 = x_row(row + 4u);
+  let x5 = x_row(row + 5u);
+  let x6 = x_row(row + 6u);
+  let x7 = x_row(row + 7u);
+  let w0 = weight_row(output + 0u);
+  let w1 = weight_row(output + 1u);
+  let w2 = weight_row(output + 2u);
+  let w3 = weight_row(output + 3u);
+  let w4 = weight_row(output + 4u);
+  let w5 = weight_row(output + 5u);
+  let w6 = weight_row(output + 6u);
+  let w7 = weight_row(output + 7u);
+  // Row i of the tile is `near_i` for the first four outputs and `far_i` for the others.
+  var near0 = vec4<f32>();
+  var far0 = vec4<f32>();
+  var near1 = vec4<f32>();
+  var far1 = vec4<f32>();
+  var near2 = vec4<f32>();
+  var far2 = vec4<f32>();
+  var near3 = vec4<f32>();
+  var far3 = vec4<f32>();
+  var near4 = vec4<f32>();
+  var far4 = vec4<f32>();
+  var near5 = vec4<f32>();
+  var far5 = vec4<f32>();
+  var near6 = vec4<f32>();
+  var far6 = vec4<f32>();
+  var near7 = vec4<f32>();
+  var far7 = vec4<f32>();
   for (var k = 0u; k < params.channels; k++) {
     let b0 = elem_f32(weight[w0 + k]);
     let b1 = elem_f32(weight[w1 + k]);
     let b2 = elem_f32(weight[w2 + k]);
     let b3 = elem_f32(weight[w3 + k]);
-    y0 += products(elem_f32(x[x0 + k]), b0, b1, b2, b3);
-    y1 += products(elem_f32(x[x1 + k]), b0, b1, b2, b3);
-    y2 += products(elem_f32(x[x2 + k]), b0, b1, b2, b3);
-    y3 += products(elem_f32(x[x3 + k]), b0, b1, b2, b3);
+    let b4 = elem_f32(weight[w4 + k]);
+    let b5 = elem_f32(weight[w5 + k]);
+    let b6 = elem_f32(weight[w6 + k]);
+    let b7 = elem_f32(weight[w7 + k]);
+    let a0 = elem_f32(x[x0 + k]);
+    near0 += products(a0, b0, b1, b2, b3);
+    far0 += products(a0, b4, b5, b6, b7);
+    let a1 = elem_f32(x[x1 + k]);
+    near1 += products(a1, b0, b1, b2, b3);
+    far1 += products(a1, b4, b5, b6, b7);
+    let a2 = elem_f32(x[x2 + k]);
+    near2 += products(a2, b0, b1, b2, b3);
+    far2 += products(a2, b4, b5, b6, b7);
+    let a3 = elem_f32(x[x3 + k]);
+    near3 += products(a3, b0, b1, b2, b3);
+    far3 += products(a3, b4, b5, b6, b7);
+    let a4 = elem_f32(x[x4 + k]);
+    near4 += products(a4, b0, b1, b2, b3);
+    far4 += products(a4, b4, b5, b6, b7);
+    let a5 = elem_f32(x[x5 + k]);
+    near5 += products(a5, b0, b1, b2, b3);
+    far5 += products(a5, b4, b5, b6, b7);
+    let a6 = elem_f32(x[x6 + k]);
+    near6 += products(a6, b0, b1, b2, b3);
+    far6 += products(a6, b4, b5, b6, b7);
+    let a7 = elem_f32(x[x7 + k]);
+    near7 += products(a7, b0, b1, b2, b3);
+    far7 += products(a7, b4, b5, b6, b7);
   }
-  let offset = vec4<f32>(bias_of(output), bias_of(output + 1u), bias_of(output + 2u), bias_of(output + 3u));
-  store(row, output, y0 + offset);
-  store(row + 1u, output, y1 + offset);
-  store(row + 2u, output, y2 + offset);
-  store(row + 3u, output, y3 + offset);
+  let near_bias = bias_of_four(output);
+  let far_bias = bias_of_four(output + 4u);
+  store_four(row + 0u, output, near0 + near_bias);
+  store_four(row + 0u, output + 4u, far0 + far_bias);
+  store_four(row + 1u, output, near1 + near_bias);
+  store_four(row + 1u, output + 4u, far1 + far_bias);
+  store_four(row + 2u, output, near2 + near_bias);
+  store_four(row + 2u, output + 4u, far2 + far_bias);
+  store_four(row + 3u, output, near3 + near_bias);
+  store_four(row + 3u, output + 4u, far3 + far_bias);
+  store_four(row + 4u, output, near4 + near_bias);
+  store_four(row + 4u, output + 4u, far4 + far_bias);
+  store_four(row + 5u, output, near5 + near_bias);
+  store_four(row + 5u, output + 4u, far5 + far_bias);
+  store_four(row + 6u, output, near6 + near_bias);
+  store_four(row + 6u, output + 4u, far6 + far_bias);
+  store_four(row + 7u, output, near7 + near_bias);
+  store_four(row + 7u, output + 4u, far7 + far_bias);
 }

@@ -29,12 +29,9 @@ fn run(context: &Context, score: &AttentionScore, queries: HostTensor, keys: Hos
     };
     let importance = score.clone().score(&mut graph, inputs).expect("shapes agree");
     graph.output("score", importance.score).expect("a name");
-    let host: HostTensors = [
-        ("queries".to_owned(), queries),
-        ("keys".to_owned(), keys),
-        ("lengths".to_owned(), HostTensor::u32([batch], lengths.to_vec())),
-    ]
-    .into();
+    let host: HostTensors =
+        [("queries".to_owned(), queries), ("keys".to_owned(), keys), ("lengths".to_owned(), HostTensor::u32([batch], lengths.to_vec()))]
+            .into();
     let values = pollster::block_on(context.run(&graph, &host)).expect("a plan")["score"].floats();
     values.chunks(values.len() / lengths.len()).map(<[f32]>::to_vec).collect()
 }

@@ -201,6 +201,9 @@ const LAST: u32 = u32::MAX;
 const STORED_ROWS: u64 = 16;
 const STORED_LOGITS: u64 = 1 << 24;
 
+/// Rows and keys of a workgroup.
+const TILE: u64 = 64;
+
 /// Rows of a chunk at least, chunks at most, and partial results of a batch row at most.
 const CHUNK_ROWS: u64 = 128;
 const CHUNKS: u64 = 8;
@@ -449,11 +452,11 @@ impl Kernel for AttentionScore {
         } else {
             if needs_lse {
                 let slots = [queries, keys, lengths, query_lengths, bias, list, lse];
-                dispatch(lowering, &ROW_LSE, header, &slots, b * h * r.div_ceil(32))?;
+                dispatch(lowering, &ROW_LSE, header, &slots, b * h * r.div_ceil(TILE))?;
             }
             let partials = lowering.scratch(parts * b * h * w, Elem::F32);
             let slots = [queries, keys, lengths, query_lengths, bias, list, lse, partials];
-            dispatch(lowering, &COLUMNS, header, &slots, b * h * parts * w.div_ceil(32))?;
+            dispatch(lowering, &COLUMNS, header, &slots, b * h * parts * w.div_ceil(TILE))?;
             partials
         };
         let slots = [values, lse, lengths, query_lengths, bias, list, Slot::Output(0)];

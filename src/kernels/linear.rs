@@ -128,7 +128,7 @@ impl Kernel for Linear {
             Some(bias) if bias.elem == descs[0].elem => (1, Slot::Input(2), nothing),
             Some(_) => (2, nothing, Slot::Input(2)),
         };
-        let groups = u64::from(rows.div_ceil(32)) * u64::from(outputs.div_ceil(32));
+        let groups = u64::from(rows.div_ceil(64)) * u64::from(outputs.div_ceil(64));
         lowering.dispatch(Call {
             shader: &LINEAR,
             header,

@@ -271,10 +271,10 @@ fn logit_error(attention: &Attention<'_>, b: usize, h: usize, row: usize, key: u
 /// An error e in every logit moves the result by e at most. Let m be the largest logit, `x_j = m - s_j`, `p_j` the softmax
 /// weights, n the visible keys. In the sum of `exp(s_j - m)` the term of key j has a relative error of
 /// - `(3 + 2 x_j) ulp` by WGSL's exp, `x_j ulp` by the rounded difference: `3 + 3 x_j`;
-/// - where the maximum is a running one, a further such factor for each of the `T = ceil(n / 32)` tiles, and one when the
+/// - where the maximum is a running one, a further such factor for each of the `T = ceil(n / 64)` tiles, and one when the
 ///   lanes are combined, if the maximum grew: each `4 + 3 dx` with its product, the dx adding up to `x_j` with the first;
 /// - the additions that it goes through: `min(n, 128) + T + 11` at most, for a strided sum by 128 lanes as well as for
-///   tiles of four keys a lane.
+///   tiles of eight keys a lane.
 ///
 /// Together `3 sum_j p_j x_j + 5 T + min(n, 128) + 18` ulp of the sum, hence of its logarithm absolutely; WGSL's log
 /// adds 2^-21 or 3 ulp, and the last sum 1 ulp of the result.
@@ -283,7 +283,7 @@ fn lse_error(logits: &[f64], largest_error: f64) -> f64 {
     let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let spread: f64 = logits.iter().map(|s| (s - lse).exp() * (largest - s)).filter(|v| !v.is_nan()).sum();
     let n = logits.len() as f64;
-    let sum = (3.0 * spread + 5.0 * (n / 32.0).ceil() + n.min(128.0) + 18.0) * ULP;
+    let sum = (3.0 * spread + 5.0 * (n / 64.0).ceil() + n.min(128.0) + 18.0) * ULP;
     largest_error + sum.exp_m1() + 2f64.powi(-21) + 3.0 * ULP * (lse - largest).abs() + ULP * lse.abs()
 }
 
@@ -337,8 +337,8 @@ fn finite(bound: f64) -> f64 {
 /// Largest error of [`attention_score`] on the GPU, element by element.
 ///
 /// A sum's error is the sum of its terms' errors, and one ulp of `sum |term|` for each addition that a term goes
-/// through. For R rows that is at most R, and at most `R / 256 + 24` in tiles: R is cut into at most 8 chunks of tiles of
-/// 32 rows, 4 for each of 8 lanes. For H heads it is H. A division adds 2.5 ulp. A maximum's error is the largest of its
+/// through. For R rows that is at most R, and at most `R / 64 + 30` in tiles: R is cut into at most 8 chunks of 128 rows or more,
+/// whole tiles of 64 rows, 8 for each of 8 lanes. For H heads it is H. A division adds 2.5 ulp. A maximum's error is the largest of its
 /// terms' errors.
 pub fn attention_score_bound(attention: &Attention<'_>, scoring: &Scoring<'_>) -> Vec<f64> {
     let mut bounds = Vec::new();
@@ -385,7 +385,7 @@ fn head_bound(attention: &Attention<'_>, scoring: &Scoring<'_>, b: usize, h: usi
         }
     }
     let rows = f64::from(live_rows);
-    let additions = rows.min(rows / 256.0 + 24.0);
+    let additions = rows.min(rows / 64.0 + 30.0);
     let sum = |j: usize, extra: f64| errors[j] + (additions + extra) * ULP * magnitudes[j];
     let of_key = |j: usize| match scoring.rows {
         _ if seen[j] == 0 => (0.0, 0.0),

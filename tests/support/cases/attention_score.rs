@@ -178,6 +178,13 @@ pub fn cases() -> Vec<Case> {
         cases.push(case(&s, all.clone()));
     }
 
+    // Many keys for few rows, few keys for many rows, and many of both.
+    let heavy = |case: Case| Case { heavy: true, ..case };
+    let few = AttentionScore { queries: Queries::List((0..16).collect()), rows: RowReduction::Sum, lse: true, ..Default::default() };
+    cases.push(heavy(case(&setup(16, 65536, 4), few)));
+    cases.push(heavy(case(&setup(5000, 3, 4), AttentionScore { rows: RowReduction::Sum, ..all.clone() })));
+    cases.push(heavy(case(&setup(1025, 1100, 64), AttentionScore { causal: true, rows: RowReduction::MeanVisible, ..all.clone() })));
+
     // NaN and infinities: no crash, and no effect on the other batch rows. The first is spoilt.
     for norm in [Norm::Logits, Norm::Softmax] {
         let spoilt = Setup { awkward: true, batch: 4, lengths: Some(vec![40, 0, 21, 40]), ..setup(40, 40, 4) };

@@ -27,9 +27,18 @@ fn case(x: impl Into<Shape>, outputs: u32, elem: Elem, bias: Option<Elem>, value
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for elem in [Elem::F32, Elem::F16] {
-        for (rows, channels, outputs) in
-            [(1, 1, 1), (2, 3, 5), (31, 4, 33), (32, 32, 32), (33, 7, 31), (65, 20, 2), (5, 129, 65), (3, 768, 6), (1, 6, 130)]
-        {
+        for (rows, channels, outputs) in [
+            (1, 1, 1),
+            (2, 3, 5),
+            (31, 4, 33),
+            (32, 32, 32),
+            (33, 7, 31),
+            (65, 20, 2),
+            (129, 5, 66),
+            (5, 129, 65),
+            (3, 768, 6),
+            (1, 6, 130),
+        ] {
             for bias in [None, Some(elem), Some(Elem::F32)] {
                 cases.push(case([rows, channels], outputs, elem, bias, data::normal));
             }
