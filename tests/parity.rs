@@ -13,24 +13,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use support::Case;
-use support::adapters::{self, Adapter};
-use tokenpress::Policy;
-use tokenpress::verify::{Placement, steps};
-
-/// One way to run a case: which variants are forced, and where the tensors lie.
-struct Mode {
-    name: &'static str,
-    policy: Policy,
-    placement: Placement,
-}
-
-/// Together they run every variant, with tensors apart and in one buffer, aligned and not.
-const MODES: [Mode; 4] = [
-    Mode { name: "subgroup.read", policy: Policy::AUTO, placement: Placement { gap: 1, one_buffer: false } },
-    Mode { name: "subgroup.read_write", policy: Policy::forced(false, true), placement: Placement { gap: 3, one_buffer: true } },
-    Mode { name: "portable.read", policy: Policy::forced(true, false), placement: Placement { gap: 0, one_buffer: false } },
-    Mode { name: "portable.read_write", policy: Policy::forced(true, true), placement: Placement { gap: 4, one_buffer: true } },
-];
+use support::adapters::{self, Adapter, MODES, Mode};
+use tokenpress::verify::steps;
 
 fn cases() -> &'static [Case] {
     static CASES: OnceLock<Vec<Case>> = OnceLock::new();

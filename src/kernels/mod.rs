@@ -12,8 +12,8 @@ mod invert_index;
 mod linear;
 mod log_size;
 mod lookup;
-mod pixel_unshuffle;
 mod partition;
+mod pixel_unshuffle;
 mod row_normalize;
 
 use std::fmt::Debug;
@@ -27,8 +27,8 @@ pub use invert_index::invert_index;
 pub use linear::linear;
 pub use log_size::log_size;
 pub use lookup::lookup;
-pub use pixel_unshuffle::{ChannelOrder, PixelUnshuffle, TokenOrder};
 pub use partition::Partition;
+pub use pixel_unshuffle::{ChannelOrder, PixelUnshuffle, TokenOrder};
 pub use row_normalize::{Normalized, row_normalize};
 
 use crate::compare::Comparison;

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use libtest_mimic::{Completion, Trial};
 use tokenpress::readback::Context;
-use tokenpress::wgpu;
+use tokenpress::verify::Placement;
+use tokenpress::{Policy, wgpu};
 
 /// The software adapters that `scripts/test` installs. A machine with `REQUIRE_GPU=1` must have them all.
 pub const EXPECTED: [&str; 3] = ["lavapipe", "swiftshader", "llvmpipe-gl"];
@@ -87,3 +88,18 @@ pub fn ignored(name: &str, reason: String) -> Trial {
 pub fn absent(name: &str, reason: String) -> Trial {
     Trial::ignorable_test(name, move || if required() { Err(reason.into()) } else { Ok(Completion::ignored_with(reason)) })
 }
+
+/// One way to run a case: which variants are forced, and where the tensors lie.
+pub struct Mode {
+    pub name: &'static str,
+    pub policy: Policy,
+    pub placement: Placement,
+}
+
+/// Together they run every variant, with tensors apart and in one buffer, aligned and not.
+pub const MODES: [Mode; 4] = [
+    Mode { name: "subgroup.read", policy: Policy::AUTO, placement: Placement { gap: 1, one_buffer: false } },
+    Mode { name: "subgroup.read_write", policy: Policy::forced(false, true), placement: Placement { gap: 3, one_buffer: true } },
+    Mode { name: "portable.read", policy: Policy::forced(true, false), placement: Placement { gap: 0, one_buffer: false } },
+    Mode { name: "portable.read_write", policy: Policy::forced(true, true), placement: Placement { gap: 4, one_buffer: true } },
+];

@@ -5,6 +5,7 @@ pub mod adapters;
 pub mod cases;
 pub mod data;
 pub mod double;
+pub mod goldens;
 
 use tokenpress::readback::HostTensors;
 use tokenpress::{Elem, Graph};

@@ -1,0 +1,1 @@
+//! Whole blocks and layers: EViT, IdleViT, FastV.

@@ -1,0 +1,247 @@
+//! Golden cases: published systems' own outputs in safetensors files, run on the reference and on adapters.
+//!
+//! A case is found by the `system` and `case` in its metadata; its inputs are the tensors `in.*`, its parameters the
+//! other metadata, or the tensors' sizes where a key is absent. Every tensor `out.*` is compared.
+
+mod attention;
+mod blocks;
+mod dense;
+mod layout;
+mod tome;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use safetensors::{Dtype, SafeTensors};
+use tokenpress::compare::Comparison;
+use tokenpress::readback::{Context, HostTensors};
+use tokenpress::{Graph, HostTensor, Shape, Tensor};
+
+/// Why a case could not be run.
+pub type Failure = Box<dyn std::error::Error>;
+
+/// One file.
+pub struct Golden {
+    /// The file's stem.
+    pub name: String,
+    pub system: String,
+    pub case: String,
+    metadata: BTreeMap<String, serde_json::Value>,
+    tolerance: Tolerance,
+    bytes: Vec<u8>,
+}
+
+/// How near an output must be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Tolerance {
+    /// Bit-equal.
+    Exact,
+    /// `|a - b| <= absolute + relative |b|` for floats; integers exact.
+    Near { relative: f64, absolute: f64 },
+}
+
+impl Tolerance {
+    /// From the sentence in a file's metadata.
+    pub fn parse(text: &str) -> Result<Self, Failure> {
+        let after = |key: &str| -> Result<Option<f64>, Failure> {
+            let Some(rest) = text.split(key).nth(1) else { return Ok(None) };
+            let number = rest.split([' ', ';', ',']).find(|s| !s.is_empty()).ok_or("no number behind rtol or atol")?;
+            Ok(Some(number.parse()?))
+        };
+        match (after("rtol")?, after("atol")?) {
+            (None, None) if text.contains("exact") || text.contains("bitwise") => Ok(Self::Exact),
+            (None, None) if text.is_empty() => Ok(Self::Near { relative: 1e-4, absolute: 1e-5 }),
+            (None, None) => Err(format!("what does the tolerance {text:?} mean?").into()),
+            (relative, absolute) => Ok(Self::Near { relative: relative.unwrap_or(0.0), absolute: absolute.unwrap_or(0.0) }),
+        }
+    }
+
+    /// Judges one output. Dimensions of 1 do not count.
+    pub fn compare(self, expected: &HostTensor, actual: &HostTensor) -> Result<Comparison, Failure> {
+        let squeezed = |shape: Shape| shape.dims().iter().copied().filter(|d| *d != 1).collect::<Vec<_>>();
+        if squeezed(expected.shape()) != squeezed(actual.shape()) || expected.desc().elem != actual.desc().elem {
+            return Err(format!("expected {}, got {}", expected.desc(), actual.desc()).into());
+        }
+        let actual = actual.clone().reshaped(expected.shape());
+        match self {
+            Self::Near { relative, absolute } if expected.desc().elem.is_float() => {
+                let bounds: Vec<f64> = expected.floats().iter().map(|e| absolute + relative * f64::from(e.abs())).collect();
+                Ok(Comparison::within(expected, &actual, &bounds))
+            }
+            _ => Ok(Comparison::exact(expected, &actual)),
+        }
+    }
+}
+
+/// A shape of any rank up to the crate's.
+pub fn shape(dims: &[usize]) -> Result<Shape, Failure> {
+    let d = |i: usize| u32::try_from(dims[i]);
+    Ok(match dims.len() {
+        0 => [1].into(),
+        1 => [d(0)?].into(),
+        2 => [d(0)?, d(1)?].into(),
+        3 => [d(0)?, d(1)?, d(2)?].into(),
+        4 => [d(0)?, d(1)?, d(2)?, d(3)?].into(),
+        5 => [d(0)?, d(1)?, d(2)?, d(3)?, d(4)?].into(),
+        rank => return Err(format!("a tensor of {rank} dimensions").into()),
+    })
+}
+
+impl Golden {
+    pub fn read(path: &Path) -> Result<Self, Failure> {
+        let bytes = std::fs::read(path)?;
+        let (_, header) = SafeTensors::read_metadata(&bytes)?;
+        let texts = header.metadata().clone().unwrap_or_default();
+        let parse = |text: String| serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text));
+        let text = |key: &str| texts.get(key).cloned().unwrap_or_default();
+        let (system, case, tolerance) = (text("system"), text("case"), text("tolerance"));
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let tolerance = Tolerance::parse(&tolerance)?;
+        let metadata = texts.into_iter().map(|(key, text)| (key, parse(text))).collect();
+        Ok(Self { name, system, case, metadata, tolerance, bytes })
+    }
+
+    /// Every tensor whose name starts with a prefix, by the rest of its name. Signed integers keep their bits.
+    fn tensors(&self, prefix: &str) -> Result<HostTensors, Failure> {
+        let file = SafeTensors::deserialize(&self.bytes)?;
+        let mut tensors = HostTensors::new();
+        for (name, view) in file.iter().filter_map(|(name, view)| Some((name.strip_prefix(prefix)?, view))) {
+            let shape = shape(view.shape())?;
+            let words = view.data().chunks_exact(4).map(|c| [c[0], c[1], c[2], c[3]]);
+            let tensor = match view.dtype() {
+                Dtype::F32 => HostTensor::f32(shape, words.map(f32::from_le_bytes).collect()),
+                Dtype::I32 | Dtype::U32 => HostTensor::u32(shape, words.map(u32::from_le_bytes).collect()),
+                Dtype::U8 | Dtype::BOOL => HostTensor::u32(shape, view.data().iter().map(|&b| u32::from(b)).collect()),
+                other => return Err(format!("{name} is of type {other:?}").into()),
+            };
+            tensors.insert(name.to_owned(), tensor);
+        }
+        Ok(tensors)
+    }
+
+    /// An input.
+    pub fn input(&self, name: &str) -> Result<HostTensor, Failure> {
+        self.optional_input(name)?.ok_or_else(|| format!("no tensor in.{name}").into())
+    }
+
+    pub fn optional_input(&self, name: &str) -> Result<Option<HostTensor>, Failure> {
+        Ok(self.tensors(&format!("in.{name}"))?.remove(""))
+    }
+
+    fn value(&self, key: &str) -> Option<&serde_json::Value> {
+        self.metadata.get(key)
+    }
+
+    pub fn number(&self, key: &str) -> Option<f64> {
+        self.value(key)?.as_f64()
+    }
+
+    /// A parameter that the tensors do not tell.
+    pub fn count(&self, key: &str) -> Result<u32, Failure> {
+        let value = self.value(key).ok_or_else(|| format!("no parameter {key}"))?;
+        value.as_u64().and_then(|v| u32::try_from(v).ok()).ok_or_else(|| format!("the parameter {key} is {value}").into())
+    }
+
+    /// A flag, false where it is absent.
+    pub fn flag(&self, key: &str) -> bool {
+        matches!(self.value(key), Some(serde_json::Value::Bool(true)) | Some(serde_json::Value::Number(_))) && self.number(key) != Some(0.0)
+    }
+
+    pub fn numbers(&self, key: &str) -> Option<Vec<f64>> {
+        self.value(key)?.as_array()?.iter().map(serde_json::Value::as_f64).collect()
+    }
+
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.value(key)?.as_str()
+    }
+
+    /// Whether some case of this kind can be run.
+    pub fn is_known(&self) -> bool {
+        handler(&self.system, &self.case).is_some()
+    }
+
+    /// Runs the case on one side: every output with its judgement.
+    pub fn run(&self, side: Side<'_>) -> Result<BTreeMap<String, Comparison>, Failure> {
+        let handler = handler(&self.system, &self.case).ok_or_else(|| format!("no method for {} {}", self.system, self.case))?;
+        let actual = handler(self, side)?;
+        let expected = self.tensors("out.")?;
+        if expected.is_empty() {
+            return Err("the file has no outputs".into());
+        }
+        let mut judged = BTreeMap::new();
+        for (name, expected) in expected {
+            let actual = actual.get(&name).ok_or_else(|| format!("{name} was not computed"))?;
+            let comparison = self.tolerance.compare(&expected, actual).map_err(|e| format!("{name}: {e}"))?;
+            judged.insert(name, comparison);
+        }
+        Ok(judged)
+    }
+
+    /// As [`Golden::run`], an error where an output is wrong.
+    pub fn check(&self, side: Side<'_>) -> Result<(), String> {
+        let judged = self.run(side).map_err(|e| e.to_string())?;
+        let wrong: Vec<_> = judged.iter().filter(|(_, c)| !c.passed()).map(|(name, c)| format!("{name}: {c:?}")).collect();
+        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+    }
+}
+
+/// Every golden file of a folder, by name.
+pub fn folder(path: &Path) -> Result<Vec<Golden>, Failure> {
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<Result<_, std::io::Error>>()?;
+    paths.retain(|p| p.extension().is_some_and(|e| e == "safetensors"));
+    paths.sort();
+    paths.iter().map(|p| Golden::read(p).map_err(|e| format!("{}: {e}", p.display()).into())).collect()
+}
+
+/// Where a case runs.
+#[derive(Clone, Copy)]
+pub enum Side<'a> {
+    Reference,
+    Gpu(&'a Context),
+}
+
+impl Side<'_> {
+    fn run(self, graph: &Graph, inputs: &HostTensors) -> Result<HostTensors, Failure> {
+        match self {
+            Self::Reference => Ok(graph.run_reference(inputs)?),
+            Self::Gpu(context) => Ok(pollster::block_on(context.run(graph, inputs))?),
+        }
+    }
+}
+
+/// A graph with the tensors that it is fed.
+#[derive(Default)]
+struct Feed {
+    graph: Graph,
+    inputs: HostTensors,
+}
+
+impl Feed {
+    fn input(&mut self, name: &str, value: HostTensor) -> Tensor {
+        let tensor = self.graph.input(name, value.shape(), value.desc().elem);
+        self.inputs.insert(name.to_owned(), value);
+        tensor
+    }
+
+    fn output(&mut self, name: &str, tensor: Tensor) -> Result<(), Failure> {
+        Ok(self.graph.output(name, tensor)?)
+    }
+
+    fn run(self, side: Side<'_>) -> Result<HostTensors, Failure> {
+        side.run(&self.graph, &self.inputs)
+    }
+}
+
+type Handler = fn(&Golden, Side<'_>) -> Result<HostTensors, Failure>;
+
+/// How each kind of case is run.
+fn handler(system: &str, case: &str) -> Option<Handler> {
+    Some(match (system, case) {
+        ("internvl", "pixel_shuffle") => layout::internvl,
+        ("nvlm", "pixel_shuffle") => layout::nvlm,
+        ("nvlm", "pixel_shuffle_dynamic_res") => layout::nvlm_dynamic,
+        ("pixel_unshuffle", "c_dy_dx") => layout::channel_first,
+        ("attention_importance", "column_reduce") => attention::column_reduce,
+        _ => return None,
+    })
+}

@@ -1,0 +1,1 @@
+//! ToMe and tomesd.
