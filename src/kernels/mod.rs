@@ -8,10 +8,12 @@ mod bipartite_match;
 mod concat_rows;
 mod copy;
 mod gather_rows;
+mod group_tokens;
 mod invert_index;
 mod linear;
 mod log_size;
 mod lookup;
+mod merge_tokens;
 mod partition;
 mod pixel_unshuffle;
 mod row_normalize;
@@ -23,10 +25,12 @@ pub use bipartite_match::{BipartiteMatch, Matches};
 pub use concat_rows::{Ragged, concat_rows};
 pub(crate) use copy::copy;
 pub use gather_rows::{gather_rows, scatter_rows};
+pub use group_tokens::{Groups, group_tokens};
 pub use invert_index::invert_index;
 pub use linear::linear;
 pub use log_size::log_size;
 pub use lookup::lookup;
+pub use merge_tokens::{Reduce, merge_tokens};
 pub use partition::Partition;
 pub use pixel_unshuffle::{ChannelOrder, PixelUnshuffle, TokenOrder};
 pub use row_normalize::{Normalized, row_normalize};
@@ -124,10 +128,12 @@ pub fn shaders() -> Vec<&'static Shader> {
         &[&concat_rows::CONCAT],
         &[&copy::COPY],
         &[&gather_rows::GATHER, &gather_rows::FALLBACK],
+        &[&group_tokens::GROUP_TOKENS],
         &[&invert_index::FILL, &invert_index::PLACE],
         &[&linear::LINEAR],
         &[&log_size::LOG_SIZE],
         &[&lookup::LOOKUP],
+        &[&merge_tokens::MERGE_TOKENS],
         &[&pixel_unshuffle::MOVE, &pixel_unshuffle::TRANSPOSE],
         &[&row_normalize::ROW_NORMALIZE],
     ];

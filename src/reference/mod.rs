@@ -4,10 +4,12 @@ mod attention_score;
 mod bipartite_match;
 mod concat_rows;
 mod gather_rows;
+mod group_tokens;
 mod invert_index;
 mod linear;
 mod log_size;
 mod lookup;
+mod merge_tokens;
 mod pixel_unshuffle;
 mod row_normalize;
 
@@ -18,9 +20,11 @@ pub use attention_score::{
 pub use bipartite_match::{Candidates, bipartite_match, cosine_error, dot, dot_bound};
 pub use concat_rows::concat_rows;
 pub use gather_rows::gather_rows;
+pub use group_tokens::group_tokens;
 pub use invert_index::invert_index;
 pub use linear::{linear, linear_bound};
 pub use log_size::{log_size, log_size_bound};
 pub use lookup::lookup;
+pub use merge_tokens::{Merge, Reduce, merge_tokens, merge_tokens_bound};
 pub use pixel_unshuffle::{BlockLayout, pixel_shuffle, pixel_unshuffle};
 pub use row_normalize::{row_normalize, row_normalize_bounds, unit_error};

@@ -11,6 +11,8 @@ mod log_size;
 mod lookup;
 mod pixel_unshuffle;
 mod row_normalize;
+mod group_tokens;
+mod merge_tokens;
 
 use super::Case;
 
@@ -21,10 +23,12 @@ pub fn all() -> Vec<Case> {
         concat_rows::cases(),
         copy::cases(),
         gather_rows::cases(),
+        group_tokens::cases(),
         invert_index::cases(),
         linear::cases(),
         log_size::cases(),
         lookup::cases(),
+        merge_tokens::cases(),
         pixel_unshuffle::cases(),
         row_normalize::cases(),
     ];
