@@ -1,0 +1,294 @@
+//! Compresses the tokens of a photo, and draws what became of them.
+//!
+//! ```text
+//! cargo run --release --example compress
+//! cargo run --release --example compress -- photo.jpg --method tome --keep 0.1 -o tokens.png
+//! ```
+//!
+//! The photo is cut into patches, whose pixels are the tokens. A method compresses them on a GPU, or on the CPU
+//! reference where there is none. The picture has the photo on the left, with a line around the patches that
+//! became one token and dropped patches darkened, and what can be made of the tokens that are left on the right.
+
+mod methods;
+mod picture;
+mod report;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use methods::{METHODS, Method, Patches, Request};
+use picture::{Photo, mean_squared_error, side_by_side};
+use tokenpress::kernels::{PixelUnshuffle, linear};
+use tokenpress::readback::{Context, HostTensors};
+use tokenpress::{Capabilities, Error, Graph, HostTensor, Tensor, wgpu};
+
+/// Compresses the tokens of a photo, and draws what became of them.
+///
+/// The photo is cut into patches, whose pixels are the tokens. A method compresses them on a GPU, or on the CPU reference
+/// where there is none. A table says what each kernel took and how far it is from the reference. The picture has the
+/// photo on the left, with a line around the patches that became one token and dropped patches darkened, and what can be
+/// made of the remaining tokens on the right.
+#[derive(Parser)]
+#[command(after_help = after_help())]
+struct Options {
+    /// PNG or JPEG file; without one, the photo that comes with tokenpress
+    photo: Option<PathBuf>,
+    /// How to compress: see below
+    #[arg(short, long, default_value = METHODS[0].name)]
+    method: String,
+    /// Share of the tokens that is left, above 0 and at most 1 [default: 0.25]
+    #[arg(short, long, value_name = "SHARE", conflicts_with = "merge")]
+    keep: Option<f64>,
+    /// Number of tokens to merge away or drop, instead of a share to keep
+    #[arg(long, value_name = "TOKENS")]
+    merge: Option<u32>,
+    /// Side of a patch in pixels
+    #[arg(short, long, value_name = "PIXELS", default_value_t = 16)]
+    patch: u32,
+    /// Layers over which merging is spread
+    #[arg(long, default_value_t = 12)]
+    layers: u32,
+    /// Compare patches after projecting them to this many numbers by a fixed matrix
+    #[arg(long, value_name = "NUMBERS")]
+    width: Option<u32>,
+    /// Longer side of the photo; a larger one is reduced
+    #[arg(long, value_name = "PIXELS", default_value_t = 768)]
+    size: u32,
+    /// A part of an adapter's name, or "reference" for the CPU reference
+    #[arg(short, long, value_name = "NAME")]
+    adapter: Option<String>,
+    /// Only adapters of this backend
+    #[arg(short, long)]
+    backend: Option<Backend>,
+    /// Where the picture goes
+    #[arg(short, long, value_name = "FILE", default_value = "compress.png")]
+    output: PathBuf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Backend {
+    Vulkan,
+    Metal,
+    Dx12,
+    Gl,
+}
+
+impl From<Backend> for wgpu::Backends {
+    fn from(backend: Backend) -> Self {
+        match backend {
+            Backend::Vulkan => Self::VULKAN,
+            Backend::Metal => Self::METAL,
+            Backend::Dx12 => Self::DX12,
+            Backend::Gl => Self::GL,
+        }
+    }
+}
+
+fn after_help() -> String {
+    let line = |m: &Method| format!("  {:<10} {}\n", m.name, m.about);
+    format!("Methods:\n{}", METHODS.iter().map(line).collect::<String>())
+}
+
+/// What ends the program.
+enum Failure {
+    /// The request cannot be met: exit code 2.
+    Request(String),
+    /// The device, the disk or the library failed: exit code 1.
+    Run(String),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Run(error.to_string())
+    }
+}
+
+fn main() -> ExitCode {
+    let (message, code) = match run(&Options::parse()) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Request(message)) => (message, 2),
+        Err(Failure::Run(message)) => (message, 1),
+    };
+    eprintln!("error: {message}");
+    ExitCode::from(code)
+}
+
+fn run(options: &Options) -> Result<(), Failure> {
+    let method = method(&options.method).map_err(Failure::Request)?;
+    check(options, method).map_err(Failure::Request)?;
+    let photo = Photo::read(options.photo.as_deref(), options.size, options.patch).map_err(Failure::Request)?;
+    let (width, height) = photo.image.dimensions();
+    let patches = Patches { rows: height / options.patch, columns: width / options.patch };
+    let (share, left) = left(options, method, &patches).map_err(Failure::Request)?;
+    let graph = build(options, method, patches, share, left)?;
+    let context = choose(options)?;
+
+    let inputs: HostTensors = [("photo".to_owned(), HostTensor::f32([1, height, width, 3], photo.normalized()))].into();
+    let expected = graph.run_reference(&inputs)?;
+    let (outputs, lines) = match &context {
+        Some(context) => report::run(context, &graph, &inputs)?,
+        None => (expected.clone(), report::price(&graph, &Capabilities::portable())?),
+    };
+
+    let restored = photo.denormalized(&outputs["restored"].floats());
+    let parent = outputs["parent"].integers();
+    let after = parent.iter().filter(|p| **p != tokenpress::NONE).collect::<std::collections::HashSet<_>>().len();
+    let picture = side_by_side(&photo.image, &restored, patches, parent);
+    picture.save(&options.output).map_err(|e| Failure::Request(format!("cannot write {}: {e}", options.output.display())))?;
+
+    let name = options.photo.as_ref().map_or("the shipped photo".to_owned(), |p| p.display().to_string());
+    let (before, Patches { rows, columns }) = (patches.count(), patches);
+    let adapter = context.as_ref().map_or("none: the CPU reference".to_owned(), Context::describe);
+    println!("adapter  {adapter}");
+    println!("photo    {name}, {width} x {height}: {columns} x {rows} patches of {0} x {0}", options.patch);
+    println!("method   {}: {}", method.name, method.about);
+    println!("tokens   {before} before, {after} after ({:.1} %)\n", 100.0 * after as f64 / f64::from(before));
+    println!("{}", report::table(&lines));
+    if let Some(context) = &context {
+        let clock = if report::has_timestamps(context) { "the device's timestamps" } else { "the wall clock, submission included" };
+        println!("Times are by {clock}; the difference is the largest from the CPU reference on the same inputs.");
+        println!("{}", agreement(&outputs, &expected));
+    }
+    let error = mean_squared_error(&photo.image, &restored);
+    let decibels = if error == 0.0 { "exact".to_owned() } else { format!("PSNR {:.1} dB", 10.0 * (255.0 * 255.0 / error).log10()) };
+    println!("After undoing the compression, a colour is off by {:.1} of 255 levels (root mean square; {decibels}).", error.sqrt());
+    println!("Wrote {}.", options.output.display());
+    match lines.iter().map(|l| l.failures).sum() {
+        0 => Ok(()),
+        wrong => Err(Failure::Run(format!("{wrong} elements differ from the CPU reference by more than rounding explains"))),
+    }
+}
+
+/// The method of this name.
+fn method(name: &str) -> Result<&'static Method, String> {
+    let names: Vec<_> = METHODS.iter().map(|m| m.name).collect();
+    METHODS.iter().find(|m| m.name == name).ok_or_else(|| format!("there is no method {name:?}, only {}", names.join(", ")))
+}
+
+/// What can be said of the options before the photo is known.
+fn check(options: &Options, method: &Method) -> Result<(), String> {
+    if let Some(keep) = options.keep.filter(|keep| !(*keep > 0.0 && *keep <= 1.0)) {
+        return Err(format!("--keep must be above 0 and at most 1, not {keep}"));
+    }
+    for (name, value) in
+        [("--patch", options.patch), ("--layers", options.layers), ("--size", options.size), ("--width", options.width.unwrap_or(1))]
+    {
+        if value == 0 {
+            return Err(format!("{name} must be at least 1"));
+        }
+    }
+    if options.width.is_some() && !method.compares {
+        return Err(format!("--width means nothing to {}, which compares no patches", method.name));
+    }
+    Ok(())
+}
+
+/// The largest number of tokens whose pairs the CPU reference compares in reasonable time.
+const MOST_COMPARED: u32 = 16384;
+
+/// Share and number of the tokens that are left.
+fn left(options: &Options, method: &Method, patches: &Patches) -> Result<(f64, u32), String> {
+    let count = patches.count();
+    if method.compares && count > MOST_COMPARED {
+        return Err(format!(
+            "{count} patches are more than {MOST_COMPARED}, as many as {} compares here: take a larger --patch",
+            method.name
+        ));
+    }
+    if let Some(merge) = options.merge.filter(|merge| *merge >= count) {
+        return Err(format!("--merge {merge} leaves nothing of {count} tokens"));
+    }
+    let share = options.merge.map_or(options.keep.unwrap_or(0.25), |merge| f64::from(count - merge) / f64::from(count));
+    Ok((share, (method.left)(patches, share)?))
+}
+
+/// Photo `[1, height, width, 3]` to the tokens, the parents, and the photo again.
+fn build(options: &Options, method: &Method, patches: Patches, share: f64, left: u32) -> Result<Graph, Error> {
+    let mut graph = Graph::new();
+    let side = options.patch;
+    let [height, width] = [patches.rows * side, patches.columns * side];
+    let photo = graph.input("photo", [1, height, width, 3], tokenpress::Elem::F32);
+    // A patch is a block of pixels: cutting is space to depth.
+    let cut = PixelUnshuffle { factor: [side, side], ..Default::default() };
+    let pixels = cut.unshuffle_tokens(&mut graph, photo, [height, width])?;
+    let channels = side * side * 3;
+    let matrix = options.width.map(|width| graph.constant(projection(width, channels)));
+    let project = |graph: &mut Graph, x: Tensor| match matrix {
+        Some(matrix) => linear(graph, x, matrix, None),
+        None => Ok(x),
+    };
+    let request = Request { patches, pixels, project: &project, share, left, layers: options.layers };
+    let outcome = (method.build)(&mut graph, &request)?;
+    let restored = cut.shuffle_tokens(&mut graph, outcome.restored, [height, width])?;
+    graph.output("tokens", outcome.tokens)?;
+    graph.output("parent", outcome.parent)?;
+    graph.output("restored", restored)?;
+    Ok(graph)
+}
+
+/// A fixed matrix of signs, `[width, channels]`: inner products are kept on average.
+fn projection(width: u32, channels: u32) -> HostTensor {
+    let scale = 1.0 / (width as f32).sqrt();
+    let mut state = 0x2545_f491_4f6c_dd1du64;
+    let mut sign = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        if state >> 63 == 0 { scale } else { -scale }
+    };
+    HostTensor::f32([width, channels], (0..width * channels).map(|_| sign()).collect())
+}
+
+/// The device that was asked for, or the best there is; none for the reference.
+fn choose(options: &Options) -> Result<Option<Context>, Failure> {
+    let asked = options.adapter.as_deref().map(str::to_lowercase);
+    if asked.as_deref() == Some("reference") {
+        return Ok(None);
+    }
+    let backends = options.backend.map_or(wgpu::Backends::all(), wgpu::Backends::from);
+    let mut adapters = pollster::block_on(Context::adapters(backends));
+    adapters.sort_by_key(|a| rank(&a.get_info()));
+    let names: Vec<_> = adapters.iter().map(|a| format!("{} ({:?})", a.get_info().name, a.get_info().backend)).collect();
+    let fits = |a: &wgpu::Adapter| asked.as_deref().is_none_or(|part| a.get_info().name.to_lowercase().contains(part));
+    match (adapters.into_iter().find(fits), &asked, options.backend) {
+        (Some(adapter), ..) => Ok(Some(pollster::block_on(Context::new(&adapter))?)),
+        (None, Some(asked), _) if names.is_empty() => Err(Failure::Request(format!("there is no adapter {asked:?}, nor any other"))),
+        (None, Some(asked), _) => Err(Failure::Request(format!("there is no adapter {asked:?}, only {}", names.join(", ")))),
+        (None, None, Some(_)) => Err(Failure::Request("there is no adapter of this backend".to_owned())),
+        (None, None, None) => {
+            println!("No GPU was found, so this runs on the CPU reference; `apt-get install mesa-vulkan-drivers` brings a software GPU.");
+            Ok(None)
+        }
+    }
+}
+
+/// Real devices before software, fast before slow, OpenGL last of its kind.
+fn rank(info: &wgpu::AdapterInfo) -> (u32, bool, bool) {
+    let kind = match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    };
+    // Of software devices, lavapipe compiles to machine code and has every feature.
+    (kind, info.backend == wgpu::Backend::Gl, !info.name.contains("llvmpipe"))
+}
+
+/// How the whole run compares with the reference's: rounding can tip a decision between two that are equally good.
+fn agreement(outputs: &HostTensors, expected: &HostTensors) -> String {
+    let pairs = outputs["parent"].integers().iter().zip(expected["parent"].integers());
+    let elsewhere = pairs.filter(|(a, b)| a != b).count();
+    if elsewhere > 0 {
+        return format!("Of the whole run's patches {elsewhere} went elsewhere than in the reference's, by near ties.");
+    }
+    let tokens = outputs["tokens"].floats().into_iter().zip(expected["tokens"].floats());
+    let largest = tokens.map(|(a, b)| (f64::from(a) - f64::from(b)).abs()).fold(0.0, f64::max);
+    match largest {
+        0.0 => "The whole run gives what the reference gives, bit for bit.".to_owned(),
+        _ => {
+            format!("In the whole run every patch went where the reference sends it; a number of a token differs by {largest:.1e} at most.")
+        }
+    }
+}

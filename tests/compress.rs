@@ -1,0 +1,113 @@
+//! The example as a person runs it: the default run, the CPU reference, and every bad input.
+#![allow(missing_docs, reason = "a test")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+/// Runs the example with these arguments, built as this test is.
+fn compress(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let program = BUILT.get_or_init(|| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--example", "compress"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        if !cfg!(debug_assertions) {
+            cargo.arg("--release");
+        }
+        assert!(cargo.status().expect("cargo runs").success());
+        let test = std::env::current_exe().expect("a path");
+        test.ancestors().nth(2).expect("target/debug/deps/test").join("examples").join(format!("compress{}", std::env::consts::EXE_SUFFIX))
+    });
+    let mut command = Command::new(program);
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments).envs(environment.iter().copied()).output().expect("it runs")
+}
+
+/// A file for this test alone.
+fn file(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compress");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    folder.join(name)
+}
+
+/// The picture's size, and what was printed.
+fn succeeds(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> ((u32, u32), String) {
+    let picture = file(name);
+    let _ = std::fs::remove_file(&picture);
+    let output = compress(&[arguments, &["-o", picture.to_str().expect("a path")]].concat(), environment);
+    let printed = String::from_utf8(output.stdout).expect("text");
+    assert!(output.status.success(), "{arguments:?}: {printed}{}", String::from_utf8_lossy(&output.stderr));
+    let size = image::image_dimensions(&picture).expect("a picture");
+    (size, printed)
+}
+
+/// The sentence that refuses these arguments.
+fn refuses(arguments: &[&str]) -> String {
+    let output = compress(&[arguments, &["-o", file("none.png").to_str().expect("a path")]].concat(), &[]);
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    assert!(output.stdout.is_empty(), "{arguments:?}");
+    let said = String::from_utf8(output.stderr).expect("text");
+    // Graphics drivers may say something of their own.
+    let said: Vec<_> = said.lines().filter(|line| !line.contains("XDG_RUNTIME_DIR")).collect();
+    assert_eq!(said.len(), 1, "{arguments:?}: {said:?}");
+    said[0].strip_prefix("error: ").expect("an error").to_owned()
+}
+
+#[test]
+fn default_run() {
+    let (size, printed) = succeeds("default.png", &[], &[]);
+    assert_eq!(size, (2 * 1152 + 12, 768));
+    for part in ["adapter ", "864 before, 216 after (25.0 %)", "kernel", "bytes moved", "difference", "of 255 levels", "Wrote"] {
+        assert!(printed.contains(part), "{part:?} is not in:\n{printed}");
+    }
+}
+
+#[test]
+fn every_method_on_the_reference() {
+    for method in METHODS {
+        let arguments = ["--method", method, "--patch", "32", "--adapter", "reference"];
+        let (_, printed) = succeeds(&format!("{method}.png"), &arguments, &[]);
+        assert!(printed.contains("none: the CPU reference"), "{printed}");
+        assert!(printed.contains("216 before, 54 after"), "{printed}");
+    }
+}
+
+const METHODS: &[&str] = &["unshuffle"];
+
+/// Drivers are hidden from the loaders.
+#[test]
+#[cfg(target_os = "linux")]
+fn without_an_adapter() {
+    let hidden = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "__EGL_VENDOR_LIBRARY_FILENAMES"].map(|name| (name, "/nonexistent"));
+    let (_, printed) = succeeds("hidden.png", &["--patch", "32"], &hidden);
+    assert!(printed.starts_with("No GPU was found"), "{printed}");
+    assert!(printed.contains("apt-get install mesa-vulkan-drivers"), "{printed}");
+}
+
+#[test]
+fn own_photo() {
+    let photo = file("photo.png");
+    image::RgbImage::from_fn(70, 50, |x, y| image::Rgb([x as u8, y as u8, 0])).save(&photo).expect("a photo");
+    let (size, printed) = succeeds("own.png", &[photo.to_str().expect("a path"), "--patch", "8", "--adapter", "reference"], &[]);
+    assert_eq!(size, (2 * 64 * 8 + 12, 48 * 8));
+    assert!(printed.contains("64 x 48: 8 x 6 patches"), "{printed}");
+}
+
+#[test]
+fn bad_input() {
+    assert!(refuses(&["nowhere.png"]).starts_with("cannot read nowhere.png: "));
+    assert!(refuses(&["src"]).starts_with("cannot read src: "));
+    assert_eq!(refuses(&["Cargo.toml"]), "Cargo.toml is not a PNG or JPEG image");
+    let broken = file("broken.png");
+    std::fs::write(&broken, b"\x89PNG\r\n\x1a\nnothing of the kind").expect("a file");
+    assert!(refuses(&[broken.to_str().expect("a path")]).starts_with("cannot read the image "));
+    for keep in ["0", "-0.5", "1.5", "NaN", "inf"] {
+        assert_eq!(refuses(&[&format!("--keep={keep}")]), format!("--keep must be above 0 and at most 1, not {keep}"));
+    }
+    assert_eq!(refuses(&["--merge", "864"]), "--merge 864 leaves nothing of 864 tokens");
+    assert_eq!(refuses(&["--patch", "0"]), "--patch must be at least 1");
+    assert_eq!(refuses(&["--patch", "400"]), "a patch of 400 x 400 is larger than the image of 576 x 384");
+    assert!(refuses(&["--method", "magic"]).starts_with("there is no method \"magic\", only "));
+    assert!(refuses(&["--method", "unshuffle", "--keep", "0.3"]).starts_with("unshuffle leaves 1, 1/4, 1/9"));
+    assert!(refuses(&["--method", "unshuffle", "--width", "8"]).starts_with("--width means nothing to unshuffle"));
+    assert!(refuses(&["--adapter", "abacus"]).starts_with("there is no adapter \"abacus\""));
+}
