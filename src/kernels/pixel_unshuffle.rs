@@ -49,8 +49,9 @@ pub(super) static TRANSPOSE: Shader = Shader {
     ..MOVE
 };
 
-const PAIRS: &[(&str, u32)] = &[("PLANES", 2)];
-const FOURS: &[(&str, u32)] = &[("PLANES", 4)];
+type Tuning = &'static [(&'static str, u32)];
+const PAIRS: Tuning = &[("PLANES", 2)];
+const FOURS: Tuning = &[("PLANES", 4)];
 
 /// Order of the elements within a block.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -252,7 +253,7 @@ impl Rearrange {
 
     /// The call as a transposition in registers, where it is one by 2 or 4, and sizes and places are multiples of 16
     /// bytes.
-    fn transposition(&self, layout: &BlockLayout, elem_size: u64, alignment: u64) -> Option<([u32; 22], &'static [(&'static str, u32)])> {
+    fn transposition(&self, layout: &BlockLayout, elem_size: u64, alignment: u64) -> Option<([u32; 22], Tuning)> {
         let [batch, block_row, block_column, dy, dx, channel] = self.digits(layout);
         // Digits of the planes; the digit that runs along a plane; the rest.
         let (planes, along, rest) = if self.planar {
