@@ -62,7 +62,7 @@ struct Params {
 var<workgroup> column_parts: array<f32, 512>;
 
 const LAST = 0xffffffffu; // in `list`: the last live row
-const LOWEST = -3.40282347e38;
+const LOWEST = -3.4028234e38;
 const SOFTMAX = 2u;
 const MAXIMUM = 3u;
 

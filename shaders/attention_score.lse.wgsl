@@ -52,7 +52,7 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> lse: array<f32>;
 
 const LAST = 0xffffffffu; // in `list`: the last live row
-const LOWEST = -3.40282347e38;
+const LOWEST = -3.4028234e38;
 
 // Query row of the r-th row asked for; at least `live` where there is none.
 fn query_row(r: u32, live: u32) -> u32 {

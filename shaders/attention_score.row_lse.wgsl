@@ -59,7 +59,7 @@ var<workgroup> maxima: array<f32, 512>;
 var<workgroup> sums: array<f32, 512>;
 
 const LAST = 0xffffffffu; // in `list`: the last live row
-const LOWEST = -3.40282347e38;
+const LOWEST = -3.4028234e38;
 
 // Query row of the r-th row asked for; at least `live` where there is none.
 fn query_row(r: u32, live: u32) -> u32 {

@@ -55,7 +55,7 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> score: array<f32>;
 
 const LAST = 0xffffffffu; // in `list`: the last live row
-const LOWEST = -3.40282347e38;
+const LOWEST = -3.4028234e38;
 const SOFTMAX = 2u;
 // Row reductions.
 const MEAN = 0u;
