@@ -179,7 +179,7 @@ fn read_only_storage_is_spelled_once_for_each_input() {
 
 #[test]
 fn shared_text_has_no_storage() {
-    for text in ["grid", "grid_subgroup", "order", "reduce", "reduce_subgroup"] {
+    for text in ["grid", "grid_subgroup", "order", "reduce", "reduce_subgroup", "sort"] {
         let path = format!("{}/shaders/common/{text}.wgsl", env!("CARGO_MANIFEST_DIR"));
         let source = std::fs::read_to_string(&path).expect("a file of shaders/common");
         assert!(!source.contains("var<storage"), "{path}");

@@ -163,6 +163,8 @@ pub enum Include {
     Order,
     /// `common/reduce.wgsl` or its subgroup twin: sums, maxima and scans over a workgroup.
     Reduce,
+    /// `common/sort.wgsl`: a sort in workgroup memory.
+    Sort,
 }
 
 /// Whether a module's inputs are declared `read` or `read_write`.
@@ -273,6 +275,7 @@ impl Variant {
                 (Include::Order, _) => include_str!("../../shaders/common/order.wgsl"),
                 (Include::Reduce, false) => include_str!("../../shaders/common/reduce.wgsl"),
                 (Include::Reduce, true) => include_str!("../../shaders/common/reduce_subgroup.wgsl"),
+                (Include::Sort, _) => include_str!("../../shaders/common/sort.wgsl"),
             };
         }
         match self.access {

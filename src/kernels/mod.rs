@@ -5,6 +5,7 @@
 
 mod attention_score;
 mod bipartite_match;
+mod compact;
 mod concat_rows;
 mod copy;
 mod gather_rows;
@@ -17,11 +18,13 @@ mod merge_tokens;
 mod partition;
 mod pixel_unshuffle;
 mod row_normalize;
+mod top_k;
 
 use std::fmt::Debug;
 
 pub use attention_score::{AttentionInputs, AttentionScore, HeadReduction, Importance, Norm, Queries, RowReduction};
 pub use bipartite_match::{BipartiteMatch, Matches};
+pub use compact::{Compacted, compact};
 pub use concat_rows::{Ragged, concat_rows};
 pub(crate) use copy::copy;
 pub use gather_rows::{gather_rows, scatter_rows};
@@ -34,6 +37,7 @@ pub use merge_tokens::{Reduce, merge_tokens};
 pub use partition::Partition;
 pub use pixel_unshuffle::{ChannelOrder, PixelUnshuffle, TokenOrder};
 pub use row_normalize::{Normalized, row_normalize};
+pub use top_k::{Order, Selection, TopK, TopKInputs, mark};
 
 use crate::compare::Comparison;
 use crate::error::Error;
@@ -125,6 +129,7 @@ pub fn shaders() -> Vec<&'static Shader> {
             &attention_score::SCORE,
         ],
         &[&bipartite_match::BIPARTITE_MATCH],
+        &[&compact::TALLY, &compact::COMPACT],
         &[&concat_rows::CONCAT],
         &[&copy::COPY],
         &[&gather_rows::GATHER, &gather_rows::FALLBACK],
@@ -136,6 +141,7 @@ pub fn shaders() -> Vec<&'static Shader> {
         &[&merge_tokens::MERGE_TOKENS],
         &[&pixel_unshuffle::MOVE, &pixel_unshuffle::TRANSPOSE],
         &[&row_normalize::ROW_NORMALIZE],
+        &[&top_k::ROW, &top_k::KEY, &top_k::RADIX, &top_k::EMIT, &top_k::SORT, &top_k::MERGE, &top_k::FINISH],
     ];
     groups.concat()
 }

@@ -2,6 +2,7 @@
 
 mod attention_score;
 mod bipartite_match;
+mod compact;
 mod concat_rows;
 mod gather_rows;
 mod group_tokens;
@@ -12,12 +13,14 @@ mod lookup;
 mod merge_tokens;
 mod pixel_unshuffle;
 mod row_normalize;
+mod top_k;
 
 pub use attention_score::{
     Attention, HeadReduction, Norm, Queries, RowReduction, Scoring, attention_lse, attention_lse_bound, attention_score,
     attention_score_bound,
 };
 pub use bipartite_match::{Candidates, bipartite_match, cosine_error, dot, dot_bound};
+pub use compact::compact;
 pub use concat_rows::concat_rows;
 pub use gather_rows::gather_rows;
 pub use group_tokens::group_tokens;
@@ -28,3 +31,4 @@ pub use lookup::lookup;
 pub use merge_tokens::{Merge, Reduce, merge_tokens, merge_tokens_bound};
 pub use pixel_unshuffle::{BlockLayout, pixel_shuffle, pixel_unshuffle};
 pub use row_normalize::{row_normalize, row_normalize_bounds, unit_error};
+pub use top_k::{Ranking, rank};

@@ -2,17 +2,19 @@
 
 mod attention_score;
 mod bipartite_match;
+mod compact;
 mod concat_rows;
 mod copy;
 mod gather_rows;
+mod group_tokens;
 mod invert_index;
 mod linear;
 mod log_size;
 mod lookup;
+mod merge_tokens;
 mod pixel_unshuffle;
 mod row_normalize;
-mod group_tokens;
-mod merge_tokens;
+mod top_k;
 
 use super::Case;
 
@@ -20,6 +22,7 @@ pub fn all() -> Vec<Case> {
     let groups = [
         attention_score::cases(),
         bipartite_match::cases(),
+        compact::cases(),
         concat_rows::cases(),
         copy::cases(),
         gather_rows::cases(),
@@ -31,6 +34,7 @@ pub fn all() -> Vec<Case> {
         merge_tokens::cases(),
         pixel_unshuffle::cases(),
         row_normalize::cases(),
+        top_k::cases(),
     ];
     groups.into_iter().flatten().collect()
 }

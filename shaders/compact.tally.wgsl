@@ -1,0 +1,41 @@
+// First pass over long rows: how many flags of each chunk are set.
+//
+// flags:   [rows, tokens] u32, anything but 0 is set
+// lengths: [rows] u32, live tokens of a row
+// tallies: [rows, chunks] u32
+//
+// Cost: one read of the flags.
+struct Params {
+  flags_base: u32,
+  lengths_base: u32,
+  tallies_base: u32,
+  groups: u32,
+  tokens: u32,
+  chunk: u32,
+  chunks: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> flags: array<u32>;
+@group(0) @binding(2) var<storage, read> lengths: array<u32>;
+@group(0) @binding(3) var<storage, read_write> tallies: array<u32>;
+
+@compute @workgroup_size(WG)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let id = linear_group(group, groups);
+  if id >= params.groups { return; }
+  let row = id / params.chunks;
+  let begin = (id % params.chunks) * params.chunk;
+  let live = min(lengths[params.lengths_base + row], params.tokens);
+  var number = 0u;
+  for (var token = begin + lane.index; token < min(begin + params.chunk, live); token += WG) {
+    number += select(0u, 1u, flags[params.flags_base + row * params.tokens + token] != 0u);
+  }
+  number = reduce_add_u32(lane, number);
+  if lane.index == 0u {
+    tallies[params.tallies_base + id] = number;
+  }
+}

@@ -1,0 +1,93 @@
+// Prefix sum and compaction: the set flags of each row, listed in ascending index, and the place of each in the list.
+//
+//   ranks[i] = how many of flags[0..i] are set, where flags[i] is set; indices[ranks[i]] = i
+//
+// One workgroup a chunk: it adds the tallies of the row's other chunks, and scans its own flags, of which each
+// invocation has a run.
+//
+// flags:   [rows, tokens] u32, anything but 0 is set
+// lengths: [rows] u32, live tokens of a row
+// tallies: [rows, chunks] u32, set flags of each chunk; not read where a row has one chunk
+// indices: [rows, tokens] u32, NONE behind the last
+// counts:  [rows] u32
+// ranks:   [rows, tokens] u32, NONE where the flag is not set
+//
+// Cost: two reads of the flags, one write of each output.
+struct Params {
+  flags_base: u32,
+  lengths_base: u32,
+  tallies_base: u32,
+  indices_base: u32,
+  counts_base: u32,
+  ranks_base: u32,
+  groups: u32,
+  tokens: u32,
+  chunk: u32,
+  chunks: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> flags: array<u32>;
+@group(0) @binding(2) var<storage, read> lengths: array<u32>;
+@group(0) @binding(3) var<storage, read> tallies: array<u32>;
+@group(0) @binding(4) var<storage, read_write> indices: array<u32>;
+@group(0) @binding(5) var<storage, read_write> counts: array<u32>;
+@group(0) @binding(6) var<storage, read_write> ranks: array<u32>;
+
+const NONE = 0xffffffffu;
+
+fn is_set(row: u32, token: u32, live: u32) -> bool {
+  return token < live && flags[params.flags_base + row * params.tokens + token] != 0u;
+}
+
+@compute @workgroup_size(WG)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let id = linear_group(group, groups);
+  if id >= params.groups { return; }
+  let row = id / params.chunks;
+  let chunk = id % params.chunks;
+  let begin = chunk * params.chunk;
+  let end = min(begin + params.chunk, params.tokens);
+  let live = min(lengths[params.lengths_base + row], params.tokens);
+
+  let run = params.chunk / WG;
+  let first = begin + scan_rank(lane) * run;
+  let last = min(first + run, params.tokens);
+  var number = 0u;
+  for (var token = first; token < last; token++) {
+    number += select(0u, 1u, is_set(row, token, live));
+  }
+  let scan = scan_add(lane, number);
+  var place = scan.before;
+  var total = scan.total;
+  if params.chunks > 1u {
+    var before = 0u;
+    var all = 0u;
+    for (var i = lane.index; i < params.chunks; i += WG) {
+      let tally = tallies[params.tallies_base + row * params.chunks + i];
+      before += select(0u, tally, i < chunk);
+      all += tally;
+    }
+    place += reduce_add_u32(lane, before);
+    total = reduce_add_u32(lane, all);
+  }
+
+  for (var token = first; token < last; token++) {
+    let keeps = is_set(row, token, live);
+    if keeps {
+      indices[params.indices_base + row * params.tokens + place] = token;
+    }
+    ranks[params.ranks_base + row * params.tokens + token] = select(NONE, place, keeps);
+    place += select(0u, 1u, keeps);
+  }
+  // Places behind the last entry belong to the chunk of the same number.
+  for (var i = max(begin, total) + lane.index; i < end; i += WG) {
+    indices[params.indices_base + row * params.tokens + i] = NONE;
+  }
+  if chunk == 0u && lane.index == 0u {
+    counts[params.counts_base + row] = total;
+  }
+}

@@ -1,0 +1,118 @@
+// Last pass of the radix select: what is selected, and what is not, in ascending index. All keys greater than the
+// last selected one are, and of the equal ones those with the lowest indices.
+//
+// keys:       [rows, tokens] u32
+// scores:     [rows, tokens] elem
+// state:      [rows, 12] u32: live tokens, unused, how many are selected, ..., last selected key, how many equal to it
+// tallies:    [rows, chunks, 2] u32: keys greater than and equal to the last selected one
+// indices:    [rows, k] u32, NONE behind the kept
+// values:     [rows, k] f32, 0 behind the kept; where asked for
+// complement: [rows, capacity] u32, NONE behind; where asked for
+// mask:       [rows, tokens] u32; where asked for
+//
+// Cost: two reads of the keys, one of the tallies of earlier chunks, one write of each output.
+struct Params {
+  keys_base: u32,
+  scores_base: u32,
+  state_base: u32,
+  tallies_base: u32,
+  indices_base: u32,
+  values_base: u32,
+  complement_base: u32,
+  mask_base: u32,
+  groups: u32,
+  tokens: u32,
+  k: u32,
+  capacity: u32,
+  chunk: u32,
+  chunks: u32,
+  with_values: u32,
+  with_complement: u32,
+  with_mask: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> keys: array<u32>;
+@group(0) @binding(2) var<storage, read> scores: array<elem>;
+@group(0) @binding(3) var<storage, read> state: array<u32>;
+@group(0) @binding(4) var<storage, read> tallies: array<u32>;
+@group(0) @binding(5) var<storage, read_write> indices: array<u32>;
+@group(0) @binding(6) var<storage, read_write> values: array<f32>;
+@group(0) @binding(7) var<storage, read_write> complement: array<u32>;
+@group(0) @binding(8) var<storage, read_write> mask: array<u32>;
+
+const NONE = 0xffffffffu;
+
+@compute @workgroup_size(WG)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let id = linear_group(group, groups);
+  if id >= params.groups { return; }
+  let row = id / params.chunks;
+  let chunk = id % params.chunks;
+  let live = state[params.state_base + row * 12u];
+  let selected = state[params.state_base + row * 12u + 2u];
+  let last_key = state[params.state_base + row * 12u + 10u];
+  let wanted = state[params.state_base + row * 12u + 11u];
+
+  var greater = 0u;
+  var equal = 0u;
+  for (var i = lane.index; i < chunk; i += WG) {
+    greater += tallies[params.tallies_base + 2u * (row * params.chunks + i)];
+    equal += tallies[params.tallies_base + 2u * (row * params.chunks + i) + 1u];
+  }
+  greater = reduce_add_u32(lane, greater);
+  equal = reduce_add_u32(lane, equal);
+
+  // Each invocation has a run of tokens. Both counts of a chunk are at most 32768.
+  let row_keys = params.keys_base + row * params.tokens;
+  let begin = chunk * params.chunk;
+  let run = params.chunk / WG;
+  let first = begin + scan_rank(lane) * run;
+  let end = min(first + run, params.tokens);
+  var both = 0u;
+  for (var token = first; token < end; token++) {
+    let key = keys[row_keys + token];
+    both += select(0u, 65536u, key > last_key) + select(0u, 1u, key == last_key);
+  }
+  let before = scan_add(lane, both).before;
+  greater += before >> 16u;
+  equal += before & 0xffffu;
+
+  let out = params.indices_base + row * params.k;
+  let out_values = params.values_base + row * params.k;
+  let out_complement = params.complement_base + row * params.capacity;
+  for (var token = first; token < end; token++) {
+    let key = keys[row_keys + token];
+    let place = greater + min(equal, wanted); // how many are selected before this one
+    let is_selected = key > last_key || (key == last_key && equal < wanted);
+    if is_selected {
+      indices[out + place] = token;
+      if params.with_values != 0u {
+        values[out_values + place] = f32(scores[params.scores_base + row * params.tokens + token]);
+      }
+    } else if params.with_complement != 0u && token < live && token - place < params.capacity {
+      complement[out_complement + token - place] = token;
+    }
+    if params.with_mask != 0u {
+      mask[params.mask_base + row * params.tokens + token] = select(0u, 1u, is_selected);
+    }
+    greater += select(0u, 1u, key > last_key);
+    equal += select(0u, 1u, key == last_key);
+  }
+
+  // Places behind the last entry belong to the chunk of the same number.
+  for (var i = begin + lane.index; i < min(begin + params.chunk, params.tokens); i += WG) {
+    if i >= selected && i < params.k {
+      indices[out + i] = NONE;
+      if params.with_values != 0u {
+        values[out_values + i] = 0.0;
+      }
+    }
+    if params.with_complement != 0u && i >= live - selected && i < params.capacity {
+      complement[out_complement + i] = NONE;
+    }
+  }
+}

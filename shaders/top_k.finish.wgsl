@@ -1,0 +1,100 @@
+// Last pass of a long sort: the outputs by rank.
+//
+// pairs:      [rows, entries, 2] u32: key and index, sorted; all tokens of the row, or only the selected
+// scores:     [rows, tokens] elem
+// state:      [rows, 12] u32: live tokens, how many are wanted
+// indices:    [rows, k] u32, NONE behind the kept; where asked for
+// values:     [rows, k] f32, 0 behind the kept; where asked for
+// kept:       [rows] u32
+// complement: [rows, capacity] u32 live tokens that are not selected, NONE behind; where asked for
+// mask:       [rows, tokens] u32; where asked for
+//
+// Cost: one read of the pairs, one write of each output.
+struct Params {
+  pairs_base: u32,
+  scores_base: u32,
+  state_base: u32,
+  indices_base: u32,
+  values_base: u32,
+  kept_base: u32,
+  complement_base: u32,
+  mask_base: u32,
+  groups: u32,
+  tokens: u32,
+  entries: u32,
+  k: u32,
+  capacity: u32,
+  chunks: u32,
+  with_indices: u32,
+  with_complement: u32,
+  with_mask: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> pairs: array<u32>;
+@group(0) @binding(2) var<storage, read> scores: array<elem>;
+@group(0) @binding(3) var<storage, read> state: array<u32>;
+@group(0) @binding(4) var<storage, read_write> indices: array<u32>;
+@group(0) @binding(5) var<storage, read_write> values: array<f32>;
+@group(0) @binding(6) var<storage, read_write> kept: array<u32>;
+@group(0) @binding(7) var<storage, read_write> complement: array<u32>;
+@group(0) @binding(8) var<storage, read_write> mask: array<u32>;
+
+const NONE = 0xffffffffu;
+const CHUNK = 2048u;
+var<workgroup> candidates: u32;
+
+@compute @workgroup_size(256)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let id = linear_group(group, groups);
+  if id >= params.groups { return; }
+  let row = id / params.chunks;
+  let begin = (id % params.chunks) * CHUNK;
+  let row_pairs = params.pairs_base + 2u * row * params.entries;
+  if lane.index == 0u {
+    // Candidates have keys above 0 and come first.
+    var low = 0u;
+    var high = params.entries;
+    while low < high {
+      let middle = low + (high - low) / 2u;
+      if pairs[row_pairs + 2u * middle] > 0u {
+        low = middle + 1u;
+      } else {
+        high = middle;
+      }
+    }
+    candidates = low;
+  }
+  workgroupBarrier();
+  let live = state[params.state_base + row * 12u];
+  let selected = min(state[params.state_base + row * 12u + 1u], candidates);
+  if begin == 0u && lane.index == 0u {
+    kept[params.kept_base + row] = selected;
+  }
+  for (var rank = begin + lane.index; rank < begin + CHUNK; rank += 256u) {
+    if params.with_indices != 0u && rank < params.k {
+      var token = NONE;
+      var value = 0.0;
+      if rank < selected {
+        token = pairs[row_pairs + 2u * rank + 1u];
+        value = f32(scores[params.scores_base + row * params.tokens + token]);
+      }
+      indices[params.indices_base + row * params.k + rank] = token;
+      values[params.values_base + row * params.k + rank] = value;
+    }
+    if params.with_complement != 0u && rank < params.capacity {
+      var token = NONE;
+      if rank < live - selected {
+        token = pairs[row_pairs + 2u * (selected + rank) + 1u];
+      }
+      complement[params.complement_base + row * params.capacity + rank] = token;
+    }
+    if params.with_mask != 0u && rank < params.entries {
+      let token = pairs[row_pairs + 2u * rank + 1u];
+      mask[params.mask_base + row * params.tokens + token] = select(0u, 1u, rank < selected);
+    }
+  }
+}

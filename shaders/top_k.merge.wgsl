@@ -1,0 +1,53 @@
+// Merges neighbouring sorted runs: every pair finds its place by binary search in the other run. Pairs of the left
+// run have the lower indices, so they go first among equal keys, and places are unique.
+//
+// source: [rows, entries, 2] u32: key and index, in sorted runs of `run` pairs
+// merged: [rows, entries, 2] u32, in sorted runs of 2 * `run`
+//
+// Cost: one read and one write of each pair, log2(run) reads of keys.
+struct Params {
+  source_base: u32,
+  merged_base: u32,
+  groups: u32,
+  entries: u32,
+  chunks: u32,
+  run: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> source: array<u32>;
+@group(0) @binding(2) var<storage, read_write> merged: array<u32>;
+
+@compute @workgroup_size(256)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let id = linear_group(group, groups);
+  if id >= params.groups { return; }
+  let row = (id / params.chunks) * params.entries;
+  let entry = (id % params.chunks) * 256u + lane.index;
+  if entry >= params.entries { return; }
+  let key = source[params.source_base + 2u * (row + entry)];
+  let index = source[params.source_base + 2u * (row + entry) + 1u];
+  let run = entry / params.run;
+  let right = (run & 1u) == 1u;
+  let other = (run ^ 1u) * params.run;
+
+  // How many pairs of the other run go before this one.
+  var low = min(other, params.entries);
+  var high = min(other + params.run, params.entries);
+  let other_begin = low;
+  while low < high {
+    let middle = low + (high - low) / 2u;
+    let other_key = source[params.source_base + 2u * (row + middle)];
+    if other_key > key || (right && other_key == key) {
+      low = middle + 1u;
+    } else {
+      high = middle;
+    }
+  }
+  let place = (run & 0xfffffffeu) * params.run + (entry - run * params.run) + (low - other_begin);
+  merged[params.merged_base + 2u * (row + place)] = key;
+  merged[params.merged_base + 2u * (row + place) + 1u] = index;
+}

@@ -1,0 +1,59 @@
+// First pass of a long sort: runs of 2048 entries, each sorted by one workgroup. Entries are in ascending index, so
+// that the place within a run decides between equal keys.
+//
+// keys:    [rows, tokens] u32
+// indices: [rows, entries] u32, which tokens to sort, NONE behind the last; or all tokens
+// pairs:   [rows, entries, 2] u32: key and index, keys descending within a run
+//
+// Cost: one read of each entry and its key, one write of each pair; 60 steps of a bitonic network.
+struct Params {
+  keys_base: u32,
+  indices_base: u32,
+  pairs_base: u32,
+  groups: u32,
+  tokens: u32,
+  entries: u32,
+  runs: u32,
+  span: u32,
+  listed: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> keys: array<u32>;
+@group(0) @binding(2) var<storage, read> indices: array<u32>;
+@group(0) @binding(3) var<storage, read_write> pairs: array<u32>;
+
+const NONE = 0xffffffffu;
+
+fn token_of(row: u32, entry: u32) -> u32 {
+  if entry >= params.entries { return NONE; }
+  if params.listed == 0u { return entry; }
+  return indices[params.indices_base + row * params.entries + entry];
+}
+
+fn key_of(row: u32, entry: u32) -> u32 {
+  let token = token_of(row, entry);
+  if token >= params.tokens { return KEY_DEAD; }
+  return keys[params.keys_base + row * params.tokens + token];
+}
+
+@compute @workgroup_size(256)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let id = linear_group(group, groups);
+  if id >= params.groups { return; }
+  let row = id / params.runs;
+  let begin = (id % params.runs) * 2u * PAIRS;
+  for (var word = lane.index; word < params.span / 2u; word += 256u) {
+    sort_keys[word] = vec2<u32>(key_of(row, begin + 2u * word), key_of(row, begin + 2u * word + 1u));
+    sort_places[word] = (2u * word) | ((2u * word + 1u) << 16u);
+  }
+  sort_block(lane, 256u, params.span);
+  for (var rank = lane.index; rank < min(params.span, params.entries - begin); rank += 256u) {
+    let pair = params.pairs_base + 2u * (row * params.entries + begin + rank);
+    pairs[pair] = sorted_key(rank);
+    pairs[pair + 1u] = token_of(row, begin + sorted_place(rank));
+  }
+}

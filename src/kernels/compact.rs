@@ -1,0 +1,130 @@
+//! Prefix sum and compaction.
+
+use super::Kernel;
+use crate::error::Error;
+use crate::gpu::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
+use crate::graph::{Graph, Tensor};
+use crate::reference;
+use crate::tensor::{Desc, Elem, HostTensor, NONE};
+
+params! {
+    struct Params { groups: u32, tokens: u32, chunk: u32, chunks: u32 }
+}
+
+pub(super) static TALLY: Shader = Shader {
+    name: "compact.tally",
+    source: include_str!("../../shaders/compact.tally.wgsl"),
+    includes: &[Include::Reduce],
+    headers: &[Header::U32],
+    inputs: &[("flags", BindingElem::U32), ("lengths", BindingElem::U32)],
+    outputs: &[("tallies", BindingElem::U32)],
+    params: Params::NAMES,
+    tunings: &[&[("WG", 256)]],
+};
+
+pub(super) static COMPACT: Shader = Shader {
+    name: "compact",
+    source: include_str!("../../shaders/compact.wgsl"),
+    inputs: &[("flags", BindingElem::U32), ("lengths", BindingElem::U32), ("tallies", BindingElem::U32)],
+    outputs: &[("indices", BindingElem::U32), ("counts", BindingElem::U32), ("ranks", BindingElem::U32)],
+    ..TALLY
+};
+
+/// What [`compact`] gives.
+#[derive(Debug, Clone, Copy)]
+pub struct Compacted {
+    /// `[B, N]` u32: the tokens whose flag is set, in ascending index, [`NONE`] behind the last.
+    pub indices: Tensor,
+    /// `[B]` u32: how many they are.
+    pub counts: Tensor,
+    /// `[B, N]` u32: how many flags before it are set, which is a token's place in `indices`; [`NONE`] where its own
+    /// is not set.
+    pub ranks: Tensor,
+}
+
+/// Lists the set flags of each row, and the place of each in the list: an exclusive prefix sum.
+///
+/// `flags` is u32 `[B, N]`, anything but 0 is set; `lengths` u32 `[B]`: tokens behind a row's live ones are not set.
+///
+/// Cost: rows of up to 4096 tokens take one dispatch, longer ones a second that counts chunks first, so that a long
+/// row is not one workgroup's work; two or three reads of the flags, one write of each output. Workspace: 4 bytes for
+/// each 4096 tokens.
+pub fn compact(graph: &mut Graph, flags: Tensor, lengths: Option<Tensor>) -> Result<Compacted, Error> {
+    let [batch, tokens] = flags.shape().exactly("compact: flags", "[B, N]")?;
+    let lengths = lengths.unwrap_or_else(|| graph.constant(HostTensor::u32([batch], vec![tokens; batch as usize])));
+    let outputs = graph.call(Compact, &[flags, lengths])?;
+    Ok(Compacted { indices: outputs[0], counts: outputs[1], ranks: outputs[2] })
+}
+
+#[derive(Debug)]
+struct Compact;
+
+impl Kernel for Compact {
+    fn name(&self) -> &'static str {
+        "compact"
+    }
+
+    fn output_names(&self) -> &'static [&'static str] {
+        &["indices", "counts", "ranks"]
+    }
+
+    fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
+        let [batch, tokens] = inputs[0].shape.exactly("compact: flags", "[B, N]")?;
+        if *inputs[1].shape.dims() != [batch] {
+            return Err(Error::Shape { argument: "compact: lengths", expected: format!("[{batch}]"), actual: inputs[1].shape });
+        }
+        for (input, argument) in inputs.iter().zip(["compact: flags", "compact: lengths"]) {
+            if input.elem != Elem::U32 {
+                return Err(Error::Elem { argument, expected: "u32", actual: input.elem });
+            }
+        }
+        let list = Desc::new([batch, tokens], Elem::U32);
+        Ok(vec![list, Desc::new([batch], Elem::U32), list])
+    }
+
+    fn reference(&self, inputs: &[&HostTensor]) -> Vec<HostTensor> {
+        let [batch, tokens] = inputs[0].dims();
+        let (mut indices, mut counts, mut ranks) = (vec![NONE; batch * tokens], vec![0; batch], vec![NONE; batch * tokens]);
+        for row in 0..batch {
+            let live = (inputs[1].integers()[row] as usize).min(tokens);
+            let (list, places) = reference::compact(&inputs[0].integers()[row * tokens..][..live]);
+            indices[row * tokens..][..list.len()].copy_from_slice(&list);
+            ranks[row * tokens..][..live].copy_from_slice(&places);
+            counts[row] = list.len() as u32;
+        }
+        let shape = [batch as u32, tokens as u32];
+        vec![HostTensor::u32(shape, indices), HostTensor::u32([shape[0]], counts), HostTensor::u32(shape, ranks)]
+    }
+
+    fn batched_inputs(&self, _inputs: &[Desc]) -> Option<Vec<bool>> {
+        Some(vec![true, true])
+    }
+
+    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
+        let [batch, tokens] = lowering.input(0).shape.exactly("compact: flags", "[B, N]")?;
+        // At most 1024 tallies a row while chunks are small, since every workgroup of a row adds all of them.
+        let chunk = tokens.div_ceil(1024).next_multiple_of(4096).max(4096);
+        let chunks = tokens.div_ceil(chunk).max(1); // a row without tokens still has a count
+        let groups = u64::from(batch) * u64::from(chunks);
+        let params = Params { groups: groups as u32, tokens, chunk, chunks };
+        let tallies = lowering.scratch(groups, Elem::U32);
+        if chunks > 1 {
+            lowering.dispatch(Call {
+                shader: &TALLY,
+                header: Header::U32,
+                constants: TALLY.tunings[0],
+                slots: &[Slot::Input(0), Slot::Input(1), tallies],
+                params,
+                groups,
+            })?;
+        }
+        lowering.dispatch(Call {
+            shader: &COMPACT,
+            header: Header::U32,
+            constants: COMPACT.tunings[0],
+            slots: &[Slot::Input(0), Slot::Input(1), tallies, Slot::Output(0), Slot::Output(1), Slot::Output(2)],
+            params,
+            groups,
+        })
+    }
+}
