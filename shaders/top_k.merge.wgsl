@@ -14,7 +14,7 @@ struct Params {
   run: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> source: array<u32>;
+@group(0) @binding(1) var<storage, read_write> source: array<u32>;
 @group(0) @binding(2) var<storage, read_write> merged: array<u32>;
 
 @compute @workgroup_size(256)

@@ -75,13 +75,17 @@ pub(super) static KEY: Shader = Shader {
     ..ROW
 };
 
+// The following passes that work on scratch memory alone have no inputs: all of it lies in one workspace buffer, so that
+// everything that they bind is declared `read_write` in any case.
+
 pub(super) static RADIX: Shader = Shader {
     name: "top_k.radix",
     source: include_str!("../../shaders/top_k.radix.wgsl"),
     includes: &[Include::Order, Include::Reduce],
     headers: &[Header::U32],
-    inputs: &[("keys", BindingElem::U32)],
+    inputs: &[],
     outputs: &[
+        ("keys", BindingElem::U32),
         ("histogram", BindingElem::AtomicU32),
         ("state", BindingElem::U32),
         ("tallies", BindingElem::U32),
@@ -106,8 +110,8 @@ pub(super) static SORT: Shader = Shader {
     source: include_str!("../../shaders/top_k.sort.wgsl"),
     includes: &[Include::Order, Include::Sort],
     headers: &[Header::U32],
-    inputs: &[("keys", BindingElem::U32), ("indices", BindingElem::U32)],
-    outputs: &[("pairs", BindingElem::U32)],
+    inputs: &[],
+    outputs: &[("keys", BindingElem::U32), ("indices", BindingElem::U32), ("pairs", BindingElem::U32)],
     params: SortParams::NAMES,
     tunings: &[&[("PAIRS", BLOCK / 2)]],
 };
@@ -116,8 +120,7 @@ pub(super) static MERGE: Shader = Shader {
     name: "top_k.merge",
     source: include_str!("../../shaders/top_k.merge.wgsl"),
     includes: &[],
-    inputs: &[("source", BindingElem::U32)],
-    outputs: &[("merged", BindingElem::U32)],
+    outputs: &[("source", BindingElem::U32), ("merged", BindingElem::U32)],
     params: MergeParams::NAMES,
     tunings: &[&[]],
     ..SORT
