@@ -146,10 +146,10 @@ impl Graph {
         }
     }
 
-    /// The contents of a tensor made by [`Graph::constant`].
+    /// The contents of a tensor made by [`Graph::constant`] of this graph.
     pub fn constant_value(&self, tensor: Tensor) -> Option<&HostTensor> {
-        match &self.sources[tensor.id.0 as usize] {
-            Source::Constant(value) => Some(value),
+        match self.sources.get(tensor.id.0 as usize) {
+            Some(Source::Constant(value)) if tensor.graph == self.id => Some(value),
             _ => None,
         }
     }
