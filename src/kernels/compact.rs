@@ -1,6 +1,6 @@
 //! Prefix sum and compaction.
 
-use super::Kernel;
+use super::{Kernel, expect, lengths_or_full};
 use crate::error::Error;
 use crate::gpu::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
 use crate::graph::{Graph, Tensor};
@@ -51,7 +51,7 @@ pub struct Compacted {
 /// each 4096 tokens.
 pub fn compact(graph: &mut Graph, flags: Tensor, lengths: Option<Tensor>) -> Result<Compacted, Error> {
     let [batch, tokens] = flags.shape().exactly("compact: flags", "[B, N]")?;
-    let lengths = lengths.unwrap_or_else(|| graph.constant(HostTensor::u32([batch], vec![tokens; batch as usize])));
+    let lengths = lengths_or_full(graph, lengths, batch, tokens);
     let outputs = graph.call(Compact, &[flags, lengths])?;
     Ok(Compacted { indices: outputs[0], counts: outputs[1], ranks: outputs[2] })
 }
@@ -70,14 +70,8 @@ impl Kernel for Compact {
 
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
         let [batch, tokens] = inputs[0].shape.exactly("compact: flags", "[B, N]")?;
-        if *inputs[1].shape.dims() != [batch] {
-            return Err(Error::Shape { argument: "compact: lengths", expected: format!("[{batch}]"), actual: inputs[1].shape });
-        }
-        for (input, argument) in inputs.iter().zip(["compact: flags", "compact: lengths"]) {
-            if input.elem != Elem::U32 {
-                return Err(Error::Elem { argument, expected: "u32", actual: input.elem });
-            }
-        }
+        expect("compact: flags", inputs[0], Desc::new([batch, tokens], Elem::U32))?;
+        expect("compact: lengths", inputs[1], Desc::new([batch], Elem::U32))?;
         let list = Desc::new([batch, tokens], Elem::U32);
         Ok(vec![list, Desc::new([batch], Elem::U32), list])
     }
