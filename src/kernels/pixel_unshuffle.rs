@@ -355,25 +355,23 @@ fn in_units(mut steps: Vec<Step>, per: u64) -> Vec<Step> {
     steps
 }
 
-/// The digit that an invocation repeats its move for, and the others.
+/// The part of a digit that an invocation repeats its move for, and what is left: up to eight moves share the
+/// arithmetic of one address.
 ///
-/// A part of a long run, if there is one: neighbours then still move neighbouring words. Otherwise the smallest
-/// digit, which is dy or dx.
+/// A part of a long run, if there is one, and otherwise of a digit outside of the run: neighbours then still write
+/// neighbouring elements.
 fn repeated(mut steps: Vec<Step>, header: Header) -> (Step, Vec<Step>) {
     let once = Step { size: 1, read: 0, write: 0, row: 0, column: 0 };
-    if let Some(run) = steps.last_mut().filter(|_| header == Header::Words) {
-        let parts = (2..=8).rev().find(|parts| run.size.is_multiple_of(*parts) && run.size / parts >= 32);
-        if let Some(parts) = parts {
-            run.size /= parts;
-            return (Step { size: parts, read: run.size, write: run.size, row: 0, column: 0 }, steps);
-        }
-    }
-    let smallest = steps.iter().enumerate().filter(|(_, s)| (2..=8).contains(&s.size)).min_by_key(|(_, s)| s.size);
-    let repeat = smallest.map(|(index, _)| index).map_or(once, |index| steps.remove(index));
-    if steps.is_empty() {
-        steps.push(once);
-    }
-    (repeat, steps)
+    let parts = |size: u64| (2..=8).rev().find(|parts| size.is_multiple_of(*parts)).unwrap_or(1);
+    let inner = steps.len() - 1;
+    let run = steps[inner].size;
+    let long = header == Header::Words && run / parts(run) >= 32;
+    let chosen = if long { Some(inner) } else { (0..inner).max_by_key(|&i| (parts(steps[i].size), i)) };
+    let Some(digit) = chosen.map(|index| &mut steps[index]) else { return (once, steps) };
+    let count = parts(digit.size);
+    digit.size /= count;
+    let [read, write, row, column] = [digit.read, digit.write, digit.row, digit.column].map(|distance| distance * digit.size);
+    (Step { size: count, read, write, row, column }, steps)
 }
 
 impl Kernel for Rearrange {
