@@ -55,6 +55,9 @@ pub struct GuardedRun {
     pub variants: Vec<String>,
 }
 
+/// Words of canary behind each tensor. They are bound with it: what writes past the end of a binding writes nothing.
+const CANARIES: u64 = 8;
+
 /// Runs a graph twice in poisoned memory with canaries around every tensor.
 pub async fn run_guarded(
     context: &Context,
@@ -83,7 +86,7 @@ pub async fn run_guarded(
         while !bytes.len().is_multiple_of(4) {
             bytes.push(0xa5);
         }
-        poison(bytes, 8);
+        poison(bytes, CANARIES);
         while !bytes.len().is_multiple_of(16) {
             poison(bytes, 1);
         }
@@ -92,7 +95,8 @@ pub async fn run_guarded(
     let buffers: Vec<_> = contents.iter().map(|bytes| context.buffer(bytes)).collect();
     let mut bindings = Bindings::new();
     for tensor in &placed {
-        let view = TensorView::new(&buffers[tensor.buffer], tensor.offset as u64, tensor.desc.shape, tensor.desc.elem);
+        let view = TensorView::new(&buffers[tensor.buffer], tensor.offset as u64, tensor.desc.shape, tensor.desc.elem)
+            .with_size(tensor.desc.bytes().next_multiple_of(4) + 4 * CANARIES);
         bindings = bindings.bind(&tensor.name, view);
     }
     let workspace_bytes = graph.workspace_size(gpu)?;

@@ -271,6 +271,19 @@ fn a_view_may_not_exceed_its_buffer_or_its_own_size() {
     assert_eq!(error, Error::BufferTooSmall { tensor: "x".to_owned(), offset: 0, required: 256, actual: 252 });
     let roomy = TensorView::new(&noop.buffer(4096), 0, [64], Elem::F32).with_size(4096);
     noop.plan(&graph, &bound(roomy, y())).expect("a view longer than needed");
+    for size in [4097, 4100, u64::MAX] {
+        let long = TensorView::new(&noop.buffer(4096), 0, [64], Elem::F32).with_size(size);
+        assert!(matches!(failure(noop.plan(&graph, &bound(long, y()))), Error::BufferTooSmall { actual: 4096, .. }), "{size}");
+    }
+    // More than a binding holds may belong to a view.
+    let buffer = noop.buffer(256 << 20);
+    let long = |offset| TensorView::new(&buffer, offset, [64], Elem::F32).with_size(128 << 20);
+    noop.plan(&graph, &bound(long(4), y())).expect("a view longer than a binding");
+    noop.plan(&graph, &bound(long(0), long(128 << 20))).expect("two of them");
+    assert!(
+        matches!(failure(noop.plan(&graph, &bound(long(0), long((128 << 20) - 4)))), Error::Overlap { .. }),
+        "what belongs to a view counts"
+    );
 }
 
 #[test]

@@ -352,7 +352,12 @@ impl<'a> Place<'a> {
         }
         if let Storage::Tensor(id) = resource.storage {
             if let Some(view) = self.externals.views.get(&id) {
-                return (view.buffer(), at(view.offset()));
+                let mut range = at(view.offset());
+                // What the view has behind its tensor is bound with the tensor's last byte, in whole words.
+                if resource.offset + resource.bytes == view.desc().bytes() {
+                    range.end = range.end.max(view.range().end / 4 * 4);
+                }
+                return (view.buffer(), range);
             }
             if let Source::Constant(_) = self.graph.sources()[id.0 as usize] {
                 return (self.constants.as_ref().expect("a plan with constants has their buffer"), at(self.constant_offsets[&id]));
@@ -399,7 +404,8 @@ fn bind_groups(
             vec![wgpu::BindGroupEntry { binding: 0, resource: binding(uniforms, step.uniform, (4 * words as u64).next_multiple_of(16)) }];
         for (index, (buffer, range)) in placed.iter().enumerate() {
             let start = range.start - range.start % alignment;
-            let size = range.end.next_multiple_of(4) - start;
+            // Only what lies behind a tensor can exceed the limit.
+            let size = (range.end.next_multiple_of(4) - start).min(gpu.capabilities().max_binding / 4 * 4);
             entries.push(wgpu::BindGroupEntry { binding: index as u32 + 1, resource: binding(buffer, start, size) });
         }
         groups.push(gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {

@@ -11,7 +11,8 @@ use crate::tensor::{Desc, Elem, Shape};
 pub struct TensorView {
     buffer: wgpu::Buffer,
     offset: u64,
-    size: u64,
+    /// Bytes that the caller says belong to it.
+    size: Option<u64>,
     desc: Desc,
 }
 
@@ -19,12 +20,13 @@ impl TensorView {
     /// A view of exactly the tensor's bytes, rounded up to 4.
     pub fn new(buffer: &wgpu::Buffer, offset: u64, shape: impl Into<Shape>, elem: Elem) -> Self {
         let desc = Desc::new(shape, elem);
-        Self { buffer: buffer.clone(), offset, size: desc.bytes().next_multiple_of(4), desc }
+        Self { buffer: buffer.clone(), offset, size: None, desc }
     }
 
-    /// The same view with its own statement of how many bytes belong to it.
+    /// The same view with a statement of how many bytes from its offset on belong to it, at least the tensor's. Bindings cover
+    /// them all, and no writable view may overlap them.
     pub fn with_size(self, size: u64) -> Self {
-        Self { size, ..self }
+        Self { size: Some(size), ..self }
     }
 
     /// The buffer.
@@ -42,9 +44,9 @@ impl TensorView {
         self.desc
     }
 
-    /// Bytes that the elements cover in the buffer.
+    /// Bytes that belong to the view.
     pub(crate) fn range(&self) -> std::ops::Range<u64> {
-        self.offset..self.offset + self.desc.bytes()
+        self.offset..self.offset + self.size.unwrap_or(0).max(self.desc.bytes())
     }
 
     /// Checks everything about the view that does not depend on other views.
@@ -64,8 +66,13 @@ impl TensorView {
         // wgpu binds multiples of 4 bytes from an aligned offset: an odd f16 tensor needs two bytes more.
         let available = self.buffer.size().saturating_sub(self.offset);
         let too_small = |required, actual| Error::BufferTooSmall { tensor: name.to_owned(), offset: self.offset, required, actual };
-        if self.size < bytes {
-            return Err(too_small(bytes, self.size));
+        if let Some(size) = self.size {
+            if size < bytes {
+                return Err(too_small(bytes, size));
+            }
+            if size > available {
+                return Err(too_small(size, available));
+            }
         }
         let padding = self.offset.wrapping_neg().wrapping_sub(bytes) % 4;
         if bytes > 0 && bytes + padding > available {

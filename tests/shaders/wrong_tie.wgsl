@@ -1,0 +1,36 @@
+// The index of each row's largest value, with a deliberate mistake: of equal values the highest index wins, where
+// the crate's order says the lowest. The parity tier must notice.
+//
+// x:     [rows, columns] elem
+// index: [rows] u32
+struct Params {
+  x_base: u32,
+  index_base: u32,
+  rows: u32,
+  columns: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<elem>;
+@group(0) @binding(2) var<storage, read_write> index: array<u32>;
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let row = linear_group(group, groups) * 64u + lane.index;
+  if row >= params.rows {
+    return;
+  }
+  var best = 0u;
+  var best_key = 0u;
+  for (var i = 0u; i < params.columns; i++) {
+    let key = order_key(f32(x[params.x_base + row * params.columns + i]));
+    if key >= best_key { // the mistake: > would be right
+      best = i;
+      best_key = key;
+    }
+  }
+  index[params.index_base + row] = best;
+}
