@@ -3,6 +3,7 @@
 //! A kernel is a plain struct of options. Its method on a [`Graph`](crate::Graph) checks shapes and adds one
 //! call; [`Kernel`] is how the graph runs that call on either side.
 
+mod assign_tokens;
 mod attention_score;
 mod bipartite_match;
 mod compact;
@@ -22,6 +23,7 @@ mod top_k;
 
 use std::fmt::Debug;
 
+pub use assign_tokens::{AssignInputs, AssignTokens, Assignment};
 pub use attention_score::{AttentionInputs, AttentionScore, HeadReduction, Importance, Norm, Queries, RowReduction};
 pub use bipartite_match::{BipartiteMatch, Matches};
 pub use compact::{Compacted, compact};
@@ -121,6 +123,7 @@ pub(crate) fn lengths_or_full(graph: &mut Graph, lengths: Option<Tensor>, batch:
 /// Every shader of the crate, for those who test, dump or warm them up.
 pub fn shaders() -> Vec<&'static Shader> {
     let groups: &[&[&'static Shader]] = &[
+        &[&assign_tokens::DESTINATIONS, &assign_tokens::SOURCES],
         &[
             &attention_score::LOGITS,
             &attention_score::STORED_LSE,

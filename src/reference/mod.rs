@@ -1,5 +1,6 @@
 //! The CPU twins: plain functions over slices, written to be read. Sums are in f64.
 
+mod assign_tokens;
 mod attention_score;
 mod bipartite_match;
 mod compact;
@@ -15,6 +16,7 @@ mod pixel_unshuffle;
 mod row_normalize;
 mod top_k;
 
+pub use assign_tokens::{Assign, assign_tokens};
 pub use attention_score::{
     Attention, HeadReduction, Norm, Queries, RowReduction, Scoring, attention_lse, attention_lse_bound, attention_score,
     attention_score_bound,

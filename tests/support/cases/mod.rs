@@ -1,5 +1,6 @@
 //! Every case of the grid, one file for each kernel or method.
 
+mod assign_tokens;
 mod attention_score;
 mod bipartite_match;
 mod compact;
@@ -20,6 +21,7 @@ use super::Case;
 
 pub fn all() -> Vec<Case> {
     let groups = [
+        assign_tokens::cases(),
         attention_score::cases(),
         bipartite_match::cases(),
         compact::cases(),
