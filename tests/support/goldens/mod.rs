@@ -242,6 +242,7 @@ fn handler(system: &str, case: &str) -> Option<Handler> {
         ("nvlm", "pixel_shuffle_dynamic_res") => layout::nvlm_dynamic,
         ("pixel_unshuffle", "c_dy_dx") => layout::channel_first,
         ("attention_importance", "column_reduce") => attention::column_reduce,
+        ("attention_importance", "row_set_importance") => attention::row_set,
         _ => return None,
     })
 }
