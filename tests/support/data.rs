@@ -19,7 +19,7 @@ impl Random {
 
     /// Uniform in `0..below`.
     pub fn below(&mut self, below: u32) -> u32 {
-        ((self.next_u64() >> 32) * u64::from(below) >> 32) as u32
+        (((self.next_u64() >> 32) * u64::from(below)) >> 32) as u32
     }
 
     /// Uniform in `0..1`.
