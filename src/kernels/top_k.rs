@@ -475,7 +475,7 @@ impl Plan {
         let span = self.tokens.next_power_of_two().max(4);
         let constants = match span {
             ..=256 => SIZES[0],
-            ..=1024 => SIZES[1],
+            257..=1024 => SIZES[1],
             _ => SIZES[2],
         };
         for (rest_kind, rest, capacity) in rests {

@@ -50,7 +50,7 @@ mod tests {
             if mark_a == mark::CANDIDATE && x.is_nan() != y.is_nan() {
                 return y.is_nan();
             }
-            if mark_a == mark::CANDIDATE && (x > y || x < y) {
+            if mark_a == mark::CANDIDATE && !x.is_nan() && x != y {
                 return (x > y) == largest;
             }
             a < b
