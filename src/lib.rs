@@ -1,4 +1,29 @@
 //! Token-compression kernels for transformers, in WGSL on wgpu.
+//!
+//! ```text
+//! which tokens matter?         attention_score
+//! which are redundant?         row_normalize, bipartite_match
+//! when is it safe to forget?   top_k, schedule
+//!                              TokenMap: where every old token went
+//!                              gather_rows, merge_tokens, pixel_unshuffle, and back
+//! ```
+//!
+//! A [`Graph`] is a list of kernel calls over tensor handles; the [`methods`] (ToMe, EViT, FastV ...) are short
+//! functions that add calls to it. [`Graph::plan`] validates it against buffers and makes every object,
+//! [`Plan::record`] records it into a compute pass, [`Graph::run_reference`] runs it on the CPU, and [`verify`]
+//! compares the two after every call.
+//!
+//! # Contract
+//!
+//! - Tensors are dense and row-major, `f32`, `f16` or `u32`. Floats accumulate in `f32` on the GPU, in `f64` in the
+//!   reference.
+//! - Order is total: value descending, then lowest index; -0 equals +0; NaN ranks lowest.
+//! - Sums have a fixed order: two runs on one device are bit-identical.
+//! - A batch row's live tokens are its first `lengths[b]`. What is behind them never changes a result, and each row
+//!   gets what it would get alone. Behind the live ones outputs hold 0, or [`NONE`] for indices.
+//! - Shapes and options are checked while a graph is built, buffers and limits in `plan`; recording cannot fail.
+//!
+#![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod compare;
@@ -10,11 +35,14 @@ pub mod methods;
 pub mod random;
 pub mod readback;
 pub mod reference;
+pub mod schedule;
 mod tensor;
+mod token_map;
 pub mod verify;
 
 pub use error::Error;
 pub use gpu::{Bindings, Capabilities, Gpu, Plan, Policy, TensorView, required_features, required_limits};
 pub use graph::{Cost, Graph, StepCost, Tensor};
 pub use tensor::{Desc, Elem, HostData, HostTensor, MAX_RANK, NONE, Shape};
+pub use token_map::{Compressed, Positions, TokenMap, Tokens};
 pub use wgpu;

@@ -13,6 +13,7 @@ mod linear;
 mod log_size;
 mod lookup;
 mod merge_tokens;
+pub mod methods;
 mod pixel_unshuffle;
 mod row_normalize;
 mod top_k;
@@ -34,6 +35,7 @@ pub fn all() -> Vec<Case> {
         log_size::cases(),
         lookup::cases(),
         merge_tokens::cases(),
+        methods::cases(),
         pixel_unshuffle::cases(),
         row_normalize::cases(),
         top_k::cases(),

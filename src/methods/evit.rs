@@ -1,0 +1,124 @@
+//! EViT: pruning by the class token's attention, with the rest fused into one token.
+//!
+//! Liang et al., "Not All Patches Are What You Need: Expediting Vision Transformers via Token Reorganizations"
+//! (ICLR 2022).
+
+use super::prune::{Prune, Pruned};
+use crate::error::Error;
+use crate::graph::{Graph, Tensor};
+use crate::kernels::{
+    AttentionInputs, AttentionScore, Groups, HeadReduction, Norm, Order, Queries, Reduce, RowReduction, concat_rows, gather_rows,
+    invert_index, mark, merge_tokens,
+};
+use crate::schedule::{Rounding, keep_count};
+use crate::tensor::HostTensor;
+use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length, table_by_length};
+
+/// Keeps the patches that the class token attends to most.
+///
+/// ```text
+/// a_j = mean over heads of softmax_j(q_0 . k_j / sqrt(D))     over all keys, the class token's own among them
+/// keep the class token, then the ceil(keep * patches) patches of highest a, in descending a
+/// fused = sum of a_j x_j over the dropped patches             appended last; not normalised
+/// ```
+///
+/// A row of which every patch is kept stays as it is, without a fused token.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EVit {
+    /// Share of the patches (the class token aside) that stays, above 0 and at most 1. The paper's is 0.7.
+    pub keep: f64,
+    /// Whether the dropped patches leave one token behind.
+    pub fuse: bool,
+}
+
+impl Default for EVit {
+    fn default() -> Self {
+        Self { keep: 0.7, fuse: true }
+    }
+}
+
+/// Tokens after EViT, and the score that chose them.
+#[derive(Debug, Clone, Copy)]
+pub struct EVitOutput {
+    /// `[class, kept.., fused]`, and where every token went: dropped ones to the fused token, if there is one.
+    pub compressed: Compressed,
+    /// The class token's attention to every token, `[batch, tokens]` f32.
+    pub score: Tensor,
+    /// Positions kept (the class token first) and dropped.
+    pub selection: crate::kernels::Selection,
+}
+
+impl EVit {
+    /// Prunes `tokens`, whose token 0 is the class token, by the queries and keys `[batch, heads, tokens, channels]` of
+    /// the block's attention.
+    pub fn build(&self, graph: &mut Graph, tokens: &Tokens, queries: Tensor, keys: Tensor) -> Result<EVitOutput, Error> {
+        if !(self.keep > 0.0 && self.keep <= 1.0) {
+            return Err(Error::Value { argument: "evit: keep", expected: "above 0 and at most 1".into(), actual: self.keep.to_string() });
+        }
+        let attention = AttentionScore {
+            queries: Queries::Row(0),
+            norm: Norm::Softmax,
+            rows: RowReduction::Mean,
+            heads: HeadReduction::Mean,
+            ..Default::default()
+        };
+        let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
+        let score = attention.score(graph, inputs)?.score;
+        let ratio = self.keep;
+        let patches = |live: u32| keep_count(live.saturating_sub(1), ratio, Rounding::Ceil);
+        let whole = |live: u32| patches(live) == live.saturating_sub(1);
+        let marks = marks(graph, tokens, whole)?;
+        let prune = Prune { order: Order::Value };
+        let keep = |live: u32| live.min(1) + patches(live);
+        let Pruned { compressed, selection } = prune.build(graph, tokens, score, Some(marks), keep)?;
+        let output = EVitOutput { compressed, score, selection };
+        let (fused, most) = count_by_length(graph, tokens.lengths, tokens.capacity(), |live| u32::from(!whole(live)))?;
+        if self.fuse && most > 0 { self.append_fused(graph, tokens, output, fused, keep) } else { Ok(output) }
+    }
+
+    fn append_fused(
+        &self,
+        graph: &mut Graph,
+        tokens: &Tokens,
+        output: EVitOutput,
+        fused: Tensor,
+        keep: impl Fn(u32) -> u32,
+    ) -> Result<EVitOutput, Error> {
+        let EVitOutput { compressed, score, selection } = output;
+        let (batch, capacity) = (tokens.batch(), tokens.capacity());
+        // A selection always has its complement here; without one there is nothing to fuse.
+        let Some(dropped) = selection.complement else { return Ok(output) };
+        let offsets = table_by_length(graph, tokens.lengths, capacity, 2, |live| vec![0, live - keep(live).min(live)])?;
+        let all = Groups { offsets, members: dropped };
+        let sum = merge_tokens(graph, tokens.x, all, Some(score), Reduce::WeightedSum)?;
+        let size = merge_tokens(graph, tokens.size, all, None, Reduce::Sum)?;
+        let kept = Some(selection.kept);
+        let (x, lengths) = concat_rows(graph, (compressed.tokens.x, kept), (sum, Some(fused)))?;
+        let (size, _) = concat_rows(graph, (compressed.tokens.size, kept), (size, Some(fused)))?;
+        let rows = x.shape().dims()[1];
+
+        // Dropped tokens go to the row behind the kept ones.
+        let dropped_rank = invert_index(graph, dropped, capacity)?;
+        let row_of_fused = table_by_length(graph, tokens.lengths, capacity, dropped.shape().dims()[1], |live| {
+            vec![keep(live).min(live); dropped.shape().dims()[1] as usize]
+        })?;
+        let parent_of_dropped = gather_rows(graph, row_of_fused, dropped_rank, None)?;
+        let own = HostTensor::u32([batch, rows], (0..batch).flat_map(|_| 0..rows).collect());
+        let own = graph.constant(own);
+        let parent = gather_rows(graph, own, compressed.map.parent, Some(parent_of_dropped))?;
+        // The fused token stands for no token in particular: its representative is the first that it fuses.
+        let first = graph.constant(HostTensor::u32([1], vec![0]));
+        let first = gather_rows(graph, dropped, first, None)?;
+        let (representative, _) = concat_rows(graph, (compressed.map.representative, kept), (first, Some(fused)))?;
+        let map = TokenMap { parent, representative, lengths };
+        Ok(EVitOutput { compressed: Compressed { tokens: Tokens { x, size, lengths }, map }, score, selection })
+    }
+}
+
+/// The class token is protected; in a row that stays whole every token is, which keeps the order.
+fn marks(graph: &mut Graph, tokens: &Tokens, whole: impl Fn(u32) -> bool) -> Result<Tensor, Error> {
+    let capacity = tokens.capacity();
+    table_by_length(graph, tokens.lengths, capacity, capacity, |live| {
+        (0..capacity).map(|i| if i == 0 || whole(live) { mark::PROTECTED } else { mark::CANDIDATE }).collect()
+    })
+}

@@ -1,0 +1,76 @@
+//! FastV: pruning image tokens of a language model by the last token's attention.
+//!
+//! Chen et al., "An Image is Worth 1/2 Tokens After Layer 2: Plug-and-Play Inference Acceleration for Large
+//! Vision-Language Models" (ECCV 2024).
+
+use super::prune::{Prune, Pruned};
+use crate::error::Error;
+use crate::graph::{Graph, Tensor};
+use crate::kernels::{AttentionInputs, AttentionScore, HeadReduction, Norm, Order, Queries, RowReduction, mark};
+use crate::tensor::HostTensor;
+use crate::token_map::Tokens;
+
+/// Keeps the `rank` image tokens that the last token attends to most, and every other token, in order.
+///
+/// ```text
+/// a_j = mean over heads of softmax_j(q_last . k_j / sqrt(D))     causal, over all keys
+/// keep every token outside image_start..image_start + image_tokens, and the rank of highest a inside
+/// ```
+///
+/// Position ids are the kept positions: `map.positions(graph, None, Positions::Keep)`. The published code lets the
+/// batch's first row decide for all; here each row decides for itself. (The paper's text averages the attention
+/// received from all tokens; its code, and this, take the last row's.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FastV {
+    /// Position of the first image token (length of the system prompt).
+    pub image_start: u32,
+    /// Number of image tokens.
+    pub image_tokens: u32,
+    /// Image tokens that stay.
+    pub rank: u32,
+}
+
+/// Tokens after FastV, and the score that chose them.
+#[derive(Debug, Clone, Copy)]
+pub struct FastVOutput {
+    /// The tokens left, in order, and where the others went.
+    pub pruned: Pruned,
+    /// The last token's attention to every token, `[batch, tokens]` f32.
+    pub score: Tensor,
+}
+
+impl FastV {
+    /// Prunes `tokens` by the queries and keys `[batch, heads, tokens, channels]` of the layer before.
+    pub fn build(&self, graph: &mut Graph, tokens: &Tokens, queries: Tensor, keys: Tensor) -> Result<FastVOutput, Error> {
+        let capacity = tokens.capacity();
+        let end = self.image_start.saturating_add(self.image_tokens);
+        if end > capacity {
+            let actual = format!("image tokens {}..{end}", self.image_start);
+            return Err(Error::Value { argument: "fastv: image", expected: format!("a range within {capacity} tokens"), actual });
+        }
+        if self.rank > self.image_tokens {
+            let expected = format!("at most the {} image tokens", self.image_tokens);
+            return Err(Error::Value { argument: "fastv: rank", expected, actual: self.rank.to_string() });
+        }
+        let attention = AttentionScore {
+            queries: Queries::Last,
+            norm: Norm::Softmax,
+            rows: RowReduction::Mean,
+            heads: HeadReduction::Mean,
+            causal: true,
+            ..Default::default()
+        };
+        let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
+        let score = attention.score(graph, inputs)?.score;
+        let image = self.image_start..end;
+        let marks = (0..capacity).map(|i| if image.contains(&i) { mark::CANDIDATE } else { mark::PROTECTED }).collect();
+        let marks = graph.constant(HostTensor::u32([capacity], marks));
+        let this = *self;
+        let keep = move |live: u32| {
+            let image = live.min(end).saturating_sub(this.image_start);
+            live - image + this.rank.min(image)
+        };
+        let pruned = Prune { order: Order::Index }.build(graph, tokens, score, Some(marks), keep)?;
+        Ok(FastVOutput { pruned, score })
+    }
+}

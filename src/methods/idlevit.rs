@@ -1,0 +1,64 @@
+//! IdleViT: unselected tokens idle through a layer instead of being dropped.
+//!
+//! Xu et al., "No Token Left Behind: Efficient Vision Transformer via Dynamic Token Idling" (2023).
+
+use super::prune::{Prune, Pruned};
+use crate::error::Error;
+use crate::graph::{Graph, Tensor};
+use crate::kernels::{AttentionInputs, AttentionScore, HeadReduction, Norm, Order, Queries, RowReduction, mark};
+use crate::tensor::HostTensor;
+use crate::token_map::Tokens;
+
+/// Selects the class token and the `keep` patches of highest raw logit; the others skip the layer.
+///
+/// ```text
+/// s_j = mean over heads of q_0 . k_j                 raw: no 1/sqrt(D), no softmax
+/// selected = [0, the keep patches of highest s in descending s]
+/// ```
+///
+/// The block runs on the selected rows; [`IdleVitOutput::scatter`] puts them back in place, and every other row
+/// stays bit for bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdleVit {
+    /// Patches that take part: `keep_count(patches, ratio, Rounding::Floor)` in the paper, of the first layer's number.
+    pub keep: u32,
+}
+
+/// The selected rows, and how they return.
+#[derive(Debug, Clone, Copy)]
+pub struct IdleVitOutput {
+    /// The selected rows, the class token first, and their positions.
+    pub pruned: Pruned,
+    /// Raw-logit score of every token, `[batch, tokens]` f32.
+    pub score: Tensor,
+}
+
+impl IdleVit {
+    /// Selects from `tokens`, whose token 0 is the class token, by keys `[batch, heads, tokens, channels]` and queries
+    /// `[batch, heads, rows, channels]`, of which only row 0 is read.
+    pub fn build(&self, graph: &mut Graph, tokens: &Tokens, queries: Tensor, keys: Tensor) -> Result<IdleVitOutput, Error> {
+        let capacity = tokens.capacity();
+        let attention = AttentionScore {
+            queries: Queries::Row(0),
+            norm: Norm::Logits,
+            rows: RowReduction::Mean,
+            heads: HeadReduction::Mean,
+            ..Default::default()
+        };
+        let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
+        let score = attention.score(graph, inputs)?.score;
+        let marks = (0..capacity).map(|i| if i == 0 { mark::PROTECTED } else { mark::CANDIDATE }).collect();
+        let marks = graph.constant(HostTensor::u32([capacity], marks));
+        let patches = self.keep;
+        let keep = move |live: u32| live.min(patches.saturating_add(1));
+        let pruned = Prune { order: Order::Value }.build(graph, tokens, score, Some(marks), keep)?;
+        Ok(IdleVitOutput { pruned, score })
+    }
+}
+
+impl IdleVitOutput {
+    /// The layer's result: `updated` `[batch, selected, channels]` at the selected positions, `x`'s own rows elsewhere.
+    pub fn scatter(&self, graph: &mut Graph, updated: Tensor, x: Tensor) -> Result<Tensor, Error> {
+        self.pruned.compressed.map.unmerge(graph, updated, Some(x))
+    }
+}

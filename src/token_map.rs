@@ -1,0 +1,196 @@
+//! Where every token went.
+
+use crate::error::Error;
+use crate::graph::{Graph, Tensor};
+use crate::kernels::{Reduce, gather_rows, group_tokens, invert_index, merge_tokens};
+use crate::tensor::{Elem, HostTensor, NONE, Shape};
+
+/// A batch of tokens on its way through a model.
+#[derive(Debug, Clone, Copy)]
+pub struct Tokens {
+    /// The tokens' rows, `[batch, tokens, channels]`.
+    pub x: Tensor,
+    /// How many original tokens each stands for, `[batch, tokens]` f32.
+    pub size: Tensor,
+    /// Live tokens of each batch row, `[batch]` u32; they are the first ones.
+    pub lengths: Tensor,
+}
+
+impl Tokens {
+    /// Tokens of size 1, all of them live.
+    pub fn new(graph: &mut Graph, x: Tensor) -> Result<Self, Error> {
+        let [batch, tokens, _] = x.shape().exactly("tokens: x", "[batch, tokens, channels]")?;
+        let lengths = graph.constant(HostTensor::u32([batch], vec![tokens; batch as usize]));
+        Self::ragged(graph, x, lengths)
+    }
+
+    /// Tokens of size 1, the first `lengths[b]` of each row live.
+    pub fn ragged(graph: &mut Graph, x: Tensor, lengths: Tensor) -> Result<Self, Error> {
+        let [batch, tokens, _] = x.shape().exactly("tokens: x", "[batch, tokens, channels]")?;
+        if lengths.shape() != Shape::from([batch]) {
+            return Err(Error::Shape { argument: "tokens: lengths", expected: format!("[{batch}]"), actual: lengths.shape() });
+        }
+        if lengths.elem() != Elem::U32 {
+            return Err(Error::Elem { argument: "tokens: lengths", expected: "u32", actual: lengths.elem() });
+        }
+        let size = graph.constant(HostTensor::f32([batch, tokens], vec![1.0; batch as usize * tokens as usize]));
+        Ok(Self { x, size, lengths })
+    }
+
+    /// Batch rows.
+    pub fn batch(&self) -> u32 {
+        self.x.shape().dims()[0]
+    }
+
+    /// Capacity of a row, in tokens.
+    pub fn capacity(&self) -> u32 {
+        self.x.shape().dims()[1]
+    }
+}
+
+impl Graph {
+    /// An input of tokens `[batch, tokens, channels]`, all live, of size 1.
+    pub fn tokens(&mut self, name: &str, shape: [u32; 3], elem: Elem) -> Result<Tokens, Error> {
+        let x = self.input(name, shape, elem);
+        Tokens::new(self, x)
+    }
+}
+
+/// Which position an output token has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Positions {
+    /// That of the token which represents it: rotary embeddings keep their gaps (FastV).
+    Keep,
+    /// Its index in the output (MustDrop, PyramidDrop).
+    Compact,
+}
+
+/// For every old token, where it went; for every new one, what it stands for.
+///
+/// Pruning, merging and idling are all token maps: one plan applies a map to tensors of any width, undoes it,
+/// or composes it with the next layer's. Tensors that no output needs cost nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct TokenMap {
+    /// New row of each old token, `[batch, old]` u32, or [`NONE`] for dropped and dead ones.
+    pub parent: Tensor,
+    /// Old token that stands for each new row, `[batch, new]` u32, or [`NONE`] behind the live ones.
+    pub representative: Tensor,
+    /// Live new rows, `[batch]` u32.
+    pub lengths: Tensor,
+}
+
+impl TokenMap {
+    /// Every live token stays where it is.
+    pub fn identity(graph: &mut Graph, tokens: &Tokens) -> Result<Self, Error> {
+        let (batch, capacity) = (tokens.batch(), tokens.capacity());
+        let own = table_by_length(graph, tokens.lengths, capacity, capacity, |live| {
+            (0..capacity).map(|i| if i < live { i } else { NONE }).collect()
+        })?;
+        let own = graph.reshape(own, [batch, capacity])?;
+        Ok(Self { parent: own, representative: own, lengths: tokens.lengths })
+    }
+
+    /// Only the selected tokens stay, in the order of `indices` `[batch, new]`, of which the first `kept[b]` are
+    /// live and the rest [`NONE`]. `old` is the capacity that the indices refer to.
+    pub fn selection(graph: &mut Graph, indices: Tensor, kept: Tensor, old: u32) -> Result<Self, Error> {
+        let parent = invert_index(graph, indices, old)?;
+        Ok(Self { parent, representative: indices, lengths: kept })
+    }
+
+    /// This map, then the map of the next layer.
+    ///
+    /// `parent[i] = next.parent[self.parent[i]]`, `representative[j] = self.representative[next.representative[j]]`.
+    pub fn then(&self, graph: &mut Graph, next: &Self) -> Result<Self, Error> {
+        let parent = gather_rows(graph, next.parent, self.parent, None)?;
+        let representative = gather_rows(graph, self.representative, next.representative, None)?;
+        Ok(Self { parent, representative, lengths: next.lengths })
+    }
+
+    /// The representatives' rows of a tensor `[batch, old, ..]`: keys, values, masks, positions. Rows behind the
+    /// live ones are 0, or [`NONE`] for integers. Bit-exact.
+    pub fn gather(&self, graph: &mut Graph, x: Tensor) -> Result<Tensor, Error> {
+        gather_rows(graph, x, self.representative, None)
+    }
+
+    /// Every new row reduced over all its old ones, summed in ascending order of position. `weights` `[batch, old]`
+    /// f32 are those of the weighted reductions.
+    pub fn merge(&self, graph: &mut Graph, x: Tensor, weights: Option<Tensor>, reduce: Reduce) -> Result<Tensor, Error> {
+        let new = self.representative.shape().dims()[1];
+        let groups = group_tokens(graph, self.parent, new)?;
+        merge_tokens(graph, x, groups, weights, reduce)
+    }
+
+    /// Number of original tokens that each new row stands for, given that of the old ones: `[batch, new]` f32. With
+    /// sizes of 1 it is the number of members.
+    pub fn sizes(&self, graph: &mut Graph, size: Tensor) -> Result<Tensor, Error> {
+        self.merge(graph, size, None, Reduce::Sum)
+    }
+
+    /// Undoes the map on `y` `[batch, new, ..]`: every old token takes the row that it went to. Dropped ones take
+    /// `fallback`'s row (idling), or 0.
+    pub fn unmerge(&self, graph: &mut Graph, y: Tensor, fallback: Option<Tensor>) -> Result<Tensor, Error> {
+        gather_rows(graph, y, self.parent, fallback)
+    }
+
+    /// Position id of every new row, `[batch, new]` u32. `positions` `[batch, old]` are the old ids, `None` for
+    /// 0, 1, 2 ...
+    pub fn positions(&self, graph: &mut Graph, positions: Option<Tensor>, kind: Positions) -> Result<Tensor, Error> {
+        match (kind, positions) {
+            (Positions::Keep, None) => Ok(self.representative),
+            (Positions::Keep, Some(positions)) => self.gather(graph, positions),
+            (Positions::Compact, _) => {
+                let new = self.representative.shape().dims()[1];
+                table_by_length(graph, self.lengths, new, new, |live| (0..new).map(|i| if i < live { i } else { NONE }).collect())
+            }
+        }
+    }
+}
+
+/// What came out of a method: the tokens that are left, and where all the others went.
+#[derive(Debug, Clone, Copy)]
+pub struct Compressed {
+    /// The tokens that are left.
+    pub tokens: Tokens,
+    /// Where every token went.
+    pub map: TokenMap,
+}
+
+/// `row(lengths[b])` for every batch row: `[batch, width]` u32.
+///
+/// Where the lengths are known now, so is the result. Otherwise every possible row is tabulated by the host,
+/// in the host's own f64 arithmetic, and the GPU looks its row up: counts are exact on every device.
+pub(crate) fn table_by_length(
+    graph: &mut Graph,
+    lengths: Tensor,
+    capacity: u32,
+    width: u32,
+    row: impl Fn(u32) -> Vec<u32>,
+) -> Result<Tensor, Error> {
+    let batch = lengths.shape().dims()[0];
+    if let Some(known) = graph.constant_value(lengths) {
+        let rows: Vec<u32> = known.integers().iter().flat_map(|&live| row(live.min(capacity))).collect();
+        return Ok(graph.constant(HostTensor::u32([batch, width], rows)));
+    }
+    let rows: Vec<u32> = (0..=capacity).flat_map(&row).collect();
+    let table = graph.constant(HostTensor::u32([1, capacity + 1, width], rows));
+    // One table for all batch rows: the batch becomes the list of rows to gather.
+    let index = graph.reshape(lengths, [1, batch])?;
+    let looked_up = gather_rows(graph, table, index, None)?;
+    graph.reshape(looked_up, [batch, width])
+}
+
+/// `count(lengths[b])` for every batch row, `[batch]` u32, and the largest count that any row can have.
+pub(crate) fn count_by_length(
+    graph: &mut Graph,
+    lengths: Tensor,
+    capacity: u32,
+    count: impl Fn(u32) -> u32,
+) -> Result<(Tensor, u32), Error> {
+    let batch = lengths.shape().dims()[0];
+    let counts = table_by_length(graph, lengths, capacity, 1, |live| vec![count(live)])?;
+    let largest = match graph.constant_value(counts) {
+        Some(known) => known.integers().iter().copied().max().unwrap_or(0),
+        None => (0..=capacity).map(&count).max().unwrap_or(0),
+    };
+    Ok((graph.reshape(counts, [batch])?, largest))
+}

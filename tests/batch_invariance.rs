@@ -1,0 +1,81 @@
+//! A row of a ragged batch gets exactly what it gets alone: same bits, on the reference and on an adapter.
+#![allow(missing_docs, reason = "a test")]
+
+mod support;
+
+use support::cases::methods::{METHODS, graph, inputs};
+use support::data;
+use tokenpress::readback::{Context, HostTensors};
+use tokenpress::{Elem, Graph, HostTensor, wgpu};
+
+const LENGTHS: [u32; 5] = [29, 40, 1, 0, 7];
+const CAPACITY: u32 = 40;
+
+/// Rows `0..rows` of batch row `b`, of those tensors that have such rows.
+fn live(tensor: &HostTensor, batch: usize, b: usize, rows: usize) -> Vec<u8> {
+    let bytes = tensor.bytes();
+    let of_row = bytes.len() / batch;
+    let dims = tensor.shape();
+    let width = if dims.dims().len() > 1 && dims.dims()[1] > 0 { of_row / dims.dims()[1] as usize } else { of_row };
+    let end = if dims.dims().len() > 1 { (rows * width).min(of_row) } else { of_row };
+    bytes[b * of_row..b * of_row + end].to_vec()
+}
+
+/// The inputs' first `rows` tokens of batch row `b`, as a batch of one.
+fn alone(inputs: &HostTensors, b: usize, rows: u32) -> HostTensors {
+    let mut single = HostTensors::new();
+    for (name, tensor) in inputs.iter().filter(|(name, _)| *name != "lengths") {
+        let values = tensor.floats();
+        let dims = tensor.shape();
+        let (heads, width) = match *dims.dims() {
+            [_, _, channels] => (1, channels),
+            [_, heads, _, channels] => (heads, channels),
+            _ => unreachable!("tokens or heads of tokens"),
+        };
+        let mut kept = Vec::new();
+        for head in 0..heads {
+            let start = ((b as u32 * heads + head) * CAPACITY * width) as usize;
+            kept.extend_from_slice(&values[start..start + (rows * width) as usize]);
+        }
+        let value =
+            if dims.dims().len() == 3 { HostTensor::f32([1, rows, width], kept) } else { HostTensor::f32([1, heads, rows, width], kept) };
+        single.insert(name.clone(), value);
+    }
+    single
+}
+
+fn check(run: impl Fn(&Graph, &HostTensors) -> HostTensors) {
+    for method in METHODS.iter().filter(|m| m.ragged) {
+        let batch = LENGTHS.len();
+        let ragged = graph(method, batch as u32, CAPACITY, Elem::F32, true).expect("valid options");
+        let mut given = inputs(11, batch as u32, CAPACITY, Elem::F32, data::normal);
+        given.insert("lengths".into(), HostTensor::u32([batch as u32], LENGTHS.to_vec()));
+        let together = run(&ragged, &given);
+        for (b, &rows) in LENGTHS.iter().enumerate().filter(|(_, rows)| **rows > 0) {
+            let single = graph(method, 1, rows, Elem::F32, false).expect("valid options");
+            let expected = run(&single, &alone(&given, b, rows));
+            let left = expected.get("lengths'").map_or(rows, |l| l.integers()[0]) as usize;
+            for (name, value) in &expected {
+                let count = if ["parent", "restored", "scattered", "score"].contains(&name.as_str()) { rows as usize } else { left };
+                let context = format!("{} {}: {name} of row {b} with {rows} tokens", method.subject, method.options);
+                assert_eq!(live(&together[name], batch, b, count), live(value, 1, 0, count), "{context}");
+            }
+        }
+    }
+}
+
+#[test]
+fn on_the_reference() {
+    check(|graph, inputs| graph.run_reference(inputs).expect("the graph's own inputs"));
+}
+
+#[test]
+fn on_the_first_adapter() {
+    let adapters = pollster::block_on(Context::adapters(wgpu::Backends::VULKAN));
+    let Some(adapter) = adapters.first() else {
+        assert!(std::env::var("REQUIRE_GPU").is_err(), "no Vulkan adapter");
+        return;
+    };
+    let context = pollster::block_on(Context::new(adapter)).expect("a device");
+    check(|graph, inputs| pollster::block_on(context.run(graph, inputs)).expect("a plan"));
+}

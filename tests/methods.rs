@@ -1,0 +1,141 @@
+//! Methods on small inputs whose results were worked out by hand or by an independent reference.
+#![allow(missing_docs, reason = "a test")]
+
+use tokenpress::kernels::Reduce;
+use tokenpress::methods::{EVit, FastV, Matching, Protect, ToMe};
+use tokenpress::readback::HostTensors;
+use tokenpress::schedule::MergeSchedule;
+use tokenpress::{Elem, Error, Graph, HostTensor, NONE, Tokens};
+
+/// `x[i][c] = (((5 i^2 + 7 i + 3 c + i c) mod 23) - 11) / 8` for 9 tokens of 4 channels.
+fn nine_by_four() -> HostTensor {
+    let value = |i: i32, c: i32| (((i * i * 5 + 7 * i + 3 * c + i * c) % 23) - 11) as f32 / 8.0;
+    HostTensor::f32([1, 9, 4], (0..9).flat_map(|i| (0..4).map(move |c| value(i, c))).collect())
+}
+
+fn run(graph: &Graph, x: &HostTensor) -> HostTensors {
+    graph.run_reference(&[("x".to_owned(), x.clone())].into()).expect("the graph's own inputs")
+}
+
+/// Source positions, destination positions, and unmerged positions of a match.
+fn decisions(method: ToMe) -> (Vec<u32>, Vec<u32>, Vec<u32>) {
+    let x = nine_by_four();
+    let mut graph = Graph::new();
+    let tokens = graph.tokens("x", [1, 9, 4], Elem::F32).expect("rank 3");
+    let merging = method.decide(&mut graph, &tokens, tokens.x).expect("valid options").expect("something merges");
+    graph.output("sources", merging.selection.indices).expect("new name");
+    graph.output("unmerged", merging.selection.complement.expect("asked for")).expect("new name");
+    graph.output("partner", merging.matches.partner).expect("new name");
+    let out = run(&graph, &x);
+    let sources = out["sources"].integers();
+    let partner = out["partner"].integers();
+    let position = |i: &u32| 2 * i;
+    (
+        sources.iter().map(position).collect(),
+        sources.iter().map(|&s| 2 * partner[s as usize] + 1).collect(),
+        out["unmerged"].integers().iter().filter(|i| **i != NONE).map(position).collect(),
+    )
+}
+
+#[test]
+fn tome_decides_as_the_independent_reference() {
+    let plain = ToMe { merge: 3, ..Default::default() };
+    assert_eq!(decisions(plain), (vec![2, 4, 6], vec![1, 3, 3], vec![0, 8]));
+    let class = ToMe { protect: Protect::CLASS, ..plain };
+    assert_eq!(decisions(class), (vec![2, 4, 6], vec![1, 3, 3], vec![0, 8]));
+    let distilled = ToMe { protect: Protect::CLASS_AND_DISTILLATION, ..plain };
+    assert_eq!(decisions(distilled), (vec![4, 6, 2], vec![3, 3, 5], vec![0, 8]));
+    let capped = ToMe { merge: 99, ..class };
+    assert_eq!(decisions(capped), (vec![2, 4, 6, 8], vec![1, 3, 3, 3], vec![0]));
+}
+
+#[test]
+fn tome_lays_its_output_out_as_the_paper() {
+    let x = nine_by_four();
+    let rows = |method: ToMe| {
+        let mut graph = Graph::new();
+        let tokens = graph.tokens("x", [1, 9, 4], Elem::F32).expect("rank 3");
+        let merged = method.build(&mut graph, &tokens, tokens.x).expect("valid options");
+        graph.output("representative", merged.map.representative).expect("new name");
+        run(&graph, &x)["representative"].integers().to_vec()
+    };
+    assert_eq!(rows(ToMe { merge: 3, protect: Protect::CLASS, ..Default::default() }), [0, 8, 1, 3, 5, 7]);
+    assert_eq!(rows(ToMe { merge: 3, protect: Protect::CLASS_AND_DISTILLATION, ..Default::default() }), [0, 1, 8, 3, 5, 7]);
+    assert_eq!(rows(ToMe { matching: Matching::Kth(4), ..Default::default() }), [3, 7]);
+}
+
+#[test]
+fn all_equal_tokens_follow_the_lowest_index_rule() {
+    let mut graph = Graph::new();
+    let tokens = graph.tokens("x", [1, 8, 2], Elem::F32).expect("rank 3");
+    let merged = ToMe { merge: 3, ..Default::default() }.build(&mut graph, &tokens, tokens.x).expect("valid options");
+    graph.output("parent", merged.map.parent).expect("new name");
+    graph.output("size", merged.tokens.size).expect("new name");
+    let out = run(&graph, &HostTensor::f32([1, 8, 2], vec![1.0; 16]));
+    // Sources 0, 2 and 4 merge into token 1, the first destination; source 6 stays, first in the output.
+    assert_eq!(out["parent"].integers(), [1, 1, 1, 2, 1, 3, 0, 4]);
+    assert_eq!(out["size"].floats(), [1.0, 4.0, 1.0, 1.0, 1.0]);
+}
+
+#[test]
+fn lengths_of_a_vit_under_both_schedules() {
+    let trajectory = |schedule: MergeSchedule| {
+        let mut tokens = 197u32;
+        let counts = schedule.counts(12).expect("in range");
+        counts
+            .into_iter()
+            .map(|merge| {
+                tokens -= merge.min((tokens - 1) / 2);
+                tokens
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(trajectory(MergeSchedule::Constant(16)), [181, 165, 149, 133, 117, 101, 85, 69, 53, 37, 21, 11]);
+    assert_eq!(trajectory(MergeSchedule::Linear { merge: 16, inflect: -1.0 }), [165, 136, 110, 87, 67, 50, 36, 25, 17, 12, 10, 10]);
+}
+
+#[test]
+fn a_map_composes_and_is_undone() {
+    let x = nine_by_four();
+    let mut graph = Graph::new();
+    let tokens = graph.tokens("x", [1, 9, 4], Elem::F32).expect("rank 3");
+    let method = ToMe { merge: 2, protect: Protect::CLASS, ..Default::default() };
+    let first = method.build(&mut graph, &tokens, tokens.x).expect("valid options");
+    let second = method.build(&mut graph, &first.tokens, first.tokens.x).expect("valid options");
+    let both = first.map.then(&mut graph, &second.map).expect("maps that follow each other");
+    let direct = both.merge(&mut graph, tokens.x, Some(tokens.size), Reduce::WeightedMean).expect("the map's own tokens");
+    let restored = both.unmerge(&mut graph, second.tokens.x, None).expect("the map's own tokens");
+    for (name, tensor) in [("stepwise", second.tokens.x), ("direct", direct), ("restored", restored), ("parent", both.parent)] {
+        graph.output(name, tensor).expect("new name");
+    }
+    let out = run(&graph, &x);
+    // Size-weighted means compose: merging twice is merging once with the composed map, up to rounding.
+    for (a, b) in out["stepwise"].floats().iter().zip(out["direct"].floats()) {
+        assert!((a - b).abs() <= 4.0 * f32::EPSILON * a.abs().max(1.0), "{a} {b}");
+    }
+    let rows = out["stepwise"].floats();
+    for (i, &parent) in out["parent"].integers().iter().enumerate() {
+        let (got, want) = (&out["restored"].floats()[4 * i..4 * i + 4], &rows[4 * parent as usize..4 * parent as usize + 4]);
+        assert_eq!(got, want);
+    }
+}
+
+#[test]
+fn options_out_of_range_are_errors() {
+    let mut graph = Graph::new();
+    let tokens = graph.tokens("x", [1, 9, 4], Elem::F32).expect("rank 3");
+    let heads = graph.input("heads", [1, 1, 9, 4], Elem::F32);
+    let evit = |keep| EVit { keep, fuse: false }.build(&mut Graph::clone(&graph), &tokens, heads, heads).err();
+    for keep in [0.0, -1.0, 1.1, f64::NAN] {
+        assert!(matches!(evit(keep), Some(Error::Value { argument: "evit: keep", .. })), "{keep}");
+    }
+    let fastv = |image_start, image_tokens, rank| {
+        FastV { image_start, image_tokens, rank }.build(&mut Graph::clone(&graph), &tokens, heads, heads).err()
+    };
+    assert!(matches!(fastv(5, 5, 1), Some(Error::Value { argument: "fastv: image", .. })));
+    assert!(matches!(fastv(1, 5, 6), Some(Error::Value { argument: "fastv: rank", .. })));
+    let wrong = graph.input("wrong", [1, 8, 4], Elem::F32);
+    assert!(matches!(ToMe::default().build(&mut graph, &tokens, wrong), Err(Error::Shape { argument: "tome: metric", .. })));
+    let x = graph.input("flat", [9, 4], Elem::F32);
+    assert!(matches!(Tokens::new(&mut graph, x), Err(Error::Shape { argument: "tokens: x", .. })));
+}
