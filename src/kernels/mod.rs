@@ -1,6 +1,6 @@
 //! The kernels: one file each, pairing shaders with a CPU reference.
 //!
-//! A kernel is a plain struct of options. Its method on a [`Graph`](crate::Graph) checks shapes and adds one
+//! A kernel is a plain struct of options. Its method on a [`Graph`] checks shapes and adds one
 //! call; [`Kernel`] is how the graph runs that call on either side.
 
 mod assign_tokens;
