@@ -42,7 +42,7 @@ fn succeeds(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> ((u
 
 /// The sentence that refuses these arguments.
 fn refuses(arguments: &[&str]) -> String {
-    let output = compress(&[arguments, &["-o", file("none.png").to_str().expect("a path")]].concat(), &[]);
+    let output = compress(arguments, &[]);
     assert_eq!(output.status.code(), Some(2), "{arguments:?}");
     assert!(output.stdout.is_empty(), "{arguments:?}");
     let said = String::from_utf8(output.stderr).expect("text");
@@ -71,7 +71,7 @@ fn every_method_on_the_reference() {
     }
 }
 
-const METHODS: &[&str] = &["unshuffle"];
+const METHODS: &[&str] = &["tome", "topk", "unshuffle"];
 
 /// Drivers are hidden from the loaders.
 #[test]
@@ -87,9 +87,11 @@ fn without_an_adapter() {
 fn own_photo() {
     let photo = file("photo.png");
     image::RgbImage::from_fn(70, 50, |x, y| image::Rgb([x as u8, y as u8, 0])).save(&photo).expect("a photo");
-    let (size, printed) = succeeds("own.png", &[photo.to_str().expect("a path"), "--patch", "8", "--adapter", "reference"], &[]);
+    let photo = photo.to_str().expect("a path");
+    let (size, printed) = succeeds("own.png", &[photo, "--patch", "8", "--merge", "40", "--width", "16", "--layers", "2"], &[]);
     assert_eq!(size, (2 * 64 * 8 + 12, 48 * 8));
     assert!(printed.contains("64 x 48: 8 x 6 patches"), "{printed}");
+    assert!(printed.contains("48 before, 8 after"), "{printed}");
 }
 
 #[test]
@@ -104,10 +106,14 @@ fn bad_input() {
         assert_eq!(refuses(&[&format!("--keep={keep}")]), format!("--keep must be above 0 and at most 1, not {keep}"));
     }
     assert_eq!(refuses(&["--merge", "864"]), "--merge 864 leaves nothing of 864 tokens");
-    assert_eq!(refuses(&["--patch", "0"]), "--patch must be at least 1");
+    assert_eq!(refuses(&["--patch", "0"]), "--patch must be from 1 to 4096, not 0");
     assert_eq!(refuses(&["--patch", "400"]), "a patch of 400 x 400 is larger than the image of 576 x 384");
     assert!(refuses(&["--method", "magic"]).starts_with("there is no method \"magic\", only "));
     assert!(refuses(&["--method", "unshuffle", "--keep", "0.3"]).starts_with("unshuffle leaves 1, 1/4, 1/9"));
+    assert!(refuses(&["--patch", "2"]).starts_with("55296 patches are more than 16384"));
+    assert!(refuses(&["--method", "unshuffle", "--keep", "0.00001"]).starts_with("to leave 0.00001 of the tokens takes 316 x 316"));
     assert!(refuses(&["--method", "unshuffle", "--width", "8"]).starts_with("--width means nothing to unshuffle"));
+    assert_eq!(refuses(&["-o", "tokens.txt"]), "cannot write tokens.txt: its name must end in .png or .jpg");
+    assert_eq!(refuses(&["-o", "nowhere/tokens.png"]), "cannot write nowhere/tokens.png: there is no such folder");
     assert!(refuses(&["--adapter", "abacus"]).starts_with("there is no adapter \"abacus\""));
 }

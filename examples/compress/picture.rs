@@ -7,6 +7,13 @@ use tokenpress::NONE;
 
 use crate::methods::Patches;
 
+/// Numbers of a pixel.
+pub(crate) const CHANNELS: u32 = 4;
+
+/// The fourth number of every pixel. Without it, similarity of directions would take a dark patch and a very dark
+/// one for the same.
+const CONSTANT: f32 = 2.0;
+
 /// A photo cut to whole patches, as numbers of mean 0 and deviation 1 in each colour.
 pub(crate) struct Photo {
     pub(crate) image: RgbImage,
@@ -41,15 +48,16 @@ impl Photo {
         Ok(Self { image, mean, deviation })
     }
 
-    /// Rows of pixels, three numbers each.
+    /// Rows of pixels, [`CHANNELS`] numbers each: the three colours, and [`CONSTANT`].
     pub(crate) fn normalized(&self) -> Vec<f32> {
-        self.image.pixels().flat_map(|p| [0, 1, 2].map(|c| (f32::from(p.0[c]) - self.mean[c]) / self.deviation[c])).collect()
+        let colour = |p: &Rgb<u8>, c: usize| (f32::from(p.0[c]) - self.mean[c]) / self.deviation[c];
+        self.image.pixels().flat_map(|p| [colour(p, 0), colour(p, 1), colour(p, 2), CONSTANT]).collect()
     }
 
     /// The image of such numbers.
     pub(crate) fn denormalized(&self, values: &[f32]) -> RgbImage {
         let mut image = RgbImage::new(self.image.width(), self.image.height());
-        for (pixel, value) in image.pixels_mut().zip(values.chunks(3)) {
+        for (pixel, value) in image.pixels_mut().zip(values.chunks(CHANNELS as usize)) {
             // `as` saturates; a NaN becomes 0.
             *pixel = Rgb([0, 1, 2].map(|c| (value[c] * self.deviation[c] + self.mean[c]).round() as u8));
         }

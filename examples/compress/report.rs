@@ -77,18 +77,20 @@ pub(crate) fn has_timestamps(context: &Context) -> bool {
     context.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
 }
 
-const RUNS: usize = 5;
-
-/// Median seconds of each call, over a few runs after a first one that is not counted.
+/// Median seconds of each call over three runs, or as many as a second holds, after a first one that is not
+/// counted.
 fn time(context: &Context, plan: &Plan) -> Result<Vec<f64>, Error> {
-    let mut runs: Vec<Vec<f64>> = Vec::new();
-    for _ in 0..=RUNS {
-        runs.push(if has_timestamps(context) { time_by_timestamps(context, plan)? } else { time_by_wall_clock(context, plan)? });
+    let run = || if has_timestamps(context) { time_by_timestamps(context, plan) } else { time_by_wall_clock(context, plan) };
+    run()?;
+    let start = Instant::now();
+    let mut runs = vec![run()?];
+    while runs.len() < 3 && start.elapsed().as_secs_f64() < 1.0 {
+        runs.push(run()?);
     }
     let median = |call: usize| {
-        let mut times: Vec<f64> = runs[1..].iter().map(|run| run[call]).collect();
+        let mut times: Vec<f64> = runs.iter().map(|run| run[call]).collect();
         times.sort_by(f64::total_cmp);
-        times[RUNS / 2]
+        times[times.len() / 2]
     };
     Ok((0..plan.calls().len()).map(median).collect())
 }
