@@ -10,7 +10,7 @@
 // A row of zeros gives zeros. A row with a NaN or an infinity, found on the bits, gives unit 0 and norm NaN; rows at or
 // behind lengths[b] give 0. All arithmetic is on the row scaled by the power of two that brings its largest magnitude
 // into [1, 2), so nothing overflows, and rows that differ by a power of two have bit-equal units. The norm saturates at the
-// largest float. (Devices may read denormal f16 as 0.)
+// largest float. (Devices may read a denormal channel as 0 where it is f16, or below 2^-66 of the largest one.)
 //
 // Cost: x is read 3 times, from cache after the first; for H > 1 the means pass through `unit`.
 struct Params {
@@ -29,8 +29,8 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> unit: array<f32>;
 @group(0) @binding(4) var<storage, read_write> norm: array<f32>;
 
-const LANES = 16u; // of a row
-const ROWS = 8u; // of a workgroup
+const LANES = 8u; // of a row
+const ROWS = 16u; // of a workgroup
 var<workgroup> magnitudes: array<u32, 128>;
 var<workgroup> mean_magnitudes: array<u32, 128>;
 var<workgroup> sums: array<f32, 128>;
@@ -42,8 +42,9 @@ fn biased_exponent(magnitude: u32) -> i32 {
   return i32(bitcast<u32>(f32(magnitude)) >> 23u) - 149;
 }
 
-// The float of these bits times 2^shift: exact, but cut towards 0 where the result is denormal, and to the largest float.
-fn scaled(bits: u32, shift: i32) -> f32 {
+// A float times 2^shift: exact, but cut towards 0 where the result is denormal, and to the largest float.
+fn shifted(value: f32, shift: i32) -> f32 {
+  let bits = bitcast<u32>(value);
   let sign = bits & 0x80000000u;
   var magnitude = bits & 0x7fffffffu;
   if magnitude == 0u { return 0.0; }
@@ -56,10 +57,24 @@ fn scaled(bits: u32, shift: i32) -> f32 {
   return bitcast<f32>(sign | ((fraction | 0x00800000u) >> u32(1 - exponent)));
 }
 
-// The shift that brings a magnitude into [1, 2).
-fn shift_to_one(magnitude: u32) -> i32 {
-  if magnitude == 0u { return 0; }
-  return 127 - biased_exponent(magnitude);
+// What brings a row into [1, 2).
+struct Scale {
+  shift: i32,
+  factor: f32, // 2^shift if multiplying by it will do, or 0
+}
+
+// Of the row's largest magnitude. A factor would be denormal itself for the largest ones, and of the smallest ones it
+// would miss denormal channels, which devices may read as 0; below 2^-60 of the largest these do not count.
+fn scale_to_one(magnitude: u32) -> Scale {
+  if magnitude == 0u { return Scale(0, 0.0); }
+  let shift = 127 - biased_exponent(magnitude);
+  if shift > 60 || shift < -126 { return Scale(shift, 0.0); }
+  return Scale(shift, bitcast<f32>(u32(127 + shift) << 23u));
+}
+
+fn scaled(value: f32, scale: Scale) -> f32 {
+  if scale.factor != 0.0 { return value * scale.factor; }
+  return shifted(value, scale.shift);
 }
 
 @compute @workgroup_size(128)
@@ -102,18 +117,18 @@ fn main(
     magnitude = max(magnitude, magnitudes[lanes_of_row + i]);
   }
   let finite = magnitude < 0x7f800000u;
-  let shift = shift_to_one(magnitude);
+  let scale = scale_to_one(magnitude);
   live = live && finite && magnitude > 0u;
 
   // Heads may cancel: their mean has a scale of its own.
-  var mean_shift = 0;
+  var mean_scale = Scale(0, 0.0);
   if params.heads > 1u {
     var mean_magnitude = 0u;
     if live {
       for (var c = in_row; c < channels; c += LANES) {
         var sum = 0.0;
         for (var h = 0u; h < params.heads; h++) {
-          sum += scaled(bitcast<u32>(f32(x[source + h * head_stride + c])), shift);
+          sum += scaled(f32(x[source + h * head_stride + c]), scale);
         }
         unit[target_row + c] = sum; // read again below by this invocation only
         mean_magnitude = max(mean_magnitude, bitcast<u32>(sum) & 0x7fffffffu);
@@ -124,14 +139,14 @@ fn main(
     for (var i = 0u; i < LANES; i++) {
       mean_magnitude = max(mean_magnitude, mean_magnitudes[lanes_of_row + i]);
     }
-    mean_shift = shift_to_one(mean_magnitude);
+    mean_scale = scale_to_one(mean_magnitude);
     live = live && mean_magnitude > 0u;
   }
 
   var sum = 0.0;
   if live {
     for (var c = in_row; c < channels; c += LANES) {
-      let value = mean(source + c, target_row + c, shift, mean_shift);
+      let value = mean(source + c, target_row + c, scale, mean_scale);
       sum += value * value;
     }
   }
@@ -146,14 +161,14 @@ fn main(
   for (var c = in_row; c < channels; c += LANES) {
     var value = 0.0;
     if live {
-      value = mean(source + c, target_row + c, shift, mean_shift) / root;
+      value = mean(source + c, target_row + c, scale, mean_scale) / root;
     }
     unit[target_row + c] = value;
   }
   if in_row == 0u && row < params.rows {
     var value = 0.0;
     if live {
-      value = scaled(bitcast<u32>(root / f32(params.heads)), -(shift + mean_shift));
+      value = shifted(root / f32(params.heads), -(scale.shift + mean_scale.shift));
     }
     if !finite {
       value = make_nan();
@@ -163,9 +178,9 @@ fn main(
 }
 
 // A scaled channel of a row's mean over the heads, but for the factor H.
-fn mean(source: u32, target_channel: u32, shift: i32, mean_shift: i32) -> f32 {
+fn mean(source: u32, target_channel: u32, scale: Scale, mean_scale: Scale) -> f32 {
   if params.heads == 1u {
-    return scaled(bitcast<u32>(f32(x[source])), shift);
+    return scaled(f32(x[source]), scale);
   }
-  return scaled(bitcast<u32>(unit[target_channel]), mean_shift);
+  return scaled(unit[target_channel], mean_scale);
 }

@@ -226,3 +226,61 @@ fn judge_partner(index: usize, row: &Candidates<'_>, source: usize, expected: u3
     }
     Worst { index, expected: largest, actual: similarity, bound: reference::dot_bound(from, best.1) + reference::dot_bound(from, chosen.1) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Source (1, 0); destinations at growing angles, the second nearer than the first by less than rounding, the
+    /// last the first's twin.
+    fn judge(expected: u32, actual: u32) -> bool {
+        let unit = [1.0, 0.0, 0.6, 0.8, 0.6 + f32::EPSILON / 2.0, 0.8, 0.5, 0.866, 0.0, 1.0, 0.6, 0.8];
+        let norm = [1.0, 1.0, 1.0, 1.0, f32::NAN, 1.0];
+        let row = Candidates {
+            unit: &unit,
+            norm: &norm,
+            channels: 2,
+            sources: &[0],
+            destinations: &[1, 2, 3, 4, 5, 9],
+            live: 6,
+            protected_sources: 0,
+            protected_destinations: 0,
+        };
+        judge_partner(0, &row, 0, expected, actual).ratio() <= 1.0
+    }
+
+    #[test]
+    fn a_partner_within_rounding_of_the_best_is_right() {
+        assert!(judge(1, 1) && judge(1, 0) && judge(0, 1));
+    }
+
+    #[test]
+    fn any_other_partner_is_wrong() {
+        assert!(!judge(1, 2), "further away than rounding explains");
+        assert!(!judge(1, 3), "a row with a NaN");
+        assert!(!judge(0, 4), "the first of equal rows wins");
+        assert!(!judge(1, 5), "a dead token");
+        assert!(!judge(1, 6) && !judge(1, NONE), "no destination");
+        assert!(!judge(NONE, 1), "nothing was to be found");
+    }
+
+    #[test]
+    fn similarities_are_held_to_their_bound() {
+        let matching = BipartiteMatch::default();
+        let inputs = [
+            HostTensor::f32([1, 2, 2], vec![1.0, 0.0, 0.6, 0.8]),
+            HostTensor::f32([1, 2], vec![1.0; 2]),
+            HostTensor::u32([1], vec![0]),
+            HostTensor::u32([1], vec![1]),
+            HostTensor::u32([1], vec![2]),
+        ];
+        let inputs: Vec<_> = inputs.iter().collect();
+        let expected = matching.reference(&inputs);
+        let passes = |similarity: f32| {
+            let actual = [HostTensor::f32([1, 1], vec![similarity]), expected[1].clone()];
+            matching.compare(&inputs, &expected, &actual).iter().all(Comparison::passed)
+        };
+        assert!(passes(0.6) && passes(0.600_000_1));
+        assert!(!passes(0.600_001) && !passes(f32::NAN) && !passes(-0.6));
+    }
+}

@@ -43,7 +43,8 @@ pub struct Normalized {
 ///
 /// A zero row stays zero, so that its similarity to everything is 0. No epsilon changes any other row: each is scaled by a
 /// power of two first, so that no finite input overflows or underflows, and inputs that differ by a power of two have
-/// bit-equal units. A row with a NaN or an infinity has unit 0 and norm NaN. The norm saturates at the largest f32.
+/// bit-equal units. (A device may read a denormal channel as 0 if it is f16, or below 2^-66 of the row's largest.) A row
+/// with a NaN or an infinity has unit 0 and norm NaN. The norm saturates at the largest f32.
 ///
 /// Cost: one dispatch; one read of x from memory and two from cache, one write of the outputs.
 pub fn row_normalize(graph: &mut Graph, x: Tensor, lengths: Option<Tensor>) -> Result<Normalized, Error> {
@@ -123,7 +124,7 @@ impl Kernel for RowNormalize {
             constants: &[],
             slots: &[Slot::Input(0), Slot::Input(1), Slot::Output(0), Slot::Output(1)],
             params: Params { rows: rows as u32, tokens, heads, channels },
-            groups: rows.div_ceil(8),
+            groups: rows.div_ceil(16),
         })
     }
 

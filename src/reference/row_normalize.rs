@@ -43,9 +43,10 @@ pub fn unit_error(channels: usize) -> f64 {
 /// How far [`row_normalize`] in f32 may be from the reference: bounds of `unit` and of `norm`.
 ///
 /// Summing a channel over H heads in f32 errs by `d_c = (H eps sum_h |x_hc| + H 2^-126 max|x|) / H`, by nothing for one
-/// head. With `d = |(d_c)|` the mean's norm is known to within d and a component to within
-/// `(d_c + |unit_c| d) / (norm - d)`; the rest is relative ([`unit_error`]). Where d is not below half the norm, a
-/// cancellation has left nothing of the direction, and any unit vector, or zero, is right.
+/// head. A denormal channel may be read as 0 where another is 2^66 times as large. With `d = |(d_c)|` the mean's norm is
+/// known to within d and a component to within `(d_c + |unit_c| d) / (norm - d)`; the rest is relative ([`unit_error`]).
+/// Where d is not below half the norm, a cancellation has left nothing of the direction, and any unit vector, or zero, is
+/// right.
 pub fn row_normalize_bounds(x: &[f32], lengths: &[u32], dims: [usize; 3]) -> (Vec<f64>, Vec<f64>) {
     let [heads, tokens, channels] = dims;
     let (units, norms) = row_normalize(x, lengths, dims);
@@ -55,8 +56,9 @@ pub fn row_normalize_bounds(x: &[f32], lengths: &[u32], dims: [usize; 3]) -> (Ve
         let at = |h: usize, c: usize| f64::from(x[((b * heads + h) * tokens + n) * channels + c].abs());
         let largest = (0..heads).flat_map(|h| (0..channels).map(move |c| at(h, c))).fold(0.0, f64::max);
         let rounds = f64::from(u8::from(heads > 1));
+        let flushed = if largest >= 2f64.powi(-60) { f64::from(f32::MIN_POSITIVE) } else { 0.0 };
         let errors: Vec<f64> = (0..channels)
-            .map(|c| rounds * ((0..heads).map(|h| at(h, c)).sum::<f64>() * EPSILON_F32 + largest * f64::from(f32::MIN_POSITIVE)))
+            .map(|c| rounds * ((0..heads).map(|h| at(h, c)).sum::<f64>() * EPSILON_F32 + largest * f64::from(f32::MIN_POSITIVE)) + flushed)
             .collect();
         let error = errors.iter().map(|e| e * e).sum::<f64>().sqrt();
         // Exact where the row is dead, not finite or zero for certain.
