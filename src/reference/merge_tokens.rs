@@ -124,6 +124,8 @@ pub fn merge_tokens_bound(merge: &Merge<'_>, reduce: Reduce, elem: Elem) -> Vec<
             bounds.push(match (exact, overflows) {
                 (true, _) => 0.0,
                 (false, true) => f64::INFINITY,
+                // Weights that are not finite leave no number here.
+                _ if error.is_nan() => f64::INFINITY,
                 _ => error + storage_error(elem, value.abs() + error),
             });
         }
