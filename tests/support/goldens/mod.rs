@@ -243,6 +243,14 @@ fn handler(system: &str, case: &str) -> Option<Handler> {
         ("pixel_unshuffle", "c_dy_dx") => layout::channel_first,
         ("attention_importance", "column_reduce") => attention::column_reduce,
         ("attention_importance", "row_set_importance") => attention::row_set,
+        ("tome", "bipartite_soft_matching") => tome::bipartite,
+        ("tome", "kth_bipartite_soft_matching") => tome::kth,
+        ("tome", "three_layers_wavg_source") => tome::chain,
+        ("tome", "parse_r") => tome::parse_r,
+        ("tomesd", "bipartite_soft_matching_random2d") => tome::random2d,
+        ("evit", "block") => blocks::evit,
+        ("idlevit", "block_inference") => blocks::idlevit,
+        ("fastv", "last_row_topk") => blocks::fastv,
         _ => return None,
     })
 }

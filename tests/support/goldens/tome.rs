@@ -1,1 +1,224 @@
 //! ToMe and tomesd.
+
+use tokenpress::kernels::{Partition, Reduce, linear};
+use tokenpress::methods::{Matching, Merging, Protect, ToMe};
+use tokenpress::readback::HostTensors;
+use tokenpress::schedule::MergeSchedule;
+use tokenpress::{Graph, HostTensor, Tensor, TokenMap, Tokens};
+
+use super::{Failure, Feed, Golden, Side};
+
+fn protect(golden: &Golden) -> Protect {
+    Protect { class: golden.flag("class_token"), distillation: golden.flag("distill_token") }
+}
+
+/// What a match decided, as outputs under names that end in `suffix`: indices into the lists of sources and
+/// destinations, and the lists.
+fn output_decision(graph: &mut Graph, merging: &Merging, suffix: &str) -> Result<(), Failure> {
+    let unmerged = merging.selection.complement.ok_or("no complement")?;
+    for (name, tensor) in [
+        ("selected", merging.selection.indices),
+        ("unmerged list", unmerged),
+        ("kept", merging.selection.kept),
+        ("partner", merging.matches.partner),
+        ("sources", merging.partition.sources),
+        ("destinations", merging.partition.destinations),
+    ] {
+        graph.output(&format!("{name}{suffix}"), tensor)?;
+    }
+    Ok(())
+}
+
+/// `src`, `dst` and `unm` in token positions, from the outputs of [`output_decision`].
+fn positions(outputs: &mut HostTensors, suffix: &str) -> Result<(), Failure> {
+    let take = |outputs: &mut HostTensors, name: &str| outputs.remove(&format!("{name}{suffix}")).ok_or_else(|| format!("no output {name}"));
+    let selected = take(outputs, "selected")?;
+    let unmerged = take(outputs, "unmerged list")?;
+    let kept = take(outputs, "kept")?;
+    let partner = take(outputs, "partner")?;
+    let (sources, destinations) = (take(outputs, "sources")?, take(outputs, "destinations")?);
+    let (mut src, mut dst, mut unm) = (Vec::new(), Vec::new(), Vec::new());
+    let batch = selected.shape().dims()[0];
+    let row = |tensor: &HostTensor, b: usize| -> Vec<u32> {
+        let dims = tensor.shape();
+        let width = *dims.dims().last().unwrap_or(&0) as usize;
+        let first = if dims.dims().len() == 1 { 0 } else { b * width };
+        tensor.integers()[first..first + width].to_vec()
+    };
+    for b in 0..batch as usize {
+        let (sources, destinations, partner) = (row(&sources, b), row(&destinations, b), row(&partner, b));
+        let merged = kept.integers()[b] as usize;
+        for &index in &row(&selected, b)[..merged] {
+            src.push(sources[index as usize]);
+            dst.push(destinations[partner[index as usize] as usize]);
+        }
+        unm.extend(row(&unmerged, b)[..sources.len() - merged].iter().map(|&index| sources[index as usize]));
+    }
+    for (name, list) in [("src", src), ("dst", dst), ("unm", unm)] {
+        let width = list.len() as u32 / batch.max(1);
+        outputs.insert(format!("{name}{suffix}"), HostTensor::u32([batch, width], list));
+    }
+    Ok(())
+}
+
+/// A tensor `[B, N, 1]` or `[B, N]` of sizes as `[B, N]`.
+fn sizes(size: HostTensor) -> HostTensor {
+    let dims = [size.shape().dims()[0], size.shape().dims()[1]];
+    size.reshaped(dims)
+}
+
+/// One matching, and every reduction by it.
+pub fn bipartite(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
+    let mut feed = Feed::default();
+    let x = feed.input("x", golden.input("x")?);
+    let metric = feed.input("metric", golden.input("metric")?);
+    let size = golden.optional_input("size")?.map(|size| feed.input("size", sizes(size)));
+    let tome = ToMe { merge: golden.count("r")?, protect: protect(golden), matching: Matching::EvenOdd };
+    let graph = &mut feed.graph;
+    let tokens = Tokens::new(graph, x)?;
+
+    let one = tome.build(graph, &tokens, metric)?;
+    graph.output("wavg1_x", one.tokens.x)?;
+    graph.output("wavg1_size", one.tokens.size)?;
+    graph.output("parent", one.map.parent)?;
+    if let Some(size) = size {
+        let sized = tome.build(graph, &Tokens { size, ..tokens }, metric)?;
+        graph.output("wavg_x", sized.tokens.x)?;
+        graph.output("wavg_size", sized.tokens.size)?;
+    }
+    reductions(graph, one.map, x, &[("merged_mean", Reduce::Mean), ("merged_sum", Reduce::Sum), ("merged_amax", Reduce::Max)])?;
+    let decision = tome.decide(graph, &tokens, metric)?;
+    if let Some(merging) = &decision {
+        output_decision(graph, merging, "")?;
+    }
+    let mut outputs = feed.run(side)?;
+    if decision.is_some() {
+        positions(&mut outputs, "")?;
+    }
+    Ok(outputs)
+}
+
+/// Reductions of `x` by a map, and the undoing of the first.
+fn reductions(graph: &mut Graph, map: TokenMap, x: Tensor, kinds: &[(&str, Reduce)]) -> Result<(), Failure> {
+    for (index, (name, reduce)) in kinds.iter().enumerate() {
+        let merged = map.merge(graph, x, None, *reduce)?;
+        graph.output(name, merged)?;
+        if index == 0 {
+            let unmerged = map.unmerge(graph, merged, None)?;
+            graph.output("unmerged", unmerged)?;
+        }
+    }
+    Ok(())
+}
+
+/// Every k-th token is a destination; tokens past the last whole group are gone.
+pub fn kth(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
+    let mut feed = Feed::default();
+    let x = feed.input("x", golden.input("x")?);
+    let metric = feed.input("metric", golden.input("metric")?);
+    let k = golden.count("k")?;
+    let [batch, n, channels] = x.shape().exactly("x", "[B, N, C]")?;
+    let graph = &mut feed.graph;
+    let tokens = Tokens::new(graph, x)?;
+    let merging = ToMe { matching: Matching::Kth(k), ..ToMe::default() }.decide(graph, &tokens, metric)?;
+    let map = match &merging {
+        Some(merging) => merging.map,
+        None => TokenMap::identity(graph, &tokens)?,
+    };
+    reductions(graph, map, x, &[("merged_mean", Reduce::Mean), ("merged_sum", Reduce::Sum)])?;
+    if let Some(merging) = &merging {
+        graph.output("dst_of_src", merging.matches.partner)?;
+    }
+    let mut outputs = feed.run(side)?;
+    let whole = (n - n % k.max(1)) as usize * channels as usize;
+    let unmerged = outputs["unmerged"].floats();
+    let rows: Vec<f32> = unmerged.chunks((n * channels).max(1) as usize).flat_map(|row| row[..whole].iter().copied()).collect();
+    outputs.insert("unmerged".to_owned(), HostTensor::f32([batch, n - n % k.max(1), channels], rows));
+    Ok(outputs)
+}
+
+/// Layers one behind the other: projection, matching, weighted merge, and where the first tokens are.
+pub fn chain(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
+    let mut feed = Feed::default();
+    let x = feed.input("x", golden.input("x")?);
+    let mut tokens = Tokens::new(&mut feed.graph, x)?;
+    let mut whole: Option<TokenMap> = None;
+    let merges = golden.numbers("r").ok_or("no list r")?;
+    let mut decided = Vec::new();
+    for (index, merge) in merges.iter().enumerate() {
+        let layer = index + 1;
+        // Stored as [C, Cm], for x @ w.
+        let weight = golden.input(&format!("w{layer}"))?;
+        let [rows, columns] = weight.shape().exactly("w", "[C, Cm]")?;
+        let values = weight.floats();
+        let transposed = (0..columns).flat_map(|c| (0..rows).map(move |r| (r * columns + c) as usize)).map(|i| values[i]).collect();
+        let weight = feed.input(&format!("w{layer}"), HostTensor::f32([columns, rows], transposed));
+        let graph = &mut feed.graph;
+        let metric = linear(graph, tokens.x, weight, None)?;
+        let tome = ToMe { merge: *merge as u32, protect: protect(golden), matching: Matching::EvenOdd };
+        if let Some(merging) = tome.decide(graph, &tokens, metric)? {
+            output_decision(graph, &merging, &layer.to_string())?;
+            decided.push(layer);
+        }
+        let merged = tome.build(graph, &tokens, metric)?;
+        tokens = merged.tokens;
+        let map = match whole {
+            None => merged.map,
+            Some(before) => before.then(graph, &merged.map)?,
+        };
+        whole = Some(map);
+        graph.output(&format!("x{layer}"), tokens.x)?;
+        graph.output(&format!("size{layer}"), tokens.size)?;
+        graph.output(&format!("parent{layer}"), map.parent)?;
+    }
+    let mut outputs = feed.run(side)?;
+    for layer in decided {
+        positions(&mut outputs, &layer.to_string())?;
+    }
+    Ok(outputs)
+}
+
+/// Tokens to merge at each layer.
+pub fn parse_r(golden: &Golden, _side: Side<'_>) -> Result<HostTensors, Failure> {
+    let layers = golden.count("layers").or_else(|_| Ok::<_, Failure>(golden.input("layers")?.integers()[0]))?;
+    let list = golden.numbers("r_arg");
+    let schedule = match (golden.text("r_kind"), list) {
+        (Some("tuple"), Some(pair)) if pair.len() == 2 => MergeSchedule::Linear { merge: pair[0] as u32, inflect: pair[1] },
+        (Some("tuple"), _) => return Err("a tuple of (r, inflect)".into()),
+        (_, Some(list)) => MergeSchedule::List(list.into_iter().map(|r| r as u32).collect()),
+        (_, None) => MergeSchedule::Constant(golden.count("r_arg")?),
+    };
+    let counts = schedule.counts(layers as usize)?;
+    Ok([("r".to_owned(), HostTensor::u32([counts.len() as u32], counts))].into())
+}
+
+/// tomesd: one destination in each cell of a grid.
+pub fn random2d(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
+    let mut feed = Feed::default();
+    let x = feed.input("x", golden.input("x")?);
+    let metric = feed.input("metric", golden.input("metric")?);
+    let [h, w, sy, sx] = ["h", "w", "sy", "sx"].map(|key| golden.count(key));
+    let offsets = match golden.optional_input("rand_idx")? {
+        Some(offsets) if !golden.flag("no_rand") => offsets.integers().to_vec(),
+        _ => Vec::new(),
+    };
+    let graph = &mut feed.graph;
+    let tokens = Tokens::new(graph, x)?;
+    let partition = Partition::grid2d(graph, h?, w?, sy?, sx?, &offsets)?;
+    let tome = ToMe { merge: golden.count("r")?, protect: Protect::NONE, matching: Matching::Lists(partition) };
+    let merging = tome.decide(graph, &tokens, metric)?;
+    let map = match &merging {
+        Some(merging) => merging.map,
+        None => TokenMap::identity(graph, &tokens)?,
+    };
+    reductions(graph, map, x, &[("merged", Reduce::Mean)])?;
+    if let Some(merging) = &merging {
+        output_decision(graph, merging, "")?;
+    }
+    graph.output("dst_positions", partition.destinations)?;
+    let mut outputs = feed.run(side)?;
+    if merging.is_some() {
+        positions(&mut outputs, "")?;
+    }
+    Ok(outputs)
+}
