@@ -55,7 +55,10 @@ pub fn evit(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
     let kept = columns(&selected, 1, selected.shape().dims()[1]);
     let kept = HostTensor::u32(kept.shape(), kept.integers().iter().map(|i| i.wrapping_sub(1)).collect());
     let y = block.feed_forward(&Rows::of(&outputs["x_selected"])?)?;
-    outputs.extend([("score", score), ("kept_idx", kept), ("q", qkv[0].tensor()), ("k", qkv[1].tensor()), ("y", y.tensor())].map(|(n, t)| (n.to_owned(), t)));
+    outputs.extend(
+        [("score", score), ("kept_idx", kept), ("q", qkv[0].tensor()), ("k", qkv[1].tensor()), ("y", y.tensor())]
+            .map(|(n, t)| (n.to_owned(), t)),
+    );
     Ok(outputs)
 }
 
@@ -98,7 +101,9 @@ pub fn idlevit(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> 
     feed.output("y", y)?;
     let y = feed.run(side)?.remove("y").ok_or("no y")?;
 
-    let bits = |tensor: &HostTensor, b: usize, i: usize| tensor.floats()[(b * x.tokens + i) * x.channels..][..x.channels].iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    let bits = |tensor: &HostTensor, b: usize, i: usize| {
+        tensor.floats()[(b * x.tokens + i) * x.channels..][..x.channels].iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+    };
     for (b, list) in index.iter().enumerate() {
         if let Some(i) = (0..x.tokens).find(|i| !list.contains(i) && bits(&y, b, *i) != bits(&x_tensor, b, *i)) {
             return Err(format!("row {i} of batch row {b} was not selected, and changed").into());
@@ -128,7 +133,8 @@ pub fn fastv(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
     let row = HostTensor::f32([1, n, channels], hidden.floats()[..(n * channels) as usize].to_vec());
     let decides = feed.input("deciding row", row);
     let hidden = feed.input("hidden", hidden);
-    let method = FastV { image_start: golden.count("sys_length")?, image_tokens: golden.count("image_length")?, rank: golden.count("rank")? };
+    let method =
+        FastV { image_start: golden.count("sys_length")?, image_tokens: golden.count("image_length")?, rank: golden.count("rank")? };
     let graph = &mut feed.graph;
     let tokens = Tokens::new(graph, decides)?;
     let output = method.build(graph, &tokens, queries, keys)?;

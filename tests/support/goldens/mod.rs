@@ -201,7 +201,7 @@ pub enum Side<'a> {
 }
 
 impl Side<'_> {
-    fn run(self, graph: &Graph, inputs: &HostTensors) -> Result<HostTensors, Failure> {
+    pub fn run(self, graph: &Graph, inputs: &HostTensors) -> Result<HostTensors, Failure> {
         match self {
             Self::Reference => Ok(graph.run_reference(inputs)?),
             Self::Gpu(context) => Ok(pollster::block_on(context.run(graph, inputs))?),

@@ -31,7 +31,8 @@ fn output_decision(graph: &mut Graph, merging: &Merging, suffix: &str) -> Result
 
 /// `src`, `dst` and `unm` in token positions, from the outputs of [`output_decision`].
 fn positions(outputs: &mut HostTensors, suffix: &str) -> Result<(), Failure> {
-    let take = |outputs: &mut HostTensors, name: &str| outputs.remove(&format!("{name}{suffix}")).ok_or_else(|| format!("no output {name}"));
+    let take =
+        |outputs: &mut HostTensors, name: &str| outputs.remove(&format!("{name}{suffix}")).ok_or_else(|| format!("no output {name}"));
     let selected = take(outputs, "selected")?;
     let unmerged = take(outputs, "unmerged list")?;
     let kept = take(outputs, "kept")?;
