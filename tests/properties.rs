@@ -454,8 +454,11 @@ fn check<T: std::fmt::Debug>(strategy: impl Strategy<Value = T>, property: Prope
 /// Means of equal numbers are exact in the f64 of the reference alone.
 const OF_THE_REFERENCE: &str = "merge_undoes_unmerge";
 
+/// A property over all its cases.
+type Check = fn(Side<'_>) -> Result<(), Failed>;
+
 /// Every property by its name.
-fn properties() -> Vec<(&'static str, fn(Side<'_>) -> Result<(), Failed>)> {
+fn properties() -> Vec<(&'static str, Check)> {
     macro_rules! all {
         ($($strategy:ident: $($property:ident)*;)*) => {
             vec![$($((stringify!($property), |side| check($strategy(), $property, side)),)*)*]
