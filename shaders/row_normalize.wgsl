@@ -12,7 +12,7 @@
 // into [1, 2), so nothing overflows, and rows that differ by a power of two have bit-equal units. The norm saturates at the
 // largest float. (Devices may read a denormal channel as 0 where it is f16, or below 2^-66 of the largest one.)
 //
-// Cost: x is read 3 times, from cache after the first; for H > 1 the means pass through `unit`.
+// Cost: x is read twice, the second time from cache; the scaled means pass through `unit`, also within the cache.
 struct Params {
   x_base: u32,
   lengths_base: u32,
@@ -57,24 +57,15 @@ fn shifted(value: f32, shift: i32) -> f32 {
   return bitcast<f32>(sign | ((fraction | 0x00800000u) >> u32(1 - exponent)));
 }
 
-// What brings a row into [1, 2).
-struct Scale {
-  shift: i32,
-  factor: f32, // 2^shift if multiplying by it will do, or 0
+// The shift that brings a row's largest magnitude into [1, 2).
+fn shift_to_one(magnitude: u32) -> i32 {
+  if magnitude == 0u { return 0; }
+  return 127 - biased_exponent(magnitude);
 }
 
-// Of the row's largest magnitude. A factor would be denormal itself for the largest ones, and of the smallest ones it
-// would miss denormal channels, which devices may read as 0; below 2^-60 of the largest these do not count.
-fn scale_to_one(magnitude: u32) -> Scale {
-  if magnitude == 0u { return Scale(0, 0.0); }
-  let shift = 127 - biased_exponent(magnitude);
-  if shift > 60 || shift < -126 { return Scale(shift, 0.0); }
-  return Scale(shift, bitcast<f32>(u32(127 + shift) << 23u));
-}
-
-fn scaled(value: f32, scale: Scale) -> f32 {
-  if scale.factor != 0.0 { return value * scale.factor; }
-  return shifted(value, scale.shift);
+// 2^shift, for -126 to 127.
+fn power_of_two(shift: i32) -> f32 {
+  return bitcast<f32>(u32(127 + shift) << 23u);
 }
 
 @compute @workgroup_size(128)
@@ -117,38 +108,50 @@ fn main(
     magnitude = max(magnitude, magnitudes[lanes_of_row + i]);
   }
   let finite = magnitude < 0x7f800000u;
-  let scale = scale_to_one(magnitude);
+  let shift = shift_to_one(magnitude);
   live = live && finite && magnitude > 0u;
 
-  // Heads may cancel: their mean has a scale of its own.
-  var mean_scale = Scale(0, 0.0);
-  if params.heads > 1u {
-    var mean_magnitude = 0u;
-    if live {
-      for (var c = in_row; c < channels; c += LANES) {
-        var sum = 0.0;
-        for (var h = 0u; h < params.heads; h++) {
-          sum += scaled(f32(x[source + h * head_stride + c]), scale);
-        }
-        unit[target_row + c] = sum; // read again below by this invocation only
-        mean_magnitude = max(mean_magnitude, bitcast<u32>(sum) & 0x7fffffffu);
-      }
+  // The sums over the heads, scaled, go to `unit`, where this invocation alone reads them again. A factor will do, but
+  // for the largest rows, for which it would be denormal, and the smallest, of which it would miss denormal channels, which
+  // devices may read as 0; below 2^-60 of the largest these do not count. Two loops, for compilers that run both
+  // sides of a condition.
+  let by_factor = shift <= 60 && shift >= -126;
+  let factor = power_of_two(clamp(shift, -126, 60));
+  var mean_magnitude = 0u;
+  for (var c = in_row; c < select(0u, channels, live && by_factor); c += LANES) {
+    var sum = 0.0;
+    for (var h = 0u; h < params.heads; h++) {
+      sum += f32(x[source + h * head_stride + c]) * factor;
     }
+    unit[target_row + c] = sum;
+    mean_magnitude = max(mean_magnitude, bitcast<u32>(sum) & 0x7fffffffu);
+  }
+  for (var c = in_row; c < select(0u, channels, live && !by_factor); c += LANES) {
+    var sum = 0.0;
+    for (var h = 0u; h < params.heads; h++) {
+      sum += shifted(f32(x[source + h * head_stride + c]), shift);
+    }
+    unit[target_row + c] = sum;
+    mean_magnitude = max(mean_magnitude, bitcast<u32>(sum) & 0x7fffffffu);
+  }
+
+  // Heads may cancel: their mean has a scale of its own. Below 2^-126 of the row it is rounding.
+  var mean_shift = 0;
+  if params.heads > 1u {
     mean_magnitudes[lane.index] = mean_magnitude;
     workgroupBarrier();
     for (var i = 0u; i < LANES; i++) {
       mean_magnitude = max(mean_magnitude, mean_magnitudes[lanes_of_row + i]);
     }
-    mean_scale = scale_to_one(mean_magnitude);
-    live = live && mean_magnitude > 0u;
+    live = live && mean_magnitude >= 0x00800000u;
+    mean_shift = shift_to_one(select(0u, mean_magnitude, live));
   }
+  let mean_factor = power_of_two(mean_shift);
 
   var sum = 0.0;
-  if live {
-    for (var c = in_row; c < channels; c += LANES) {
-      let value = mean(source + c, target_row + c, scale, mean_scale);
-      sum += value * value;
-    }
+  for (var c = in_row; c < select(0u, channels, live); c += LANES) {
+    let value = unit[target_row + c] * mean_factor;
+    sum += value * value;
   }
   sums[lane.index] = sum;
   workgroupBarrier();
@@ -158,29 +161,20 @@ fn main(
   }
   let root = sqrt(sum);
 
-  for (var c = in_row; c < channels; c += LANES) {
-    var value = 0.0;
-    if live {
-      value = mean(source + c, target_row + c, scale, mean_scale) / root;
-    }
-    unit[target_row + c] = value;
+  for (var c = in_row; c < select(0u, channels, live); c += LANES) {
+    unit[target_row + c] = unit[target_row + c] * mean_factor / root;
+  }
+  for (var c = in_row; c < select(channels, 0u, live); c += LANES) {
+    unit[target_row + c] = 0.0;
   }
   if in_row == 0u && row < params.rows {
     var value = 0.0;
     if live {
-      value = shifted(root / f32(params.heads), -(scale.shift + mean_scale.shift));
+      value = shifted(root / f32(params.heads), -(shift + mean_shift));
     }
     if !finite {
       value = make_nan();
     }
     norm[params.norm_base + row] = value;
   }
-}
-
-// A scaled channel of a row's mean over the heads, but for the factor H.
-fn mean(source: u32, target_channel: u32, scale: Scale, mean_scale: Scale) -> f32 {
-  if params.heads == 1u {
-    return scaled(f32(x[source]), scale);
-  }
-  return scaled(unit[target_channel], mean_scale);
 }

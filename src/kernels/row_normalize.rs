@@ -46,7 +46,7 @@ pub struct Normalized {
 /// bit-equal units. (A device may read a denormal channel as 0 if it is f16, or below 2^-66 of the row's largest.) A row
 /// with a NaN or an infinity has unit 0 and norm NaN. The norm saturates at the largest f32.
 ///
-/// Cost: one dispatch; one read of x from memory and two from cache, one write of the outputs.
+/// Cost: one dispatch; one read of x from memory and one from cache, one write of the outputs.
 pub fn row_normalize(graph: &mut Graph, x: Tensor, lengths: Option<Tensor>) -> Result<Normalized, Error> {
     let [batch, _, tokens, _] = dimensions(x.shape())?;
     let lengths = lengths_or_full(graph, lengths, batch, tokens);
