@@ -1,25 +1,15 @@
 //! The example as a person runs it: the default run, the CPU reference, and every bad input.
 #![allow(missing_docs, reason = "a test")]
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::OnceLock;
+#[path = "support/example.rs"]
+mod example;
 
-/// Runs the example with these arguments, built as this test is.
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+/// Runs the example with these arguments.
 fn compress(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let program = BUILT.get_or_init(|| {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--example", "compress"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-        if !cfg!(debug_assertions) {
-            cargo.arg("--release");
-        }
-        assert!(cargo.status().expect("cargo runs").success());
-        let test = std::env::current_exe().expect("a path");
-        test.ancestors().nth(2).expect("target/debug/deps/test").join("examples").join(format!("compress{}", std::env::consts::EXE_SUFFIX))
-    });
-    let mut command = Command::new(program);
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments).envs(environment.iter().copied()).output().expect("it runs")
+    example::run("compress", arguments, environment)
 }
 
 /// A file for this test alone.

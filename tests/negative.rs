@@ -3,14 +3,16 @@
 
 mod support;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, PoisonError};
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use safetensors::{Dtype, SafeTensors};
 use support::adapters::{self, Adapter, MODES};
 use support::data;
 use support::double::Double;
-use support::goldens::Tolerance;
+use support::goldens::{self, Golden, Side, Tolerance};
 use tokenpress::compare::Comparison;
 use tokenpress::gpu::{BindingElem, Call, Header, Include, Lowering, Shader, Slot};
 use tokenpress::kernels::Kernel;
@@ -100,6 +102,44 @@ fn the_goldens_judge_is_strict() -> Result<(), Failed> {
     require(judge(near, &indices(&[100, 0])).is_err(), "another type")?;
     let swapped = near.compare(&indices(&[1, 2]), &indices(&[2, 1])).map_err(|e| e.to_string())?;
     require(!swapped.passed(), "swapped indices")
+}
+
+/// Every tensor `out.*` of a file, with the place of its last word, and whether that is a float.
+fn last_words(golden: &Golden) -> Result<Vec<(String, usize, bool)>, String> {
+    let (header, metadata) = SafeTensors::read_metadata(&golden.bytes).map_err(|e| e.to_string())?;
+    let outputs =
+        metadata.tensors().into_iter().filter(|(name, info)| name.starts_with("out.") && info.data_offsets.0 < info.data_offsets.1);
+    Ok(outputs.map(|(name, info)| (name, 8 + header + info.data_offsets.1 - 4, info.dtype == Dtype::F32)).collect())
+}
+
+/// One wrong element in any output of any case is a failure, and so is an output that nothing computes.
+fn a_wrong_golden_is_caught() -> Result<(), Failed> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
+    let goldens = goldens::folder(&folder).map_err(|e| e.to_string())?;
+    // Large files take long, and tell no more.
+    let small = goldens.iter().filter(|g| g.is_known() && g.bytes.len() < 12_000);
+    let mut caught = 0;
+    for golden in small {
+        golden.check(Side::Reference)?;
+        for (output, at, float) in last_words(golden)? {
+            let mut wrong = golden.bytes.clone();
+            let word = &mut wrong[at..at + 4];
+            let old = [word[0], word[1], word[2], word[3]];
+            let (number, index) = (f32::from_le_bytes(old), u32::from_le_bytes(old));
+            word.copy_from_slice(&if float { (number * 1.01 + 0.01).to_le_bytes() } else { index.wrapping_add(1).to_le_bytes() });
+            let changed = Golden::parse(golden.name.clone(), wrong).map_err(|e| e.to_string())?;
+            require(changed.check(Side::Reference).is_err(), &format!("{}: a wrong element of {output}", golden.name))?;
+
+            let mut renamed = golden.bytes.clone();
+            let (from, to) = (format!("\"{output}\""), format!("\"out.{}\"", "?".repeat(output.len() - 4)));
+            let at = renamed.windows(from.len()).position(|w| w == from.as_bytes()).ok_or("a name in the header")?;
+            renamed[at..at + from.len()].copy_from_slice(to.as_bytes());
+            let changed = Golden::parse(golden.name.clone(), renamed).map_err(|e| e.to_string())?;
+            require(changed.check(Side::Reference).is_err_and(|e| e.contains("not computed")), &format!("{}: no {output}", golden.name))?;
+            caught += 1;
+        }
+    }
+    require(caught > 100, "the folder has cases")
 }
 
 // --- kernels ----------------------------------------------------------------------------------------------
@@ -202,6 +242,7 @@ fn main() -> ExitCode {
     trials.push(Trial::test("bounds_are_kept_to_the_last_bit", bounds_are_kept_to_the_last_bit));
     trials.push(Trial::test("exact_means_bits", exact_means_bits));
     trials.push(Trial::test("the_goldens_judge_is_strict", the_goldens_judge_is_strict));
+    trials.push(Trial::test("a_wrong_golden_is_caught", a_wrong_golden_is_caught));
     type OnAdapter = fn(&Adapter) -> Result<(), Failed>;
     let controls: [(&str, OnAdapter); 2] =
         [("a_wrong_tie_rule_is_caught", a_wrong_tie_rule_is_caught), ("a_trespass_is_caught", a_trespass_is_caught)];

@@ -26,9 +26,9 @@ pub struct Golden {
     pub name: String,
     pub system: String,
     pub case: String,
+    pub bytes: Vec<u8>,
     metadata: BTreeMap<String, serde_json::Value>,
     tolerance: Tolerance,
-    bytes: Vec<u8>,
 }
 
 /// How near an output must be.
@@ -89,13 +89,17 @@ pub fn shape(dims: &[usize]) -> Result<Shape, Failure> {
 
 impl Golden {
     pub fn read(path: &Path) -> Result<Self, Failure> {
-        let bytes = std::fs::read(path)?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Self::parse(name, std::fs::read(path)?)
+    }
+
+    /// A file's contents.
+    pub fn parse(name: String, bytes: Vec<u8>) -> Result<Self, Failure> {
         let (_, header) = SafeTensors::read_metadata(&bytes)?;
         let texts = header.metadata().clone().unwrap_or_default();
         let parse = |text: String| serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text));
         let text = |key: &str| texts.get(key).cloned().unwrap_or_default();
         let (system, case, tolerance) = (text("system"), text("case"), text("tolerance"));
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let tolerance = Tolerance::parse(&tolerance)?;
         let metadata = texts.into_iter().map(|(key, text)| (key, parse(text))).collect();
         Ok(Self { name, system, case, metadata, tolerance, bytes })

@@ -1,0 +1,94 @@
+//! `verify` as a person runs it: what it prints, what it writes, and how it ends.
+#![allow(missing_docs, reason = "a test")]
+
+#[path = "support/example.rs"]
+mod example;
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+fn verify(arguments: &[&str]) -> (Option<i32>, String) {
+    let Output { status, stdout, .. } = example::run("verify", arguments, &[]);
+    (status.code(), String::from_utf8(stdout).expect("text"))
+}
+
+/// Passed, failed and skipped, by the last line.
+fn counts(printed: &str) -> [usize; 3] {
+    let last = printed.lines().last().unwrap_or_default();
+    let words: Vec<_> = last.split([' ', ',']).filter(|w| !w.is_empty()).collect();
+    let [passed, "passed", failed, "failed", skipped, "skipped"] = words[..] else { panic!("{last:?} is no summary") };
+    [passed, failed, skipped].map(|n| n.parse().expect("a number"))
+}
+
+/// A folder of golden cases, of which one is changed.
+fn goldens(name: &str, files: &[&str], change: impl Fn(&mut Vec<u8>)) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("a folder");
+    for (index, file) in files.iter().enumerate() {
+        let file = format!("{file}.safetensors");
+        let mut bytes = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(&file)).expect("a golden case");
+        if index == 0 {
+            change(&mut bytes);
+        }
+        std::fs::write(folder.join(&file), bytes).expect("a copy");
+    }
+    folder
+}
+
+fn path(folder: &Path) -> &str {
+    folder.to_str().expect("a path")
+}
+
+#[test]
+fn kernels_pass() {
+    let json = Path::new(env!("CARGO_TARGET_TMPDIR")).join("verify.json");
+    let (code, printed) = verify(&["--filter", "lookup", "--quick", "--json", path(&json)]);
+    let [passed, failed, skipped] = counts(&printed);
+    assert_eq!((code, failed), (Some(0), 0), "{printed}");
+    assert!(printed.contains("kernel") && printed.contains("worst error") && printed.contains("its bound"), "{printed}");
+    let report: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&json).expect("a file")).expect("JSON");
+    assert_eq!(
+        [&report["passed"], &report["failed"], &report["skipped"]].map(|n| n.as_u64()),
+        [passed, failed, skipped].map(|n| Some(n as u64))
+    );
+    if report["adapters"].as_array().is_some_and(|a| !a.is_empty()) {
+        assert!(passed > 0 && report["rows"][0]["kernel"] == "lookup", "{report}");
+    }
+}
+
+#[test]
+fn steps_are_shown() {
+    let (code, printed) = verify(&["--step", "log_size", "--quick"]);
+    assert_eq!(code, Some(0));
+    assert!(printed.contains("step 0: log_size") || counts(&printed)[0] == 0, "{printed}");
+}
+
+#[test]
+fn an_adapter_that_is_not_there_is_a_failure() {
+    let (code, printed) = verify(&["--adapter", "no such adapter", "--filter", "lookup"]);
+    assert_eq!((code, counts(&printed)[1]), (Some(1), 1), "{printed}");
+}
+
+#[test]
+fn goldens_pass_and_unknown_ones_are_skipped_by_name() {
+    let folder = goldens("right", &["nvlm_shuffle_00", "fastv_00", "cdpruner_00"], |_| {});
+    let (code, printed) = verify(&["--goldens", path(&folder)]);
+    let [passed, failed, skipped] = counts(&printed);
+    assert_eq!((code, failed, skipped), (Some(0), 0, 1), "{printed}");
+    assert!(passed >= 2 && printed.contains("cdpruner"), "{printed}");
+}
+
+#[test]
+fn a_wrong_golden_fails() {
+    let folder = goldens("wrong", &["nvlm_shuffle_00", "fastv_00"], |bytes| *bytes.last_mut().expect("bytes") ^= 1);
+    let (code, printed) = verify(&["--goldens", path(&folder)]);
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(counts(&printed)[1] >= 1 && printed.contains("FAILED nvlm_shuffle_00 on reference"), "{printed}");
+}
+
+#[test]
+fn a_folder_without_goldens_is_refused() {
+    assert_eq!(verify(&["--goldens", "no/such/folder"]).0, Some(2));
+    assert_eq!(verify(&["--goldens", "src"]).0, Some(2));
+}
