@@ -36,7 +36,7 @@ fn key_of(row: u32, entry: u32) -> u32 {
   return keys[params.keys_base + row * params.tokens + token];
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(128)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
@@ -46,12 +46,12 @@ fn main(
   if id >= params.groups { return; }
   let row = id / params.runs;
   let begin = (id % params.runs) * 2u * PAIRS;
-  for (var word = lane.index; word < params.span / 2u; word += 256u) {
+  for (var word = lane.index; word < params.span / 2u; word += 128u) {
     sort_keys[word] = vec2<u32>(key_of(row, begin + 2u * word), key_of(row, begin + 2u * word + 1u));
     sort_places[word] = (2u * word) | ((2u * word + 1u) << 16u);
   }
-  sort_block(lane, 256u, params.span);
-  for (var rank = lane.index; rank < min(params.span, params.entries - begin); rank += 256u) {
+  sort_blocks(lane, 128u, params.span, params.span);
+  for (var rank = lane.index; rank < min(params.span, params.entries - begin); rank += 128u) {
     let pair = params.pairs_base + 2u * (row * params.entries + begin + rank);
     pairs[pair] = sorted_key(rank);
     pairs[pair + 1u] = token_of(row, begin + sorted_place(rank));

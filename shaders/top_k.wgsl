@@ -1,4 +1,4 @@
-// The k first of each row in the crate's total order, for rows that one workgroup sorts whole.
+// The k first of each row in the crate's total order, for rows that one workgroup sorts whole: of at most 2048 tokens.
 //
 // Order: protected by index; then scores from the largest (or smallest), -0 equal to +0, NaN last; equal scores by
 // lowest index. Excluded and dead tokens are never selected.
@@ -81,7 +81,7 @@ fn main(
     sort_keys[word] = vec2<u32>(key_of(row, 2u * word, live), key_of(row, 2u * word + 1u, live));
     sort_places[word] = (2u * word) | ((2u * word + 1u) << 16u);
   }
-  sort_block(lane, WG, params.span);
+  sort_blocks(lane, WG, params.span, params.span);
 
   // Candidates have keys above 0 and come first.
   var candidates = 0u;

@@ -1,48 +1,27 @@
 
 // Sorts pairs of a key and a 16-bit place in workgroup memory: keys descending, equal keys by ascending place.
-// A bitonic network of the smallest power of two; 6 bytes an element, so that 2048 fit into 12 KiB. Word w of
-// both arrays holds the elements 2w and 2w + 1, and a comparison is made on two of them at a time.
+// A bitonic network in the order of a power of two; 6 bytes an element, so that 2048 fit into 12 KiB. Word w of both
+// arrays holds the elements 2w and 2w + 1, and comparisons are made on two elements at a time. Between two barriers
+// an invocation takes four words through two or three distances of the network.
 //
-// The caller writes the first `span` elements, calls sort_block, and reads them by rank. To be called from uniform
-// control flow, by all invocations.
+// The caller writes the elements, calls sort_blocks, and reads them by rank. To be called from uniform control flow,
+// by all invocations.
 override PAIRS: u32 = 1024u;
 var<workgroup> sort_keys: array<vec2<u32>, PAIRS>;
 var<workgroup> sort_places: array<u32, PAIRS>;
 
-// Two comparisons: first.x with second.x, first.y with second.y.
-struct Exchange {
+// Two words, to be compared: first.x with second.x, first.y with second.y.
+struct Words {
   first_keys: vec2<u32>,
   first_places: vec2<u32>,
   second_keys: vec2<u32>,
   second_places: vec2<u32>,
 }
 
-fn sort_exchange(e: Exchange, reversed: vec2<bool>) -> Exchange {
-  // Places differ, so one of the two goes first.
-  let second_first = (e.second_keys > e.first_keys) | ((e.second_keys == e.first_keys) & (e.second_places < e.first_places));
-  let swapped = second_first != reversed;
-  return Exchange(
-    select(e.first_keys, e.second_keys, swapped),
-    select(e.first_places, e.second_places, swapped),
-    select(e.second_keys, e.first_keys, swapped),
-    select(e.second_places, e.first_places, swapped),
-  );
-}
-
-// From comparisons two elements apart to comparisons of neighbours, and back.
-fn sort_transpose(e: Exchange) -> Exchange {
-  return Exchange(
-    vec2<u32>(e.first_keys.x, e.second_keys.x),
-    vec2<u32>(e.first_places.x, e.second_places.x),
-    vec2<u32>(e.first_keys.y, e.second_keys.y),
-    vec2<u32>(e.first_places.y, e.second_places.y),
-  );
-}
-
-fn sort_load(first: u32, second: u32) -> Exchange {
+fn sort_load(first: u32, second: u32) -> Words {
   let first_places = sort_places[first];
   let second_places = sort_places[second];
-  return Exchange(
+  return Words(
     sort_keys[first],
     vec2<u32>(first_places & 0xffffu, first_places >> 16u),
     sort_keys[second],
@@ -50,37 +29,93 @@ fn sort_load(first: u32, second: u32) -> Exchange {
   );
 }
 
-fn sort_store(first: u32, second: u32, e: Exchange) {
-  sort_keys[first] = e.first_keys;
-  sort_places[first] = e.first_places.x | (e.first_places.y << 16u);
-  sort_keys[second] = e.second_keys;
-  sort_places[second] = e.second_places.x | (e.second_places.y << 16u);
+fn sort_store(first: u32, second: u32, w: Words) {
+  sort_keys[first] = w.first_keys;
+  sort_places[first] = w.first_places.x | (w.first_places.y << 16u);
+  sort_keys[second] = w.second_keys;
+  sort_places[second] = w.second_places.x | (w.second_places.y << 16u);
 }
 
-// `lanes` invocations sort `span` elements: a power of two, at least 4, at most 2 * PAIRS.
-fn sort_block(lane: Lane, lanes: u32, span: u32) {
-  for (var size = 4u; size <= span; size *= 2u) {
-    // Words `half` apart, in blocks of `size` elements of which every second is reversed.
-    for (var half = size / 4u; half >= 2u; half /= 2u) {
+fn sort_exchange(w: Words, reversed: vec2<bool>) -> Words {
+  // Places differ, so one of the two goes first.
+  let second_first = (w.second_keys > w.first_keys) | ((w.second_keys == w.first_keys) & (w.second_places < w.first_places));
+  let swapped = second_first != reversed;
+  return Words(
+    select(w.first_keys, w.second_keys, swapped),
+    select(w.first_places, w.second_places, swapped),
+    select(w.second_keys, w.first_keys, swapped),
+    select(w.second_places, w.first_places, swapped),
+  );
+}
+
+// Compares the two elements of each word.
+fn sort_within(w: Words, reversed: vec2<bool>) -> Words {
+  return sort_transpose(sort_exchange(sort_transpose(w), reversed));
+}
+
+fn sort_transpose(w: Words) -> Words {
+  return Words(
+    vec2<u32>(w.first_keys.x, w.second_keys.x),
+    vec2<u32>(w.first_places.x, w.second_places.x),
+    vec2<u32>(w.first_keys.y, w.second_keys.y),
+    vec2<u32>(w.first_places.y, w.second_places.y),
+  );
+}
+
+fn sort_firsts(a: Words, b: Words) -> Words {
+  return Words(a.first_keys, a.first_places, b.first_keys, b.first_places);
+}
+
+fn sort_seconds(a: Words, b: Words) -> Words {
+  return Words(a.second_keys, a.second_places, b.second_keys, b.second_places);
+}
+
+// `lanes` invocations sort each of the blocks of `block` elements that `total` elements consist of: powers of two, at
+// least 8, at most 2 * PAIRS.
+fn sort_blocks(lane: Lane, lanes: u32, block: u32, total: u32) {
+  // Blocks of `size` elements become sorted, every second one in reverse but for the last time.
+  for (var size = 8u; size <= block; size *= 2u) {
+    let direction = select(size, 0u, size == block);
+    // Words that are `apart` are compared; an even number of distances is left for what follows.
+    var apart = size / 4u;
+    if (countTrailingZeros(apart) & 1u) == 0u {
       workgroupBarrier();
-      for (var i = lane.index; i < span / 4u; i += lanes) {
-        let below = i & (half - 1u);
+      for (var i = lane.index; i < total / 4u; i += lanes) {
+        let below = i & (apart - 1u);
         let first = 2u * (i - below) + below;
-        let reversed = vec2<bool>(((2u * first) & size) != 0u);
-        sort_store(first, first + half, sort_exchange(sort_load(first, first + half), reversed));
+        let reversed = vec2<bool>(((2u * first) & direction) != 0u);
+        sort_store(first, first + apart, sort_exchange(sort_load(first, first + apart), reversed));
       }
+      apart /= 2u;
     }
-    // The last two distances, 2 and 1, within four elements.
-    workgroupBarrier();
-    for (var i = lane.index; i < span / 4u; i += lanes) {
-      let reversed = vec2<bool>(((4u * i) & size) != 0u);
-      var e = sort_load(2u * i, 2u * i + 1u);
-      if size == 4u {
-        e = sort_transpose(sort_exchange(sort_transpose(e), vec2<bool>(false, true)));
+    // Two distances at a time.
+    for (; apart >= 2u; apart /= 4u) {
+      workgroupBarrier();
+      let near = apart / 2u;
+      for (var i = lane.index; i < total / 8u; i += lanes) {
+        let below = i & (near - 1u);
+        let first = 4u * (i - below) + below;
+        let reversed = vec2<bool>(((2u * first) & direction) != 0u);
+        var low = sort_load(first, first + near);
+        var high = sort_load(first + 2u * near, first + 3u * near);
+        if size == 8u {
+          // The first time, blocks of 2 and of 4 elements have not been sorted yet.
+          low = sort_within(low, vec2<bool>(false, true));
+          high = sort_within(high, vec2<bool>(false, true));
+          low = sort_within(sort_exchange(low, vec2<bool>(false)), vec2<bool>(false));
+          high = sort_within(sort_exchange(high, vec2<bool>(true)), vec2<bool>(true));
+        }
+        let firsts = sort_exchange(sort_firsts(low, high), reversed);
+        let seconds = sort_exchange(sort_seconds(low, high), reversed);
+        low = sort_exchange(sort_firsts(firsts, seconds), reversed);
+        high = sort_exchange(sort_seconds(firsts, seconds), reversed);
+        if near == 1u {
+          low = sort_within(low, reversed);
+          high = sort_within(high, reversed);
+        }
+        sort_store(first, first + near, low);
+        sort_store(first + 2u * near, first + 3u * near, high);
       }
-      e = sort_exchange(e, reversed);
-      e = sort_transpose(sort_exchange(sort_transpose(e), reversed));
-      sort_store(2u * i, 2u * i + 1u, e);
     }
   }
   workgroupBarrier();

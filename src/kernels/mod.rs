@@ -144,7 +144,7 @@ pub fn shaders() -> Vec<&'static Shader> {
         &[&merge_tokens::MERGE_TOKENS],
         &[&pixel_unshuffle::MOVE, &pixel_unshuffle::TRANSPOSE],
         &[&row_normalize::ROW_NORMALIZE],
-        &[&top_k::ROW, &top_k::KEY, &top_k::RADIX, &top_k::EMIT, &top_k::SORT, &top_k::MERGE, &top_k::FINISH],
+        &[&top_k::COUNT, &top_k::ROW, &top_k::KEY, &top_k::RADIX, &top_k::EMIT, &top_k::SORT, &top_k::MERGE, &top_k::FINISH],
     ];
     groups.concat()
 }

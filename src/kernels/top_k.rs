@@ -48,8 +48,8 @@ params! {
     }
 }
 
-/// Workgroups for rows of at most 256, 1024 and 2048 tokens: 2, 8 and 14 KiB of workgroup memory.
-const SIZES: [&[(&str, u32)]; 3] = [&[("WG", 64), ("PAIRS", 128)], &[("WG", 256), ("PAIRS", 512)], &[("WG", 256), ("PAIRS", 1024)]];
+/// Longest row whose tokens count their ranks.
+const COUNTED: u32 = 64;
 
 /// Longest row that one workgroup sorts, and a run of a longer sort.
 const BLOCK: u32 = 2048;
@@ -62,7 +62,16 @@ pub(super) static ROW: Shader = Shader {
     inputs: &[("scores", BindingElem::Elem), ("lengths", BindingElem::U32), ("counts", BindingElem::U32), ("marks", BindingElem::U32)],
     outputs: &[("indices", BindingElem::U32), ("values", BindingElem::F32), ("kept", BindingElem::U32), ("rest", BindingElem::U32)],
     params: RowParams::NAMES,
-    tunings: &SIZES,
+    // Rows of at most 256, 1024 and 2048 tokens: 2, 7 and 13 KiB of workgroup memory.
+    tunings: &[&[("WG", 32), ("PAIRS", 128)], &[("WG", 128), ("PAIRS", 512)], &[("WG", 128), ("PAIRS", 1024)]],
+};
+
+pub(super) static COUNT: Shader = Shader {
+    name: "top_k.count",
+    source: include_str!("../../shaders/top_k.count.wgsl"),
+    includes: &[Include::Order],
+    tunings: &[&[]],
+    ..ROW
 };
 
 pub(super) static KEY: Shader = Shader {
@@ -167,7 +176,8 @@ pub mod mark {
 ///
 /// The result is exact and the same on every device, and a row's result does not depend on the rows beside it.
 ///
-/// Cost: rows of up to 2048 tokens take one dispatch of a workgroup a row, which sorts it; a second one where both the
+/// Cost: rows of up to 2048 tokens take one dispatch (up to 64, each token counts those before it; beyond, a workgroup
+/// sorts the row); a second one where both the
 /// complement and the mask are asked for. Longer rows take seven dispatches (keys, a radix select of four 8-bit
 /// digits, counts, emission) that read 4 bytes a token each. An order by value adds a merge sort of the k selected:
 /// `2 + ceil(log2(k / 2048))` dispatches. A complement by value, or k = N, is a merge sort of the whole row.
@@ -472,27 +482,21 @@ impl Plan {
         if rests.is_empty() {
             rests.push((REST_NOTHING, unused(lowering), 0));
         }
-        let span = self.tokens.next_power_of_two().max(4);
-        let constants = match span {
-            ..=256 => SIZES[0],
-            257..=1024 => SIZES[1],
-            _ => SIZES[2],
+        // Elements of workgroup memory that a row takes, and what works on them.
+        let (span, shader, constants, groups) = if self.tokens <= COUNTED {
+            let span = self.tokens.next_multiple_of(4).max(4); // a row without tokens still has a count
+            (span, &COUNT, COUNT.tunings[0], self.rows.div_ceil(u64::from(256 / span)))
+        } else {
+            let span = self.tokens.next_power_of_two();
+            (span, &ROW, ROW.tunings[usize::from(span > 256) + usize::from(span > 1024)], self.rows)
         };
+        let [s0, s1, s2, s3] = [0, 1, 2, 3].map(Slot::Input);
         for (rest_kind, rest, capacity) in rests {
             lowering.dispatch(Call {
-                shader: &ROW,
+                shader,
                 header: self.header,
                 constants,
-                slots: &[
-                    Slot::Input(0),
-                    Slot::Input(1),
-                    Slot::Input(2),
-                    Slot::Input(3),
-                    Slot::Output(0),
-                    Slot::Output(1),
-                    Slot::Output(2),
-                    rest,
-                ],
+                slots: &[s0, s1, s2, s3, Slot::Output(0), Slot::Output(1), Slot::Output(2), rest],
                 params: RowParams {
                     rows: self.rows as u32,
                     tokens: self.tokens,
@@ -507,7 +511,7 @@ impl Plan {
                     rest_kind,
                     capacity,
                 },
-                groups: self.rows,
+                groups,
             })?;
         }
         Ok(())
@@ -637,7 +641,7 @@ impl Plan {
                 tokens: self.tokens,
                 entries,
                 runs,
-                span: entries.next_power_of_two().clamp(4, BLOCK),
+                span: entries.next_power_of_two().clamp(8, BLOCK),
                 listed: u32::from(listed),
             },
             groups,

@@ -137,7 +137,7 @@ pub fn cases() -> Vec<Case> {
     // Every size with every k that is special, in turns of options, data and element type.
     let mut turn = 0;
     let data = [Data::Normal, Data::Ties, Data::Awkward, Data::Softmax, Data::Equal, Data::Denormal, Data::Ascending, Data::AllNan];
-    for tokens in [0u32, 1, 2, 31, 32, 33, 127, 129, 256, 257, 577, 1024, 1025, 2048, 2049, 4097] {
+    for tokens in [0u32, 1, 2, 31, 32, 33, 64, 65, 127, 129, 256, 257, 577, 1024, 1025, 2048, 2049, 4097] {
         let mut ks = vec![0, 1, tokens / 3, tokens.saturating_sub(1), tokens];
         ks.retain(|k| *k <= tokens);
         ks.dedup();
@@ -182,7 +182,10 @@ pub fn cases() -> Vec<Case> {
     }
     // Many rows, and rows as long as anybody has.
     for options in every_output(1) {
-        cases.push(case([70_000, 3], options, Extra { data: Data::Ties, ..PLAIN }));
+        for rows in [333, 70_000] {
+            cases.push(case([rows, 3], options, Extra { data: Data::Ties, ..PLAIN }));
+        }
+        cases.push(case([70_000, 65], options, Extra { data: Data::Ties, ..PLAIN }));
     }
     for (tokens, k) in [(65_537, 500), (1 << 20, 100_000), (1 << 20, 1 << 20), (3_000_000, 1)] {
         for options in every_output(k) {
