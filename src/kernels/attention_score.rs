@@ -318,9 +318,11 @@ impl Kernel for AttentionScore {
         if let Some(row) = missing {
             return Err(value_error("attention_score: queries", format!("rows below {query_count}"), row.to_string()));
         }
-        if let HeadReduction::One(head) = self.heads
-            && head >= heads
-        {
+        let no_head = match self.heads {
+            HeadReduction::One(head) => Some(head).filter(|head| *head >= heads),
+            _ => None,
+        };
+        if let Some(head) = no_head {
             return Err(value_error("attention_score: heads", format!("a head below {heads}"), head.to_string()));
         }
         if columns.start > columns.end || columns.end > key_count {
