@@ -1,10 +1,12 @@
 //! The GPU against the reference: whole graphs, and step by step with each step fed the reference's inputs,
 //! so that the first wrong step names itself.
 
+use std::collections::HashMap;
+
 use crate::compare::Comparison;
 use crate::error::Error;
 use crate::gpu::{Bindings, Gpu, TensorView};
-use crate::graph::Graph;
+use crate::graph::{Graph, Node, Tensor, TensorId};
 use crate::readback::{Context, HostTensors};
 use crate::tensor::{Desc, HostTensor};
 
@@ -155,6 +157,29 @@ impl StepReport {
     }
 }
 
+/// Name of a call's output in the graph of [`Graph::single_call`].
+fn output_name(index: usize) -> String {
+    format!("output {index}")
+}
+
+impl Graph {
+    /// A graph of one call of this one, and its inputs under the shapes that it sees.
+    fn single_call(&self, node: &Node, values: &HashMap<TensorId, HostTensor>) -> Result<(Self, HostTensors), Error> {
+        let mut single = Self::new();
+        let mut feed = HostTensors::new();
+        let mut handles = Vec::new();
+        for (index, value) in self.reference_inputs(node, values).into_iter().enumerate() {
+            let name = format!("input {index}");
+            handles.push(single.input(&name, value.shape(), value.desc().elem));
+            feed.insert(name, value);
+        }
+        for (index, tensor) in single.call_shared(node.kernel.clone(), &handles)?.into_iter().enumerate() {
+            single.output(&output_name(index), tensor)?;
+        }
+        Ok((single, feed))
+    }
+}
+
 /// Runs every call of a graph by itself, fed with the reference's inputs.
 pub async fn steps(
     context: &Context,
@@ -167,15 +192,9 @@ pub async fn steps(
     let mut reports = Vec::new();
     for (call, node) in graph.nodes().iter().enumerate() {
         let fed = graph.reference_inputs(node, &values);
-        let mut single = Graph::new();
-        let handles: Vec<_> = fed.iter().enumerate().map(|(i, t)| single.input(&format!("input {i}"), t.shape(), t.desc().elem)).collect();
-        let outputs = single.call_shared(node.kernel.clone(), &handles)?;
-        for (index, tensor) in outputs.iter().enumerate() {
-            single.output(&format!("output {index}"), *tensor)?;
-        }
-        let feed: HostTensors = fed.iter().enumerate().map(|(i, t)| (format!("input {i}"), t.clone())).collect();
+        let (single, feed) = graph.single_call(node, &values)?;
         let GuardedRun { outputs: results, guards, variants } = run_guarded(context, gpu, &single, &feed, placement).await?;
-        let actual: Vec<_> = (0..outputs.len()).map(|i| results[&format!("output {i}")].clone()).collect();
+        let actual: Vec<_> = (0..node.outputs.len()).map(|i| results[&output_name(i)].clone()).collect();
         let expected: Vec<_> = node.outputs.iter().map(|t| values[&t.id()].clone()).collect();
         let comparisons = node.kernel.compare(&fed.iter().collect::<Vec<_>>(), &expected, &actual);
         reports.push(StepReport {
@@ -187,4 +206,40 @@ pub async fn steps(
         });
     }
     Ok(reports)
+}
+
+/// A graph as one plan against its calls one by one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WholeReport {
+    /// Outputs whose bits differ.
+    pub differing: Vec<String>,
+    /// What the guards of the whole run found.
+    pub guards: Guards,
+}
+
+impl WholeReport {
+    /// Whether the outputs are bit-equal and nothing else changed.
+    pub fn passed(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Runs a graph as one plan, whose calls share a poisoned workspace, and again call by call with memory of its own for
+/// each. What two tensors of one workspace do to each other, or a dispatch that comes too early, makes them differ.
+pub async fn whole(context: &Context, gpu: &Gpu, graph: &Graph, inputs: &HostTensors) -> Result<WholeReport, Error> {
+    let placement = Placement::default();
+    let GuardedRun { outputs: together, guards, .. } = run_guarded(context, gpu, graph, inputs, placement).await?;
+    let mut values = graph.reference_values(inputs, &vec![false; graph.nodes().len()])?;
+    for (node, _) in graph.nodes().iter().zip(graph.needed()).filter(|(_, needed)| *needed) {
+        let (single, feed) = graph.single_call(node, &values)?;
+        let mut results = run_guarded(context, gpu, &single, &feed, placement).await?.outputs;
+        for (index, tensor) in node.outputs.iter().enumerate() {
+            if let Some(result) = results.remove(&output_name(index)) {
+                values.insert(tensor.id(), result);
+            }
+        }
+    }
+    let differs = |(name, tensor): &&(String, Tensor)| together[name].bytes() != values[&tensor.id()].bytes();
+    let differing = graph.output_tensors().iter().filter(differs).map(|(name, _)| name.clone()).collect();
+    Ok(WholeReport { differing, guards })
 }

@@ -1,6 +1,6 @@
 //! Every case on every adapter, step by step against the reference, in poisoned memory with canaries.
 //!
-//! A trial is `adapter::kernel.elem::variant`. What cannot run here is ignored with its reason, and a failure
+//! A trial is `adapter::kernel.elem::variant`, or `whole` for graphs of several calls as one plan against call by call. What cannot run here is ignored with its reason, and a failure
 //! under `REQUIRE_GPU=1` where the machine should have it. At the end stand the counts for each adapter, and
 //! every shader variant that an adapter could run must have run on it.
 #![allow(missing_docs, reason = "a test")]
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use support::Case;
 use support::adapters::{self, Adapter, MODES, Mode};
-use tokenpress::verify::steps;
+use tokenpress::verify::{steps, whole};
 
 fn cases() -> &'static [Case] {
     static CASES: OnceLock<Vec<Case>> = OnceLock::new();
@@ -52,6 +52,20 @@ fn run(adapter: &Adapter, mode: &Mode, group: &[&Case]) -> Result<Completion, Fa
     Err(format!("{} of {} cases\n{shown}", failures.len(), group.len()).into())
 }
 
+/// Runs whole graphs on an adapter, each in one plan and again call by call.
+fn run_whole(adapter: &Adapter, group: &[&Case]) -> Result<(), Failed> {
+    let _turn = adapter.turn.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut failures = Vec::new();
+    for case in group {
+        match pollster::block_on(whole(&adapter.context, &adapter.context.gpu, &case.graph, &case.inputs)) {
+            Ok(report) if report.passed() => {}
+            Ok(report) => failures.push(format!("{} {}: {report:?}", case.subject, case.name)),
+            Err(error) => failures.push(format!("{} {}: {error}", case.subject, case.name)),
+        }
+    }
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n").into()) }
+}
+
 fn trials(adapters: &[Arc<Adapter>]) -> Vec<Trial> {
     let mut groups: BTreeMap<(&str, bool), Vec<&Case>> = BTreeMap::new();
     for case in cases().iter().filter(|c| !c.heavy) {
@@ -62,8 +76,13 @@ fn trials(adapters: &[Arc<Adapter>]) -> Vec<Trial> {
         // Lavapipe has both features: there a missing one is a fault of the machine.
         let complete = adapter.name == "lavapipe";
         for ((subject, f16), group) in &groups {
+            let elem = if *f16 { "f16" } else { "f32" };
+            let chains: Vec<_> = group.iter().copied().filter(|c| c.calls() > 1).collect();
+            if !chains.is_empty() && (!f16 || adapter.f16()) {
+                let adapter = adapter.clone();
+                trials.push(Trial::test(format!("{}::{subject}.{elem}::whole", adapter.name), move || run_whole(&adapter, &chains)));
+            }
             for mode in &MODES {
-                let elem = if *f16 { "f16" } else { "f32" };
                 let name = format!("{}::{subject}.{elem}::{}", adapter.name, mode.name);
                 let lacks_subgroups = !mode.policy.portable && !adapter.subgroups();
                 let lacking = (*f16 && !adapter.f16()).then_some("SHADER_F16").or(lacks_subgroups.then_some("SUBGROUP"));

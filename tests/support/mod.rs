@@ -23,6 +23,11 @@ pub struct Case {
 }
 
 impl Case {
+    /// Calls that contribute to an output.
+    pub fn calls(&self) -> usize {
+        self.graph.cost(&tokenpress::Capabilities::portable()).map_or(0, |cost| cost.steps.len())
+    }
+
     /// Whether an input or output is f16.
     pub fn needs_f16(&self) -> bool {
         self.graph.inputs().chain(self.graph.outputs()).any(|(_, desc)| desc.elem == Elem::F16)
