@@ -150,6 +150,14 @@ pub fn cases() -> Vec<Case> {
             turn += 1;
         }
     }
+    // Every kind of data in both element types, for each way of selecting: counted, sorted, by digits.
+    for (turn, data) in data.into_iter().enumerate() {
+        for elem in elems {
+            for tokens in [40, 600, 2300] {
+                cases.push(case([2, tokens], every_output(tokens / 2)[turn % 6], Extra { data, elem, ..PLAIN }));
+            }
+        }
+    }
     // Marks, counts and lengths, short and long rows.
     for (shape, k) in [([5, 1, 40], 13), ([5, 2, 300], 64), ([5, 1, 2500], 700)] {
         for (index, options) in every_output(k).into_iter().enumerate() {
