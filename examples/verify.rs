@@ -22,7 +22,7 @@ use support::Case;
 use support::adapters::{self, Adapter, MODES, Mode};
 use support::goldens::{self, Side};
 use tokenpress::compare::{Comparison, Worst};
-use tokenpress::verify::{StepReport, steps};
+use tokenpress::verify::{Reference, StepReport};
 use tokenpress::wgpu;
 
 /// Runs every kernel, shader variant and method against the CPU reference, on every adapter found.
@@ -254,6 +254,13 @@ fn run_cases(options: &Options, adapters: &[Arc<Adapter>], report: &mut Report) 
         if adapters.is_empty() {
             report.skip(label.clone(), "none", "no adapter");
         }
+        let reference = match Reference::new(&case.graph, &case.inputs) {
+            Ok(reference) => reference,
+            Err(error) => {
+                report.fail(label, "reference", error.to_string());
+                continue;
+            }
+        };
         for adapter in adapters {
             for mode in &MODES {
                 if let Some(reason) = lacking(case, mode, adapter) {
@@ -261,7 +268,7 @@ fn run_cases(options: &Options, adapters: &[Arc<Adapter>], report: &mut Report) 
                     continue;
                 }
                 let gpu = adapter.context.gpu.with_policy(mode.policy);
-                let reports = match pollster::block_on(steps(&adapter.context, &gpu, &case.graph, &case.inputs, mode.placement)) {
+                let reports = match pollster::block_on(reference.steps(&adapter.context, &gpu, mode.placement)) {
                     Ok(reports) => reports,
                     Err(error) => {
                         report.fail(format!("{label} {}", mode.name), &adapter.name, error.to_string());

@@ -180,32 +180,40 @@ impl Graph {
     }
 }
 
-/// Runs every call of a graph by itself, fed with the reference's inputs.
-pub async fn steps(
-    context: &Context,
-    gpu: &Gpu,
-    graph: &Graph,
-    inputs: &HostTensors,
-    placement: Placement,
-) -> Result<Vec<StepReport>, Error> {
-    let values = graph.reference_values(inputs, &vec![true; graph.nodes().len()])?;
-    let mut reports = Vec::new();
-    for (call, node) in graph.nodes().iter().enumerate() {
-        let fed = graph.reference_inputs(node, &values);
-        let (single, feed) = graph.single_call(node, &values)?;
-        let GuardedRun { outputs: results, guards, variants } = run_guarded(context, gpu, &single, &feed, placement).await?;
-        let actual: Vec<_> = (0..node.outputs.len()).map(|i| results[&output_name(i)].clone()).collect();
-        let expected: Vec<_> = node.outputs.iter().map(|t| values[&t.id()].clone()).collect();
-        let comparisons = node.kernel.compare(&fed.iter().collect::<Vec<_>>(), &expected, &actual);
-        reports.push(StepReport {
-            call,
-            kernel: node.kernel.name(),
-            outputs: node.kernel.output_names().iter().copied().zip(comparisons).collect(),
-            guards,
-            variants,
-        });
+/// A graph with the reference's value of every tensor, to compare several devices or variants with.
+#[derive(Debug, Clone)]
+pub struct Reference {
+    graph: Graph,
+    values: HashMap<TensorId, HostTensor>,
+}
+
+impl Reference {
+    /// Executes every call on the CPU.
+    pub fn new(graph: &Graph, inputs: &HostTensors) -> Result<Self, Error> {
+        let values = graph.reference_values(inputs, &vec![true; graph.nodes().len()])?;
+        Ok(Self { graph: graph.clone(), values })
     }
-    Ok(reports)
+
+    /// Runs every call of the graph by itself, fed with the reference's inputs.
+    pub async fn steps(&self, context: &Context, gpu: &Gpu, placement: Placement) -> Result<Vec<StepReport>, Error> {
+        let mut reports = Vec::new();
+        for (call, node) in self.graph.nodes().iter().enumerate() {
+            let fed = self.graph.reference_inputs(node, &self.values);
+            let (single, feed) = self.graph.single_call(node, &self.values)?;
+            let GuardedRun { outputs: results, guards, variants } = run_guarded(context, gpu, &single, &feed, placement).await?;
+            let actual: Vec<_> = (0..node.outputs.len()).map(|i| results[&output_name(i)].clone()).collect();
+            let expected: Vec<_> = node.outputs.iter().map(|t| self.values[&t.id()].clone()).collect();
+            let comparisons = node.kernel.compare(&fed.iter().collect::<Vec<_>>(), &expected, &actual);
+            reports.push(StepReport {
+                call,
+                kernel: node.kernel.name(),
+                outputs: node.kernel.output_names().iter().copied().zip(comparisons).collect(),
+                guards,
+                variants,
+            });
+        }
+        Ok(reports)
+    }
 }
 
 /// A graph as one plan against its calls one by one.

@@ -17,7 +17,7 @@ use tokenpress::compare::Comparison;
 use tokenpress::gpu::{BindingElem, Call, Header, Include, Lowering, Shader, Slot};
 use tokenpress::kernels::Kernel;
 use tokenpress::readback::HostTensors;
-use tokenpress::verify::{StepReport, steps};
+use tokenpress::verify::{Reference, StepReport};
 use tokenpress::{Desc, Elem, Error, Graph, HostTensor};
 
 fn require(condition: bool, claim: &str) -> Result<(), Failed> {
@@ -194,7 +194,7 @@ fn run(adapter: &Adapter, graph: &Graph, inputs: &HostTensors) -> Result<Vec<Ste
     let mut reports = Vec::new();
     for mode in MODES.iter().filter(|m| m.policy.portable || adapter.subgroups()) {
         let gpu = adapter.context.gpu.with_policy(mode.policy);
-        reports.extend(pollster::block_on(steps(&adapter.context, &gpu, graph, inputs, mode.placement))?);
+        reports.extend(pollster::block_on(Reference::new(graph, inputs)?.steps(&adapter.context, &gpu, mode.placement))?);
     }
     Ok(reports)
 }

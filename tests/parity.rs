@@ -8,29 +8,51 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use support::Case;
 use support::adapters::{self, Adapter, MODES, Mode};
-use tokenpress::verify::{steps, whole};
+use tokenpress::verify::{Reference, whole};
 
-fn cases() -> &'static [Case] {
-    static CASES: OnceLock<Vec<Case>> = OnceLock::new();
-    CASES.get_or_init(support::cases::all)
+/// A case with its reference, which every adapter and mode is compared with.
+struct Prepared {
+    case: Case,
+    reference: OnceLock<Reference>,
+}
+
+impl Prepared {
+    fn reference(&self) -> &Reference {
+        let new = || Reference::new(&self.case.graph, &self.case.inputs).unwrap_or_else(|e| panic!("{} {}: {e}", self.subject, self.name));
+        self.reference.get_or_init(new)
+    }
+}
+
+impl Deref for Prepared {
+    type Target = Case;
+
+    fn deref(&self) -> &Case {
+        &self.case
+    }
+}
+
+fn cases() -> &'static [Prepared] {
+    static CASES: OnceLock<Vec<Prepared>> = OnceLock::new();
+    CASES.get_or_init(|| support::cases::all().into_iter().map(|case| Prepared { case, reference: OnceLock::new() }).collect())
 }
 
 /// Labels of the variants that ran, by adapter.
 static RAN: Mutex<BTreeMap<String, BTreeSet<String>>> = Mutex::new(BTreeMap::new());
 
 /// Runs a group of cases on an adapter in one mode.
-fn run(adapter: &Adapter, mode: &Mode, group: &[&Case]) -> Result<Completion, Failed> {
+fn run(adapter: &Adapter, mode: &Mode, group: &[&Prepared]) -> Result<Completion, Failed> {
     let _turn = adapter.turn.lock().unwrap_or_else(PoisonError::into_inner);
     let gpu = adapter.context.gpu.with_policy(mode.policy);
     let mut failures = Vec::new();
     for case in group {
-        let reports = match pollster::block_on(steps(&adapter.context, &gpu, &case.graph, &case.inputs, mode.placement)) {
+        let reports = match pollster::block_on(case.reference().steps(&adapter.context, &gpu, mode.placement)) {
             Ok(reports) => reports,
             Err(error) => {
                 failures.push(format!("{} {}: {error}", case.subject, case.name));
@@ -53,7 +75,7 @@ fn run(adapter: &Adapter, mode: &Mode, group: &[&Case]) -> Result<Completion, Fa
 }
 
 /// Runs whole graphs on an adapter, each in one plan and again call by call.
-fn run_whole(adapter: &Adapter, group: &[&Case]) -> Result<(), Failed> {
+fn run_whole(adapter: &Adapter, group: &[&Prepared]) -> Result<(), Failed> {
     let _turn = adapter.turn.lock().unwrap_or_else(PoisonError::into_inner);
     let mut failures = Vec::new();
     for case in group {
@@ -67,7 +89,7 @@ fn run_whole(adapter: &Adapter, group: &[&Case]) -> Result<(), Failed> {
 }
 
 fn trials(adapters: &[Arc<Adapter>]) -> Vec<Trial> {
-    let mut groups: BTreeMap<(&str, bool), Vec<&Case>> = BTreeMap::new();
+    let mut groups: BTreeMap<(&str, bool), Vec<&Prepared>> = BTreeMap::new();
     for case in cases().iter().filter(|c| !c.heavy) {
         groups.entry((case.subject, case.needs_f16())).or_default().push(case);
     }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use tokenpress::readback::{Context, HostTensors};
-use tokenpress::verify::{Placement, steps};
+use tokenpress::verify::{Placement, Reference};
 use tokenpress::{Bindings, Error, Graph, Plan, wgpu};
 
 /// One kernel of a graph, all its calls together.
@@ -57,7 +57,7 @@ pub(crate) fn run(context: &Context, graph: &Graph, inputs: &HostTensors) -> Res
     for (call, seconds) in time(context, &plan)?.into_iter().enumerate() {
         *Line::of(&mut lines, plan.calls()[call]).seconds.get_or_insert(0.0) += seconds;
     }
-    for step in pollster::block_on(steps(context, &context.gpu, graph, inputs, Placement::default()))? {
+    for step in pollster::block_on(Reference::new(graph, inputs)?.steps(context, &context.gpu, Placement::default()))? {
         let line = Line::of(&mut lines, step.kernel);
         for (_, comparison) in &step.outputs {
             let error = comparison.worst.map_or(0.0, |w| w.error());
