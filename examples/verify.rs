@@ -262,7 +262,7 @@ fn run_cases(options: &Options, adapters: &[Arc<Adapter>], report: &mut Report) 
             }
         };
         for adapter in adapters {
-            for mode in &MODES {
+            for mode in MODES.iter().filter(|m| m.heavy || !case.heavy) {
                 if let Some(reason) = lacking(case, mode, adapter) {
                     report.skip(format!("{label} {}", mode.name), &adapter.name, reason);
                     continue;

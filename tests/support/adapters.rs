@@ -92,14 +92,26 @@ pub fn absent(name: &str, reason: String) -> Trial {
 /// One way to run a case: which variants are forced, and where the tensors lie.
 pub struct Mode {
     pub name: &'static str,
+    /// Heavy cases run in it too.
+    pub heavy: bool,
     pub policy: Policy,
     pub placement: Placement,
 }
 
 /// Together they run every variant, with tensors apart and in one buffer, aligned and not.
 pub const MODES: [Mode; 4] = [
-    Mode { name: "subgroup.read", policy: Policy::AUTO, placement: Placement { gap: 1, one_buffer: false } },
-    Mode { name: "subgroup.read_write", policy: Policy::forced(false, true), placement: Placement { gap: 3, one_buffer: true } },
-    Mode { name: "portable.read", policy: Policy::forced(true, false), placement: Placement { gap: 0, one_buffer: false } },
-    Mode { name: "portable.read_write", policy: Policy::forced(true, true), placement: Placement { gap: 4, one_buffer: true } },
+    Mode { name: "subgroup.read", heavy: true, policy: Policy::AUTO, placement: Placement { gap: 1, one_buffer: false } },
+    Mode {
+        name: "subgroup.read_write",
+        heavy: false,
+        policy: Policy::forced(false, true),
+        placement: Placement { gap: 3, one_buffer: true },
+    },
+    Mode { name: "portable.read", heavy: false, policy: Policy::forced(true, false), placement: Placement { gap: 0, one_buffer: false } },
+    Mode {
+        name: "portable.read_write",
+        heavy: true,
+        policy: Policy::forced(true, true),
+        placement: Placement { gap: 4, one_buffer: true },
+    },
 ];
