@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -248,7 +249,14 @@ fn run_cases(options: &Options, adapters: &[Arc<Adapter>], report: &mut Report) 
     let cases = support::cases::all();
     let cases: Vec<_> = cases.iter().filter(asked).collect();
     let bar = progress(cases.len() * adapters.len());
+    let start = Instant::now();
+    let mut subject = "";
     for case in cases {
+        // Where no bar is drawn, a log says how far it is.
+        if bar.is_hidden() && subject != case.subject {
+            eprintln!("{:>6.0} s {}", start.elapsed().as_secs_f64(), case.subject);
+        }
+        subject = case.subject;
         let label = format!("{} {}", case.subject, case.name);
         bar.set_message(label.clone());
         if adapters.is_empty() {
@@ -262,7 +270,7 @@ fn run_cases(options: &Options, adapters: &[Arc<Adapter>], report: &mut Report) 
             }
         };
         for adapter in adapters {
-            for mode in MODES.iter().filter(|m| m.heavy || !case.heavy) {
+            for mode in MODES.iter().filter(|m| case.runs_in(m)) {
                 if let Some(reason) = lacking(case, mode, adapter) {
                     report.skip(format!("{label} {}", mode.name), &adapter.name, reason);
                     continue;

@@ -3,7 +3,7 @@
 
 mod support;
 
-use support::cases::methods::{METHODS, graph, inputs};
+use support::cases::methods::{self, graph, inputs};
 use support::data;
 use tokenpress::readback::{Context, HostTensors};
 use tokenpress::{Elem, Graph, HostTensor, wgpu};
@@ -45,7 +45,7 @@ fn alone(inputs: &HostTensors, b: usize, rows: u32) -> HostTensors {
 }
 
 fn check(run: impl Fn(&Graph, &HostTensors) -> HostTensors) {
-    for method in METHODS.iter().filter(|m| m.ragged) {
+    for method in methods::all().filter(|m| m.ragged) {
         let batch = LENGTHS.len();
         let ragged = graph(method, batch as u32, CAPACITY, Elem::F32, true).expect("valid options");
         let mut given = inputs(11, batch as u32, CAPACITY, Elem::F32, data::normal);

@@ -104,7 +104,7 @@ fn trials(adapters: &[Arc<Adapter>]) -> Vec<Trial> {
                 let adapter = adapter.clone();
                 trials.push(Trial::test(format!("{}::{subject}.{elem}::whole", adapter.name), move || run_whole(&adapter, &chains)));
             }
-            for mode in &MODES {
+            for mode in MODES.iter().filter(|mode| group.iter().all(|c| c.runs_in(mode))) {
                 let name = format!("{}::{subject}.{elem}::{}", adapter.name, mode.name);
                 let lacks_subgroups = !mode.policy.portable && !adapter.subgroups();
                 let lacking = (*f16 && !adapter.f16()).then_some("SHADER_F16").or(lacks_subgroups.then_some("SUBGROUP"));

@@ -92,25 +92,25 @@ pub fn absent(name: &str, reason: String) -> Trial {
 /// One way to run a case: which variants are forced, and where the tensors lie.
 pub struct Mode {
     pub name: &'static str,
-    /// Heavy cases run in it too.
-    pub heavy: bool,
+    /// Slow cases, and those of methods, run in it too.
+    pub always: bool,
     pub policy: Policy,
     pub placement: Placement,
 }
 
 /// Together they run every variant, with tensors apart and in one buffer, aligned and not.
 pub const MODES: [Mode; 4] = [
-    Mode { name: "subgroup.read", heavy: true, policy: Policy::AUTO, placement: Placement { gap: 1, one_buffer: false } },
+    Mode { name: "subgroup.read", always: true, policy: Policy::AUTO, placement: Placement { gap: 1, one_buffer: false } },
     Mode {
         name: "subgroup.read_write",
-        heavy: false,
+        always: false,
         policy: Policy::forced(false, true),
         placement: Placement { gap: 3, one_buffer: true },
     },
-    Mode { name: "portable.read", heavy: false, policy: Policy::forced(true, false), placement: Placement { gap: 0, one_buffer: false } },
+    Mode { name: "portable.read", always: false, policy: Policy::forced(true, false), placement: Placement { gap: 0, one_buffer: false } },
     Mode {
         name: "portable.read_write",
-        heavy: true,
+        always: true,
         policy: Policy::forced(true, true),
         placement: Placement { gap: 4, one_buffer: true },
     },

@@ -28,6 +28,11 @@ impl Case {
         self.graph.cost(&tokenpress::Capabilities::portable()).map_or(0, |cost| cost.steps.len())
     }
 
+    /// Whether it runs in this mode. Slow cases, and those of methods, whose kernels have cases of their own, run in two.
+    pub fn runs_in(&self, mode: &adapters::Mode) -> bool {
+        mode.always || !(self.heavy || cases::methods::all().any(|m| m.subject == self.subject))
+    }
+
     /// Whether an input or output is f16.
     pub fn needs_f16(&self) -> bool {
         self.graph.inputs().chain(self.graph.outputs()).any(|(_, desc)| desc.elem == Elem::F16)

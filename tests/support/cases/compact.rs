@@ -25,6 +25,9 @@ pub fn cases() -> Vec<Case> {
     ];
     for (batch, tokens) in shapes {
         for ragged in [false, true] {
+            if batch > 65_535 && ragged {
+                continue; // one such grid is enough: it is slow on a CPU
+            }
             let mut graph = Graph::new();
             let flags = graph.input("flags", [batch, tokens], Elem::U32);
             let lengths = ragged.then(|| graph.input("lengths", [batch], Elem::U32));

@@ -1,0 +1,59 @@
+use tokenpress::methods::{EVit, FastV, IdleVit};
+use tokenpress::{Error, Graph};
+
+use super::{Given, Method};
+
+pub const METHODS: &[Method] = &[
+    Method {
+        subject: "evit",
+        options: "0.7, fused",
+        build: |graph, given| evit(graph, given, EVit { keep: 0.7, fuse: true }),
+        ragged: true,
+    },
+    Method { subject: "evit", options: "0.4", build: |graph, given| evit(graph, given, EVit { keep: 0.4, fuse: false }), ragged: true },
+    Method { subject: "evit", options: "1, fused", build: |graph, given| evit(graph, given, EVit { keep: 1.0, fuse: true }), ragged: true },
+    Method {
+        subject: "evit",
+        options: "0.95, fused",
+        build: |graph, given| evit(graph, given, EVit { keep: 0.95, fuse: true }),
+        ragged: true,
+    },
+    Method {
+        subject: "fastv",
+        options: "third of the image",
+        build: |graph, given| {
+            let image_tokens = given.tokens.capacity() / 2;
+            let method = FastV { image_start: 2.min(given.tokens.capacity() - image_tokens), image_tokens, rank: image_tokens / 3 };
+            let kept = method.build(graph, &given.tokens, given.queries, given.keys)?;
+            graph.output("x'", kept.pruned.compressed.tokens.x)?;
+            graph.output("indices", kept.pruned.selection.indices)?;
+            graph.output("lengths'", kept.pruned.compressed.tokens.lengths)?;
+            graph.output("score", kept.score)
+        },
+        // Where the image lies depends on the capacity here.
+        ragged: false,
+    },
+    Method {
+        subject: "idlevit",
+        options: "7",
+        build: |graph, given| {
+            let selected = IdleVit { keep: 7 }.build(graph, &given.tokens, given.queries, given.keys)?;
+            graph.output("indices", selected.pruned.selection.indices)?;
+            graph.output("lengths'", selected.pruned.compressed.tokens.lengths)?;
+            let rows = selected.pruned.compressed.tokens.x;
+            graph.output("selected", rows)?;
+            let back = selected.scatter(graph, rows, given.tokens.x)?;
+            graph.output("scattered", back)
+        },
+        ragged: true,
+    },
+];
+
+fn evit(graph: &mut Graph, given: Given, method: EVit) -> Result<(), Error> {
+    let kept = method.build(graph, &given.tokens, given.queries, given.keys)?;
+    graph.output("x'", kept.compressed.tokens.x)?;
+    graph.output("size'", kept.compressed.tokens.size)?;
+    graph.output("lengths'", kept.compressed.tokens.lengths)?;
+    graph.output("parent", kept.compressed.map.parent)?;
+    graph.output("score", kept.score)
+}

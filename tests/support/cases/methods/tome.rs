@@ -1,0 +1,81 @@
+use tokenpress::kernels::{Partition, Reduce};
+use tokenpress::methods::{Matching, Protect, ToMe};
+use tokenpress::{Error, Graph, Positions};
+
+use super::{Given, Method};
+
+pub const METHODS: &[Method] = &[
+    Method {
+        subject: "tome",
+        options: "plain",
+        build: |graph, given| tome(graph, given, ToMe { merge: 5, ..Default::default() }),
+        ragged: true,
+    },
+    Method {
+        subject: "tome",
+        options: "class",
+        build: |graph, given| tome(graph, given, ToMe { merge: 4, protect: Protect::CLASS, ..Default::default() }),
+        ragged: true,
+    },
+    Method {
+        subject: "tome",
+        options: "class and distillation, all",
+        build: |graph, given| tome(graph, given, ToMe { merge: u32::MAX, protect: Protect::CLASS_AND_DISTILLATION, ..Default::default() }),
+        ragged: true,
+    },
+    Method {
+        subject: "tome",
+        options: "none",
+        build: |graph, given| tome(graph, given, ToMe { merge: 0, ..Default::default() }),
+        ragged: true,
+    },
+    Method {
+        subject: "tome",
+        options: "every 3rd",
+        build: |graph, given| tome(graph, given, ToMe { matching: Matching::Kth(3), ..Default::default() }),
+        ragged: true,
+    },
+    Method {
+        subject: "tome",
+        options: "random",
+        build: |graph, given| {
+            let (batch, tokens) = (given.tokens.batch(), given.tokens.capacity());
+            let partition = Partition::random(graph, batch, tokens, tokens.div_ceil(2), 7)?;
+            tome(graph, given, ToMe { merge: u32::MAX, matching: Matching::Lists(partition), ..Default::default() })
+        },
+        ragged: false,
+    },
+    Method {
+        subject: "tome",
+        options: "two layers",
+        build: |graph, given| {
+            let method = ToMe { merge: 6, protect: Protect::CLASS, ..Default::default() };
+            let first = method.build(graph, &given.tokens, given.keys)?;
+            let second = method.build(graph, &first.tokens, first.tokens.x)?;
+            let map = first.map.then(graph, &second.map)?;
+            graph.output("x'", second.tokens.x)?;
+            graph.output("size'", second.tokens.size)?;
+            graph.output("lengths'", second.tokens.lengths)?;
+            graph.output("parent", map.parent)?;
+            let sizes = map.sizes(graph, given.tokens.size)?;
+            graph.output("sizes of both", sizes)?;
+            let largest = map.merge(graph, given.tokens.x, None, Reduce::Max)?;
+            graph.output("largest of both", largest)?;
+            let kept = map.positions(graph, None, Positions::Keep)?;
+            graph.output("kept positions", kept)?;
+            let compact = map.positions(graph, None, Positions::Compact)?;
+            graph.output("compact positions", compact)
+        },
+        ragged: true,
+    },
+];
+
+fn tome(graph: &mut Graph, given: Given, method: ToMe) -> Result<(), Error> {
+    let merged = method.build(graph, &given.tokens, given.keys)?;
+    graph.output("x'", merged.tokens.x)?;
+    graph.output("size'", merged.tokens.size)?;
+    graph.output("lengths'", merged.tokens.lengths)?;
+    graph.output("parent", merged.map.parent)?;
+    let restored = merged.map.unmerge(graph, merged.tokens.x, None)?;
+    graph.output("restored", restored)
+}
