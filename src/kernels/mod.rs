@@ -18,6 +18,7 @@ mod lookup;
 mod merge_tokens;
 mod partition;
 mod pixel_unshuffle;
+mod reduce;
 mod row_normalize;
 mod top_k;
 
@@ -38,6 +39,7 @@ pub use lookup::lookup;
 pub use merge_tokens::{Reduce, merge_tokens};
 pub use partition::Partition;
 pub use pixel_unshuffle::{ChannelOrder, PixelUnshuffle, TokenOrder};
+pub use reduce::{Statistic, reduce};
 pub use row_normalize::{Normalized, row_normalize};
 pub use top_k::{Order, Selection, TopK, TopKInputs, mark};
 
@@ -143,6 +145,7 @@ pub fn shaders() -> Vec<&'static Shader> {
         &[&lookup::LOOKUP],
         &[&merge_tokens::MERGE_TOKENS],
         &[&pixel_unshuffle::MOVE, &pixel_unshuffle::TRANSPOSE],
+        &[&reduce::REDUCE],
         &[&row_normalize::ROW_NORMALIZE],
         &[&top_k::COUNT, &top_k::ROW, &top_k::KEY, &top_k::RADIX, &top_k::EMIT, &top_k::SORT, &top_k::MERGE, &top_k::FINISH],
     ];

@@ -13,6 +13,7 @@ mod log_size;
 mod lookup;
 mod merge_tokens;
 mod pixel_unshuffle;
+mod reduce;
 mod row_normalize;
 mod top_k;
 
@@ -32,5 +33,6 @@ pub use log_size::{log_size, log_size_bound};
 pub use lookup::lookup;
 pub use merge_tokens::{Merge, Reduce, merge_tokens, merge_tokens_bound};
 pub use pixel_unshuffle::{BlockLayout, pixel_shuffle, pixel_unshuffle};
+pub use reduce::{Statistic, reduce, reduce_bound, reduce_integers};
 pub use row_normalize::{row_normalize, row_normalize_bounds, unit_error};
 pub use top_k::{Ranking, rank};

@@ -15,6 +15,7 @@ mod lookup;
 mod merge_tokens;
 pub mod methods;
 mod pixel_unshuffle;
+mod reduce;
 mod row_normalize;
 mod top_k;
 
@@ -37,6 +38,7 @@ pub fn all() -> Vec<Case> {
         merge_tokens::cases(),
         methods::cases(),
         pixel_unshuffle::cases(),
+        reduce::cases(),
         row_normalize::cases(),
         top_k::cases(),
     ];

@@ -1,0 +1,143 @@
+// One axis of a tensor reduced to a statistic.
+//
+//   mean:     sum_i x_i / n                     max: max_i x_i
+//   sum:      sum_i x_i                         min: min_i x_i
+//   variance: sum_i (x_i - mean)^2 / (n - correction)
+//
+// x:       [outer, entries, inner] elem
+// lengths: [L] u32; entries that count, for each outer / L of the outer rows
+// reduced: [outer, inner] elem
+//
+// Nothing to reduce gives 0. Max and min are in the crate's order: NaN only where every entry is, a zero is +0. Integers are
+// summed as integers. A sum is that of `strips` interleaved sums, which depend on inner alone, each in ascending order.
+//
+// Cost: x is read once, by a variance twice; neighbouring invocations read neighbouring elements.
+struct Params {
+  x_base: u32,
+  lengths_base: u32,
+  reduced_base: u32,
+  tiles: u32, // of `width` outputs within one outer row, in all
+  entries: u32,
+  inner: u32,
+  outer_of_length: u32, // outer / L
+  statistic: u32,
+  integer: u32,
+  correction: u32,
+  width: u32,
+  strips: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<elem>;
+@group(0) @binding(2) var<storage, read> lengths: array<u32>;
+@group(0) @binding(3) var<storage, read_write> reduced: array<elem>;
+
+const MEAN = 0u;
+const SUM = 1u;
+const MAX = 2u;
+const MIN = 3u;
+const VARIANCE = 4u;
+
+var<workgroup> sums: array<f32, 128>;
+var<workgroup> words: array<u32, 128>; // sums of integers, or keys
+
+// The float of an order key.
+fn of_key(key: u32) -> f32 {
+  if key == KEY_NAN { return make_nan(); }
+  return bitcast<f32>(select(~key, key & 0x7fffffffu, key >= 0x80000000u));
+}
+
+@compute @workgroup_size(128)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  // A team reduces a tile: `strips` invocations for each of its outputs.
+  let team_size = params.width * params.strips;
+  let teams = 128u / team_size;
+  let first = linear_group(group, groups) * teams;
+  if first >= params.tiles { return; }
+  let tile = first + lane.index / team_size;
+  let strip = lane.index % team_size / params.width;
+  let tiles_of_row = (params.inner + params.width - 1u) / params.width;
+  let outer = tile / tiles_of_row;
+  let column = tile % tiles_of_row * params.width + lane.index % params.width;
+  let live = tile < params.tiles && column < params.inner;
+  var count = 0u;
+  if live {
+    count = min(lengths[params.lengths_base + outer / params.outer_of_length], params.entries);
+  }
+  let source = params.x_base + outer * params.entries * params.inner + column;
+  let smallest = params.statistic == MIN;
+
+  var sum = 0.0;
+  var word = 0u;
+  for (var i = strip; i < count; i += params.strips) {
+    let value = x[source + i * params.inner];
+    if params.statistic == MAX || smallest {
+      var key = u32(value);
+      if params.integer == 0u {
+        key = order_key(f32(value));
+        // Reversed for a minimum, but for NaN, which stays lowest.
+        key = select(key, select(~key, KEY_NAN, key == KEY_NAN), smallest);
+      } else {
+        key = select(key, ~key, smallest);
+      }
+      word = max(word, key);
+    } else if params.integer == 1u {
+      word += u32(value);
+    } else {
+      sum += f32(value);
+    }
+  }
+  sums[lane.index] = sum;
+  words[lane.index] = word;
+  workgroupBarrier();
+  // Every invocation of an output adds its strips up in the same order.
+  let first_strip = lane.index - strip * params.width;
+  sum = 0.0;
+  word = 0u;
+  for (var s = 0u; s < params.strips; s++) {
+    let other = first_strip + s * params.width;
+    sum += sums[other];
+    word = select(word + words[other], max(word, words[other]), params.statistic >= MAX);
+  }
+
+  var mean = 0.0;
+  if count > 0u {
+    mean = sum / f32(count);
+  }
+  var variance = 0.0;
+  if params.statistic == VARIANCE {
+    var squares = 0.0;
+    for (var i = strip; i < count; i += params.strips) {
+      let difference = f32(x[source + i * params.inner]) - mean;
+      squares += difference * difference;
+    }
+    workgroupBarrier(); // all have read the sums
+    sums[lane.index] = squares;
+    workgroupBarrier();
+    squares = 0.0;
+    for (var s = 0u; s < params.strips; s++) {
+      squares += sums[first_strip + s * params.width];
+    }
+    if count > params.correction {
+      variance = squares / f32(count - params.correction);
+    }
+  }
+
+  if live && strip == 0u {
+    var result = elem();
+    if params.integer == 1u {
+      result = elem(select(word, ~word, smallest && count > 0u));
+    } else if count > 0u {
+      switch params.statistic {
+        case MEAN: { result = elem(mean); }
+        case SUM: { result = elem(sum); }
+        case VARIANCE: { result = elem(variance); }
+        default: { result = elem(of_key(select(word, select(~word, KEY_NAN, word == KEY_NAN), smallest))); }
+      }
+    }
+    reduced[params.reduced_base + outer * params.inner + column] = result;
+  }
+}
