@@ -20,6 +20,7 @@ mod partition;
 mod pixel_unshuffle;
 mod reduce;
 mod row_normalize;
+mod threshold;
 mod top_k;
 
 use std::fmt::Debug;
@@ -41,6 +42,7 @@ pub use partition::Partition;
 pub use pixel_unshuffle::{ChannelOrder, PixelUnshuffle, TokenOrder};
 pub use reduce::{Statistic, reduce};
 pub use row_normalize::{Normalized, row_normalize};
+pub use threshold::{Limit, Relation, Threshold, ThresholdInputs};
 pub use top_k::{Order, Selection, TopK, TopKInputs, mark};
 
 use crate::compare::Comparison;
@@ -147,6 +149,7 @@ pub fn shaders() -> Vec<&'static Shader> {
         &[&pixel_unshuffle::MOVE, &pixel_unshuffle::TRANSPOSE],
         &[&reduce::REDUCE],
         &[&row_normalize::ROW_NORMALIZE],
+        &[&threshold::THRESHOLD],
         &[&top_k::COUNT, &top_k::ROW, &top_k::KEY, &top_k::RADIX, &top_k::EMIT, &top_k::SORT, &top_k::MERGE, &top_k::FINISH],
     ];
     groups.concat()

@@ -15,6 +15,7 @@ mod merge_tokens;
 mod pixel_unshuffle;
 mod reduce;
 mod row_normalize;
+mod threshold;
 mod top_k;
 
 pub use assign_tokens::{Assign, assign_tokens};
@@ -35,4 +36,5 @@ pub use merge_tokens::{Merge, Reduce, merge_tokens, merge_tokens_bound};
 pub use pixel_unshuffle::{BlockLayout, pixel_shuffle, pixel_unshuffle};
 pub use reduce::{Statistic, reduce, reduce_bound, reduce_integers};
 pub use row_normalize::{row_normalize, row_normalize_bounds, unit_error};
+pub use threshold::{Relation, threshold};
 pub use top_k::{Ranking, rank};

@@ -17,6 +17,7 @@ pub mod methods;
 mod pixel_unshuffle;
 mod reduce;
 mod row_normalize;
+mod threshold;
 mod top_k;
 
 use super::Case;
@@ -40,6 +41,7 @@ pub fn all() -> Vec<Case> {
         pixel_unshuffle::cases(),
         reduce::cases(),
         row_normalize::cases(),
+        threshold::cases(),
         top_k::cases(),
     ];
     groups.into_iter().flatten().collect()

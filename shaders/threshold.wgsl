@@ -1,0 +1,63 @@
+// Marks the tokens whose score passes a threshold.
+//
+//   mask[b,i] = 1 if scores[b,i] > threshold[b] (or >=, <, <=) and among[b,i] is not 0, and 0 otherwise
+//
+// A protected token is 1 and an excluded or dead one 0, whatever its score. Nothing passes where the score or the
+// threshold is NaN. The comparison is of integers, so that no device's flushing of denormals changes it.
+//
+// scores:    [B, N] elem
+// threshold: [B] f32, or [1] for all rows
+// lengths:   [B] u32; live tokens
+// marks:     [B, N] u32, or [N] for all rows
+// among:     [B, N] u32, or [N] for all rows
+// mask:      [B, N] u32
+//
+// Cost: one dispatch; one read of each input, one write of the mask.
+struct Params {
+  scores_base: u32,
+  threshold_base: u32,
+  lengths_base: u32,
+  marks_base: u32,
+  among_base: u32,
+  mask_base: u32,
+  elements: u32,
+  tokens: u32,
+  threshold_stride: u32,
+  marks_stride: u32,
+  among_stride: u32,
+  below: u32,
+  or_equal: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> scores: array<elem>;
+@group(0) @binding(2) var<storage, read> threshold: array<f32>;
+@group(0) @binding(3) var<storage, read> lengths: array<u32>;
+@group(0) @binding(4) var<storage, read> marks: array<u32>;
+@group(0) @binding(5) var<storage, read> among: array<u32>;
+@group(0) @binding(6) var<storage, read_write> mask: array<u32>;
+
+const PROTECTED = 1u;
+const EXCLUDED = 2u;
+
+@compute @workgroup_size(128)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let i = linear_group(group, groups) * 128u + lane.index;
+  if i < params.elements {
+    let row = i / params.tokens;
+    let token = i % params.tokens;
+    let score = order_key(f32(scores[params.scores_base + i]));
+    let limit = order_key(threshold[params.threshold_base + row * params.threshold_stride]);
+    let above = select(score, limit, params.below != 0u);
+    let under = select(limit, score, params.below != 0u);
+    let numbers = score != KEY_NAN && limit != KEY_NAN;
+    let passes = numbers && (above > under || (above == under && params.or_equal != 0u));
+    let mark = marks[params.marks_base + row * params.marks_stride + token];
+    let candidate = mark != EXCLUDED && passes && among[params.among_base + row * params.among_stride + token] != 0u;
+    let live = token < lengths[params.lengths_base + row];
+    mask[params.mask_base + i] = select(0u, 1u, live && (mark == PROTECTED || candidate));
+  }
+}
