@@ -68,6 +68,216 @@ impl MergeSchedule {
             }
         }
     }
+
+    /// Tokens left after each of `layers` layers, of which `protected` (class, distillation) never merge:
+    /// `N - min(r, floor((N - protected) / 2))` at each.
+    pub fn lengths(&self, layers: usize, tokens: u32, protected: u32) -> Result<Vec<u32>, Error> {
+        let merge = |left: &mut u32, count: u32| {
+            *left -= count.min(left.saturating_sub(protected) / 2);
+            Some(*left)
+        };
+        Ok(self.counts(layers)?.into_iter().scan(tokens, merge).collect())
+    }
+}
+
+/// What a stage's share is a share of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ShareOf {
+    /// The tokens of the first layer: DynamicViT, IdleViT, PyramidDrop.
+    First,
+    /// The tokens that the stage before left: EViT.
+    Current,
+}
+
+/// Pruning to shares of the tokens, at a few layers.
+///
+/// ```
+/// use tokenpress::schedule::StagedKeep;
+///
+/// // 196 patches of a DeiT, class token aside: 0.7 of what is left at layers 3, 6 and 9.
+/// let lengths = StagedKeep::evit(0.7).lengths(12, 196)?;
+/// assert_eq!(lengths, [196, 196, 196, 138, 138, 138, 97, 97, 97, 68, 68, 68]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct StagedKeep {
+    /// Layers, counted from 0, and the share kept at each, in ascending order of layer.
+    pub stages: Vec<(usize, f64)>,
+    /// Of which tokens these are shares.
+    pub of: ShareOf,
+    /// How counts are rounded.
+    pub rounding: Rounding,
+}
+
+impl StagedKeep {
+    /// EViT: the same share of what is left at layers 3, 6 and 9, rounded up.
+    pub fn evit(keep: f64) -> Self {
+        Self { stages: [3, 6, 9].map(|layer| (layer, keep)).to_vec(), of: ShareOf::Current, rounding: Rounding::Ceil }
+    }
+
+    /// DynamicViT: `keep`, its square and its cube of the first tokens at layers 3, 6 and 9, rounded down.
+    pub fn dynamic_vit(keep: f64) -> Self {
+        let stages = vec![(3, keep), (6, keep.powi(2)), (9, keep.powi(3))];
+        Self { stages, of: ShareOf::First, rounding: Rounding::Floor }
+    }
+
+    /// PyramidDrop: a half, a quarter and an eighth of the first image tokens at layers 8, 16 and 24, rounded down.
+    pub fn pyramid_drop() -> Self {
+        Self { stages: vec![(8, 0.5), (16, 0.25), (24, 0.125)], of: ShareOf::First, rounding: Rounding::Floor }
+    }
+
+    /// Tokens left after each of `layers` layers; never more than before. Stages past the last layer do nothing.
+    pub fn lengths(&self, layers: usize, tokens: u32) -> Result<Vec<u32>, Error> {
+        if let Some((_, keep)) = self.stages.iter().find(|(_, keep)| !(0.0..=1.0).contains(keep)) {
+            return Err(Error::Value { argument: "staged keep: share", expected: "0 to 1".into(), actual: keep.to_string() });
+        }
+        let stage = |left: &mut u32, layer: usize| {
+            for (_, keep) in self.stages.iter().filter(|(at, _)| *at == layer) {
+                let base = if self.of == ShareOf::First { tokens } else { *left };
+                *left = keep_count(base, *keep, self.rounding).min(*left);
+            }
+            Some(*left)
+        };
+        Ok((0..layers).scan(tokens, stage).collect())
+    }
+}
+
+/// What a transformer layer costs for so many tokens: a pre-norm block with attention and a two-layer perceptron.
+///
+/// ```text
+/// flops(N) = 2 N (2 C^2 + 2 C C_kv + 2 C hidden) + 4 N^2 C          projections and perceptron; Q K^T and A V
+/// bytes(N) = 2 N C_kv * element size                                keys and values, as a cache holds them
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerCost {
+    /// Channels of a token.
+    pub channels: u32,
+    /// Channels of its keys, and of its values: fewer than `channels` where heads share them.
+    pub key_channels: u32,
+    /// Width of the perceptron.
+    pub hidden: u32,
+    /// Bytes of a stored key or value element.
+    pub element_bytes: u32,
+}
+
+impl LayerCost {
+    /// Floating point operations of a layer over `tokens` tokens; a multiplication and an addition are two.
+    pub fn flops(&self, tokens: u32) -> u64 {
+        let [n, c, kv, hidden] = [tokens, self.channels, self.key_channels, self.hidden].map(u64::from);
+        4 * n * c * (c + kv + hidden) + 4 * n * n * c
+    }
+
+    /// Bytes of keys and values of `tokens` tokens.
+    pub fn bytes(&self, tokens: u32) -> u64 {
+        2 * u64::from(tokens) * u64::from(self.key_channels) * u64::from(self.element_bytes)
+    }
+}
+
+/// The most that a model may spend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Budget {
+    /// Tokens left after the last layer.
+    Tokens(u32),
+    /// Floating point operations of all layers.
+    Flops(u64),
+    /// Bytes of keys and values of all layers.
+    Bytes(u64),
+}
+
+impl Budget {
+    /// Whether a model whose layers see these numbers of tokens stays within.
+    pub fn allows(&self, cost: &LayerCost, lengths: &[u32]) -> bool {
+        match *self {
+            Self::Tokens(most) => lengths.last().is_none_or(|left| *left <= most),
+            Self::Flops(most) => lengths.iter().map(|n| cost.flops(*n)).sum::<u64>() <= most,
+            Self::Bytes(most) => lengths.iter().map(|n| cost.bytes(*n)).sum::<u64>() <= most,
+        }
+    }
+
+    /// The least that ToMe must merge at every layer to stay within, or `None` where even half of the tokens at every
+    /// layer is too little. A layer is charged for the tokens that it leaves.
+    ///
+    /// ```
+    /// use tokenpress::schedule::{Budget, LayerCost, MergeSchedule};
+    ///
+    /// let vit_b = LayerCost { channels: 768, key_channels: 768, hidden: 3072, element_bytes: 2 };
+    /// let whole = 12 * vit_b.flops(197);
+    /// let half = Budget::Flops(whole / 2).merge(&vit_b, 12, 197, 1)?;
+    /// assert_eq!(half, Some(MergeSchedule::Constant(15)));
+    /// # Ok::<(), tokenpress::Error>(())
+    /// ```
+    pub fn merge(&self, cost: &LayerCost, layers: usize, tokens: u32, protected: u32) -> Result<Option<MergeSchedule>, Error> {
+        let within = |merge: u32| Ok(self.allows(cost, &MergeSchedule::Constant(merge).lengths(layers, tokens, protected)?));
+        Ok(least(tokens / 2, within)?.map(MergeSchedule::Constant))
+    }
+
+    /// The largest share, in steps of one token, that stages at `layers_of_stages` may keep of what is left to stay
+    /// within; `None` where dropping everything there is too little. Counts are rounded down.
+    pub fn keep(&self, cost: &LayerCost, layers: usize, tokens: u32, layers_of_stages: &[usize]) -> Result<Option<StagedKeep>, Error> {
+        let staged = |dropped: u32| {
+            let keep = f64::from(tokens - dropped) / f64::from(tokens.max(1));
+            let stages = layers_of_stages.iter().map(|layer| (*layer, keep)).collect();
+            StagedKeep { stages, of: ShareOf::Current, rounding: Rounding::Floor }
+        };
+        Ok(least(tokens, |dropped| Ok(self.allows(cost, &staged(dropped).lengths(layers, tokens)?)))?.map(staged))
+    }
+}
+
+/// The least of `0..=most` for which a condition holds that, once it holds, holds for all above.
+fn least(most: u32, holds: impl Fn(u32) -> Result<bool, Error>) -> Result<Option<u32>, Error> {
+    let (mut low, mut high) = (0, most);
+    if !holds(most)? {
+        return Ok(None);
+    }
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if holds(middle)? {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    Ok(Some(low))
+}
+
+/// The similarity from which on a layer should merge, so that it merges `merge` tokens of a sample on average: DyMU's
+/// calibration, `https://arxiv.org/abs/2504.17040`.
+///
+/// `similarities` has, for each sample, the best similarity of every source token at this layer
+/// ([`Matches::similarity`](crate::kernels::Matches)). The threshold is the `round(merge * samples)`-th largest of them all:
+/// tokens at least as similar merge. NaNs are left out. Above every similarity where nothing is to merge, and the least one
+/// where more is to merge than there is; `None` without samples.
+///
+/// ```
+/// let samples = [vec![0.9, 0.1, 0.5], vec![0.8, 0.7, 0.2]];
+/// assert_eq!(tokenpress::schedule::similarity_threshold(&samples, 1.5), Some(0.7));
+/// ```
+pub fn similarity_threshold(similarities: &[Vec<f32>], merge: f64) -> Option<f32> {
+    let mut all: Vec<f32> = similarities.iter().flatten().copied().filter(|s| !s.is_nan()).collect();
+    all.sort_by(|a, b| b.total_cmp(a));
+    let count = (merge.max(0.0) * similarities.len() as f64).round_ties_even() as usize;
+    match count {
+        0 => all.first().map(|_| f32::INFINITY),
+        count => all.get(count.min(all.len()).saturating_sub(1)).copied(),
+    }
+}
+
+/// The layers where hidden states drift most, in ascending order: stages for Balanced Token Pruning,
+/// `https://arxiv.org/abs/2505.22038`.
+///
+/// `similarities[l]` is the mean cosine between the image tokens that enter layer `l` and those that leave it, over a few
+/// samples. The `stages` least similar layers are chosen, the lower layer of two equal ones; NaN counts as most similar.
+///
+/// ```
+/// assert_eq!(tokenpress::schedule::drift_stages(&[0.2, 0.9, 0.5, 0.95, 0.5], 2), [0, 2]);
+/// ```
+pub fn drift_stages(similarities: &[f64], stages: usize) -> Vec<usize> {
+    let mut layers: Vec<usize> = (0..similarities.len()).collect();
+    let similarity = |layer: &usize| if similarities[*layer].is_nan() { f64::INFINITY } else { similarities[*layer] };
+    layers.sort_by(|a, b| similarity(a).total_cmp(&similarity(b)));
+    layers.truncate(stages);
+    layers.sort_unstable();
+    layers
 }
 
 #[cfg(test)]
@@ -78,6 +288,50 @@ mod tests {
     fn decreasing_schedule_of_the_paper() {
         let counts = MergeSchedule::Linear { merge: 16, inflect: -1.0 }.counts(12).expect("in range");
         assert_eq!(counts, [32, 29, 26, 23, 20, 17, 14, 11, 8, 5, 2, 0]);
+    }
+
+    #[test]
+    fn lengths_of_the_paper() {
+        let lengths = |schedule: MergeSchedule| schedule.lengths(12, 197, 1).expect("in range");
+        assert_eq!(lengths(MergeSchedule::Constant(16)), [181, 165, 149, 133, 117, 101, 85, 69, 53, 37, 21, 11]);
+        let decreasing = MergeSchedule::Linear { merge: 16, inflect: -1.0 };
+        assert_eq!(lengths(decreasing), [165, 136, 110, 87, 67, 50, 36, 25, 17, 12, 10, 10]);
+    }
+
+    #[test]
+    fn stages_keep_shares_of_the_first_or_of_the_current_tokens() {
+        assert_eq!(StagedKeep::dynamic_vit(0.7).lengths(10, 196), Ok(vec![196, 196, 196, 137, 137, 137, 96, 96, 96, 67]));
+        assert_eq!(StagedKeep::pyramid_drop().lengths(25, 577).map(|l| [l[7], l[8], l[16], l[24]]), Ok([577, 288, 144, 72]));
+        let wrong = StagedKeep { stages: vec![(0, 1.5)], ..StagedKeep::pyramid_drop() };
+        assert!(matches!(wrong.lengths(1, 5), Err(Error::Value { .. })));
+    }
+
+    #[test]
+    fn a_budget_is_met_and_no_less_would_do() {
+        let cost = LayerCost { channels: 64, key_channels: 16, hidden: 256, element_bytes: 2 };
+        assert_eq!(cost.flops(10), 4 * 10 * 64 * (64 + 16 + 256) + 4 * 100 * 64);
+        assert_eq!(cost.bytes(10), 2 * 10 * 16 * 2);
+        let whole = vec![100; 8];
+        for budget in [Budget::Tokens(40), Budget::Flops(5 * cost.flops(100)), Budget::Bytes(6 * cost.bytes(100))] {
+            assert!(!budget.allows(&cost, &whole));
+            let Some(MergeSchedule::Constant(merge)) = budget.merge(&cost, 8, 100, 1).expect("in range") else { panic!("{budget:?}") };
+            let lengths = |merge| MergeSchedule::Constant(merge).lengths(8, 100, 1).expect("in range");
+            assert!(budget.allows(&cost, &lengths(merge)) && !budget.allows(&cost, &lengths(merge - 1)), "{budget:?}: {merge}");
+            let staged = budget.keep(&cost, 8, 100, &[2, 5]).expect("in range").expect("can be met");
+            assert!(budget.allows(&cost, &staged.lengths(8, 100).expect("in range")), "{budget:?}: {staged:?}");
+        }
+        assert_eq!(Budget::Tokens(0).merge(&cost, 8, 100, 1), Ok(None));
+        assert_eq!(Budget::Flops(0).keep(&cost, 8, 100, &[2]), Ok(None));
+        assert_eq!(Budget::Tokens(100).merge(&cost, 8, 100, 1), Ok(Some(MergeSchedule::Constant(0))));
+    }
+
+    #[test]
+    fn thresholds_and_stages_of_odd_samples() {
+        assert_eq!(similarity_threshold(&[], 3.0), None);
+        assert_eq!(similarity_threshold(&[vec![0.5, f32::NAN]], 0.0), Some(f32::INFINITY));
+        assert_eq!(similarity_threshold(&[vec![0.5, f32::NAN, 0.25]], 9.0), Some(0.25));
+        assert_eq!(drift_stages(&[f64::NAN, 0.5, 0.5], 9), [0, 1, 2]);
+        assert_eq!(drift_stages(&[f64::NAN, 0.5, 0.5], 1), [1]);
     }
 
     #[test]
