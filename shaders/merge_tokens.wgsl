@@ -40,14 +40,6 @@ const MAX = 2u;
 const WEIGHTED_MEAN = 3u;
 const WEIGHTED_SUM = 4u;
 
-// order_key of each channel.
-fn keys_of(value: elem_f32) -> elem_u32 {
-  let bits = bitcast<elem_u32>(value);
-  let sign = elem_u32(0x80000000u);
-  let key = select(bits | sign, ~bits, bits > sign); // -0 equals +0
-  return select(key, elem_u32(KEY_NAN), (bits & elem_u32(0x7fffffffu)) > elem_u32(0x7f800000u));
-}
-
 @compute @workgroup_size(128)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
@@ -77,7 +69,7 @@ fn main(
     only = params.x_base + source * params.channels + channel;
     let value = x[only];
     if params.reduce == MAX {
-      let key = keys_of(elem_f32(value));
+      let key = order_keys(elem_f32(value));
       largest = select(largest, value, key > largest_key);
       largest_key = max(largest_key, key);
     } else if params.reduce >= WEIGHTED_MEAN {

@@ -161,6 +161,8 @@ impl BindingElem {
 pub enum Include {
     /// `common/order.wgsl`: floats as integers in the crate's total order.
     Order,
+    /// `common/elem_order.wgsl`: the same of each channel of an `elem`, behind [`Include::Order`].
+    ElemOrder,
     /// `common/attention_tile.wgsl`: what the wide passes of `attention_score` share.
     AttentionTile,
     /// `common/reduce.wgsl` or its subgroup twin: sums, maxima and scans over a workgroup.
@@ -275,6 +277,7 @@ impl Variant {
         for include in self.shader.includes {
             text += match (include, self.subgroups) {
                 (Include::AttentionTile, _) => include_str!("../../shaders/common/attention_tile.wgsl"),
+                (Include::ElemOrder, _) => include_str!("../../shaders/common/elem_order.wgsl"),
                 (Include::Order, _) => include_str!("../../shaders/common/order.wgsl"),
                 (Include::Reduce, false) => include_str!("../../shaders/common/reduce.wgsl"),
                 (Include::Reduce, true) => include_str!("../../shaders/common/reduce_subgroup.wgsl"),

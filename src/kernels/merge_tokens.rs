@@ -16,7 +16,7 @@ params! {
 pub(super) static MERGE_TOKENS: Shader = Shader {
     name: "merge_tokens",
     source: include_str!("../../shaders/merge_tokens.wgsl"),
-    includes: &[Include::Order],
+    includes: &[Include::Order, Include::ElemOrder],
     headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
     inputs: &[("x", BindingElem::Elem), ("offsets", BindingElem::U32), ("members", BindingElem::U32), ("weights", BindingElem::F32)],
     outputs: &[("merged", BindingElem::Elem)],
