@@ -86,6 +86,17 @@ impl Comparison {
         comparison
     }
 
+    /// As [`Comparison::within`], and where the bound is 0 the sign of a zero counts: maxima, and rows that are copied.
+    pub fn within_or_copied(expected: &HostTensor, actual: &HostTensor, bounds: &[f64]) -> Self {
+        let (e, a) = (expected.floats(), actual.floats());
+        Self::judged(expected, actual, |index| match (e[index], a[index]) {
+            (e, a) if e == 0.0 && a == 0.0 && bounds[index] == 0.0 => {
+                Worst { index, expected: f64::from(e.to_bits()), actual: f64::from(a.to_bits()), bound: 0.0 }
+            }
+            (e, a) => Worst { index, expected: f64::from(e), actual: f64::from(a), bound: bounds[index] },
+        })
+    }
+
     /// An element-wise judgement of the caller's own: `judge` gives the bound's use, above 1 for a failure.
     pub fn judged(expected: &HostTensor, actual: &HostTensor, mut judge: impl FnMut(usize) -> Worst) -> Self {
         let mut comparison = Self::empty(expected, actual);

@@ -5,4 +5,3 @@ fn order_keys(value: elem_f32) -> elem_u32 {
   let key = select(bits | sign, ~bits, bits > sign); // -0 equals +0
   return select(key, elem_u32(KEY_NAN), (bits & elem_u32(0x7fffffffu)) > elem_u32(0x7f800000u));
 }
-

@@ -18,6 +18,7 @@ mod lookup;
 mod merge_tokens;
 mod partition;
 mod pixel_unshuffle;
+mod pool;
 mod reduce;
 mod row_normalize;
 mod threshold;
@@ -40,6 +41,7 @@ pub use lookup::lookup;
 pub use merge_tokens::{Reduce, merge_tokens};
 pub use partition::Partition;
 pub use pixel_unshuffle::{ChannelOrder, PixelUnshuffle, TokenOrder};
+pub use pool::{Pool, Windows};
 pub use reduce::{Statistic, reduce};
 pub use row_normalize::{Normalized, row_normalize};
 pub use threshold::{Limit, Relation, Threshold, ThresholdInputs};
@@ -147,6 +149,7 @@ pub fn shaders() -> Vec<&'static Shader> {
         &[&lookup::LOOKUP],
         &[&merge_tokens::MERGE_TOKENS],
         &[&pixel_unshuffle::MOVE, &pixel_unshuffle::TRANSPOSE],
+        &[&pool::POOL],
         &[&reduce::REDUCE],
         &[&row_normalize::ROW_NORMALIZE],
         &[&threshold::THRESHOLD],

@@ -15,6 +15,7 @@ mod lookup;
 mod merge_tokens;
 pub mod methods;
 mod pixel_unshuffle;
+mod pool;
 mod reduce;
 mod row_normalize;
 mod threshold;
@@ -39,6 +40,7 @@ pub fn all() -> Vec<Case> {
         merge_tokens::cases(),
         methods::cases(),
         pixel_unshuffle::cases(),
+        pool::cases(),
         reduce::cases(),
         row_normalize::cases(),
         threshold::cases(),

@@ -7,6 +7,7 @@ mod attention;
 mod blocks;
 mod dense;
 mod layout;
+mod pooling;
 mod tome;
 
 use std::collections::BTreeMap;
@@ -245,6 +246,8 @@ fn handler(system: &str, case: &str) -> Option<Handler> {
         ("nvlm", "pixel_shuffle") => layout::nvlm,
         ("nvlm", "pixel_shuffle_dynamic_res") => layout::nvlm_dynamic,
         ("pixel_unshuffle", "c_dy_dx") => layout::channel_first,
+        ("llava_video", "get_2dPool") => pooling::llava_video,
+        ("honeybee", "adaptive_avg_pool2d") => pooling::adaptive_average,
         ("attention_importance", "column_reduce") => attention::column_reduce,
         ("attention_importance", "row_set_importance") => attention::row_set,
         ("tome", "bipartite_soft_matching") => tome::bipartite,

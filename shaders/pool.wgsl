@@ -1,0 +1,123 @@
+// Windows of a grid of tokens, each reduced to one token.
+//
+//   average:  sum of the window's x / number of them
+//   maximum:  the window's largest x
+//   bilinear: sum_y sum_x weight_y weight_x x over the two neighbours of a position on each axis
+//
+// x:       [B, rows * columns, C] elem, four channels in one where C and the alignment allow it
+// lengths: [B] u32; live columns of each row
+// pooled:  [B, outputs_y * outputs_x, C] elem
+//
+// Windows on an axis of n live places (floors and ceilings are of whole numbers: exact on every device):
+//   strided:  i stride .. i stride + size, none where that passes n; partial: cut at n, none where the one before reached n
+//   adaptive: floor(i n / outputs) .. ceil((i + 1) n / outputs)
+//   bilinear: about p = max((2 i + 1) n / (2 outputs) - 1/2, 0): floor(p) and floor(p) + 1; the first alone, with weight 1,
+//             where p is whole or the second is behind the end
+//
+// An empty window gives 0. The maximum is in the crate's order: of equals the first, NaN only where all are. Sums are in
+// f32, one invocation's for each channel, row by row.
+//
+// Cost: windows that do not overlap read each element once; each output is written once.
+struct Params {
+  x_base: u32,
+  lengths_base: u32,
+  pooled_base: u32,
+  elements: u32, // of the output, in elems
+  channels: u32, // in elems
+  rows: u32,
+  columns: u32,
+  outputs_y: u32,
+  outputs_x: u32,
+  windows: u32,
+  size_y: u32,
+  size_x: u32,
+  stride_y: u32,
+  stride_x: u32,
+  reduce: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<elem>;
+@group(0) @binding(2) var<storage, read> lengths: array<u32>;
+@group(0) @binding(3) var<storage, read_write> pooled: array<elem>;
+
+const STRIDED = 0u;
+const PARTIAL = 1u;
+const ADAPTIVE = 2u;
+const BILINEAR = 3u;
+
+const AVERAGE = 0u;
+const MAXIMUM = 1u;
+
+// Places begin..end, and the weights of the first and of the others.
+struct Window {
+  begin: u32,
+  end: u32,
+  first: f32,
+  other: f32,
+}
+
+fn window(i: u32, live: u32, outputs: u32, size: u32, stride: u32) -> Window {
+  switch params.windows {
+    case STRIDED, PARTIAL: {
+      let begin = i * stride;
+      let end = begin + size;
+      let wanted = end <= live || (params.windows == PARTIAL && (i == 0u || end - stride < live));
+      return Window(begin, select(begin, max(begin, min(end, live)), wanted), 1.0, 1.0);
+    }
+    case ADAPTIVE: {
+      return Window(i * live / outputs, ((i + 1u) * live + outputs - 1u) / outputs, 1.0, 1.0);
+    }
+    default: {
+      let unit = 2u * outputs;
+      let position = max((2u * i + 1u) * live, outputs) - outputs; // in units of 1 / unit
+      let begin = position / unit;
+      let rest = select(0u, position - begin * unit, begin + 1u < live);
+      let end = min(begin + select(1u, 2u, rest > 0u), live);
+      return Window(begin, end, f32(unit - rest) / f32(unit), f32(rest) / f32(unit));
+    }
+  }
+}
+
+@compute @workgroup_size(128)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let element = linear_group(group, groups) * 128u + lane.index;
+  if element >= params.elements { return; }
+  let channel = element % params.channels;
+  let cell = element / params.channels;
+  let cell_row = cell / params.outputs_x;
+  let batch = cell_row / params.outputs_y;
+  let live = min(lengths[params.lengths_base + batch], params.columns);
+  let down = window(cell_row % params.outputs_y, params.rows, params.outputs_y, params.size_y, params.stride_y);
+  let across = window(cell % params.outputs_x, live, params.outputs_x, params.size_x, params.stride_x);
+
+  var sum = elem_f32();
+  var largest = elem();
+  var largest_key = elem_u32(KEY_DEAD);
+  for (var row = down.begin; row < down.end; row++) {
+    let weight = select(down.other, down.first, row == down.begin);
+    let source = params.x_base + (batch * params.rows + row) * params.columns * params.channels + channel;
+    for (var column = across.begin; column < across.end; column++) {
+      let value = x[source + column * params.channels];
+      if params.reduce == MAXIMUM {
+        let key = order_keys(elem_f32(value));
+        largest = select(largest, value, key > largest_key);
+        largest_key = max(largest_key, key);
+      } else {
+        sum += weight * select(across.other, across.first, column == across.begin) * elem_f32(value);
+      }
+    }
+  }
+
+  var result = largest;
+  if params.reduce == AVERAGE {
+    let count = (down.end - down.begin) * (across.end - across.begin);
+    result = elem(sum / f32(max(count, 1u)));
+  } else if params.reduce != MAXIMUM {
+    result = elem(sum);
+  }
+  pooled[params.pooled_base + element] = result;
+}

@@ -1,0 +1,217 @@
+//! Windows of a grid of tokens, each reduced to one token.
+
+use crate::compare::{EPSILON_F32, storage_error};
+use crate::tensor::Elem;
+
+/// What becomes of a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Pooling {
+    /// The mean.
+    Average,
+    /// The largest; the first of equals; NaN only where all are.
+    Max,
+}
+
+/// Where the windows of one axis lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Axis {
+    /// `i * stride .. i * stride + size`. What passes the end is no window; with `partial` it is cut there, if the one
+    /// before did not reach the end.
+    Strided {
+        /// Places of a window, at least 1.
+        size: u32,
+        /// Places from a window to the next, at least 1.
+        stride: u32,
+        /// Whether there is a last window which is cut.
+        partial: bool,
+    },
+    /// `floor(i * n / outputs) .. ceil((i + 1) * n / outputs)` of n places.
+    Adaptive {
+        /// Number of windows.
+        outputs: u32,
+    },
+    /// The two neighbours of the position `max((i + 1/2) * n / outputs - 1/2, 0)`, with the weights of a linear
+    /// interpolation; the first alone where the position is whole, or the second behind the end.
+    Linear {
+        /// Number of positions.
+        outputs: u32,
+    },
+}
+
+impl Axis {
+    /// Number of windows over n places.
+    pub fn outputs(self, n: u32) -> u32 {
+        match self {
+            Self::Strided { size, stride, partial: false } => n.checked_sub(size).map_or(0, |rest| rest / stride + 1),
+            Self::Strided { size, stride, partial: true } => {
+                n.min(1) * (n.saturating_sub(size).div_ceil(stride) + 1).min(n.div_ceil(stride))
+            }
+            Self::Adaptive { outputs } | Self::Linear { outputs } => outputs,
+        }
+    }
+
+    /// The places of window i over n of them, with their weights; none behind the last window.
+    fn window(self, i: u32, n: u32) -> Vec<(usize, f64)> {
+        let even = |begin: u64, end: u64| (begin..end.min(n.into())).map(|place| (place as usize, 1.0)).collect();
+        let (index, places) = (u64::from(i), u64::from(n));
+        match self {
+            Self::Strided { size, stride, .. } if i < self.outputs(n) => {
+                even(index * u64::from(stride), index * u64::from(stride) + u64::from(size))
+            }
+            Self::Strided { .. } => Vec::new(),
+            Self::Adaptive { outputs } => {
+                let outputs = u64::from(outputs);
+                even(index * places / outputs, ((index + 1) * places).div_ceil(outputs))
+            }
+            Self::Linear { outputs } => {
+                // In units of 1 / (2 outputs), so that nothing is rounded.
+                let (outputs, unit) = (u64::from(outputs), 2 * u64::from(outputs));
+                let position = ((2 * index + 1) * places).saturating_sub(outputs);
+                let (first, rest) = ((position / unit) as usize, (position % unit) as f64 / unit as f64);
+                match first + 1 {
+                    _ if places == 0 => Vec::new(),
+                    second if rest > 0.0 && second < n as usize => vec![(first, 1.0 - rest), (second, rest)],
+                    _ => vec![(first, 1.0)],
+                }
+            }
+        }
+    }
+}
+
+/// A batch of grids, and the windows on them.
+#[derive(Debug, Clone, Copy)]
+pub struct Grids<'a> {
+    /// `[batch, size[0] * size[1], channels]`.
+    pub x: &'a [f32],
+    /// Live columns of every grid's rows; one for each of the batch.
+    pub lengths: &'a [u32],
+    /// Rows and columns.
+    pub size: [u32; 2],
+    /// Channels of a token.
+    pub channels: usize,
+    /// Windows on the rows, and on the columns.
+    pub windows: [Axis; 2],
+}
+
+/// One channel of a window: weights and values, row by row.
+type Members = Vec<(f64, f64)>;
+
+impl Grids<'_> {
+    /// `f` of every channel of every window, `[batch, outputs, channels]`.
+    fn each<T>(&self, mut f: impl FnMut(&Members) -> T) -> Vec<T> {
+        let [rows, columns] = self.size;
+        let [down, across] = self.windows;
+        let mut all = Vec::new();
+        for (b, &live) in self.lengths.iter().enumerate() {
+            for (i, j) in (0..down.outputs(rows)).flat_map(|i| (0..across.outputs(columns)).map(move |j| (i, j))) {
+                let columns_of = across.window(j, live.min(columns));
+                let mut places = Vec::new();
+                for (y, weight_y) in down.window(i, rows) {
+                    for (x, weight_x) in &columns_of {
+                        places.push((((b * rows as usize + y) * columns as usize + x) * self.channels, weight_y * weight_x));
+                    }
+                }
+                for c in 0..self.channels {
+                    all.push(f(&places.iter().map(|(start, weight)| (*weight, f64::from(self.x[start + c]))).collect()));
+                }
+            }
+        }
+        all
+    }
+}
+
+/// Every window reduced, `[batch, outputs, channels]`: on axes with weights their sum, which is of weight 1. An empty
+/// window gives 0.
+pub fn pool(grids: &Grids<'_>, pooling: Pooling) -> Vec<f64> {
+    grids.each(|members| match pooling {
+        _ if members.is_empty() => 0.0,
+        Pooling::Average => members.iter().map(|(w, x)| w * x).sum::<f64>() / members.iter().map(|(w, _)| w).sum::<f64>(),
+        Pooling::Max => {
+            members[1..].iter().fold(members[0].1, |largest, (_, x)| if *x > largest || largest.is_nan() { *x } else { largest })
+        }
+    })
+}
+
+/// How far [`pool`] in f32, stored as `elem`, may be from the reference.
+///
+/// Of n members: the weights of each axis are quotients of whole numbers, within `2 + 2 + 5 eps` (two conversions, and a
+/// division of 2.5 ulp), with their product and that with the value `20 eps`; `n eps` for the sums and `5 eps` for the mean's
+/// division; and each member and product may be flushed to 0 where it is denormal. Maxima are exact.
+pub fn pool_bound(grids: &Grids<'_>, pooling: Pooling, elem: Elem) -> Vec<f64> {
+    let range = if elem == Elem::F16 { 65504.0 } else { f64::from(f32::MAX) };
+    grids.each(|members| {
+        let weight: f64 = members.iter().map(|(w, _)| w).sum();
+        let magnitude: f64 = members.iter().map(|(w, x)| (w * x).abs()).sum();
+        if pooling == Pooling::Max || members.is_empty() || !magnitude.is_finite() {
+            return 0.0;
+        }
+        let n = members.len() as f64;
+        let error = ((n + 25.0) * EPSILON_F32 * magnitude + 2.0 * n * f64::from(f32::MIN_POSITIVE)) / weight;
+        let value = magnitude / weight + error;
+        // What leaves the range on the way, or by the last rounding, is whatever the device makes of it.
+        if magnitude + error > f64::from(f32::MAX) || value >= range { f64::INFINITY } else { error + storage_error(elem, value) }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STRIDED: Axis = Axis::Strided { size: 3, stride: 2, partial: false };
+    const PARTIAL: Axis = Axis::Strided { size: 3, stride: 2, partial: true };
+
+    fn places(axis: Axis, i: u32, n: u32) -> Vec<usize> {
+        axis.window(i, n).into_iter().map(|(place, _)| place).collect()
+    }
+
+    #[test]
+    fn numbers_of_windows() {
+        let counts = |axis: Axis| [0, 1, 2, 3, 4, 5, 6, 7].map(|n| axis.outputs(n));
+        assert_eq!(counts(STRIDED), [0, 0, 0, 1, 1, 2, 2, 3]);
+        assert_eq!(counts(PARTIAL), [0, 1, 1, 1, 2, 2, 3, 3]);
+        // Strides that pass over places: no window begins behind the end.
+        assert_eq!(counts(Axis::Strided { size: 1, stride: 3, partial: true }), [0, 1, 1, 1, 2, 2, 2, 3]);
+        assert_eq!(counts(Axis::Strided { size: 1, stride: 3, partial: false }), [0, 1, 1, 1, 2, 2, 2, 3]);
+        assert_eq!(counts(Axis::Strided { size: 4, stride: 4, partial: true }), [0, 1, 1, 1, 1, 2, 2, 2]);
+    }
+
+    #[test]
+    fn windows_of_each_kind() {
+        assert_eq!(places(STRIDED, 1, 5), [2, 3, 4]);
+        assert!(places(STRIDED, 2, 6).is_empty());
+        assert_eq!(places(PARTIAL, 2, 6), [4, 5]);
+        let adaptive = |i| places(Axis::Adaptive { outputs: 12 }, i, 27);
+        assert_eq!([adaptive(0), adaptive(1), adaptive(4)], [vec![0, 1, 2], vec![2, 3, 4], vec![9, 10, 11]]);
+        assert_eq!(places(Axis::Adaptive { outputs: 3 }, 1, 2), [0, 1]);
+        assert_eq!(places(Axis::Adaptive { outputs: 3 }, 1, 0), []);
+    }
+
+    #[test]
+    fn bilinear_positions_without_aligned_corners() {
+        let linear = |i, n, outputs| Axis::Linear { outputs }.window(i, n);
+        for (i, place, weight) in [(0, 0, 13.0 / 28.0), (1, 2, 11.0 / 28.0), (6, 12, 1.0 / 28.0), (7, 13, 27.0 / 28.0)] {
+            let [first, second] = linear(i, 27, 14)[..] else { panic!("two neighbours") };
+            assert_eq!((first.0, second.0), (place, place + 1));
+            assert!((second.1 - weight).abs() < 1e-12 && (first.1 + second.1 - 1.0).abs() < 1e-12);
+        }
+        assert_eq!(linear(5, 9, 9), [(5, 1.0)]);
+        // Enlarged: the outermost positions are before the first place, and behind the last.
+        assert_eq!(linear(0, 2, 4), [(0, 1.0)]);
+        assert_eq!(linear(3, 2, 4), [(1, 1.0)]);
+        assert_eq!(linear(1, 2, 4), [(0, 0.75), (1, 0.25)]);
+        assert_eq!(linear(1, 0, 4), []);
+    }
+
+    #[test]
+    fn a_hand_made_grid() {
+        // 2 x 3 places; the second grid has one live column.
+        let x = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, -1.0, 9.0, 9.0, f32::NAN, 9.0, 9.0];
+        let two = Axis::Strided { size: 2, stride: 2, partial: true };
+        let grids = Grids { x: &x, lengths: &[7, 1], size: [2, 3], channels: 1, windows: [two, two] };
+        let average = pool(&grids, Pooling::Average);
+        assert_eq!((average[0], average[1], average[2].is_nan(), average[3]), (3.0, 4.5, true, 0.0));
+        assert_eq!(pool(&grids, Pooling::Max), [5.0, 6.0, -1.0, 0.0]);
+        let all = pool_bound(&grids, Pooling::Average, Elem::F32);
+        assert!(all[0] > 0.0 && all[0] < 1e-5 && all[2] == 0.0 && all[3] == 0.0);
+    }
+}

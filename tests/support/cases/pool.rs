@@ -1,0 +1,79 @@
+use tokenpress::kernels::{Pool, Windows};
+use tokenpress::{Elem, Graph, HostTensor};
+
+use crate::support::{Case, data};
+
+const OVERLAPPING: Windows = Windows::Strided { size: [3, 2], stride: [2, 1], partial: false };
+const PARTIAL: Windows = Windows::Strided { size: [3, 4], stride: [2, 3], partial: true };
+const APART: Windows = Windows::Strided { size: [1, 2], stride: [3, 3], partial: true };
+
+fn case(pool: Pool, elem: Elem, [b, h, w, c]: [u32; 4], lengths: Option<Vec<u32>>, values: &[f32], what: &str) -> Case {
+    let mut graph = Graph::new();
+    let x = graph.input("x", [b, h, w, c], elem);
+    let name = format!("{pool:?}, {elem}[{b},{h},{w},{c}] {what}, lengths {lengths:?}");
+    let mut inputs: tokenpress::readback::HostTensors = [("x".to_owned(), data::tensor([b, h, w, c], elem, values))].into();
+    let lengths = lengths.map(|lengths| {
+        inputs.insert("lengths".to_owned(), HostTensor::u32([b], lengths));
+        graph.input("lengths", [b], Elem::U32)
+    });
+    let pooled = pool.build(&mut graph, x, [h, w], lengths).expect("valid options");
+    graph.output("pooled", pooled).expect("a name");
+    Case { subject: "pool", name, heavy: false, graph, inputs }
+}
+
+/// Two kinds of windows that average, one for the largest, one interpolation, to about half the size.
+fn pools([h, w]: [u32; 2]) -> [Pool; 4] {
+    let outputs = [h.div_ceil(2), w.div_ceil(2)];
+    [Pool::Average(Windows::cells(2)), Pool::Average(Windows::Adaptive { outputs }), Pool::Max(PARTIAL), Pool::Bilinear(outputs)]
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut push = |pool, elem, dims: [u32; 4], lengths: Option<Vec<u32>>, what: &str| {
+        let len = dims.iter().product::<u32>() as usize;
+        let values = match what {
+            "awkward" => data::awkward(91, len),
+            "ties" => data::ties(92, len),
+            "zeros of both signs" => (0..len).map(|i| if i % 3 == 0 { -0.0 } else { 0.0 }).collect(),
+            "large" => vec![if elem == Elem::F16 { 60000.0 } else { 1e37 }; len],
+            _ => data::normal(93, len),
+        };
+        cases.push(case(pool, elem, dims, lengths, &values, what));
+    };
+    for elem in [Elem::F32, Elem::F16] {
+        // Odd sizes, channels by one and by four.
+        for dims in [[2, 27, 7, 3], [1, 9, 33, 8]] {
+            for pool in pools([dims[1], dims[2]]) {
+                push(pool, elem, dims, None, "normal");
+            }
+        }
+        for what in ["awkward", "ties", "zeros of both signs", "large"] {
+            for pool in pools([5, 6]) {
+                push(pool, elem, [2, 5, 6, 4], None, what);
+            }
+        }
+        // Sequences, of which rows live in part.
+        for pool in pools([1, 40]) {
+            push(pool, elem, [6, 1, 40, 5], Some(vec![40, 0, 1, 2, 29, 99]), "normal");
+        }
+    }
+    for windows in [OVERLAPPING, PARTIAL, APART, Windows::cells(1), Windows::cells(3)] {
+        push(Pool::Average(windows), Elem::F32, [3, 10, 8, 4], Some(vec![8, 3, 7]), "normal");
+        push(Pool::Max(windows), Elem::F32, [1, 10, 8, 3], None, "ties");
+    }
+    // More outputs than tokens; all tokens to one; as many.
+    for outputs in [[7, 9], [1, 1], [3, 4], [0, 4]] {
+        push(Pool::Max(Windows::Adaptive { outputs }), Elem::F32, [2, 3, 4, 4], None, "normal");
+        push(Pool::Average(Windows::Adaptive { outputs }), Elem::F32, [2, 3, 4, 4], Some(vec![2, 4]), "normal");
+        push(Pool::Bilinear(outputs), Elem::F32, [2, 3, 4, 4], Some(vec![1, 3]), "awkward");
+    }
+    // Nothing at all, and windows larger than the grid.
+    for dims in [[1, 1, 1, 1], [0, 4, 4, 4], [2, 0, 4, 4], [2, 4, 0, 4], [2, 4, 4, 0], [1, 3, 3, 2]] {
+        for pool in [Pool::Average(Windows::cells(4)), Pool::Max(PARTIAL), Pool::Bilinear([2, 2])] {
+            push(pool, Elem::F32, dims, None, "normal");
+        }
+    }
+    // One that takes several workgroups in each of the batch: a frame of SigLIP.
+    push(Pool::Bilinear([14, 14]), Elem::F32, [2, 27, 27, 64], None, "normal");
+    cases
+}
