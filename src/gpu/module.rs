@@ -169,6 +169,8 @@ pub enum Include {
     Reduce,
     /// `common/sort.wgsl`: a sort in workgroup memory.
     Sort,
+    /// `common/window.wgsl`: a window that slides over a grid of tokens.
+    Window,
 }
 
 /// Whether a module's inputs are declared `read` or `read_write`.
@@ -282,6 +284,7 @@ impl Variant {
                 (Include::Reduce, false) => include_str!("../../shaders/common/reduce.wgsl"),
                 (Include::Reduce, true) => include_str!("../../shaders/common/reduce_subgroup.wgsl"),
                 (Include::Sort, _) => include_str!("../../shaders/common/sort.wgsl"),
+                (Include::Window, _) => include_str!("../../shaders/common/window.wgsl"),
             };
         }
         match self.access {

@@ -8,6 +8,7 @@ mod attention_score;
 mod bipartite_match;
 mod compact;
 mod concat_rows;
+mod convolution;
 mod copy;
 mod gather_rows;
 mod group_tokens;
@@ -23,6 +24,7 @@ mod reduce;
 mod row_normalize;
 mod threshold;
 mod top_k;
+mod unfold;
 
 use std::fmt::Debug;
 
@@ -31,6 +33,7 @@ pub use attention_score::{AttentionInputs, AttentionScore, HeadReduction, Import
 pub use bipartite_match::{BipartiteMatch, Matches};
 pub use compact::{Compacted, compact};
 pub use concat_rows::{Ragged, concat_rows};
+pub use convolution::Convolution;
 pub(crate) use copy::copy;
 pub use gather_rows::{gather_rows, scatter_rows};
 pub use group_tokens::{Groups, group_tokens};
@@ -46,6 +49,7 @@ pub use reduce::{Statistic, reduce};
 pub use row_normalize::{Normalized, row_normalize};
 pub use threshold::{Limit, Relation, Threshold, ThresholdInputs};
 pub use top_k::{Order, Selection, TopK, TopKInputs, mark};
+pub use unfold::Window;
 
 use crate::compare::Comparison;
 use crate::error::Error;
@@ -140,6 +144,7 @@ pub fn shaders() -> Vec<&'static Shader> {
         &[&bipartite_match::BIPARTITE_MATCH],
         &[&compact::TALLY, &compact::COMPACT],
         &[&concat_rows::CONCAT],
+        &[&convolution::CONVOLUTION],
         &[&copy::COPY],
         &[&gather_rows::GATHER, &gather_rows::FALLBACK],
         &[&group_tokens::GROUP_TOKENS],
@@ -154,6 +159,7 @@ pub fn shaders() -> Vec<&'static Shader> {
         &[&row_normalize::ROW_NORMALIZE],
         &[&threshold::THRESHOLD],
         &[&top_k::COUNT, &top_k::ROW, &top_k::KEY, &top_k::RADIX, &top_k::EMIT, &top_k::SORT, &top_k::MERGE, &top_k::FINISH],
+        &[&unfold::UNFOLD],
     ];
     groups.concat()
 }

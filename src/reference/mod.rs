@@ -5,6 +5,7 @@ mod attention_score;
 mod bipartite_match;
 mod compact;
 mod concat_rows;
+mod convolution;
 mod gather_rows;
 mod group_tokens;
 mod invert_index;
@@ -18,6 +19,7 @@ mod reduce;
 mod row_normalize;
 mod threshold;
 mod top_k;
+mod unfold;
 
 pub use assign_tokens::{Assign, assign_tokens};
 pub use attention_score::{
@@ -27,6 +29,7 @@ pub use attention_score::{
 pub use bipartite_match::{Candidates, bipartite_match, cosine_error, dot, dot_bound};
 pub use compact::compact;
 pub use concat_rows::concat_rows;
+pub use convolution::{depthwise_convolution, depthwise_convolution_bound};
 pub use gather_rows::gather_rows;
 pub use group_tokens::group_tokens;
 pub use invert_index::invert_index;
@@ -40,3 +43,4 @@ pub use reduce::{Statistic, reduce, reduce_bound, reduce_integers};
 pub use row_normalize::{row_normalize, row_normalize_bounds, unit_error};
 pub use threshold::{Relation, threshold};
 pub use top_k::{Ranking, rank};
+pub use unfold::{Sliding, unfold};

@@ -5,6 +5,7 @@ mod attention_score;
 mod bipartite_match;
 mod compact;
 mod concat_rows;
+mod convolution;
 mod copy;
 mod gather_rows;
 mod group_tokens;
@@ -20,6 +21,7 @@ mod reduce;
 mod row_normalize;
 mod threshold;
 mod top_k;
+mod unfold;
 
 use super::Case;
 
@@ -30,6 +32,7 @@ pub fn all() -> Vec<Case> {
         bipartite_match::cases(),
         compact::cases(),
         concat_rows::cases(),
+        convolution::cases(),
         copy::cases(),
         gather_rows::cases(),
         group_tokens::cases(),
@@ -45,6 +48,7 @@ pub fn all() -> Vec<Case> {
         row_normalize::cases(),
         threshold::cases(),
         top_k::cases(),
+        unfold::cases(),
     ];
     groups.into_iter().flatten().collect()
 }

@@ -3,6 +3,7 @@
 //! A case is found by the `system` and `case` in its metadata; its inputs are the tensors `in.*`, its parameters the
 //! other metadata, or the tensors' sizes where a key is absent. Every tensor `out.*` is compared.
 
+mod abstractor;
 mod attention;
 mod blocks;
 mod dense;
@@ -250,6 +251,7 @@ fn handler(system: &str, case: &str) -> Option<Handler> {
         ("honeybee", "adaptive_avg_pool2d") => pooling::adaptive_average,
         ("attention_importance", "column_reduce") => attention::column_reduce,
         ("attention_importance", "row_set_importance") => attention::row_set,
+        ("conv", "depthwise_3x3") => abstractor::depthwise,
         ("tome", "bipartite_soft_matching") => tome::bipartite,
         ("tome", "kth_bipartite_soft_matching") => tome::kth,
         ("tome", "three_layers_wavg_source") => tome::chain,
