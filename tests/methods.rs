@@ -50,6 +50,23 @@ fn tome_decides_as_the_independent_reference() {
 }
 
 #[test]
+fn a_threshold_decides_how_many_merge() {
+    // Similarities of the three best sources are .985867, .910860, .867981.
+    let merged = |threshold| {
+        let mut graph = Graph::new();
+        let tokens = graph.tokens("x", [1, 9, 4], Elem::F32).expect("rank 3");
+        let method = ToMe { merge: u32::MAX, threshold: Some(threshold), protect: Protect::CLASS, ..Default::default() };
+        let merged = method.build(&mut graph, &tokens, tokens.x).expect("valid options");
+        graph.output("lengths", merged.tokens.lengths).expect("new name");
+        graph.output("size", merged.tokens.size).expect("new name");
+        let out = run(&graph, &nine_by_four());
+        assert_eq!(out["size"].floats().iter().sum::<f32>(), 9.0);
+        9 - out["lengths"].integers()[0]
+    };
+    assert_eq!([1.0, 0.98, 0.9, 0.86, -1.0].map(merged), [0, 1, 2, 3, 4]);
+}
+
+#[test]
 fn tome_lays_its_output_out_as_the_paper() {
     let x = nine_by_four();
     let rows = |method: ToMe| {

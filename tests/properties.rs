@@ -87,7 +87,7 @@ fn merge_cases() -> impl Strategy<Value = MergeCase> {
     (1u32..4, 1u32..70, 1u32..9, 1u32..12, 0u32..40, protect, matching, any::<u64>()).prop_map(
         |(batch, tokens, channels, metric, merge, protect, stride, seed)| {
             let matching = stride.map_or(Matching::EvenOdd, Matching::Kth);
-            MergeCase { batch, tokens, channels, metric, tome: ToMe { merge, protect, matching }, seed }
+            MergeCase { batch, tokens, channels, metric, tome: ToMe { merge, protect, matching, ..ToMe::default() }, seed }
         },
     )
 }

@@ -6,8 +6,8 @@
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
-    AssignInputs, AssignTokens, Assignment, BipartiteMatch, Matches, Order, Partition, Reduce, Selection, TopK, TopKInputs, mark,
-    row_normalize,
+    AssignInputs, AssignTokens, Assignment, BipartiteMatch, Limit, Matches, Order, Partition, Reduce, Relation, Selection, Threshold,
+    ThresholdInputs, TopK, TopKInputs, lookup, mark, row_normalize,
 };
 use crate::tensor::HostTensor;
 use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
@@ -67,6 +67,10 @@ pub enum Matching {
 pub struct ToMe {
     /// Tokens to merge away, `r` of the paper; capped as above.
     pub merge: u32,
+    /// Only sources at least this similar to their destination merge, so that an image's content decides how many: DyMU,
+    /// `https://arxiv.org/abs/2504.17040`, with `merge: u32::MAX` and a threshold for each layer from
+    /// [`similarity_threshold`](crate::schedule::similarity_threshold).
+    pub threshold: Option<f32>,
     /// Leading tokens that stay out of it.
     pub protect: Protect,
     /// How tokens are divided into sources and destinations.
@@ -119,6 +123,10 @@ impl ToMe {
             let marks = (0..source_capacity).map(|i| if i == 0 { mark::EXCLUDED } else { mark::CANDIDATE }).collect();
             graph.constant(HostTensor::u32([source_capacity], marks))
         });
+        let marks = match self.threshold {
+            Some(threshold) => Some(similar(graph, matches.similarity, threshold, sources, marks)?),
+            None => marks,
+        };
         let rest = if protected.class { Order::Index } else { Order::Value };
         let select = TopK { k: most, order: Order::Value, largest: true, complement: Some(rest), mask: false };
         let inputs = TopKInputs { scores: matches.similarity, lengths: Some(sources), counts: Some(merged), marks };
@@ -174,7 +182,7 @@ impl ToMe {
 
     /// What becomes of a row with so many live tokens.
     fn row(&self, partition: Partition) -> impl Fn(u32) -> Row + use<> {
-        let (merge, matching, protected) = (self.merge, self.matching, self.protected());
+        let (merge, matching, protected, adaptive) = (self.merge, self.matching, self.protected(), self.threshold.is_some());
         let listed = |list: Tensor| list.shape().dims().last().copied().unwrap_or(0);
         let lists = (listed(partition.sources), listed(partition.destinations));
         move |live| {
@@ -191,7 +199,8 @@ impl ToMe {
                 Matching::Kth(_) => sources,
                 Matching::Lists(_) => merge.min(sources),
             };
-            Row { within, sources, merged, left: sources - merged + destinations }
+            let surely = if adaptive { 0 } else { merged };
+            Row { within, sources, merged, left: sources - surely + destinations }
         }
     }
 }
@@ -201,7 +210,16 @@ struct Row {
     /// Tokens that take part: all but the k-th variant's tail.
     within: u32,
     sources: u32,
+    /// Sources that merge, at most.
     merged: u32,
-    /// Output rows.
+    /// Output rows, at most.
     left: u32,
+}
+
+/// Marks for the choice of sources: those below the threshold do not merge.
+fn similar(graph: &mut Graph, similarity: Tensor, threshold: f32, sources: Tensor, marks: Option<Tensor>) -> Result<Tensor, Error> {
+    let inputs = ThresholdInputs { lengths: Some(sources), marks, ..ThresholdInputs::new(similarity, Limit::Constant(threshold)) };
+    let mask = Threshold { relation: Relation::AtLeast }.mask(graph, inputs)?;
+    let table = graph.constant(HostTensor::u32([2], vec![mark::EXCLUDED, mark::CANDIDATE]));
+    lookup(graph, table, mask)
 }

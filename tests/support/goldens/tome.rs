@@ -74,7 +74,7 @@ pub fn bipartite(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure
     let x = feed.input("x", golden.input("x")?);
     let metric = feed.input("metric", golden.input("metric")?);
     let size = golden.optional_input("size")?.map(|size| feed.input("size", sizes(size)));
-    let tome = ToMe { merge: golden.count("r")?, protect: protect(golden), matching: Matching::EvenOdd };
+    let tome = ToMe { merge: golden.count("r")?, protect: protect(golden), ..Default::default() };
     let graph = &mut feed.graph;
     let tokens = Tokens::new(graph, x)?;
 
@@ -157,7 +157,7 @@ pub fn chain(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
         let weight = feed.input(&format!("w{layer}"), HostTensor::f32([columns, rows], transposed));
         let graph = &mut feed.graph;
         let metric = linear(graph, tokens.x, weight, None)?;
-        let tome = ToMe { merge: *merge as u32, protect: protect(golden), matching: Matching::EvenOdd };
+        let tome = ToMe { merge: *merge as u32, protect: protect(golden), ..Default::default() };
         if let Some(merging) = tome.decide(graph, &tokens, metric)? {
             output_decision(graph, &merging, &layer.to_string())?;
             decided.push(layer);
@@ -207,7 +207,7 @@ pub fn random2d(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure>
     let graph = &mut feed.graph;
     let tokens = Tokens::new(graph, x)?;
     let partition = Partition::grid2d(graph, h?, w?, sy?, sx?, &offsets)?;
-    let tome = ToMe { merge: golden.count("r")?, protect: Protect::NONE, matching: Matching::Lists(partition) };
+    let tome = ToMe { merge: golden.count("r")?, protect: Protect::NONE, matching: Matching::Lists(partition), ..Default::default() };
     let merging = tome.decide(graph, &tokens, metric)?;
     let map = match &merging {
         Some(merging) => merging.map,

@@ -47,6 +47,14 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         subject: "tome",
+        options: "similarity of 0.3 (DyMU)",
+        build: |graph, given| {
+            tome(graph, given, ToMe { merge: u32::MAX, threshold: Some(0.3), protect: Protect::CLASS, ..Default::default() })
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "tome",
         options: "two layers",
         build: |graph, given| {
             let method = ToMe { merge: 6, protect: Protect::CLASS, ..Default::default() };
