@@ -10,6 +10,7 @@ mod compact;
 mod concat_rows;
 mod convolution;
 mod copy;
+mod deformable_sample;
 mod gather_rows;
 mod group_tokens;
 mod invert_index;
@@ -35,6 +36,7 @@ pub use compact::{Compacted, compact};
 pub use concat_rows::{Ragged, concat_rows};
 pub use convolution::Convolution;
 pub(crate) use copy::copy;
+pub use deformable_sample::{DeformableInputs, DeformableSample, Points};
 pub use gather_rows::{gather_rows, scatter_rows};
 pub use group_tokens::{Groups, group_tokens};
 pub use invert_index::invert_index;
@@ -146,6 +148,7 @@ pub fn shaders() -> Vec<&'static Shader> {
         &[&concat_rows::CONCAT],
         &[&convolution::CONVOLUTION],
         &[&copy::COPY],
+        &[&deformable_sample::DEFORMABLE_SAMPLE],
         &[&gather_rows::GATHER, &gather_rows::FALLBACK],
         &[&group_tokens::GROUP_TOKENS],
         &[&invert_index::FILL, &invert_index::PLACE],

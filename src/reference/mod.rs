@@ -6,6 +6,7 @@ mod bipartite_match;
 mod compact;
 mod concat_rows;
 mod convolution;
+mod deformable_sample;
 mod gather_rows;
 mod group_tokens;
 mod invert_index;
@@ -30,6 +31,7 @@ pub use bipartite_match::{Candidates, bipartite_match, cosine_error, dot, dot_bo
 pub use compact::compact;
 pub use concat_rows::concat_rows;
 pub use convolution::{depthwise_convolution, depthwise_convolution_bound};
+pub use deformable_sample::{DeformableSampling, deformable_sample, deformable_sample_bound};
 pub use gather_rows::gather_rows;
 pub use group_tokens::group_tokens;
 pub use invert_index::invert_index;

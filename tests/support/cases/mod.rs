@@ -7,6 +7,7 @@ mod compact;
 mod concat_rows;
 mod convolution;
 mod copy;
+mod deformable_sample;
 mod gather_rows;
 mod group_tokens;
 mod invert_index;
@@ -34,6 +35,7 @@ pub fn all() -> Vec<Case> {
         concat_rows::cases(),
         convolution::cases(),
         copy::cases(),
+        deformable_sample::cases(),
         gather_rows::cases(),
         group_tokens::cases(),
         invert_index::cases(),

@@ -75,7 +75,7 @@ impl Tolerance {
     }
 }
 
-/// A shape of any rank up to the crate's.
+/// A shape; dimensions beyond the crate's rank are joined with the last that it has.
 pub fn shape(dims: &[usize]) -> Result<Shape, Failure> {
     let d = |i: usize| u32::try_from(dims[i]);
     Ok(match dims.len() {
@@ -85,7 +85,7 @@ pub fn shape(dims: &[usize]) -> Result<Shape, Failure> {
         3 => [d(0)?, d(1)?, d(2)?].into(),
         4 => [d(0)?, d(1)?, d(2)?, d(3)?].into(),
         5 => [d(0)?, d(1)?, d(2)?, d(3)?, d(4)?].into(),
-        rank => return Err(format!("a tensor of {rank} dimensions").into()),
+        _ => [d(0)?, d(1)?, d(2)?, d(3)?, u32::try_from(dims[4..].iter().product::<usize>())?].into(),
     })
 }
 
@@ -252,6 +252,7 @@ fn handler(system: &str, case: &str) -> Option<Handler> {
         ("attention_importance", "column_reduce") => attention::column_reduce,
         ("attention_importance", "row_set_importance") => attention::row_set,
         ("conv", "depthwise_3x3") => abstractor::depthwise,
+        ("deformable_attention", "multi_scale_deformable_attention") => abstractor::deformable,
         ("tome", "bipartite_soft_matching") => tome::bipartite,
         ("tome", "kth_bipartite_soft_matching") => tome::kth,
         ("tome", "three_layers_wavg_source") => tome::chain,
