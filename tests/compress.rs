@@ -55,13 +55,13 @@ fn default_run() {
 fn every_method_on_the_reference() {
     for method in METHODS {
         let arguments = ["--method", method, "--patch", "32", "--adapter", "reference"];
-        let (_, printed) = succeeds(&format!("{method}.png"), &arguments, &[]);
+        let (_, printed) = succeeds(&format!("{}.png", method.replace(':', "-")), &arguments, &[]);
         assert!(printed.contains("none: the CPU reference"), "{printed}");
         assert!(printed.contains("216 before, 54 after"), "{printed}");
     }
 }
 
-const METHODS: &[&str] = &["tome", "topk", "unshuffle"];
+const METHODS: &[&str] = &["tome", "topk", "pool", "unshuffle", "topk:0.5+tome:0.5", "unshuffle:0.25+topk:1", "pool+tome:1"];
 
 /// Drivers are hidden from the loaders.
 #[test]
@@ -103,6 +103,10 @@ fn bad_input() {
     assert!(refuses(&["--patch", "2"]).starts_with("55296 patches are more than 16384"));
     assert!(refuses(&["--method", "unshuffle", "--keep", "0.00001"]).starts_with("to leave 0.00001 of the tokens takes 316 x 316"));
     assert!(refuses(&["--method", "unshuffle", "--width", "8"]).starts_with("--width means nothing to unshuffle"));
+    assert!(refuses(&["--method", "topk+pool"]).starts_with("pool needs patches in rows and columns"));
+    assert_eq!(refuses(&["--method", "topk:2+tome"]), "the share of topk must be above 0 and at most 1, not 2");
+    assert_eq!(refuses(&["--method", "topk:0.1+tome"]), "topk:0.1+tome keeps less than 0.25 of the tokens already");
+    assert!(refuses(&["--method", "topk:0.1", "--keep", "0.5"]).starts_with("topk:0.1 says itself what it keeps"));
     assert_eq!(refuses(&["-o", "tokens.txt"]), "cannot write tokens.txt: its name must end in .png or .jpg");
     assert_eq!(refuses(&["-o", "nowhere/tokens.png"]), "cannot write nowhere/tokens.png: there is no such folder");
     assert!(refuses(&["--adapter", "abacus"]).starts_with("there is no adapter \"abacus\""));

@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 use image::ImageFormat;
-use methods::{METHODS, Method, Patches, Request};
+use methods::{Layout, METHODS, Method, Patches, Request, State};
 use picture::{CHANNELS, Photo, mean_squared_error, side_by_side};
 use tokenpress::kernels::{PixelUnshuffle, linear};
 use tokenpress::readback::{Context, HostTensors};
@@ -37,8 +37,8 @@ use tokenpress::{Capabilities, Error, Graph, HostTensor, Tensor, wgpu};
 struct Options {
     /// PNG or JPEG file; without one, the photo that comes with tokenpress
     photo: Option<PathBuf>,
-    /// How to compress: see below
-    #[arg(short, long, default_value = METHODS[0].name)]
+    /// How to compress: a method of those below, or a chain of them, "topk:0.5+tome:0.5", with the share that each keeps
+    #[arg(short, long, value_name = "METHOD[:SHARE]+..", default_value = METHODS[0].name)]
     method: String,
     /// Share of the tokens that is left, above 0 and at most 1 [default: 0.25]
     #[arg(short, long, value_name = "SHARE", conflicts_with = "merge")]
@@ -90,7 +90,8 @@ impl From<Backend> for wgpu::Backends {
 
 fn after_help() -> String {
     let line = |m: &Method| format!("  {:<10} {}\n", m.name, m.about);
-    format!("Methods:\n{}", METHODS.iter().map(line).collect::<String>())
+    let lines = METHODS.iter().map(line).collect::<String>();
+    format!("Methods:\n{lines}\nMethods of a chain that name no share divide what --keep leaves to them.")
 }
 
 /// What ends the program.
@@ -118,13 +119,13 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Failure> {
-    let method = method(&options.method).map_err(Failure::Request)?;
-    check(options, method).map_err(Failure::Request)?;
+    let chain = chain(&options.method).map_err(Failure::Request)?;
+    check(options, &chain).map_err(Failure::Request)?;
     let photo = Photo::read(options.photo.as_deref(), options.size, options.patch).map_err(Failure::Request)?;
     let (width, height) = photo.image.dimensions();
     let patches = Patches { rows: height / options.patch, columns: width / options.patch };
-    let (share, left) = left(options, method, &patches).map_err(Failure::Request)?;
-    let graph = build(options, method, patches, share, left)?;
+    let stages = stages(options, &chain, patches).map_err(Failure::Request)?;
+    let graph = build(options, &stages, patches)?;
     let context = choose(options)?;
 
     let inputs: HostTensors = [("photo".to_owned(), HostTensor::f32([1, height, width, CHANNELS], photo.normalized()))].into();
@@ -143,11 +144,14 @@ fn run(options: &Options) -> Result<(), Failure> {
     picture.save(&options.output).map_err(|e| Failure::Request(format!("cannot write {}: {e}", options.output.display())))?;
 
     let name = options.photo.as_ref().map_or("the shipped photo".to_owned(), |p| p.display().to_string());
-    let (before, Patches { rows, columns }) = (patches.count(), patches);
+    let Patches { rows, columns } = patches;
+    let before = rows * columns;
     let adapter = context.as_ref().map_or("none: the CPU reference".to_owned(), Context::describe);
     println!("adapter  {adapter}");
     println!("photo    {name}, {width} x {height}: {columns} x {rows} patches of {0} x {0}", options.patch);
-    println!("method   {}: {}", method.name, method.about);
+    for Planned { method, before, after, .. } in &stages {
+        println!("method   {}, {} to {}: {}", method.name, before.count, after.count, method.about);
+    }
     println!("tokens   {before} before, {after} after ({:.1} %)\n", 100.0 * after as f64 / f64::from(before));
     println!("{}", report::table(&lines));
     if context.is_none() {
@@ -168,14 +172,26 @@ fn run(options: &Options) -> Result<(), Failure> {
     }
 }
 
-/// The method of this name.
-fn method(name: &str) -> Result<&'static Method, String> {
-    let names: Vec<_> = METHODS.iter().map(|m| m.name).collect();
-    METHODS.iter().find(|m| m.name == name).ok_or_else(|| format!("there is no method {name:?}, only {}", names.join(", ")))
+/// The methods of a chain, and the share that each of them asks for.
+type Chain = Vec<(&'static Method, Option<f64>)>;
+
+fn chain(text: &str) -> Result<Chain, String> {
+    let link = |link: &str| {
+        let (name, share) = link.split_once(':').map_or((link, None), |(name, share)| (name, Some(share)));
+        let names: Vec<_> = METHODS.iter().map(|m| m.name).collect();
+        let unknown = || format!("there is no method {name:?}, only {}", names.join(", "));
+        let method = METHODS.iter().find(|m| m.name == name).ok_or_else(unknown)?;
+        let number = |share: &str| match share.parse::<f64>() {
+            Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
+            _ => Err(format!("the share of {name} must be above 0 and at most 1, not {share}")),
+        };
+        Ok((method, share.map(number).transpose()?))
+    };
+    text.split('+').map(link).collect()
 }
 
 /// What can be said of the options before the photo is known.
-fn check(options: &Options, method: &Method) -> Result<(), String> {
+fn check(options: &Options, chain: &Chain) -> Result<(), String> {
     if let Some(keep) = options.keep.filter(|keep| !(*keep > 0.0 && *keep <= 1.0)) {
         return Err(format!("--keep must be above 0 and at most 1, not {keep}"));
     }
@@ -197,8 +213,11 @@ fn check(options: &Options, method: &Method) -> Result<(), String> {
     if options.output.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
         return Err(format!("cannot write {output}: there is no such folder"));
     }
-    if options.width.is_some() && !method.compares {
-        return Err(format!("--width means nothing to {}, which compares no patches", method.name));
+    if options.width.is_some() && !chain.iter().any(|(method, _)| method.compares) {
+        return Err(format!("--width means nothing to {}, which compares no patches", options.method));
+    }
+    if (options.keep.is_some() || options.merge.is_some()) && chain.iter().all(|(_, share)| share.is_some()) {
+        return Err(format!("{} says itself what it keeps: --keep and --merge have nothing to say", options.method));
     }
     Ok(())
 }
@@ -206,24 +225,44 @@ fn check(options: &Options, method: &Method) -> Result<(), String> {
 /// The largest number of tokens whose pairs the CPU reference compares in reasonable time.
 const MOST_COMPARED: u32 = 16384;
 
-/// Share and number of the tokens that are left.
-fn left(options: &Options, method: &Method, patches: &Patches) -> Result<(f64, u32), String> {
-    let count = patches.count();
-    if method.compares && count > MOST_COMPARED {
-        return Err(format!(
-            "{count} patches are more than {MOST_COMPARED}, as many as {} compares here: take a larger --patch",
-            method.name
-        ));
-    }
+/// A method of the chain, with what it finds and what it leaves.
+struct Planned {
+    method: &'static Method,
+    share: f64,
+    before: Layout,
+    after: Layout,
+}
+
+fn stages(options: &Options, chain: &Chain, patches: Patches) -> Result<Vec<Planned>, String> {
+    let mut layout = Layout::grid(patches.rows, patches.columns);
+    let count = layout.count;
     if let Some(merge) = options.merge.filter(|merge| *merge >= count) {
         return Err(format!("--merge {merge} leaves nothing of {count} tokens"));
     }
-    let share = options.merge.map_or(options.keep.unwrap_or(0.25), |merge| f64::from(count - merge) / f64::from(count));
-    Ok((share, (method.left)(patches, share)?))
+    let whole = options.merge.map_or(options.keep.unwrap_or(0.25), |merge| f64::from(count - merge) / f64::from(count));
+    let named: f64 = chain.iter().filter_map(|(_, share)| *share).product();
+    let unnamed = chain.iter().filter(|(_, share)| share.is_none()).count();
+    let rest = if unnamed == 1 { whole / named } else { (whole / named).powf(1.0 / unnamed as f64) };
+    if unnamed > 0 && rest > 1.0 {
+        return Err(format!("{} keeps less than {whole} of the tokens already", options.method));
+    }
+    let mut stages = Vec::new();
+    for (method, share) in chain {
+        let (before, share) = (layout, share.unwrap_or(rest));
+        if method.compares && before.count > MOST_COMPARED {
+            return Err(format!(
+                "{} patches are more than {MOST_COMPARED}, as many as {} compares here: take a larger --patch",
+                before.count, method.name
+            ));
+        }
+        layout = (method.left)(before, share)?;
+        stages.push(Planned { method, share, before, after: layout });
+    }
+    Ok(stages)
 }
 
 /// Photo `[1, height, width, 4]` to the tokens, the parents, and the photo again.
-fn build(options: &Options, method: &Method, patches: Patches, share: f64, left: u32) -> Result<Graph, Error> {
+fn build(options: &Options, stages: &[Planned], patches: Patches) -> Result<Graph, Error> {
     let mut graph = Graph::new();
     let side = options.patch;
     let [height, width] = [patches.rows * side, patches.columns * side];
@@ -231,17 +270,23 @@ fn build(options: &Options, method: &Method, patches: Patches, share: f64, left:
     // A patch is a block of pixels: cutting is space to depth.
     let cut = PixelUnshuffle { factor: [side, side], ..Default::default() };
     let pixels = cut.unshuffle_tokens(&mut graph, photo, [height, width])?;
-    let channels = side * side * CHANNELS;
-    let matrix = options.width.map(|width| graph.constant(projection(width, channels)));
-    let project = |graph: &mut Graph, x: Tensor| match matrix {
-        Some(matrix) => linear(graph, x, matrix, None),
-        None => Ok(x),
+    let project = |graph: &mut Graph, x: Tensor| match (options.width, x.shape().dims().last()) {
+        (Some(width), Some(&channels)) => {
+            let matrix = graph.constant(projection(width, channels));
+            linear(graph, x, matrix, None)
+        }
+        _ => Ok(x),
     };
-    let request = Request { patches, pixels, project: &project, share, left, layers: options.layers };
-    let outcome = (method.build)(&mut graph, &request)?;
-    let restored = cut.shuffle_tokens(&mut graph, outcome.restored, [height, width])?;
-    graph.output("tokens", outcome.tokens)?;
-    graph.output("parent", outcome.parent)?;
+    let mut state = State::new(&mut graph, pixels)?;
+    for &Planned { method, share, before, after } in stages {
+        let request = Request { project: &project, share, before, after, layers: options.layers };
+        let stage = (method.build)(&mut graph, &request, &state)?;
+        state = state.then(&mut graph, stage)?;
+    }
+    let restored = state.restored(&mut graph)?;
+    let restored = cut.shuffle_tokens(&mut graph, restored, [height, width])?;
+    graph.output("tokens", state.tokens.x)?;
+    graph.output("parent", state.map.parent)?;
     graph.output("restored", restored)?;
     Ok(graph)
 }

@@ -1,10 +1,11 @@
-//! The methods that the example offers: one entry each.
+//! The methods that the example offers, one entry each, and chains of them.
 
 use tokenpress::kernels::{
-    AttentionInputs, AttentionScore, HeadReduction, Norm, Order, PixelUnshuffle, Queries, RowReduction, gather_rows,
+    AttentionInputs, AttentionScore, HeadReduction, Norm, Order, Partition, PixelUnshuffle, Pool, Queries, RowReduction, Windows,
+    gather_rows,
 };
-use tokenpress::methods::{Protect, Prune, ToMe};
-use tokenpress::{Error, Graph, HostTensor, Tensor, TokenMap, Tokens};
+use tokenpress::methods::{Matching, Protect, Prune, ToMe};
+use tokenpress::{Compressed, Error, Graph, HostTensor, Tensor, TokenMap, Tokens};
 
 /// A way to compress.
 pub(crate) struct Method {
@@ -14,10 +15,10 @@ pub(crate) struct Method {
     pub(crate) about: &'static str,
     /// Whether patches are compared with each other, so that `--width` means something.
     pub(crate) compares: bool,
-    /// How many of so many tokens are left when this share is asked for; the reason where it cannot be had.
-    pub(crate) left: fn(&Patches, f64) -> Result<u32, String>,
+    /// What is left when this share is asked for; the reason where it cannot be had.
+    pub(crate) left: fn(Layout, f64) -> Result<Layout, String>,
     /// Adds the calls to the graph.
-    pub(crate) build: fn(&mut Graph, &Request) -> Result<Outcome, Error>,
+    pub(crate) build: fn(&mut Graph, &Request, &State) -> Result<Stage, Error>,
 }
 
 /// All of them; the first is the default.
@@ -27,76 +28,173 @@ pub(crate) const METHODS: &[Method] = &[
         about: "merges the most similar patches into one, layer by layer (ToMe)",
         compares: true,
         // The first patch stays by itself.
-        left: |patches, share| Ok(share_of(patches, share).max(patches.count().min(2))),
+        left: |layout, share| Ok(Layout::list(share_of(layout, share).max(layout.count.min(2)))),
         build: tome,
+    },
+    Method {
+        name: "tomesd",
+        about: "merges patches into the most similar of a few, one at random in each 2 x 2 (ToMe for Stable Diffusion)",
+        compares: true,
+        left: |layout, share| {
+            let grid = grid(layout, "tomesd")?;
+            Ok(Layout::list(share_of(layout, share).max((grid.rows / 2) * (grid.columns / 2))))
+        },
+        build: tomesd,
     },
     Method {
         name: "topk",
         about: "keeps the patches that receive the most attention from all patches, and drops the others",
         compares: true,
-        left: |patches, share| Ok(share_of(patches, share)),
+        left: |layout, share| Ok(Layout::list(share_of(layout, share))),
         build: top_k,
+    },
+    Method {
+        name: "pool",
+        about: "averages k x k patches (LLaVA-Video, Gemma 3)",
+        compares: false,
+        left: |layout, share| {
+            let (grid, side) = (grid(layout, "pool")?, side(share, "pool")?);
+            match Pool::Average(Windows::cells(side)).outputs([grid.rows, grid.columns]) {
+                [rows, columns] if rows * columns > 0 => Ok(Layout::grid(rows, columns)),
+                _ => Err(too_few(grid, side, share)),
+            }
+        },
+        build: pool,
     },
     Method {
         name: "unshuffle",
         about: "makes one token of k x k patches, with all their channels (InternVL, Llama 4): nothing is lost",
         compares: false,
-        left: |patches, share| Ok(blocks(patches, share)?.1),
+        left: |layout, share| {
+            let (grid, side) = (grid(layout, "unshuffle")?, side(share, "unshuffle")?);
+            if side > grid.rows.max(grid.columns) {
+                return Err(too_few(grid, side, share));
+            }
+            Ok(Layout::grid(grid.rows.div_ceil(side), grid.columns.div_ceil(side)))
+        },
         build: unshuffle,
     },
 ];
 
-/// The photo's patches: rows and columns of them.
+/// Rows and columns of a grid.
 #[derive(Clone, Copy)]
 pub(crate) struct Patches {
     pub(crate) rows: u32,
     pub(crate) columns: u32,
 }
 
-impl Patches {
-    pub(crate) fn count(&self) -> u32 {
-        self.rows * self.columns
+/// How many tokens there are, and their grid where they still are one.
+#[derive(Clone, Copy)]
+pub(crate) struct Layout {
+    pub(crate) count: u32,
+    pub(crate) grid: Option<Patches>,
+}
+
+impl Layout {
+    pub(crate) fn grid(rows: u32, columns: u32) -> Self {
+        Self { count: rows * columns, grid: Some(Patches { rows, columns }) }
+    }
+
+    fn list(count: u32) -> Self {
+        Self { count, grid: None }
     }
 }
 
 /// What a method is asked.
 pub(crate) struct Request<'a> {
-    pub(crate) patches: Patches,
-    /// The patches' pixels, `[1, patches, channels]`.
-    pub(crate) pixels: Tensor,
-    /// What is compared in their place: the same, or its projection to `--width`.
+    /// What is compared in place of the tokens: the same, or their projection to `--width`.
     pub(crate) project: &'a dyn Fn(&mut Graph, Tensor) -> Result<Tensor, Error>,
     /// Share of the tokens that is left.
     pub(crate) share: f64,
-    /// Number of the tokens that are left.
-    pub(crate) left: u32,
+    /// What was, and what is left.
+    pub(crate) before: Layout,
+    pub(crate) after: Layout,
     /// Layers over which the reduction is spread, where a method has layers.
     pub(crate) layers: u32,
 }
 
+/// The tokens as a method finds them.
+pub(crate) struct State {
+    pub(crate) tokens: Tokens,
+    /// Where every patch of the photo went.
+    pub(crate) map: TokenMap,
+    /// What brings the patches back, last first.
+    undo: Vec<Undo>,
+}
+
 /// What a method gives.
-pub(crate) struct Outcome {
-    /// The tokens that are left.
-    pub(crate) tokens: Tensor,
-    /// The token of each patch, `[1, patches]`, or `NONE`.
-    pub(crate) parent: Tensor,
-    /// The patches again, `[1, patches, channels]`; 0, which is the photo's mean colour, where they were dropped.
-    pub(crate) restored: Tensor,
+pub(crate) struct Stage {
+    compressed: Compressed,
+    undo: Undo,
+}
+
+/// What brings a method's tokens back.
+enum Undo {
+    /// Every token takes the row that it went to; dropped ones are 0, which is the photo's mean colour.
+    Unmerge(TokenMap),
+    /// Depth to space, on a grid of this size.
+    Shuffle(PixelUnshuffle, Patches),
+}
+
+impl State {
+    pub(crate) fn new(graph: &mut Graph, pixels: Tensor) -> Result<Self, Error> {
+        let tokens = Tokens::new(graph, pixels)?;
+        Ok(Self { tokens, map: TokenMap::identity(graph, &tokens)?, undo: Vec::new() })
+    }
+
+    /// The state behind a stage.
+    pub(crate) fn then(mut self, graph: &mut Graph, stage: Stage) -> Result<Self, Error> {
+        self.map = self.map.then(graph, &stage.compressed.map)?;
+        self.tokens = stage.compressed.tokens;
+        self.undo.push(stage.undo);
+        Ok(self)
+    }
+
+    /// The patches again, `[1, patches, channels]`.
+    pub(crate) fn restored(&self, graph: &mut Graph) -> Result<Tensor, Error> {
+        self.undo.iter().rev().try_fold(self.tokens.x, |x, undo| match undo {
+            Undo::Unmerge(map) => map.unmerge(graph, x, None),
+            Undo::Shuffle(options, Patches { rows, columns }) => options.shuffle_tokens(graph, x, [*rows, *columns]),
+        })
+    }
+}
+
+impl From<Compressed> for Stage {
+    fn from(compressed: Compressed) -> Self {
+        Self { undo: Undo::Unmerge(compressed.map), compressed }
+    }
 }
 
 /// The number of tokens nearest to a share, at least one.
-fn share_of(patches: &Patches, share: f64) -> u32 {
-    ((f64::from(patches.count()) * share).round() as u32).max(1)
+fn share_of(layout: Layout, share: f64) -> u32 {
+    ((f64::from(layout.count) * share).round() as u32).max(1)
+}
+
+fn grid(layout: Layout, method: &str) -> Result<Patches, String> {
+    layout.grid.ok_or_else(|| format!("{method} needs patches in rows and columns, and the method before it leaves a list"))
+}
+
+/// Side of the blocks for this share.
+fn side(share: f64, method: &str) -> Result<u32, String> {
+    let side = (1.0 / share).sqrt().round().max(1.0) as u32;
+    if (share * f64::from(side * side) - 1.0).abs() > 0.02 {
+        return Err(format!("{method} leaves 1, 1/4, 1/9, 1/16 .. of the tokens, not {share}"));
+    }
+    Ok(side)
+}
+
+fn too_few(Patches { rows, columns }: Patches, side: u32, share: f64) -> String {
+    format!("to leave {share} of the tokens takes {side} x {side} patches, and there are {columns} x {rows}")
 }
 
 /// Every layer leaves the same share of its tokens; none can merge more than half of them.
 ///
 /// The first patch stands where a class token would. Tokens that do not merge then keep their order; without one they
 /// are sorted by similarity, and rounding that swaps two of them reshuffles every later layer.
-fn tome(graph: &mut Graph, request: &Request) -> Result<Outcome, Error> {
-    let mut tokens = Tokens::new(graph, request.pixels)?;
+fn tome(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {
+    let mut tokens = state.tokens;
     let mut map = TokenMap::identity(graph, &tokens)?;
-    let (before, left) = (tokens.capacity(), request.left);
+    let (before, left) = (tokens.capacity(), request.after.count);
     let mut layer = 0;
     while tokens.capacity() > left {
         layer += 1;
@@ -111,13 +209,20 @@ fn tome(graph: &mut Graph, request: &Request) -> Result<Outcome, Error> {
         map = map.then(graph, &merged.map)?;
         tokens = merged.tokens;
     }
-    let restored = map.unmerge(graph, tokens.x, None)?;
-    Ok(Outcome { tokens: tokens.x, parent: map.parent, restored })
+    Ok(Compressed { tokens, map }.into())
 }
 
-fn top_k(graph: &mut Graph, request: &Request) -> Result<Outcome, Error> {
-    let tokens = Tokens::new(graph, request.pixels)?;
-    let features = (request.project)(graph, request.pixels)?;
+fn tomesd(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {
+    let Some(Patches { rows, columns }) = request.before.grid else { return tome(graph, request, state) };
+    let partition = Partition::grid2d_random(graph, rows, columns, 2, 2, 0)?;
+    let merge = request.before.count - request.after.count;
+    let metric = (request.project)(graph, state.tokens.x)?;
+    let method = ToMe { merge, matching: Matching::Lists(partition), ..ToMe::default() };
+    Ok(method.build(graph, &state.tokens, metric)?.into())
+}
+
+fn top_k(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {
+    let features = (request.project)(graph, state.tokens.x)?;
     let heads = split_heads(graph, features)?;
     let attention = AttentionScore {
         queries: Queries::All,
@@ -126,12 +231,11 @@ fn top_k(graph: &mut Graph, request: &Request) -> Result<Outcome, Error> {
         heads: HeadReduction::Mean,
         ..Default::default()
     };
-    let inputs = AttentionInputs { queries: heads, keys: heads, bias: None, lengths: None, query_lengths: None };
+    let lengths = Some(state.tokens.lengths);
+    let inputs = AttentionInputs { queries: heads, keys: heads, bias: None, lengths, query_lengths: lengths };
     let score = attention.score(graph, inputs)?.score;
-    let left = request.left;
-    let pruned = Prune { order: Order::Index }.build(graph, &tokens, score, None, |_| left)?.compressed;
-    let restored = pruned.map.unmerge(graph, pruned.tokens.x, None)?;
-    Ok(Outcome { tokens: pruned.tokens.x, parent: pruned.map.parent, restored })
+    let left = request.after.count;
+    Ok(Prune { order: Order::Index }.build(graph, &state.tokens, score, None, |_| left)?.compressed.into())
 }
 
 /// `[1, N, C]` as heads `[1, H, N, C / H]` of at most 64 channels each, or as near to that as C divides.
@@ -147,26 +251,43 @@ fn split_heads(graph: &mut Graph, x: Tensor) -> Result<Tensor, Error> {
     graph.reshape(gathered, [1, heads, tokens, width])
 }
 
-/// Side of the blocks for this share, and how many blocks there are.
-fn blocks(patches: &Patches, share: f64) -> Result<(u32, u32), String> {
-    let side = (1.0 / share).sqrt().round().max(1.0) as u32;
-    if (share * f64::from(side * side) - 1.0).abs() > 0.02 {
-        return Err(format!("unshuffle leaves 1, 1/4, 1/9, 1/16 .. of the tokens, not {share}"));
-    }
-    let Patches { rows, columns } = *patches;
-    if side > rows.max(columns) {
-        return Err(format!("to leave {share} of the tokens takes {side} x {side} patches, and there are {columns} x {rows}"));
-    }
-    Ok((side, patches.rows.div_ceil(side) * patches.columns.div_ceil(side)))
+fn pool(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {
+    let (before, after) = grids(request);
+    let side = (1.0 / request.share).sqrt().round() as u32;
+    let cells = Pool::Average(Windows::cells(side));
+    let x = cells.build(graph, state.tokens.x, [before.rows, before.columns], None)?;
+    let map = blocks(graph, before, after, side)?;
+    let size = map.sizes(graph, state.tokens.size)?;
+    Ok(Compressed { tokens: Tokens { x, size, lengths: map.lengths }, map }.into())
 }
 
-fn unshuffle(graph: &mut Graph, request: &Request) -> Result<Outcome, Error> {
-    let Patches { rows, columns } = request.patches;
+fn unshuffle(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {
+    let (before, after) = grids(request);
     let side = (1.0 / request.share).sqrt().round() as u32;
     let options = PixelUnshuffle { factor: [side, side], pad: true, ..PixelUnshuffle::internvl_v2() };
-    let tokens = options.unshuffle_tokens(graph, request.pixels, [rows, columns])?;
-    let restored = options.shuffle_tokens(graph, tokens, [rows, columns])?;
-    let parent = (0..rows * columns).map(|i| i / columns / side * columns.div_ceil(side) + i % columns / side).collect();
-    let parent = graph.constant(HostTensor::u32([1, rows * columns], parent));
-    Ok(Outcome { tokens, parent, restored })
+    let x = options.unshuffle_tokens(graph, state.tokens.x, [before.rows, before.columns])?;
+    let map = blocks(graph, before, after, side)?;
+    let size = map.sizes(graph, state.tokens.size)?;
+    let compressed = Compressed { tokens: Tokens { x, size, lengths: map.lengths }, map };
+    Ok(Stage { compressed, undo: Undo::Shuffle(options, before) })
+}
+
+/// The grids before and after a method that was found to have them.
+fn grids(request: &Request) -> (Patches, Patches) {
+    let grid = |layout: Layout| layout.grid.unwrap_or(Patches { rows: 1, columns: layout.count });
+    (grid(request.before), grid(request.after))
+}
+
+/// Every block of `side` x `side` patches becomes a token; patches in no block are dropped.
+fn blocks(graph: &mut Graph, before: Patches, after: Patches, side: u32) -> Result<TokenMap, Error> {
+    let block = |i: u32| {
+        let (row, column) = (i / before.columns / side, i % before.columns / side);
+        if row < after.rows && column < after.columns { row * after.columns + column } else { tokenpress::NONE }
+    };
+    let first = |i: u32| i / after.columns * side * before.columns + i % after.columns * side;
+    let (old, new) = (before.rows * before.columns, after.rows * after.columns);
+    let parent = graph.constant(HostTensor::u32([1, old], (0..old).map(block).collect()));
+    let representative = graph.constant(HostTensor::u32([1, new], (0..new).map(first).collect()));
+    let lengths = graph.constant(HostTensor::u32([1], vec![new]));
+    Ok(TokenMap { parent, representative, lengths })
 }
