@@ -18,11 +18,13 @@ mod linear;
 mod log_size;
 mod lookup;
 mod merge_tokens;
+mod pair_similarity;
 mod partition;
 mod pixel_unshuffle;
 mod pool;
 mod reduce;
 mod row_normalize;
+mod run_segments;
 mod threshold;
 mod top_k;
 mod unfold;
@@ -44,11 +46,13 @@ pub use linear::linear;
 pub use log_size::log_size;
 pub use lookup::lookup;
 pub use merge_tokens::{Reduce, merge_tokens};
+pub use pair_similarity::{pair_similarity, previous_at};
 pub use partition::Partition;
 pub use pixel_unshuffle::{ChannelOrder, PixelUnshuffle, TokenOrder};
 pub use pool::{Pool, Windows};
 pub use reduce::{Statistic, reduce};
 pub use row_normalize::{Normalized, row_normalize};
+pub use run_segments::{RunSegments, Segments};
 pub use threshold::{Limit, Relation, Threshold, ThresholdInputs};
 pub use top_k::{Order, Selection, TopK, TopKInputs, mark};
 pub use unfold::Window;
@@ -156,10 +160,12 @@ pub fn shaders() -> Vec<&'static Shader> {
         &[&log_size::LOG_SIZE],
         &[&lookup::LOOKUP],
         &[&merge_tokens::MERGE_TOKENS],
+        &[&pair_similarity::PAIR_SIMILARITY],
         &[&pixel_unshuffle::MOVE, &pixel_unshuffle::TRANSPOSE],
         &[&pool::POOL],
         &[&reduce::REDUCE],
         &[&row_normalize::ROW_NORMALIZE],
+        &[&run_segments::RUN_SEGMENTS],
         &[&threshold::THRESHOLD],
         &[&top_k::COUNT, &top_k::ROW, &top_k::KEY, &top_k::RADIX, &top_k::EMIT, &top_k::SORT, &top_k::MERGE, &top_k::FINISH],
         &[&unfold::UNFOLD],

@@ -16,10 +16,12 @@ mod log_size;
 mod lookup;
 mod merge_tokens;
 pub mod methods;
+mod pair_similarity;
 mod pixel_unshuffle;
 mod pool;
 mod reduce;
 mod row_normalize;
+mod run_segments;
 mod threshold;
 mod top_k;
 mod unfold;
@@ -44,10 +46,12 @@ pub fn all() -> Vec<Case> {
         lookup::cases(),
         merge_tokens::cases(),
         methods::cases(),
+        pair_similarity::cases(),
         pixel_unshuffle::cases(),
         pool::cases(),
         reduce::cases(),
         row_normalize::cases(),
+        run_segments::cases(),
         threshold::cases(),
         top_k::cases(),
         unfold::cases(),

@@ -1,0 +1,85 @@
+// The cosine of every token and the one that it is paired with.
+//
+//   similarity[b,i] = unit[b,i] . unit[b,previous[i]]
+//
+// unit:       [B, N, C] elem f32, four channels in one where C and the alignment allow it: rows of norm 1, or 0
+// norm:       [B, N] f32; NaN for rows with a NaN or an infinity
+// previous:   [B, N] u32, or [N] for all rows
+// lengths:    [B] u32; live tokens
+// similarity: [B, N] f32
+//
+// A pair with a NaN row gives NaN, a token without a live partner -infinity, a dead one 0. Sums are in f32: those of 8
+// invocations, which take every 8th elem, in their order.
+//
+// Cost: one dispatch; two rows are read for each token, one of them mostly from cache.
+struct Params {
+  unit_base: u32,
+  norm_base: u32,
+  previous_base: u32,
+  lengths_base: u32,
+  similarity_base: u32,
+  rows: u32,
+  tokens: u32,
+  channels: u32, // in elems
+  previous_stride: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> unit: array<elem>;
+@group(0) @binding(2) var<storage, read> norm: array<f32>;
+@group(0) @binding(3) var<storage, read> previous: array<u32>;
+@group(0) @binding(4) var<storage, read> lengths: array<u32>;
+@group(0) @binding(5) var<storage, read_write> similarity: array<f32>;
+
+const LANES = 8u; // of a row
+const ROWS = 16u; // of a workgroup
+var<workgroup> sums: array<f32, 128>;
+
+fn is_nan(value: f32) -> bool {
+  return (bitcast<u32>(value) & 0x7fffffffu) > 0x7f800000u;
+}
+
+@compute @workgroup_size(128)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let first = linear_group(group, groups) * ROWS;
+  if first >= params.rows { return; }
+  let in_row = lane.index % LANES;
+  let row = first + lane.index / LANES;
+  var live = false;
+  var paired = false;
+  var partner = 0u; // row of the other token
+  if row < params.rows {
+    let batch = row / params.tokens;
+    let token = row % params.tokens;
+    let length = min(lengths[params.lengths_base + batch], params.tokens);
+    let other = previous[params.previous_base + batch * params.previous_stride + token];
+    live = token < length;
+    paired = live && other < length;
+    partner = batch * params.tokens + min(other, params.tokens - 1u);
+  }
+
+  var sum = 0.0;
+  for (var c = in_row; c < select(0u, params.channels, paired); c += LANES) {
+    sum += elem_dot(unit[params.unit_base + row * params.channels + c], unit[params.unit_base + partner * params.channels + c]);
+  }
+  sums[lane.index] = sum;
+  workgroupBarrier();
+  if in_row == 0u && row < params.rows {
+    for (var i = 1u; i < LANES; i++) {
+      sum += sums[lane.index + i];
+    }
+    if is_nan(norm[params.norm_base + row]) || is_nan(norm[params.norm_base + partner]) {
+      sum = make_nan();
+    }
+    if !paired {
+      sum = make_negative_infinity();
+    }
+    if !live {
+      sum = 0.0;
+    }
+    similarity[params.similarity_base + row] = sum;
+  }
+}
