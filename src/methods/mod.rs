@@ -1,15 +1,21 @@
 //! The published systems, each a short function over the graph.
 
+mod atome;
 mod evit;
+mod fastadasp;
 mod fastv;
 mod idlevit;
 mod pixel_unshuffle;
 mod prune;
+mod runs;
 mod tome;
 
+pub use atome::{AToMe, AdjacentPairs};
 pub use evit::{EVit, EVitOutput};
+pub use fastadasp::FastAdaSp;
 pub use fastv::{FastV, FastVOutput};
 pub use idlevit::{IdleVit, IdleVitOutput};
 pub use pixel_unshuffle::{mistral3_packed, nvlm_dynamic_resolution, qwen2_vl_patch_order};
 pub use prune::{Prune, Pruned};
+pub use runs::{PairChoice, Runs};
 pub use tome::{Matching, Merging, Protect, ToMe};

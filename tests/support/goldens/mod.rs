@@ -9,6 +9,7 @@ mod blocks;
 mod dense;
 mod layout;
 mod pooling;
+mod runs;
 mod tome;
 
 use std::collections::BTreeMap;
@@ -258,6 +259,11 @@ fn handler(system: &str, case: &str) -> Option<Handler> {
         ("tome", "three_layers_wavg_source") => tome::chain,
         ("tome", "parse_r") => tome::parse_r,
         ("tomesd", "bipartite_soft_matching_random2d") => tome::random2d,
+        ("atome", "disjoint_pairs_ratio") => runs::disjoint,
+        ("atome", "overlapping_atome") => runs::fastadasp,
+        ("atome", "threshold_overlap" | "threshold_pairs") => runs::threshold,
+        ("fastadasp", "overlapping_merge_ave" | "overlapping_merge_weighted") => runs::fastadasp,
+        ("fastadasp", "runs_mean_ragged") => runs::runs,
         ("evit", "block") => blocks::evit,
         ("idlevit", "block_inference") => blocks::idlevit,
         ("fastv", "last_row_topk") => blocks::fastv,

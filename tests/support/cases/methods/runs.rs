@@ -1,0 +1,41 @@
+use tokenpress::methods::{AToMe, AdjacentPairs, FastAdaSp, PairChoice};
+use tokenpress::{Compressed, Error, Graph};
+
+use super::{Given, Method};
+
+pub const METHODS: &[Method] = &[
+    Method {
+        subject: "atome",
+        options: "a third of the tokens, disjoint",
+        build: |graph, given| atome(graph, given, AToMe { choice: PairChoice::Merge(0.34), pairs: AdjacentPairs::Disjoint }),
+        ragged: true,
+    },
+    Method {
+        subject: "atome",
+        options: "threshold, overlapping",
+        build: |graph, given| atome(graph, given, AToMe { choice: PairChoice::Similarity(0.1), pairs: AdjacentPairs::Overlapping }),
+        ragged: true,
+    },
+    Method {
+        subject: "fastadasp",
+        options: "keep half, by size",
+        build: |graph, given| {
+            let method = FastAdaSp { choice: PairChoice::Keep(0.5) };
+            let merged = method.build(graph, &given.tokens, given.keys, None)?;
+            name(graph, merged)
+        },
+        ragged: true,
+    },
+];
+
+fn atome(graph: &mut Graph, given: Given, method: AToMe) -> Result<(), Error> {
+    let merged = method.build(graph, &given.tokens, given.keys)?;
+    name(graph, merged)
+}
+
+fn name(graph: &mut Graph, merged: Compressed) -> Result<(), Error> {
+    graph.output("x'", merged.tokens.x)?;
+    graph.output("size'", merged.tokens.size)?;
+    graph.output("lengths'", merged.tokens.lengths)?;
+    graph.output("parent", merged.map.parent)
+}
