@@ -1,6 +1,6 @@
 // A linear layer.
 //
-//   y[i,o] = sum_k x[i,k] * weight[o,k] + bias[o]
+//   y[i,o] = activation(sum_k x[i,k] * weight[o,k] + bias[o])
 //
 // x:        [rows, K] elem
 // weight:   [outputs, K] elem
@@ -21,6 +21,7 @@ struct Params {
   outputs: u32,
   channels: u32,
   biased: u32,
+  activation: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<elem>;
@@ -142,22 +143,12 @@ fn main(
     near7 += products(a7, b0, b1, b2, b3);
     far7 += products(a7, b4, b5, b6, b7);
   }
-  let near_bias = bias_of_four(output);
-  let far_bias = bias_of_four(output + 4u);
-  store_four(row + 0u, output, near0 + near_bias);
-  store_four(row + 0u, output + 4u, far0 + far_bias);
-  store_four(row + 1u, output, near1 + near_bias);
-  store_four(row + 1u, output + 4u, far1 + far_bias);
-  store_four(row + 2u, output, near2 + near_bias);
-  store_four(row + 2u, output + 4u, far2 + far_bias);
-  store_four(row + 3u, output, near3 + near_bias);
-  store_four(row + 3u, output + 4u, far3 + far_bias);
-  store_four(row + 4u, output, near4 + near_bias);
-  store_four(row + 4u, output + 4u, far4 + far_bias);
-  store_four(row + 5u, output, near5 + near_bias);
-  store_four(row + 5u, output + 4u, far5 + far_bias);
-  store_four(row + 6u, output, near6 + near_bias);
-  store_four(row + 6u, output + 4u, far6 + far_bias);
-  store_four(row + 7u, output, near7 + near_bias);
-  store_four(row + 7u, output + 4u, far7 + far_bias);
+  // The sums are in registers until here; what follows is one step for each half row.
+  var sums = array<vec4<f32>, 16>(
+    near0, far0, near1, far1, near2, far2, near3, far3, near4, far4, near5, far5, near6, far6, near7, far7,
+  );
+  for (var i = 0u; i < 16u; i++) {
+    let first = output + i % 2u * 4u;
+    store_four(row + i / 2u, first, activate(params.activation, sums[i] + bias_of_four(first)));
+  }
 }

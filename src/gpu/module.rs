@@ -159,6 +159,8 @@ impl BindingElem {
 /// Shared text that a shader asks for besides the grid helpers, which all get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Include {
+    /// `common/activation.wgsl`: what follows a layer.
+    Activation,
     /// `common/order.wgsl`: floats as integers in the crate's total order.
     Order,
     /// `common/elem_order.wgsl`: the same of each channel of an `elem`, behind [`Include::Order`].
@@ -278,6 +280,7 @@ impl Variant {
         };
         for include in self.shader.includes {
             text += match (include, self.subgroups) {
+                (Include::Activation, _) => include_str!("../../shaders/common/activation.wgsl"),
                 (Include::AttentionTile, _) => include_str!("../../shaders/common/attention_tile.wgsl"),
                 (Include::ElemOrder, _) => include_str!("../../shaders/common/elem_order.wgsl"),
                 (Include::Order, _) => include_str!("../../shaders/common/order.wgsl"),

@@ -3,19 +3,21 @@
 use super::Kernel;
 use crate::compare::Comparison;
 use crate::error::Error;
-use crate::gpu::{BindingElem, Call, Header, Lowering, Shader, Slot, params};
+use crate::gpu::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
 use crate::graph::{Graph, Tensor};
 use crate::reference;
 use crate::tensor::{Desc, Elem, HostTensor, Shape};
 
+pub use crate::reference::Activation;
+
 params! {
-    struct Params { groups: u32, rows: u32, outputs: u32, channels: u32, biased: u32 }
+    struct Params { groups: u32, rows: u32, outputs: u32, channels: u32, biased: u32, activation: u32 }
 }
 
 pub(super) static LINEAR: Shader = Shader {
     name: "linear",
     source: include_str!("../../shaders/linear.wgsl"),
-    includes: &[],
+    includes: &[Include::Activation],
     headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
     inputs: &[("x", BindingElem::Elem), ("weight", BindingElem::Elem), ("bias", BindingElem::Scalar), ("bias_f32", BindingElem::F32)],
     outputs: &[("y", BindingElem::Scalar)],
@@ -23,19 +25,29 @@ pub(super) static LINEAR: Shader = Shader {
     tunings: &[&[]],
 };
 
-/// A linear layer.
-#[derive(Debug, Clone, Copy)]
-struct Linear;
+/// A linear layer and what follows it: `y[..,o] = activation(sum_k x[..,k] weight[o,k] + bias[o])`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Linear {
+    /// The function of each result.
+    pub activation: Activation,
+}
 
-/// `y[..,o] = sum_k x[..,k] weight[o,k] + bias[o]`: a linear layer, its weight as PyTorch has it.
-///
-/// `x` is `[rows, K]` or `[B, N, K]`, f32 or f16; `weight` is `[O, K]` of the same element type; `bias` is `[O]`, of that type
-/// or f32. Gives `[rows, O]` or `[B, N, O]` of x's element type. Sums are in f32; where f16 overflows, so does the result.
-/// No row is left out: what a dead token holds goes through the layer like any other, and stays with it. Cost: one
-/// dispatch, 2 rows O K operations.
+/// `y[..,o] = sum_k x[..,k] weight[o,k] + bias[o]`: [`Linear`] without an activation.
 pub fn linear(graph: &mut Graph, x: Tensor, weight: Tensor, bias: Option<Tensor>) -> Result<Tensor, Error> {
-    let inputs: Vec<_> = [x, weight].into_iter().chain(bias).collect();
-    Ok(graph.call(Linear, &inputs)?[0])
+    Linear::default().apply(graph, x, weight, bias)
+}
+
+impl Linear {
+    /// Adds the call. The weight is as PyTorch has it.
+    ///
+    /// `x` is `[rows, K]` or `[B, N, K]`, f32 or f16; `weight` is `[O, K]` of the same element type; `bias` is `[O]`, of that
+    /// type or f32. Gives `[rows, O]` or `[B, N, O]` of x's element type. Sums and the activation are in f32; where f16
+    /// overflows, so does the result. No row is left out: what a dead token holds goes through the layer like any other, and
+    /// stays with it. Cost: one dispatch, 2 rows O K operations.
+    pub fn apply(self, graph: &mut Graph, x: Tensor, weight: Tensor, bias: Option<Tensor>) -> Result<Tensor, Error> {
+        let inputs: Vec<_> = [x, weight].into_iter().chain(bias).collect();
+        Ok(graph.call(self, &inputs)?[0])
+    }
 }
 
 /// Rows, K and O.
@@ -92,14 +104,17 @@ impl Kernel for Linear {
         let descs: Vec<_> = inputs.iter().map(|t| t.desc()).collect();
         let (dims, y) = shapes(self, &descs);
         let bias = inputs.get(2).map(|b| b.floats());
-        vec![HostTensor::from_floats(y, reference::linear(&inputs[0].floats(), &inputs[1].floats(), bias.as_deref(), dims))]
+        vec![HostTensor::from_floats(
+            y,
+            reference::linear(&inputs[0].floats(), &inputs[1].floats(), bias.as_deref(), dims, self.activation),
+        )]
     }
 
     fn compare(&self, inputs: &[&HostTensor], expected: &[HostTensor], actual: &[HostTensor]) -> Vec<Comparison> {
         let descs: Vec<_> = inputs.iter().map(|t| t.desc()).collect();
         let (dims, y) = shapes(self, &descs);
         let bias = inputs.get(2).map(|b| b.floats());
-        let mut bounds = reference::linear_bound(&inputs[0].floats(), &inputs[1].floats(), bias.as_deref(), dims, y.elem);
+        let mut bounds = reference::linear_bound(&inputs[0].floats(), &inputs[1].floats(), bias.as_deref(), dims, self.activation, y.elem);
         for (bound, value) in bounds.iter_mut().zip(expected[0].floats()) {
             // What overflows f16 may be rounded to its largest number instead.
             if !value.is_finite() || (y.elem == Elem::F16 && f64::from(value.abs()) + *bound > 65504.0) {
@@ -134,7 +149,14 @@ impl Kernel for Linear {
             header,
             constants: &[],
             slots: &[x, weight, bias, bias_f32, Slot::Output(0)],
-            params: Params { groups: groups as u32, rows, outputs, channels: channels / header.width(), biased },
+            params: Params {
+                groups: groups as u32,
+                rows,
+                outputs,
+                channels: channels / header.width(),
+                biased,
+                activation: self.activation.code(),
+            },
             groups,
         })
     }

@@ -42,7 +42,7 @@ pub use deformable_sample::{DeformableInputs, DeformableSample, Points};
 pub use gather_rows::{gather_rows, scatter_rows};
 pub use group_tokens::{Groups, group_tokens};
 pub use invert_index::invert_index;
-pub use linear::linear;
+pub use linear::{Activation, Linear, linear};
 pub use log_size::log_size;
 pub use lookup::lookup;
 pub use merge_tokens::{Reduce, merge_tokens};

@@ -1,5 +1,6 @@
 //! The CPU twins: plain functions over slices, written to be read. Sums are in f64.
 
+mod activation;
 mod assign_tokens;
 mod attention_score;
 mod bipartite_match;
@@ -24,6 +25,7 @@ mod threshold;
 mod top_k;
 mod unfold;
 
+pub use activation::Activation;
 pub use assign_tokens::{Assign, assign_tokens};
 pub use attention_score::{
     Attention, HeadReduction, Norm, Queries, RowReduction, Scoring, attention_lse, attention_lse_bound, attention_score,

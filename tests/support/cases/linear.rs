@@ -1,4 +1,4 @@
-use tokenpress::kernels::linear;
+use tokenpress::kernels::{Activation, Linear};
 use tokenpress::readback::HostTensors;
 use tokenpress::{Elem, Graph, HostTensor, Shape};
 
@@ -6,9 +6,20 @@ use crate::support::{Case, data};
 
 /// `bias` is its element type.
 fn case(x: impl Into<Shape>, outputs: u32, elem: Elem, bias: Option<Elem>, values: fn(u64, usize) -> Vec<f32>) -> Case {
+    activated(Activation::None, x, outputs, elem, bias, values)
+}
+
+fn activated(
+    activation: Activation,
+    x: impl Into<Shape>,
+    outputs: u32,
+    elem: Elem,
+    bias: Option<Elem>,
+    values: fn(u64, usize) -> Vec<f32>,
+) -> Case {
     let x = x.into();
     let channels = *x.dims().last().expect("x has dimensions");
-    let name = format!("{elem}{x} to {outputs}, bias {bias:?}");
+    let name = format!("{elem}{x} to {outputs}, bias {bias:?}, {activation:?}");
     let mut graph = Graph::new();
     let mut host = HostTensors::new();
     let mut input = |name: &str, seed, shape: Shape, elem| {
@@ -19,9 +30,18 @@ fn case(x: impl Into<Shape>, outputs: u32, elem: Elem, bias: Option<Elem>, value
     let tensor = input("x", 1, x, elem);
     let weight = input("weight", 2, [outputs, channels].into(), elem);
     let bias = bias.map(|elem| input("bias", 3, [outputs].into(), elem));
-    let y = linear(&mut graph, tensor, weight, bias).expect("shapes agree");
+    let y = Linear { activation }.apply(&mut graph, tensor, weight, bias).expect("shapes agree");
     graph.output("y", y).expect("a name");
     Case { subject: "linear", name, heavy: false, graph, inputs: host }
+}
+
+pub const ACTIVATIONS: [Activation; 6] =
+    [Activation::Relu, Activation::Gelu, Activation::GeluTanh, Activation::QuickGelu, Activation::Silu, Activation::Sigmoid];
+
+/// Numbers from -30 to 30 where there are many, and few that are small.
+pub fn spread(seed: u64, len: usize) -> Vec<f32> {
+    let scale = if len == 500 { 30.0 } else { 1e-3 };
+    data::normal(seed, len).into_iter().enumerate().map(|(i, x)| scale * ((i as f32 / 250.0 - 1.0) + 1e-3 * x)).collect()
 }
 
 pub fn cases() -> Vec<Case> {
@@ -45,6 +65,11 @@ pub fn cases() -> Vec<Case> {
         }
         cases.push(case([2, 17, 12], 9, elem, None, data::normal));
         cases.push(case([2, 17, 12], 9, elem, Some(elem), data::awkward));
+        for activation in ACTIVATIONS {
+            // With a weight of nearly 0 the sum is the bias: every number from where a tail is 0 to where it is all.
+            cases.push(activated(activation, [3, 5], 500, elem, Some(Elem::F32), spread));
+            cases.push(activated(activation, [2, 9, 12], 13, elem, Some(elem), data::awkward));
+        }
         // Nothing to sum: the bias. Nothing to write.
         cases.push(case([3, 0], 5, elem, Some(elem), data::normal));
         cases.push(case([3, 0], 5, elem, None, data::normal));

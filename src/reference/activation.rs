@@ -1,0 +1,156 @@
+//! What follows a layer: a function of each number.
+
+use std::f64::consts::{PI, SQRT_2};
+
+use crate::compare::EPSILON_F32;
+
+/// A function of each number, applied where a result is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// `x`.
+    #[default]
+    None,
+    /// `max(x, 0)`.
+    Relu,
+    /// `x Phi(x) = x (1 + erf(x / sqrt 2)) / 2`, the exact GELU of `https://arxiv.org/abs/1606.08415`.
+    Gelu,
+    /// `x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2`, its approximation.
+    GeluTanh,
+    /// `x sigmoid(1.702 x)`, another, which CLIP has.
+    QuickGelu,
+    /// `x sigmoid(x)`, also known as Swish.
+    Silu,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+}
+
+impl Activation {
+    /// Its number in the shaders.
+    pub(crate) fn code(self) -> u32 {
+        match self {
+            Self::None => 0,
+            Self::Relu => 1,
+            Self::Gelu => 2,
+            Self::GeluTanh => 3,
+            Self::QuickGelu => 4,
+            Self::Silu => 5,
+            Self::Sigmoid => 6,
+        }
+    }
+
+    /// The function.
+    pub fn apply(self, x: f64) -> f64 {
+        match self {
+            Self::None => x,
+            Self::Relu => x.max(0.0),
+            Self::Gelu => x * normal_share(x),
+            Self::GeluTanh | Self::QuickGelu | Self::Silu => x * sigmoid(self.exponent(x)),
+            Self::Sigmoid => sigmoid(x),
+        }
+    }
+
+    /// What the sigmoid is of.
+    fn exponent(self, x: f64) -> f64 {
+        match self {
+            Self::GeluTanh => 2.0 * (2.0 / PI).sqrt() * (x + 0.044715 * x.powi(3)),
+            Self::QuickGelu => 1.702 * x,
+            _ => x,
+        }
+    }
+
+    /// How far the function of a number in f32 on the GPU may be from that of `x`, if the number is within `error` of `x`.
+    ///
+    /// No slope is above 1.13, nor the sigmoid's above 1/4. What the function itself adds, in ulp, relative to its parts:
+    /// - a tail `t Q(t) exp(-z^2 / 2)` of the normal distribution: half for Q's own error; 20 for its eight steps, whose terms
+    ///   add up to less than twice Q; 2 + 2.5 for t, to which the product is less than three times as sensitive; 3 for WGSL's
+    ///   exp, and `2 z^2 / 2` by its definition and as much again by its rounded argument; 2 for the products: `48 + 2 z^2`. Its
+    ///   complement 1 more;
+    /// - `s = e / (1 + e)` or `1 / (1 + e)`, with `e = exp(-|v|)` within `3 + 2 |v|`, and `4 |v|` by the four roundings of v:
+    ///   these count by `1 - s` of the result; 1 for the sum, 2.5 for the division;
+    /// - 1 for the product with x.
+    ///
+    /// An exponential below the smallest normal number may be 0.
+    pub fn error(self, x: f64, error: f64) -> f64 {
+        let (ulp, tiny) = (2.0 * EPSILON_F32, f64::from(f32::MIN_POSITIVE));
+        let of_sigmoid = |v: f64| sigmoid(v) * ((1.0 - sigmoid(v)) * (3.0 + 6.0 * v.abs().min(1e3)) + 4.0) * ulp + tiny;
+        let of_share = |x: f64| {
+            let z = x.abs().min(20.0);
+            normal_share(-z) * (48.0 + 2.0 * z * z) * ulp + ulp + tiny
+        };
+        let of_product = |of_factor: f64| x.abs() * of_factor + ulp * self.apply(x).abs();
+        match self {
+            Self::None | Self::Relu => error,
+            Self::Gelu => 1.13 * error + of_product(of_share(x)),
+            Self::GeluTanh | Self::QuickGelu | Self::Silu => 1.13 * error + of_product(of_sigmoid(self.exponent(x))),
+            Self::Sigmoid => 0.25 * error + of_sigmoid(x),
+        }
+    }
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// `Phi(x)`, the normal distribution's share below x.
+fn normal_share(x: f64) -> f64 {
+    if x > -3.0 { (1.0 + erf(x / SQRT_2)) / 2.0 } else { erf_complement(-x / SQRT_2) / 2.0 }
+}
+
+/// The error function, to f64's own precision: its series about 0, and the continued fraction of its complement.
+fn erf(x: f64) -> f64 {
+    if x.abs() >= 2.5 {
+        return x.signum() * (1.0 - erf_complement(x.abs()));
+    }
+    let (mut term, mut sum) = (x, x);
+    for n in 1..80 {
+        term *= -x * x / f64::from(n);
+        sum += term / f64::from(2 * n + 1);
+    }
+    2.0 / PI.sqrt() * sum
+}
+
+/// `1 - erf(z)` for z of 2 and above.
+fn erf_complement(z: f64) -> f64 {
+    let fraction = (1..=120).rev().fold(z, |tail, n| z + f64::from(n) / 2.0 / tail);
+    (-z * z).exp() / (fraction * PI.sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn erf_has_its_known_values() {
+        for (x, expected) in [
+            (0.0, 0.0),
+            (0.5, 0.520_499_877_813_046_5),
+            (1.0, 0.842_700_792_949_714_9),
+            (-2.0, -0.995_322_265_018_952_7),
+            (2.49, 0.999_570_712_132_266_1),
+            (2.51, 0.999_614_294_518_275_8),
+            (6.0, 1.0),
+        ] {
+            assert!((erf(x) - expected).abs() < 1e-15, "erf({x}) = {}", erf(x));
+        }
+        assert!((erf_complement(3.0) / 2.209_049_699_858_544e-5 - 1.0).abs() < 1e-13);
+    }
+
+    #[test]
+    fn activations_have_their_known_values() {
+        for (activation, expected) in [
+            (Activation::None, -1.0),
+            (Activation::Relu, 0.0),
+            (Activation::Gelu, -0.158_655_253_931_457),
+            (Activation::GeluTanh, -0.158_808_009_391_723),
+            (Activation::QuickGelu, -0.154_204_234_067_2),
+            (Activation::Silu, -0.268_941_421_369_995),
+            (Activation::Sigmoid, 0.268_941_421_369_995),
+        ] {
+            let value = activation.apply(-1.0);
+            assert!((value - expected).abs() < 1e-9, "{activation:?} of -1 is {value}");
+            // The sigmoid's is 1 less its other side; the others, but for ReLU, which is max(x, 0), differ from it by x.
+            let mirrored = if activation == Activation::Sigmoid { 1.0 - value } else { value + 1.0 };
+            assert!(activation == Activation::None || (activation.apply(1.0) - mirrored).abs() < 1e-12, "{activation:?}");
+        }
+    }
+}
