@@ -11,9 +11,11 @@ mod concat_rows;
 mod convolution;
 mod copy;
 mod deformable_sample;
+mod elementwise;
 mod gather_rows;
 mod group_tokens;
 mod invert_index;
+mod layer_norm;
 mod linear;
 mod log_size;
 mod lookup;
@@ -39,9 +41,11 @@ pub use concat_rows::{Ragged, concat_rows};
 pub use convolution::Convolution;
 pub(crate) use copy::copy;
 pub use deformable_sample::{DeformableInputs, DeformableSample, Points};
+pub use elementwise::{Elementwise, Operation, activate, add, multiply, scale};
 pub use gather_rows::{gather_rows, scatter_rows};
 pub use group_tokens::{Groups, group_tokens};
 pub use invert_index::invert_index;
+pub use layer_norm::LayerNorm;
 pub use linear::{Activation, Linear, linear};
 pub use log_size::log_size;
 pub use lookup::lookup;
@@ -153,9 +157,11 @@ pub fn shaders() -> Vec<&'static Shader> {
         &[&convolution::CONVOLUTION],
         &[&copy::COPY],
         &[&deformable_sample::DEFORMABLE_SAMPLE],
+        &[&elementwise::ELEMENTWISE],
         &[&gather_rows::GATHER, &gather_rows::FALLBACK],
         &[&group_tokens::GROUP_TOKENS],
         &[&invert_index::FILL, &invert_index::PLACE],
+        &[&layer_norm::LAYER_NORM],
         &[&linear::LINEAR],
         &[&log_size::LOG_SIZE],
         &[&lookup::LOOKUP],

@@ -8,9 +8,11 @@ mod concat_rows;
 mod convolution;
 mod copy;
 mod deformable_sample;
+mod elementwise;
 mod gather_rows;
 mod group_tokens;
 mod invert_index;
+mod layer_norm;
 mod linear;
 mod log_size;
 mod lookup;
@@ -38,9 +40,11 @@ pub fn all() -> Vec<Case> {
         convolution::cases(),
         copy::cases(),
         deformable_sample::cases(),
+        elementwise::cases(),
         gather_rows::cases(),
         group_tokens::cases(),
         invert_index::cases(),
+        layer_norm::cases(),
         linear::cases(),
         log_size::cases(),
         lookup::cases(),

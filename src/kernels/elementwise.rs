@@ -1,0 +1,231 @@
+//! Two tensors number by number.
+
+use super::{Activation, Kernel};
+use crate::compare::Comparison;
+use crate::error::Error;
+use crate::gpu::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
+use crate::graph::{Graph, Tensor};
+use crate::reference;
+use crate::tensor::{Desc, Elem, HostTensor, Shape};
+
+pub use crate::reference::Operation;
+
+params! {
+    struct Params {
+        elements: u32,
+        middle: u32,
+        inner: u32,
+        outer_stride: u32,
+        middle_stride: u32,
+        inner_stride: u32,
+        wide: u32,
+        multiply: u32,
+        activation: u32,
+        scale: f32,
+    }
+}
+
+pub(super) static ELEMENTWISE: Shader = Shader {
+    name: "elementwise",
+    source: include_str!("../../shaders/elementwise.wgsl"),
+    includes: &[Include::Activation],
+    headers: &[Header::F32, Header::F16],
+    inputs: &[("a", BindingElem::Elem), ("b", BindingElem::Elem), ("b_f32", BindingElem::F32)],
+    outputs: &[("y", BindingElem::Elem)],
+    params: Params::NAMES,
+    tunings: &[&[]],
+};
+
+/// `activation(a + scale b)` or `activation(a (scale b))`, number by number.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Elementwise {
+    /// Sum or product.
+    pub operation: Operation,
+    /// Factor of b.
+    pub scale: f32,
+    /// The function of each result.
+    pub activation: Activation,
+}
+
+/// `a + b`.
+impl Default for Elementwise {
+    fn default() -> Self {
+        Self { operation: Operation::Add, scale: 1.0, activation: Activation::None }
+    }
+}
+
+/// `a + b`, b repeated as [`Elementwise::apply`] says: residuals, biases, embeddings of positions.
+pub fn add(graph: &mut Graph, a: Tensor, b: Tensor) -> Result<Tensor, Error> {
+    Elementwise::default().apply(graph, a, b)
+}
+
+/// `a b`, b repeated as [`Elementwise::apply`] says: gates of channels `[B, 1, C]`, weights of tokens `[B, N, 1]`.
+pub fn multiply(graph: &mut Graph, a: Tensor, b: Tensor) -> Result<Tensor, Error> {
+    Elementwise { operation: Operation::Multiply, ..Elementwise::default() }.apply(graph, a, b)
+}
+
+/// `factor a`.
+pub fn scale(graph: &mut Graph, a: Tensor, factor: f32) -> Result<Tensor, Error> {
+    let one = graph.constant(HostTensor::f32([1], vec![1.0]));
+    Elementwise { operation: Operation::Multiply, scale: factor, ..Elementwise::default() }.apply(graph, a, one)
+}
+
+/// `activation(a)`, where no [`Linear`](super::Linear) or sum before it can apply it.
+pub fn activate(graph: &mut Graph, a: Tensor, activation: Activation) -> Result<Tensor, Error> {
+    let one = graph.constant(HostTensor::f32([1], vec![1.0]));
+    Elementwise { operation: Operation::Multiply, scale: 1.0, activation }.apply(graph, a, one)
+}
+
+impl Elementwise {
+    /// Adds the call.
+    ///
+    /// `a` is f32 or f16 of any shape, and so is the result; `b` is of the same element type or f32. b's dimensions belong to a's
+    /// last ones, and each is a's or 1, where it is repeated: `[C]` or `[1, N, C]` or `[B, 1, C]` or `[B, N, 1]` for an a of
+    /// `[B, N, C]`. At most two changes between dimensions that are repeated and that are not. Arithmetic is in f32, and no token
+    /// is left out. Cost: one dispatch; each number is read once and written once.
+    pub fn apply(self, graph: &mut Graph, a: Tensor, b: Tensor) -> Result<Tensor, Error> {
+        Ok(graph.call(self, &[a, b])?[0])
+    }
+}
+
+/// Which number of b belongs to which of a.
+fn pairing(a: Shape, b: Shape) -> Result<reference::Pairing, Error> {
+    let refused = || {
+        let expected = format!("the last dimensions of {a}, or 1 in their places, with at most two changes between the two");
+        Error::Shape { argument: "elementwise: b", expected, actual: b }
+    };
+    let missing = a.dims().len().checked_sub(b.dims().len()).ok_or_else(refused)?;
+    // Runs of dimensions that b repeats or has, from the innermost.
+    let mut runs: Vec<(usize, bool)> = Vec::new();
+    for (i, &of_a) in a.dims().iter().enumerate().rev() {
+        let of_b = if i < missing { 1 } else { b.dims()[i - missing] };
+        if of_b != of_a && of_b != 1 {
+            return Err(refused());
+        }
+        match runs.last_mut() {
+            _ if of_a == 1 => {}
+            Some((size, repeated)) if *repeated == (of_b == 1) => *size *= of_a as usize,
+            _ => runs.push((of_a as usize, of_b == 1)),
+        }
+    }
+    if runs.len() > 3 {
+        return Err(refused());
+    }
+    runs.resize(3, (1, true));
+    let mut strides = [0; 3];
+    let mut stride = 1;
+    for (run, (size, _)) in runs.iter().enumerate().filter(|(_, (_, repeated))| !repeated) {
+        strides[run] = stride;
+        stride *= size;
+    }
+    strides.reverse();
+    Ok(reference::Pairing { sizes: [runs[1].0, runs[0].0], strides })
+}
+
+/// Values of both, and how they are paired, of inputs that were checked when the call was made.
+fn operands(inputs: &[&HostTensor]) -> (Vec<f32>, Vec<f32>, reference::Pairing) {
+    let pairing = pairing(inputs[0].shape(), inputs[1].shape()).unwrap_or_else(|error| panic!("{error}"));
+    (inputs[0].floats(), inputs[1].floats(), pairing)
+}
+
+impl Kernel for Elementwise {
+    fn name(&self) -> &'static str {
+        "elementwise"
+    }
+
+    fn output_names(&self) -> &'static [&'static str] {
+        &["y"]
+    }
+
+    fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
+        let (a, b) = (inputs[0], inputs[1]);
+        if !a.elem.is_float() {
+            return Err(Error::Elem { argument: "elementwise: a", expected: "f32 or f16", actual: a.elem });
+        }
+        if b.elem != a.elem && b.elem != Elem::F32 {
+            return Err(Error::Elem { argument: "elementwise: b", expected: "f32 or a's element type", actual: b.elem });
+        }
+        pairing(a.shape, b.shape)?;
+        Ok(vec![a])
+    }
+
+    fn reference(&self, inputs: &[&HostTensor]) -> Vec<HostTensor> {
+        let (a, b, pairing) = operands(inputs);
+        let y = reference::elementwise(&a, &b, pairing, self.operation, self.scale, self.activation);
+        vec![HostTensor::from_floats(inputs[0].desc(), y)]
+    }
+
+    fn compare(&self, inputs: &[&HostTensor], expected: &[HostTensor], actual: &[HostTensor]) -> Vec<Comparison> {
+        let (a, b, pairing) = operands(inputs);
+        let elem = inputs[0].desc().elem;
+        let mut bounds = reference::elementwise_bound(&a, &b, pairing, self.operation, self.scale, self.activation, elem);
+        for (bound, value) in bounds.iter_mut().zip(expected[0].floats()) {
+            // What overflows f16 may be rounded to its largest number instead.
+            if !value.is_finite() || (elem == Elem::F16 && f64::from(value.abs()) + *bound > 65504.0) {
+                *bound = f64::INFINITY;
+            }
+        }
+        vec![Comparison::within(&expected[0], &actual[0], &bounds)]
+    }
+
+    fn batched_inputs(&self, inputs: &[Desc]) -> Option<Vec<bool>> {
+        let (a, b) = (inputs[0].shape.dims(), inputs[1].shape.dims());
+        Some(vec![true, a.len() == b.len() && b.first().is_some_and(|d| *d > 1)])
+    }
+
+    fn flops(&self, inputs: &[Desc]) -> u64 {
+        2 * inputs[0].shape.elements()
+    }
+
+    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
+        let (a, b) = (lowering.input(0), lowering.input(1));
+        let reference::Pairing { sizes: [middle, inner], strides } = pairing(a.shape, b.shape)?;
+        let elements = a.shape.elements();
+        let nothing = lowering.scratch(0, Elem::F32);
+        let wide = a.elem != b.elem;
+        let [second, second_f32] = if wide { [nothing, Slot::Input(1)] } else { [Slot::Input(1), nothing] };
+        let [outer_stride, middle_stride, inner_stride] = strides.map(|s| s as u32);
+        lowering.dispatch(Call {
+            shader: &ELEMENTWISE,
+            header: Header::of(a.elem),
+            constants: &[],
+            slots: &[Slot::Input(0), second, second_f32, Slot::Output(0)],
+            params: Params {
+                elements: elements as u32,
+                middle: middle as u32,
+                inner: inner as u32,
+                outer_stride,
+                middle_stride,
+                inner_stride,
+                wide: wide.into(),
+                multiply: (self.operation == Operation::Multiply).into(),
+                activation: self.activation.code(),
+                scale: self.scale,
+            },
+            groups: elements.div_ceil(512),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_that_pair() {
+        let pair = |a: Shape, b: Shape| pairing(a, b).ok().map(|p| (p.sizes, p.strides));
+        let a = Shape::from([2, 3, 4]);
+        assert_eq!(pair(a, a), Some(([1, 24], [0, 0, 1])));
+        assert_eq!(pair(a, [4].into()), Some(([6, 4], [0, 0, 1])));
+        assert_eq!(pair(a, [3, 4].into()), Some(([2, 12], [0, 0, 1])));
+        assert_eq!(pair(a, [2, 1, 4].into()), Some(([3, 4], [4, 0, 1])));
+        assert_eq!(pair(a, [2, 3, 1].into()), Some(([6, 4], [0, 1, 0])));
+        assert_eq!(pair(a, [1, 3, 1].into()), Some(([3, 4], [0, 1, 0])));
+        assert_eq!(pair(a, [1].into()), Some(([1, 24], [0, 0, 0])));
+        assert_eq!(pair([2, 5, 3, 4].into(), [2, 1, 3, 4].into()), Some(([5, 12], [12, 0, 1])));
+        for b in [Shape::from([3]), [3, 1, 4].into(), [1, 2, 3, 4].into(), [2, 3].into()] {
+            assert_eq!(pair(a, b), None, "{b}");
+        }
+        assert_eq!(pair([2, 5, 3, 4].into(), [2, 1, 3, 1].into()), None);
+    }
+}

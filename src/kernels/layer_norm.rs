@@ -1,0 +1,181 @@
+//! Rows without their mean, by their deviation.
+
+use super::Kernel;
+use crate::compare::Comparison;
+use crate::error::Error;
+use crate::gpu::{BindingElem, Call, Header, Lowering, Shader, Slot, params};
+use crate::graph::{Graph, Tensor};
+use crate::reference;
+use crate::tensor::{Desc, Elem, HostTensor};
+
+params! {
+    struct Params { rows: u32, channels: u32, centred: u32, weighted: u32, biased: u32, count: f32, epsilon: f32 }
+}
+
+pub(super) static LAYER_NORM: Shader = Shader {
+    name: "layer_norm",
+    source: include_str!("../../shaders/layer_norm.wgsl"),
+    includes: &[],
+    headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
+    inputs: &[("x", BindingElem::Elem), ("weight", BindingElem::Elem), ("bias", BindingElem::Elem)],
+    outputs: &[("y", BindingElem::Elem)],
+    params: Params::NAMES,
+    tunings: &[&[]],
+};
+
+/// LayerNorm and RMSNorm: `y_c = (x_c - mean) / sqrt(mean_c (x_c - mean)^2 + epsilon) * weight_c + bias_c`.
+///
+/// See `https://arxiv.org/abs/1607.06450` (LayerNorm) and `https://arxiv.org/abs/1910.07467` (RMSNorm, in which the mean is 0).
+/// A row whose numbers are all equal gives the bias. A NaN, an infinity, or squares beyond the range of f32 spoil their own row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LayerNorm {
+    /// Whether the mean is taken off, as LayerNorm does and RMSNorm does not.
+    pub subtract_mean: bool,
+    /// Added to the variance, above 0: 1e-5 in PyTorch, 1e-6 in timm, 1e-12 in BERT.
+    pub epsilon: f32,
+}
+
+/// PyTorch's.
+impl Default for LayerNorm {
+    fn default() -> Self {
+        Self { subtract_mean: true, epsilon: 1e-5 }
+    }
+}
+
+/// The call, and which of its inputs are there.
+#[derive(Debug, Clone, Copy)]
+struct Normalize {
+    norm: LayerNorm,
+    weighted: bool,
+    biased: bool,
+}
+
+impl LayerNorm {
+    /// LayerNorm with this epsilon.
+    pub fn new(epsilon: f32) -> Self {
+        Self { subtract_mean: true, epsilon }
+    }
+
+    /// RMSNorm with this epsilon.
+    pub fn root_mean_square(epsilon: f32) -> Self {
+        Self { subtract_mean: false, epsilon }
+    }
+
+    /// Adds the call. `x` is `[.., C]`, f32 or f16; `weight` and `bias` are `[C]` of the same element type, as is the result, of
+    /// x's shape. Sums are in f32. No row is left out: dead tokens' rows are scaled like any other. Cost: one dispatch; x is
+    /// read once from memory and twice from cache, and written once.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] and [`Error::Elem`] for other tensors, [`Error::Value`] for an epsilon that is not above 0.
+    pub fn apply(self, graph: &mut Graph, x: Tensor, weight: Option<Tensor>, bias: Option<Tensor>) -> Result<Tensor, Error> {
+        let inputs: Vec<_> = [Some(x), weight, bias].into_iter().flatten().collect();
+        Ok(graph.call(Normalize { norm: self, weighted: weight.is_some(), biased: bias.is_some() }, &inputs)?[0])
+    }
+}
+
+/// Rows and channels.
+fn dimensions(x: Desc) -> Result<[u32; 2], Error> {
+    let (channels, outer) = x.shape.dims().split_last().unwrap_or((&0, &[]));
+    let rows = outer.iter().try_fold(1u32, |rows, d| rows.checked_mul(*d));
+    let rows = rows.ok_or(Error::Shape { argument: "layer_norm: x", expected: "fewer than 2^32 rows".to_owned(), actual: x.shape })?;
+    Ok([rows, *channels])
+}
+
+impl Normalize {
+    /// Values of the inputs: x, weight, bias.
+    fn values(&self, inputs: &[&HostTensor]) -> (Vec<f32>, Option<Vec<f32>>, Option<Vec<f32>>) {
+        let weight = self.weighted.then(|| inputs[1].floats());
+        let bias = self.biased.then(|| inputs[1 + usize::from(self.weighted)].floats());
+        (inputs[0].floats(), weight, bias)
+    }
+
+    fn scale<'a>(&self, inputs: &[&HostTensor], weight: &'a Option<Vec<f32>>, bias: &'a Option<Vec<f32>>) -> reference::RowScale<'a> {
+        reference::RowScale {
+            channels: inputs[0].shape().dims().last().map_or(0, |c| *c as usize),
+            subtract_mean: self.norm.subtract_mean,
+            epsilon: self.norm.epsilon,
+            weight: weight.as_deref(),
+            bias: bias.as_deref(),
+        }
+    }
+}
+
+impl Kernel for Normalize {
+    fn name(&self) -> &'static str {
+        "layer_norm"
+    }
+
+    fn output_names(&self) -> &'static [&'static str] {
+        &["y"]
+    }
+
+    fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
+        let x = inputs[0];
+        let [_, channels] = dimensions(x)?;
+        if !x.elem.is_float() {
+            return Err(Error::Elem { argument: "layer_norm: x", expected: "f32 or f16", actual: x.elem });
+        }
+        let names = [self.weighted.then_some("layer_norm: weight"), self.biased.then_some("layer_norm: bias")];
+        for (argument, desc) in names.into_iter().flatten().zip(&inputs[1..]) {
+            super::expect(argument, *desc, Desc::new([channels], x.elem))?;
+        }
+        // A NaN is refused too.
+        if !(self.norm.epsilon >= f32::MIN_POSITIVE && self.norm.epsilon.is_finite()) {
+            let actual = self.norm.epsilon.to_string();
+            return Err(Error::Value { argument: "layer_norm: epsilon", expected: "a normal number above 0".to_owned(), actual });
+        }
+        Ok(vec![x])
+    }
+
+    fn reference(&self, inputs: &[&HostTensor]) -> Vec<HostTensor> {
+        let (x, weight, bias) = self.values(inputs);
+        vec![HostTensor::from_floats(inputs[0].desc(), reference::layer_norm(&x, &self.scale(inputs, &weight, &bias)))]
+    }
+
+    fn compare(&self, inputs: &[&HostTensor], expected: &[HostTensor], actual: &[HostTensor]) -> Vec<Comparison> {
+        let (x, weight, bias) = self.values(inputs);
+        let elem = inputs[0].desc().elem;
+        let mut bounds = reference::layer_norm_bound(&x, &self.scale(inputs, &weight, &bias), elem);
+        for (bound, value) in bounds.iter_mut().zip(expected[0].floats()) {
+            // What overflows f16 may be rounded to its largest number instead.
+            if !value.is_finite() || (elem == Elem::F16 && f64::from(value.abs()) + *bound > 65504.0) {
+                *bound = f64::INFINITY;
+            }
+        }
+        vec![Comparison::within(&expected[0], &actual[0], &bounds)]
+    }
+
+    fn batched_inputs(&self, inputs: &[Desc]) -> Option<Vec<bool>> {
+        Some((0..inputs.len()).map(|i| i == 0).collect())
+    }
+
+    fn flops(&self, inputs: &[Desc]) -> u64 {
+        8 * inputs[0].shape.elements()
+    }
+
+    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
+        let x = lowering.input(0);
+        let [rows, channels] = dimensions(x)?;
+        let nothing = lowering.scratch(0, Elem::F32);
+        let weight = if self.weighted { Slot::Input(1) } else { nothing };
+        let bias = if self.biased { Slot::Input(1 + usize::from(self.weighted)) } else { nothing };
+        let slots = [Slot::Input(0), weight, bias, Slot::Output(0)];
+        let header = Header::vector(x.elem, channels.into(), lowering.alignment(&slots));
+        lowering.dispatch(Call {
+            shader: &LAYER_NORM,
+            header,
+            constants: &[],
+            slots: &slots,
+            params: Params {
+                rows,
+                channels: channels / header.width(),
+                centred: self.norm.subtract_mean.into(),
+                weighted: self.weighted.into(),
+                biased: self.biased.into(),
+                count: channels as f32,
+                epsilon: self.norm.epsilon,
+            },
+            groups: if channels == 0 { 0 } else { u64::from(rows.div_ceil(4)) },
+        })
+    }
+}
