@@ -30,11 +30,25 @@ fn device_error(error: impl std::fmt::Display) -> Error {
     Error::Device { message: error.to_string() }
 }
 
+fn rank(info: &wgpu::AdapterInfo) -> (u32, bool, bool) {
+    let kind = match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    };
+    // Of software devices, lavapipe compiles to machine code and has every feature.
+    (kind, info.backend == wgpu::Backend::Gl, !info.name.contains("llvmpipe"))
+}
+
 impl Context {
-    /// Every adapter of these backends.
+    /// Every adapter of these backends, the best first: discrete before integrated before software, OpenGL last of its kind.
     pub async fn adapters(backends: wgpu::Backends) -> Vec<wgpu::Adapter> {
         let descriptor = wgpu::InstanceDescriptor { backends, ..wgpu::InstanceDescriptor::new_without_display_handle() };
-        wgpu::Instance::new(descriptor).enumerate_adapters(backends).await
+        let mut adapters = wgpu::Instance::new(descriptor).enumerate_adapters(backends).await;
+        adapters.sort_by_key(|adapter| rank(&adapter.get_info()));
+        adapters
     }
 
     /// A device with the features and limits that tokenpress can use, and timestamps where there are any.

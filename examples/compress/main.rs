@@ -311,8 +311,7 @@ fn choose(options: &Options) -> Result<Option<Context>, Failure> {
         return Ok(None);
     }
     let backends = options.backend.map_or(wgpu::Backends::all(), wgpu::Backends::from);
-    let mut adapters = pollster::block_on(Context::adapters(backends));
-    adapters.sort_by_key(|a| rank(&a.get_info()));
+    let adapters = pollster::block_on(Context::adapters(backends));
     let names: Vec<_> = adapters.iter().map(|a| format!("{} ({:?})", a.get_info().name, a.get_info().backend)).collect();
     let fits = |a: &wgpu::Adapter| asked.as_deref().is_none_or(|part| a.get_info().name.to_lowercase().contains(part));
     match (adapters.into_iter().find(fits), &asked, options.backend) {
@@ -325,19 +324,6 @@ fn choose(options: &Options) -> Result<Option<Context>, Failure> {
             Ok(None)
         }
     }
-}
-
-/// Real devices before software, fast before slow, OpenGL last of its kind.
-fn rank(info: &wgpu::AdapterInfo) -> (u32, bool, bool) {
-    let kind = match info.device_type {
-        wgpu::DeviceType::DiscreteGpu => 0,
-        wgpu::DeviceType::IntegratedGpu => 1,
-        wgpu::DeviceType::VirtualGpu => 2,
-        wgpu::DeviceType::Other => 3,
-        wgpu::DeviceType::Cpu => 4,
-    };
-    // Of software devices, lavapipe compiles to machine code and has every feature.
-    (kind, info.backend == wgpu::Backend::Gl, !info.name.contains("llvmpipe"))
 }
 
 /// How the whole run compares with the reference's: rounding can tip a choice between two that are equally good.
