@@ -105,6 +105,11 @@ impl Convolution {
         Ok(graph.call(Depthwise { window, grid }, &inputs)?[0])
     }
 
+    /// Rows and columns of the result.
+    pub fn places(&self, grid: [u32; 2], weight: Tensor) -> Result<[u32; 2], Error> {
+        self.window(weight)?.0.places(grid)
+    }
+
     /// The window of a weight, and the weight's other sizes.
     fn window(&self, weight: Tensor) -> Result<(Window, [u32; 2]), Error> {
         let [outputs, channels, height, width] = weight.shape().exactly("convolution: weight", "[O, C / groups, kh, kw]")?;

@@ -1,6 +1,9 @@
 //! The published systems, each a short function over the graph.
 
+mod affine;
 mod atome;
+mod c_abstractor;
+mod deepseek_ocr;
 mod evit;
 mod fastadasp;
 mod fastv;
@@ -10,7 +13,10 @@ mod prune;
 mod runs;
 mod tome;
 
+pub use affine::Affine;
 pub use atome::{AToMe, AdjacentPairs};
+pub use c_abstractor::{Bottleneck, BottleneckOutput, CAbstractor, CAbstractorOutput, NormalizedConvolution};
+pub use deepseek_ocr::deepseek_ocr_compressor;
 pub use evit::{EVit, EVitOutput};
 pub use fastadasp::FastAdaSp;
 pub use fastv::{FastV, FastVOutput};

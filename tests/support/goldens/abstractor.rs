@@ -1,9 +1,97 @@
 //! Convolutions, and what Honeybee's abstractors are made of.
 
-use tokenpress::kernels::{Convolution, DeformableInputs, DeformableSample, Points};
+use tokenpress::Tensor;
+use tokenpress::kernels::{Convolution, DeformableInputs, DeformableSample, LayerNorm, Points};
+use tokenpress::methods::{Affine, Bottleneck, CAbstractor, NormalizedConvolution};
 use tokenpress::readback::HostTensors;
 
 use super::{Failure, Feed, Golden, Side};
+
+impl Feed {
+    /// A weight of the file; its name begins with `w.`.
+    fn optional_weight(&mut self, golden: &Golden, name: &str) -> Result<Option<Tensor>, Failure> {
+        Ok(golden.optional_input(&format!("w.{name}"))?.map(|value| self.input(name, value)))
+    }
+
+    fn weight(&mut self, golden: &Golden, name: &str) -> Result<Tensor, Failure> {
+        self.optional_weight(golden, name)?.ok_or_else(|| format!("no tensor in.w.{name}").into())
+    }
+
+    /// `name.weight` and `name.bias`.
+    fn affine(&mut self, golden: &Golden, name: &str) -> Result<Affine, Failure> {
+        Ok(Affine { weight: self.weight(golden, &format!("{name}.weight"))?, bias: self.optional_weight(golden, &format!("{name}.bias"))? })
+    }
+
+    fn convolution(&mut self, golden: &Golden, name: &str) -> Result<NormalizedConvolution, Failure> {
+        let weight = self.weight(golden, &format!("{name}.conv.weight"))?;
+        Ok(NormalizedConvolution { weight, norm: self.affine(golden, &format!("{name}.bn"))? })
+    }
+
+    /// `prefix` is empty, or ends in a dot.
+    fn bottleneck(&mut self, golden: &Golden, prefix: &str) -> Result<Bottleneck, Failure> {
+        let shortcut = golden.optional_input(&format!("w.{prefix}downsample.conv.weight"))?.is_some();
+        Ok(Bottleneck {
+            conv1: self.convolution(golden, &format!("{prefix}conv1"))?,
+            conv2: self.convolution(golden, &format!("{prefix}conv2"))?,
+            squeeze: self.affine(golden, &format!("{prefix}se.fc1"))?,
+            excite: self.affine(golden, &format!("{prefix}se.fc2"))?,
+            conv3: self.convolution(golden, &format!("{prefix}conv3"))?,
+            shortcut: shortcut.then(|| self.convolution(golden, &format!("{prefix}downsample"))).transpose()?,
+        })
+    }
+}
+
+/// LayerNorm of the channels of each token.
+pub fn layer_norm(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
+    let mut feed = Feed::default();
+    let x = feed.input("x", golden.input("x")?);
+    let weight = feed.optional_weight(golden, "weight")?;
+    let bias = feed.optional_weight(golden, "bias")?;
+    let norm = LayerNorm::new(golden.number("eps").unwrap_or(1e-6) as f32);
+    let y = norm.apply(&mut feed.graph, x, weight, bias)?;
+    feed.output("y", y)?;
+    feed.run(side)
+}
+
+/// One bottleneck with all its steps.
+pub fn bottleneck(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
+    let mut feed = Feed::default();
+    let x = feed.input("x", golden.input("x")?);
+    let bottleneck = feed.bottleneck(golden, "")?;
+    let output = bottleneck.build(&mut feed.graph, x, [golden.count("rows")?, golden.count("cols")?])?;
+    feed.output("after_conv1", output.conv1)?;
+    feed.output("after_conv2", output.conv2)?;
+    feed.output("after_se", output.gated)?;
+    feed.output("after_conv3", output.conv3)?;
+    feed.output("y", output.y)?;
+    feed.run(side)
+}
+
+/// The whole C-Abstractor.
+pub fn c_abstractor(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
+    let mut feed = Feed::default();
+    let x = feed.input("x", golden.input("x")?);
+    let [grid, outputs] = [golden.count("grid")?, golden.count("out_grid")?].map(|edge| [edge, edge]);
+    let depth = golden.count("depth")?;
+    let stage = |feed: &mut Feed, net| (1..=depth).map(|i| feed.bottleneck(golden, &format!("net.{net}.b{i}."))).collect::<Result<_, _>>();
+    // Of a sequence of layers, every second one has weights.
+    let readout = (0..golden.count("mlp_depth")?).map(|i| feed.affine(golden, &format!("readout.{}", 2 * i))).collect::<Result<_, _>>()?;
+    let abstractor = CAbstractor {
+        grid,
+        outputs,
+        positions: feed.optional_weight(golden, "pos_emb")?,
+        before: stage(&mut feed, 0)?,
+        after: stage(&mut feed, 2)?,
+        readout,
+        end: feed.optional_weight(golden, "eos_tokens")?,
+    };
+    let output = abstractor.build(&mut feed.graph, x)?;
+    feed.output("stage1", output.before)?;
+    feed.output("pooled", output.pooled)?;
+    feed.output("stage2", output.after)?;
+    feed.output("y", output.y)?;
+    feed.run(side)
+}
 
 /// A depthwise convolution that keeps the grid but for its stride.
 pub fn depthwise(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {

@@ -1,5 +1,6 @@
 //! Every method over shapes, ragged lengths and awkward tokens: a file, and a line in [`all`], for each family.
 
+mod abstractor;
 mod prune;
 mod runs;
 mod tome;
@@ -28,7 +29,7 @@ pub struct Method {
 
 /// Every method that works on tokens of an image, a text or a sound.
 pub fn all() -> impl Iterator<Item = &'static Method> {
-    let families = [prune::METHODS, runs::METHODS, tome::METHODS];
+    let families = [abstractor::METHODS, prune::METHODS, runs::METHODS, tome::METHODS];
     families.into_iter().flatten()
 }
 
