@@ -45,13 +45,17 @@ fn alone(inputs: &HostTensors, b: usize, rows: u32) -> HostTensors {
 }
 
 fn check(run: impl Fn(&Graph, &HostTensors) -> HostTensors) {
-    for method in methods::all().filter(|m| m.ragged) {
-        let batch = LENGTHS.len();
-        let ragged = graph(method, batch as u32, CAPACITY, Elem::F32, true).expect("valid options");
+    // A random partition is another one for each row.
+    for method in methods::all().filter(|m| m.options != "random") {
+        let lengths = if method.ragged { LENGTHS } else { [CAPACITY; LENGTHS.len()] };
+        let batch = lengths.len();
+        let batched = graph(method, batch as u32, CAPACITY, Elem::F32, method.ragged).expect("valid options");
         let mut given = inputs(11, batch as u32, CAPACITY, Elem::F32, data::normal);
-        given.insert("lengths".into(), HostTensor::u32([batch as u32], LENGTHS.to_vec()));
-        let together = run(&ragged, &given);
-        for (b, &rows) in LENGTHS.iter().enumerate().filter(|(_, rows)| **rows > 0) {
+        if method.ragged {
+            given.insert("lengths".into(), HostTensor::u32([batch as u32], lengths.to_vec()));
+        }
+        let together = run(&batched, &given);
+        for (b, &rows) in lengths.iter().enumerate().filter(|(_, rows)| **rows > 0) {
             let single = graph(method, 1, rows, Elem::F32, false).expect("valid options");
             let expected = run(&single, &alone(&given, b, rows));
             let left = expected.get("lengths'").map_or(rows, |l| l.integers()[0]) as usize;
