@@ -23,8 +23,10 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use tokenpress::kernels::{
-    AttentionInputs, AttentionScore, BipartiteMatch, ChannelOrder, Normalized, Partition, PixelUnshuffle, Queries, Reduce, RowReduction,
-    TopK, TopKInputs, compact, gather_rows, group_tokens, invert_index, linear, log_size, merge_tokens, row_normalize,
+    AssignInputs, AssignTokens, AttentionInputs, AttentionScore, BipartiteMatch, ChannelOrder, Convolution, DeformableInputs,
+    DeformableSample, LayerNorm, Limit, Normalized, Partition, PixelUnshuffle, Points, Pool, Queries, Reduce, RowReduction, RunSegments,
+    Statistic, Threshold, ThresholdInputs, TopK, TopKInputs, Windows, add, compact, concat_rows, gather_rows, group_tokens, invert_index,
+    linear, log_size, lookup, merge_tokens, multiply, pair_similarity, previous_at, reduce, row_normalize,
 };
 use tokenpress::readback::Context;
 use tokenpress::{Bindings, Desc, Elem, Error, Graph, HostTensor, Plan, Tensor, wgpu};
@@ -214,6 +216,129 @@ impl Cases {
         }
     }
 
+    fn joins(&mut self) {
+        let elem = self.elem;
+        for [b, n, c] in self.shapes(vec![[64, 577, 1024]], vec![[2, 577, 1024]]) {
+            self.add("concat_rows", format!("{elem} B{b} N{n} and 64 more C{c}"), |graph| {
+                let (first, second) = (graph.input("first", [b, n, c], elem), graph.input("second", [b, 64, c], elem));
+                Ok(vec![concat_rows(graph, (first, None), (second, None))?.0])
+            });
+            // Random numbers as lengths: all rows are full.
+            self.add("lookup", format!("{b} x {n} of a table of {n}"), |graph| {
+                let table = graph.constant(HostTensor::u32([n], (0..n).collect()));
+                let index = graph.constant(HostTensor::u32([b, n], data::integers(5, (b * n) as usize, n)));
+                Ok(vec![lookup(graph, table, index)?])
+            });
+            self.add("assign_tokens", format!("B{b} N{n}, a quarter merged"), |graph| {
+                let (sources, destinations, merged) = (n.div_ceil(2), n / 2, n / 4);
+                let mut each = |count: u32, value: &dyn Fn(u32) -> u32| {
+                    graph.constant(HostTensor::u32([b, count], (0..b).flat_map(|_| (0..count).map(value)).collect()))
+                };
+                let partner = each(sources, &|i| i.min(destinations - 1));
+                let (selected, unmerged) = (each(merged, &|i| i), each(sources - merged, &|i| merged + i));
+                let kept = graph.constant(HostTensor::u32([b], vec![merged; b as usize]));
+                let partition = Partition::even_odd(graph, n);
+                let inputs = AssignInputs { partition, lengths: None, partner, selected, unmerged, kept };
+                let assigned = AssignTokens { tokens: n, outputs: n - merged, interleave: false }.assign(graph, inputs)?;
+                Ok(vec![assigned.parent, assigned.representative])
+            });
+        }
+    }
+
+    fn statistics(&mut self) {
+        let elem = self.elem;
+        for [b, n, c] in self.shapes(vec![[64, 577, 1024]], vec![[2, 577, 1024]]) {
+            for statistic in [Statistic::Mean, Statistic::Variance, Statistic::Max] {
+                for axis in [1, 2] {
+                    self.add("reduce", format!("{statistic:?} over axis {axis} {elem} B{b} N{n} C{c}"), |graph| {
+                        let x = graph.input("x", [b, n, c], elem);
+                        Ok(vec![reduce(graph, x, axis, statistic, None)?])
+                    });
+                }
+            }
+        }
+        for [b, n] in self.shapes(vec![[4096, 577]], vec![[64, 577]]) {
+            self.add("threshold", format!("f32 B{b} N{n}"), |graph| {
+                let scores = graph.input("scores", [b, n], Elem::F32);
+                Ok(vec![Threshold::default().mask(graph, ThresholdInputs::new(scores, Limit::Constant(0.0)))?])
+            });
+        }
+    }
+
+    fn neighbours(&mut self) {
+        let elem = self.elem;
+        for [b, n, c] in self.shapes(vec![[16, 1500, 1280]], vec![[1, 1500, 384]]) {
+            self.add("pair_similarity", format!("f32 B{b} N{n} C{c}"), |graph| {
+                let (unit, norm) = (graph.input("unit", [b, n, c], elem), graph.input("norm", [b, n], Elem::F32));
+                let previous = previous_at(graph, n, 1);
+                Ok(vec![pair_similarity(graph, Normalized { unit, norm }, previous, None)?])
+            });
+            self.add("run_segments", format!("B{b} N{n}"), |graph| {
+                let joins = graph.constant(HostTensor::u32([b, n], data::integers(6, (b * n) as usize, 2)));
+                let previous = previous_at(graph, n, 1);
+                let segments = RunSegments { pairs: false }.find(graph, joins, previous, None)?;
+                Ok(vec![segments.start, segments.starts])
+            });
+        }
+    }
+
+    fn grids(&mut self) {
+        let elem = self.elem;
+        for [b, side, c] in self.shapes(vec![[64, 27, 1152]], vec![[2, 27, 1152]]) {
+            let pools = [
+                ("average 2 x 2", Pool::Average(Windows::cells(2))),
+                ("maximum 2 x 2", Pool::Max(Windows::cells(2))),
+                ("bilinear to 14 x 14", Pool::Bilinear([14, 14])),
+                ("adaptive to 12 x 12", Pool::Average(Windows::Adaptive { outputs: [12, 12] })),
+            ];
+            for (what, pool) in pools {
+                self.add("pool", format!("{what} {elem} B{b} {side}x{side} C{c}"), |graph| {
+                    let x = graph.input("x", [b, side * side, c], elem);
+                    Ok(vec![pool.build(graph, x, [side, side], None)?])
+                });
+            }
+        }
+        for [b, side, c] in self.shapes(vec![[64, 24, 1024]], vec![[1, 24, 256]]) {
+            let same = Convolution { padding: [1, 1], ..Convolution::default() };
+            self.add("convolution", format!("depthwise 3 x 3 {elem} B{b} {side}x{side} C{c}"), |graph| {
+                let (x, weight) = (graph.input("x", [b, side * side, c], elem), graph.input("weight", [c, 1, 3, 3], elem));
+                Ok(vec![same.depthwise(graph, x, [side, side], weight, None)?])
+            });
+            self.add("convolution", format!("dense 3 x 3, stride 2 {elem} B{b} {side}x{side} C{c}"), |graph| {
+                let (x, weight) = (graph.input("x", [b, side * side, c], elem), graph.input("weight", [c, c, 3, 3], elem));
+                Ok(vec![Convolution { stride: [2, 2], ..same }.dense(graph, x, [side, side], weight, None)?])
+            });
+            let (queries, heads) = (144, 8);
+            self.add("deformable_sample", format!("4 points {elem} B{b} {side}x{side} Q{queries} H{heads} C{c}"), |graph| {
+                let value = graph.input("value", [b, side * side, heads, c / heads], elem);
+                let points = Points::Locations(graph.input("locations", [b, queries, heads, 4, 2], elem));
+                let weights = graph.input("weights", [b, queries, heads, 4], elem);
+                let sample = DeformableSample { levels: vec![[side, side]], softmax: true };
+                Ok(vec![sample.sample(graph, DeformableInputs { value, points, weights })?])
+            });
+        }
+    }
+
+    fn blocks(&mut self) {
+        let elem = self.elem;
+        for [b, n, c] in self.shapes(vec![[64, 577, 1024]], vec![[2, 577, 1024]]) {
+            for (what, norm) in [("LayerNorm", LayerNorm::default()), ("RMSNorm", LayerNorm::root_mean_square(1e-6))] {
+                self.add("layer_norm", format!("{what} {elem} B{b} N{n} C{c}"), |graph| {
+                    let (x, weight) = (graph.input("x", [b, n, c], elem), graph.input("weight", [c], elem));
+                    Ok(vec![norm.apply(graph, x, Some(weight), None)?])
+                });
+            }
+            self.add("elementwise", format!("sum {elem} B{b} N{n} C{c}"), |graph| {
+                let (x, y) = (graph.input("x", [b, n, c], elem), graph.input("y", [b, n, c], elem));
+                Ok(vec![add(graph, x, y)?])
+            });
+            self.add("elementwise", format!("gated channels {elem} B{b} N{n} C{c}"), |graph| {
+                let (x, gate) = (graph.input("x", [b, n, c], elem), graph.input("gate", [b, 1, c], elem));
+                Ok(vec![multiply(graph, x, gate)?])
+            });
+        }
+    }
+
     fn all(small: bool, elem: Elem) -> Vec<Case> {
         let mut cases = Self { small, elem, list: Vec::new() };
         cases.attention_score();
@@ -227,6 +352,11 @@ impl Cases {
         cases.log_size();
         cases.pixel_unshuffle();
         cases.linear();
+        cases.joins();
+        cases.statistics();
+        cases.neighbours();
+        cases.grids();
+        cases.blocks();
         cases.list
     }
 }
