@@ -108,8 +108,7 @@ fn best_of(best: Best, candidates: vec4<u32>, first: u32) -> Best {
 // The float of a key.
 fn similarity_of(key: u32) -> f32 {
   if key == KEY_DEAD { return make_negative_infinity(); }
-  if key == KEY_NAN { return make_nan(); }
-  return bitcast<f32>(select(~key, key & 0x7fffffffu, key >= 0x80000000u));
+  return order_value(key);
 }
 
 @compute @workgroup_size(64)

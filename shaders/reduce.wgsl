@@ -40,12 +40,6 @@ const VARIANCE = 4u;
 var<workgroup> sums: array<f32, 128>;
 var<workgroup> words: array<u32, 128>; // sums of integers, or keys
 
-// The float of an order key.
-fn of_key(key: u32) -> f32 {
-  if key == KEY_NAN { return make_nan(); }
-  return bitcast<f32>(select(~key, key & 0x7fffffffu, key >= 0x80000000u));
-}
-
 @compute @workgroup_size(128)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
@@ -135,7 +129,7 @@ fn main(
         case MEAN: { result = elem(mean); }
         case SUM: { result = elem(sum); }
         case VARIANCE: { result = elem(variance); }
-        default: { result = elem(of_key(select(word, select(~word, KEY_NAN, word == KEY_NAN), smallest))); }
+        default: { result = elem(order_value(select(word, select(~word, KEY_NAN, word == KEY_NAN), smallest))); }
       }
     }
     reduced[params.reduced_base + outer * params.inner + column] = result;

@@ -26,6 +26,12 @@ fn order_key_smallest(value: f32) -> u32 {
   return select(~key, KEY_NAN, key == KEY_NAN);
 }
 
+// The float of a live key; a zero is +0.
+fn order_value(key: u32) -> f32 {
+  if key == KEY_NAN { return make_nan(); }
+  return bitcast<f32>(select(~key, key & 0x7fffffffu, key >= 0x80000000u));
+}
+
 fn is_finite(value: f32) -> bool {
   return (bitcast<u32>(value) & 0x7fffffffu) < 0x7f800000u;
 }

@@ -167,6 +167,8 @@ pub enum Include {
     ElemOrder,
     /// `common/attention_tile.wgsl`: what the wide passes of `attention_score` share.
     AttentionTile,
+    /// `common/distance.wgsl`: squared distances of rows.
+    Distance,
     /// `common/reduce.wgsl` or its subgroup twin: sums, maxima and scans over a workgroup.
     Reduce,
     /// `common/sort.wgsl`: a sort in workgroup memory.
@@ -283,6 +285,7 @@ impl Variant {
                 (Include::Activation, _) => include_str!("../../shaders/common/activation.wgsl"),
                 (Include::AttentionTile, _) => include_str!("../../shaders/common/attention_tile.wgsl"),
                 (Include::ElemOrder, _) => include_str!("../../shaders/common/elem_order.wgsl"),
+                (Include::Distance, _) => include_str!("../../shaders/common/distance.wgsl"),
                 (Include::Order, _) => include_str!("../../shaders/common/order.wgsl"),
                 (Include::Reduce, false) => include_str!("../../shaders/common/reduce.wgsl"),
                 (Include::Reduce, true) => include_str!("../../shaders/common/reduce_subgroup.wgsl"),

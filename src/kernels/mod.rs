@@ -21,9 +21,11 @@ mod log_size;
 mod lookup;
 mod merge_tokens;
 mod pair_similarity;
+mod neighbours;
 mod partition;
 mod pixel_unshuffle;
 mod pool;
+mod quantile;
 mod reduce;
 mod row_normalize;
 mod run_segments;
@@ -51,9 +53,11 @@ pub use log_size::log_size;
 pub use lookup::lookup;
 pub use merge_tokens::{Reduce, merge_tokens};
 pub use pair_similarity::{pair_similarity, previous_at};
+pub use neighbours::{Among, Nearest, Neighbours};
 pub use partition::Partition;
 pub use pixel_unshuffle::{ChannelOrder, PixelUnshuffle, TokenOrder};
 pub use pool::{Pool, Windows};
+pub use quantile::{fence, quantile};
 pub use reduce::{Statistic, reduce};
 pub use row_normalize::{Normalized, row_normalize};
 pub use run_segments::{RunSegments, Segments};
@@ -167,8 +171,10 @@ pub fn shaders() -> Vec<&'static Shader> {
         &[&lookup::LOOKUP],
         &[&merge_tokens::MERGE_TOKENS],
         &[&pair_similarity::PAIR_SIMILARITY],
+        &[&neighbours::NEIGHBOURS],
         &[&pixel_unshuffle::MOVE, &pixel_unshuffle::TRANSPOSE],
         &[&pool::POOL],
+        &[&quantile::QUANTILE],
         &[&reduce::REDUCE],
         &[&row_normalize::ROW_NORMALIZE],
         &[&run_segments::RUN_SEGMENTS],

@@ -19,8 +19,10 @@ mod lookup;
 mod merge_tokens;
 pub mod methods;
 mod pair_similarity;
+mod neighbours;
 mod pixel_unshuffle;
 mod pool;
+mod quantile;
 mod reduce;
 mod row_normalize;
 mod run_segments;
@@ -51,8 +53,10 @@ pub fn all() -> Vec<Case> {
         merge_tokens::cases(),
         methods::cases(),
         pair_similarity::cases(),
+        neighbours::cases(),
         pixel_unshuffle::cases(),
         pool::cases(),
+        quantile::cases(),
         reduce::cases(),
         row_normalize::cases(),
         run_segments::cases(),

@@ -1,0 +1,181 @@
+// The nearest candidates of every query, nearest first.
+//
+//   similarity_ij = rows_i . rows_j                     of unit rows; the largest first
+//   distance_ij   = sqrt(sum_c (rows_ic - rows_jc)^2)   the smallest first
+//
+// rows:       [B, N, C] elem, four channels in one where C and the alignment allow it
+// norm:       [B, N] f32, NaN for rows with a NaN or an infinity; unused for distances
+// queries:    [Q] or [B, Q] u32, token positions; unused where every token is one
+// candidates: [M] or [B, M] u32, token positions; unused where every token is one
+// lengths:    [B] u32; positions at or behind it are dead
+// indices:    [B, Q, K] u32, indices into the list of candidates
+// values:     [B, Q, K] f32
+//
+// Equally near ones are in the order of the list. NaN, the similarity to and of a row with a NaN or an infinity, and a
+// distance that is not finite rank last. Behind the last candidate, and for dead queries, index is NONE and value 0.
+//
+// A workgroup has 4 queries, each with 32 lanes that walk over the candidates 32 at a time. A sorted list of the nearest K is
+// kept in workgroup memory: each lane counts how many of the old and the new entries come before its own, which is its place.
+//
+// Cost: 2 Q M C operations, 3 for distances. The candidates' rows are read from cache once for 4 queries.
+struct Params {
+  rows_base: u32,
+  norm_base: u32,
+  queries_base: u32,
+  candidates_base: u32,
+  lengths_base: u32,
+  indices_base: u32,
+  values_base: u32,
+  tiles: u32, // of 4 queries, in the whole batch
+  tokens: u32,
+  channels: u32, // in elems
+  query_count: u32,
+  candidate_count: u32,
+  queries_listed: u32,
+  candidates_listed: u32,
+  query_stride: u32, // from one batch row's list to the next: 0 or the count
+  candidate_stride: u32,
+  nearest: u32, // K, at most 64
+  by_distance: u32,
+  exclude_self: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> rows: array<elem>;
+@group(0) @binding(2) var<storage, read> norm: array<f32>;
+@group(0) @binding(3) var<storage, read> queries: array<u32>;
+@group(0) @binding(4) var<storage, read> candidates: array<u32>;
+@group(0) @binding(5) var<storage, read> lengths: array<u32>;
+@group(0) @binding(6) var<storage, read_write> indices: array<u32>;
+@group(0) @binding(7) var<storage, read_write> values: array<f32>;
+
+const NONE = 0xffffffffu;
+const LANES = 32u; // of a query
+const CAPACITY = 64u; // of its list
+var<workgroup> list_keys: array<u32, 256>;
+var<workgroup> list_indices: array<u32, 256>;
+var<workgroup> new_keys: array<u32, 128>;
+var<workgroup> walk: u32; // candidates to look at
+
+fn query_at(batch: u32, q: u32) -> u32 {
+  if q >= params.query_count { return NONE; }
+  if params.queries_listed == 0u { return q; }
+  return queries[params.queries_base + batch * params.query_stride + q];
+}
+
+fn candidate_at(batch: u32, c: u32) -> u32 {
+  if c >= params.candidate_count { return NONE; }
+  if params.candidates_listed == 0u { return c; }
+  return candidates[params.candidates_base + batch * params.candidate_stride + c];
+}
+
+// The larger the nearer.
+fn key_of(batch: u32, query: u32, candidate: u32) -> u32 {
+  let a = batch * params.tokens + query;
+  let b = batch * params.tokens + candidate;
+  let row_a = params.rows_base + a * params.channels;
+  let row_b = params.rows_base + b * params.channels;
+  if params.by_distance == 1u {
+    let distance = squared_distance(row_a, row_b);
+    return select(KEY_NAN, order_key_smallest(distance), is_finite(distance));
+  }
+  var similarity = 0.0;
+  for (var c = 0u; c < params.channels; c++) {
+    similarity += elem_dot(elem_f32(rows[row_a + c]), elem_f32(rows[row_b + c]));
+  }
+  let sound = is_finite(norm[params.norm_base + a]) && is_finite(norm[params.norm_base + b]);
+  return select(KEY_NAN, order_key(similarity), sound);
+}
+
+@compute @workgroup_size(128)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let tile = linear_group(group, groups);
+  if tile >= params.tiles { return; }
+  let tiles_of_row = (params.query_count + 3u) / 4u;
+  let batch = tile / tiles_of_row;
+  let first_query = tile % tiles_of_row * 4u;
+  let live = min(lengths[params.lengths_base + batch], params.tokens);
+  let team = lane.index / LANES;
+  let in_team = lane.index % LANES;
+  let query = query_at(batch, first_query + team);
+
+  if lane.index == 0u {
+    walk = 0u;
+    for (var q = 0u; q < 4u; q++) {
+      if query_at(batch, first_query + q) < live {
+        walk = select(params.candidate_count, min(live, params.candidate_count), params.candidates_listed == 0u);
+      }
+    }
+  }
+  let first_entry = team * CAPACITY;
+  list_keys[first_entry + in_team] = KEY_DEAD;
+  list_keys[first_entry + LANES + in_team] = KEY_DEAD;
+  list_indices[first_entry + in_team] = NONE;
+  list_indices[first_entry + LANES + in_team] = NONE;
+  let walked = workgroupUniformLoad(&walk);
+
+  for (var first = 0u; first < walked; first += LANES) {
+    let index = first + in_team;
+    let candidate = candidate_at(batch, index);
+    var key = KEY_DEAD;
+    if query < live && candidate < live && (params.exclude_self == 0u || candidate != query) {
+      key = key_of(batch, query, candidate);
+    }
+    new_keys[lane.index] = key;
+    workgroupBarrier();
+    // All indices in the list are lower than the new ones: of equal keys the old ones go first.
+    let first_new = team * LANES;
+    var place = 0u;
+    for (var i = 0u; i < params.nearest; i++) {
+      place += select(0u, 1u, list_keys[first_entry + i] >= key);
+    }
+    let old_key = list_keys[first_entry + in_team];
+    let other_key = list_keys[first_entry + LANES + in_team];
+    let old_index = list_indices[first_entry + in_team];
+    let other_index = list_indices[first_entry + LANES + in_team];
+    var old_place = in_team;
+    var other_place = in_team + LANES;
+    for (var i = 0u; i < LANES; i++) {
+      let other = new_keys[first_new + i];
+      place += select(0u, 1u, other > key || (other == key && i < in_team));
+      old_place += select(0u, 1u, other > old_key);
+      other_place += select(0u, 1u, other > other_key);
+    }
+    workgroupBarrier(); // all have read the list
+    if old_key != KEY_DEAD && old_place < params.nearest {
+      list_keys[first_entry + old_place] = old_key;
+      list_indices[first_entry + old_place] = old_index;
+    }
+    if other_key != KEY_DEAD && other_place < params.nearest {
+      list_keys[first_entry + other_place] = other_key;
+      list_indices[first_entry + other_place] = other_index;
+    }
+    if key != KEY_DEAD && place < params.nearest {
+      list_keys[first_entry + place] = key;
+      list_indices[first_entry + place] = index;
+    }
+    workgroupBarrier(); // the list is complete
+  }
+
+  if first_query + team < params.query_count {
+    let output = (batch * params.query_count + first_query + team) * params.nearest;
+    for (var i = in_team; i < params.nearest; i += LANES) {
+      let key = list_keys[first_entry + i];
+      var value = 0.0;
+      if key == KEY_NAN {
+        value = make_nan();
+      } else if key != KEY_DEAD {
+        if params.by_distance == 1u {
+          value = sqrt(order_value(~key));
+        } else {
+          value = order_value(key);
+        }
+      }
+      indices[params.indices_base + output + i] = list_indices[first_entry + i];
+      values[params.values_base + output + i] = value;
+    }
+  }
+}

@@ -1,0 +1,63 @@
+// Quantiles of sorted rows, by linear interpolation; or the fence above which an entry is an outlier.
+//
+//   position   = p (n - 1)          n = min(lengths[b], N)
+//   quantile_p = sorted[floor(position)] + (sorted[floor(position) + 1] - sorted[floor(position)]) (position - floor(position))
+//   fence      = quantile_1 + factor (quantile_1 - quantile_0)          of the first two probabilities
+//
+// sorted:        [B, N] f32, ascending, NaN last
+// lengths:       [B] u32
+// probabilities: [Q] f32, in 0..=1
+// quantiles:     [B, Q] f32; [B] for fences
+//
+// A row without entries gives 0. Equal neighbours give their own value, and equal quartiles theirs, without rounding.
+//
+// Cost: two reads and one write a quantile.
+struct Params {
+  sorted_base: u32,
+  lengths_base: u32,
+  probabilities_base: u32,
+  quantiles_base: u32,
+  elements: u32, // of the result
+  entries: u32,
+  quantiles_of_row: u32,
+  fence: u32,
+  factor: f32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> sorted: array<f32>;
+@group(0) @binding(2) var<storage, read> lengths: array<u32>;
+@group(0) @binding(3) var<storage, read> probabilities: array<f32>;
+@group(0) @binding(4) var<storage, read_write> quantiles: array<f32>;
+
+// Of `count` entries from `first` on, at least one.
+fn quantile(first: u32, count: u32, q: u32) -> f32 {
+  let position = probabilities[params.probabilities_base + q] * f32(count - 1u);
+  let below = min(u32(position), count - 1u);
+  let fraction = position - f32(below);
+  let low = sorted[first + below];
+  let high = sorted[first + min(below + 1u, count - 1u)];
+  return select(low + (high - low) * fraction, low, fraction <= 0.0 || low == high);
+}
+
+@compute @workgroup_size(128)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let element = linear_group(group, groups) * 128u + lane.index;
+  if element >= params.elements { return; }
+  let batch = element / params.quantiles_of_row;
+  let count = min(lengths[params.lengths_base + batch], params.entries);
+  var result = 0.0;
+  if count > 0u {
+    let first = params.sorted_base + batch * params.entries;
+    if params.fence == 1u {
+      let upper = quantile(first, count, 1u);
+      result = upper + params.factor * (upper - quantile(first, count, 0u));
+    } else {
+      result = quantile(first, count, element % params.quantiles_of_row);
+    }
+  }
+  quantiles[params.quantiles_base + element] = result;
+}

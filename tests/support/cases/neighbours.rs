@@ -1,0 +1,81 @@
+use tokenpress::kernels::{Among, Neighbours, row_normalize};
+use tokenpress::{Elem, Graph, HostTensor, NONE};
+
+use crate::support::{Case, data};
+
+#[derive(Clone)]
+struct Setup {
+    shape: [u32; 3],
+    nearest: u32,
+    exclude_self: bool,
+    queries: Option<HostTensor>,
+    candidates: Option<HostTensor>,
+    lengths: Option<Vec<u32>>,
+}
+
+/// By cosine and by distance.
+fn case(what: &str, setup: &Setup, elem: Elem, values: &[f32]) -> Case {
+    let mut graph = Graph::new();
+    let mut inputs: tokenpress::readback::HostTensors = [("x".to_owned(), data::tensor(setup.shape, elem, values))].into();
+    let x = graph.input("x", setup.shape, elem);
+    let mut list = |name: &str, value: Option<HostTensor>| {
+        value.map(|value| {
+            let tensor = graph.input(name, value.shape(), Elem::U32);
+            inputs.insert(name.to_owned(), value);
+            tensor
+        })
+    };
+    let among = Among {
+        queries: list("queries", setup.queries.clone()),
+        candidates: list("candidates", setup.candidates.clone()),
+        lengths: list("lengths", setup.lengths.clone().map(|lengths| HostTensor::u32([lengths.len() as u32], lengths))),
+    };
+    let search = Neighbours { nearest: setup.nearest, exclude_self: setup.exclude_self };
+    let normalized = row_normalize(&mut graph, x, among.lengths).expect("rank 3");
+    let similar = search.most_similar(&mut graph, normalized, among).expect("shapes agree");
+    let close = search.closest(&mut graph, x, among).expect("shapes agree");
+    for (name, tensor) in
+        [("similar", similar.indices), ("similarity", similar.values), ("close", close.indices), ("distance", close.values)]
+    {
+        graph.output(name, tensor).expect("a name");
+    }
+    let name = format!("{what} {elem}{:?} {} nearest, lengths {:?}", setup.shape, setup.nearest, setup.lengths);
+    Case { subject: "neighbours", name, heavy: false, graph, inputs }
+}
+
+pub fn cases() -> Vec<Case> {
+    let setup = |shape, nearest| Setup { shape, nearest, exclude_self: false, queries: None, candidates: None, lengths: None };
+    let normal = |setup: &Setup| data::normal(91, setup.shape.iter().product::<u32>() as usize);
+    let mut cases = Vec::new();
+    for setup in [
+        setup([1, 0, 3], 2),
+        setup([2, 3, 0], 2),
+        setup([1, 5, 3], 0),
+        Setup { exclude_self: true, ..setup([2, 1, 3], 3) },
+        Setup { exclude_self: true, lengths: Some(vec![33, 0, 2]), ..setup([3, 33, 4], 5) },
+        Setup { lengths: Some(vec![129, 70]), ..setup([2, 129, 3], 64) },
+        Setup {
+            exclude_self: true,
+            queries: Some(HostTensor::u32([2, 5], vec![3, 90, 8, NONE, NONE, 0, 99, 50, 4, NONE])),
+            lengths: Some(vec![100, 60]),
+            ..setup([2, 100, 16], 32)
+        },
+        Setup {
+            queries: Some(HostTensor::u32([3], vec![7, 2, 30])),
+            candidates: Some(HostTensor::u32([2, 4], vec![30, 7, 7, NONE, 1, 2, 99, 0])),
+            ..setup([2, 40, 8], 3)
+        },
+    ] {
+        cases.push(case("normal", &setup, Elem::F32, &normal(&setup)));
+    }
+    for channels in [5, 8] {
+        let setup = setup([1, 40, channels], 4);
+        cases.push(case("normal", &setup, Elem::F16, &normal(&setup)));
+    }
+    let small = setup([2, 40, 3], 7);
+    cases.push(case("ties", &small, Elem::F32, &data::ties(92, 240)));
+    cases.push(case("all equal", &small, Elem::F32, &[0.3; 240]));
+    cases.push(case("rows of every kind", &small, Elem::F32, &data::awkward(93, 240)));
+    cases.push(case("large values", &small, Elem::F16, &data::ties(94, 240).iter().map(|x| x * 60000.0).collect::<Vec<_>>()));
+    cases
+}
