@@ -11,6 +11,7 @@ mod concat_rows;
 mod convolution;
 mod copy;
 mod deformable_sample;
+mod density_peaks;
 mod elementwise;
 mod gather_rows;
 mod group_tokens;
@@ -20,8 +21,8 @@ mod linear;
 mod log_size;
 mod lookup;
 mod merge_tokens;
-mod pair_similarity;
 mod neighbours;
+mod pair_similarity;
 mod partition;
 mod pixel_unshuffle;
 mod pool;
@@ -43,6 +44,7 @@ pub use concat_rows::{Ragged, concat_rows};
 pub use convolution::Convolution;
 pub(crate) use copy::copy;
 pub use deformable_sample::{DeformableInputs, DeformableSample, Points};
+pub use density_peaks::{Peaks, density_peaks};
 pub use elementwise::{Elementwise, Operation, activate, add, multiply, scale};
 pub use gather_rows::{gather_rows, scatter_rows};
 pub use group_tokens::{Groups, group_tokens};
@@ -52,8 +54,8 @@ pub use linear::{Activation, Linear, linear};
 pub use log_size::log_size;
 pub use lookup::lookup;
 pub use merge_tokens::{Reduce, merge_tokens};
-pub use pair_similarity::{pair_similarity, previous_at};
 pub use neighbours::{Among, Nearest, Neighbours};
+pub use pair_similarity::{pair_similarity, previous_at};
 pub use partition::Partition;
 pub use pixel_unshuffle::{ChannelOrder, PixelUnshuffle, TokenOrder};
 pub use pool::{Pool, Windows};
@@ -162,6 +164,7 @@ pub fn shaders() -> Vec<&'static Shader> {
         &[&copy::COPY],
         &[&deformable_sample::DEFORMABLE_SAMPLE],
         &[&elementwise::ELEMENTWISE],
+        &[&density_peaks::DENSITY, &density_peaks::ROWS, &density_peaks::PEAKS],
         &[&gather_rows::GATHER, &gather_rows::FALLBACK],
         &[&group_tokens::GROUP_TOKENS],
         &[&invert_index::FILL, &invert_index::PLACE],

@@ -143,10 +143,7 @@ impl Search {
     fn lists(&self, inputs: &[Desc]) -> Result<[(u32, u32); 2], Error> {
         let [batch, tokens, _] = inputs[0].shape.exactly("neighbours: rows", "[B, N, C]")?;
         let of = |argument, desc, listed| if listed { list(argument, desc, batch) } else { Ok((tokens, 0)) };
-        Ok([
-            of("neighbours: queries", inputs[2], self.queries_listed)?,
-            of("neighbours: candidates", inputs[3], self.candidates_listed)?,
-        ])
+        Ok([of("neighbours: queries", inputs[2], self.queries_listed)?, of("neighbours: candidates", inputs[3], self.candidates_listed)?])
     }
 
     /// `judge` on every query of the batch, with its batch row's rows and candidates.
@@ -275,10 +272,7 @@ impl Kernel for Search {
                 worst.push(judge(start + rank, rows, candidates, &found, rank, expected, actual_index[start + rank], before));
             }
         });
-        vec![
-            Comparison::judged(&expected[0], &actual[0], |index| worst[index]),
-            Comparison::within(&expected[1], &actual[1], &bounds),
-        ]
+        vec![Comparison::judged(&expected[0], &actual[0], |index| worst[index]), Comparison::within(&expected[1], &actual[1], &bounds)]
     }
 }
 

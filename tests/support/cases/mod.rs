@@ -8,6 +8,7 @@ mod concat_rows;
 mod convolution;
 mod copy;
 mod deformable_sample;
+mod density_peaks;
 mod elementwise;
 mod gather_rows;
 mod group_tokens;
@@ -18,8 +19,8 @@ mod log_size;
 mod lookup;
 mod merge_tokens;
 pub mod methods;
-mod pair_similarity;
 mod neighbours;
+mod pair_similarity;
 mod pixel_unshuffle;
 mod pool;
 mod quantile;
@@ -43,6 +44,7 @@ pub fn all() -> Vec<Case> {
         copy::cases(),
         deformable_sample::cases(),
         elementwise::cases(),
+        density_peaks::cases(),
         gather_rows::cases(),
         group_tokens::cases(),
         invert_index::cases(),

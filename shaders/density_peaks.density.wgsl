@@ -1,0 +1,53 @@
+// How dense the surroundings of tokens are.
+//
+//   density_i = exp(-mean_k distance_ik^2 / channels)      over the nearest that there are
+//
+// indices:   [R, K] u32, NONE behind the last
+// distances: [R, K] f32, to the nearest K tokens
+// density:   [R] f32
+//
+// A token without neighbours has density 0; one with a neighbour at no finite distance has NaN.
+//
+// Cost: one read of the distances.
+struct Params {
+  indices_base: u32,
+  distances_base: u32,
+  density_base: u32,
+  rows: u32,
+  nearest: u32,
+  channels: f32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> indices: array<u32>;
+@group(0) @binding(2) var<storage, read> distances: array<f32>;
+@group(0) @binding(3) var<storage, read_write> density: array<f32>;
+
+const NONE = 0xffffffffu;
+
+@compute @workgroup_size(128)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let row = linear_group(group, groups) * 128u + lane.index;
+  if row >= params.rows { return; }
+  var sum = 0.0;
+  var count = 0u;
+  var finite = true;
+  for (var k = 0u; k < params.nearest; k++) {
+    if indices[params.indices_base + row * params.nearest + k] != NONE {
+      let distance = distances[params.distances_base + row * params.nearest + k];
+      finite = finite && is_finite(distance);
+      sum += distance * distance;
+      count++;
+    }
+  }
+  var result = 0.0;
+  if !finite {
+    result = make_nan();
+  } else if count > 0u {
+    result = exp(-(sum / f32(count)) / params.channels);
+  }
+  density[params.density_base + row] = result;
+}

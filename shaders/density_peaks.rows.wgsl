@@ -1,0 +1,73 @@
+// For every token the squared distance to the nearest that is denser, and to the farthest of all.
+//
+// rows:      [B, N, C] elem, four channels in one where C and the alignment allow it
+// density:   [B, N] f32
+// lengths:   [B] u32; tokens at or behind it are dead
+// distances: [B, N, 2] f32: nearest denser, or -1 where there is none; farthest
+//
+// Of densities NaN is the lowest. Distances that are not finite do not count.
+//
+// Cost: 3 N^2 C operations. A workgroup has 4 tokens, each with 32 lanes that walk over the others.
+struct Params {
+  rows_base: u32,
+  density_base: u32,
+  lengths_base: u32,
+  distances_base: u32,
+  tiles: u32, // of 4 tokens, in the whole batch
+  tokens: u32,
+  channels: u32, // in elems
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> rows: array<elem>;
+@group(0) @binding(2) var<storage, read> density: array<f32>;
+@group(0) @binding(3) var<storage, read> lengths: array<u32>;
+@group(0) @binding(4) var<storage, read_write> distances: array<f32>;
+
+const LANES = 32u; // of a token
+var<workgroup> nearest_of_lane: array<f32, 128>;
+var<workgroup> farthest_of_lane: array<f32, 128>;
+
+@compute @workgroup_size(128)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let tile = linear_group(group, groups);
+  if tile >= params.tiles { return; }
+  let tiles_of_row = (params.tokens + 3u) / 4u;
+  let batch = tile / tiles_of_row;
+  let token = tile % tiles_of_row * 4u + lane.index / LANES;
+  let in_team = lane.index % LANES;
+  let live = min(lengths[params.lengths_base + batch], params.tokens);
+  let first = batch * params.tokens;
+
+  var nearest = -1.0;
+  var farthest = 0.0;
+  if token < live {
+    let own = order_key(density[params.density_base + first + token]);
+    for (var other = in_team; other < live; other += LANES) {
+      let a = params.rows_base + (first + token) * params.channels;
+      let distance = squared_distance(a, params.rows_base + (first + other) * params.channels);
+      if is_finite(distance) {
+        farthest = max(farthest, distance);
+        if order_key(density[params.density_base + first + other]) > own && (nearest < 0.0 || distance < nearest) {
+          nearest = distance;
+        }
+      }
+    }
+  }
+  nearest_of_lane[lane.index] = nearest;
+  farthest_of_lane[lane.index] = farthest;
+  workgroupBarrier();
+  if in_team == 0u && token < params.tokens {
+    for (var i = 1u; i < LANES; i++) {
+      let other = nearest_of_lane[lane.index + i];
+      nearest = select(nearest, other, other >= 0.0 && (nearest < 0.0 || other < nearest));
+      farthest = max(farthest, farthest_of_lane[lane.index + i]);
+    }
+    let output = params.distances_base + 2u * (first + token);
+    distances[output] = nearest;
+    distances[output + 1u] = farthest;
+  }
+}
