@@ -6,6 +6,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
+use support::cases::methods;
 use support::double::Double;
 use tokenpress::gpu::Access;
 use tokenpress::kernels::PixelUnshuffle;
@@ -674,6 +675,28 @@ fn inputs_constants_and_outputs_can_be_outputs() {
     assert_eq!(outputs["row"].shape(), Shape::from([1, 3]));
     assert_eq!(outputs["y again"].floats(), [8.0, 10.0, 12.0]);
     assert_eq!(outputs["same"].floats(), [4.0, 5.0, 6.0]);
+}
+
+/// A method is one compute pass: nothing is submitted, mapped or waited for between its steps, or before the caller's own submission.
+#[test]
+fn every_method_is_recorded_into_one_pass() {
+    let noop = noop();
+    for method in methods::all() {
+        for ragged in [false, true].into_iter().filter(|ragged| method.ragged || !ragged) {
+            let graph = methods::graph(method, 3, 36, Elem::F32, ragged).expect("valid options");
+            let mut bindings = Bindings::new();
+            for (name, desc) in graph.inputs().chain(graph.outputs()) {
+                bindings = bindings.bind(name, noop.view(desc.shape, desc.elem));
+            }
+            let plan = noop.silently(|| graph.plan(&noop.gpu, &bindings)).expect("a plan");
+            noop.silently(|| {
+                let mut encoder = noop.device.create_command_encoder(&Default::default());
+                plan.record(&mut encoder.begin_compute_pass(&Default::default()));
+                noop.queue.submit([encoder.finish()]);
+            });
+            assert_eq!(plan.dispatches() as u32, graph.cost(noop.gpu.capabilities()).expect("a cost").dispatches(), "{}", method.subject);
+        }
+    }
 }
 
 #[test]

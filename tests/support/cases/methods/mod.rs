@@ -1,6 +1,7 @@
 //! Every method over shapes, ragged lengths and awkward tokens: a file, and a line in [`all`], for each family.
 
 mod abstractor;
+mod chain;
 mod prune;
 mod runs;
 mod tome;
@@ -29,7 +30,7 @@ pub struct Method {
 
 /// Every method that works on tokens of an image, a text or a sound.
 pub fn all() -> impl Iterator<Item = &'static Method> {
-    let families = [abstractor::METHODS, prune::METHODS, runs::METHODS, tome::METHODS];
+    let families = [abstractor::METHODS, chain::METHODS, prune::METHODS, runs::METHODS, tome::METHODS];
     families.into_iter().flatten()
 }
 
