@@ -40,6 +40,7 @@ pub use assign_tokens::{AssignInputs, AssignTokens, Assignment};
 pub use attention_score::{AttentionInputs, AttentionScore, HeadReduction, Importance, Norm, Queries, RowReduction};
 pub use bipartite_match::{BipartiteMatch, Matches};
 pub use compact::{Compacted, compact};
+pub(crate) use concat_rows::keep_live;
 pub use concat_rows::{Ragged, concat_rows};
 pub use convolution::Convolution;
 pub(crate) use copy::copy;

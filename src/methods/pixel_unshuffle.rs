@@ -81,17 +81,22 @@ pub fn qwen2_vl_patch_order(graph: &mut Graph, x: Tensor, grid: [u32; 2], merge:
 /// `megatron/core/models/multimodal/llava_model.py`, which splits and joins the sequence on the host; here it is one
 /// gather.
 pub fn nvlm_dynamic_resolution(graph: &mut Graph, x: Tensor, tiles: &[[u32; 2]], k: u32) -> Result<Tensor, Error> {
-    packed(graph, x, tiles, k, "nvlm_dynamic_resolution: x", "nvlm_dynamic_resolution: tiles")
+    let whole = |n: &u32| k != 0 && n.is_multiple_of(k);
+    if !tiles.iter().flatten().all(whole) {
+        let (expected, actual) = (format!("sizes that are multiples of {k}"), format!("{tiles:?}"));
+        return Err(Error::Value { argument: "nvlm_dynamic_resolution: tiles", expected, actual });
+    }
+    packed(graph, x, tiles, k, "nvlm_dynamic_resolution: x", "nvlm_dynamic_resolution: k")
 }
 
 /// Mistral 3 and Pixtral on images of different sizes packed behind each other: each by itself, `merge` x `merge`,
 /// (channel, dy, dx), row by row.
 ///
-/// `x` is `[B, sum of h * w, C]`; `images` are the `[h, w]` of the images in their order, multiples of `merge`
-/// (`spatial_merge_size`, 2). Gives `[B, sum of h * w / merge^2, merge^2 * C]`. `Mistral3PatchMerger` in
-/// huggingface/transformers, `modeling_mistral3.py`. Two dispatches.
+/// `x` is `[B, sum of h * w, C]`; `images` are the `[h, w]` of the images in their order. With `merge` (`spatial_merge_size`, 2)
+/// it gives `[B, sum of floor(h / merge) * floor(w / merge), merge^2 * C]`: rows and columns that fill no block are dropped, as
+/// `F.unfold` does. `Mistral3PatchMerger` in huggingface/transformers, `modeling_mistral3.py`. Two dispatches.
 pub fn mistral3_packed(graph: &mut Graph, x: Tensor, images: &[[u32; 2]], merge: u32) -> Result<Tensor, Error> {
-    let blocks = packed(graph, x, images, merge, "mistral3_packed: x", "mistral3_packed: images")?;
+    let blocks = packed(graph, x, images, merge, "mistral3_packed: x", "mistral3_packed: merge")?;
     // Blocks of (dy, dx, channel) below each other are an image one block wide.
     let [batch, count, channels] = blocks.shape().exactly("mistral3_packed: x", "[B, N, C]")?;
     let column = graph.reshape(blocks, [batch, count * merge, merge, channels / (merge * merge)])?;
@@ -99,27 +104,22 @@ pub fn mistral3_packed(graph: &mut Graph, x: Tensor, images: &[[u32; 2]], merge:
     channel_first.unshuffle_tokens(graph, column, [count * merge, merge])
 }
 
-/// Blocks of (dy, dx, channel) of each image of a packed sequence: one gather by an index that is known now.
+/// Blocks of (dy, dx, channel) of each image of a packed sequence, without the rows and columns that fill none: one gather by
+/// an index that is known now.
 fn packed(
     graph: &mut Graph,
     x: Tensor,
     images: &[[u32; 2]],
     k: u32,
     argument: &'static str,
-    images_argument: &'static str,
+    factor_argument: &'static str,
 ) -> Result<Tensor, Error> {
     let [batch, tokens, channels] = x.shape().exactly(argument, "[B, N, C]")?;
-    let wrong_sizes = || {
-        let expected = format!("sizes that are multiples of {k}, which is from 1 to 65535");
-        Error::Value { argument: images_argument, expected, actual: format!("{images:?}") }
-    };
-    let area = k.checked_mul(k).filter(|area| *area != 0).ok_or_else(wrong_sizes)?;
+    let wrong_factor = || Error::Value { argument: factor_argument, expected: "from 1 to 65535".to_owned(), actual: k.to_string() };
+    let area = k.checked_mul(k).filter(|area| *area != 0).ok_or_else(wrong_factor)?;
     let mut index = Vec::new();
     let mut first = 0u64;
     for &[h, w] in images {
-        if !h.is_multiple_of(k) || !w.is_multiple_of(k) {
-            return Err(wrong_sizes());
-        }
         first += u64::from(h) * u64::from(w);
         if first > u64::from(tokens) {
             break;
@@ -135,7 +135,8 @@ fn packed(
         let expected = format!("[B, N, C] with the {first} tokens of {images:?}");
         return Err(Error::Shape { argument, expected, actual: x.shape() });
     };
-    let index = graph.constant(HostTensor::u32([tokens], index));
+    let used = index.len() as u32;
+    let index = graph.constant(HostTensor::u32([used], index));
     let gathered = gather_rows(graph, x, index, None)?;
-    graph.reshape(gathered, [batch, tokens / area, wide])
+    graph.reshape(gathered, [batch, used / area, wide])
 }

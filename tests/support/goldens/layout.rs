@@ -2,7 +2,7 @@
 
 use tokenpress::HostTensor;
 use tokenpress::kernels::{ChannelOrder, PixelUnshuffle, TokenOrder};
-use tokenpress::methods::nvlm_dynamic_resolution;
+use tokenpress::methods::{nvlm_dynamic_resolution, nvlm_tile_tags};
 use tokenpress::readback::HostTensors;
 
 use super::{Failure, Feed, Golden, Side};
@@ -55,4 +55,25 @@ pub fn channel_first(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Fai
     let k = factor(golden)?;
     let options = PixelUnshuffle { factor: [k, k], channels: ChannelOrder::ChannelFirst, pad: true, ..PixelUnshuffle::default() };
     unshuffle(x, [rows, cols], options, side)
+}
+
+/// The published layout has the tiles inside: `[S, tiles, h]`.
+pub fn nvlm_tags(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
+    let swapped = |tensor: &HostTensor| -> Result<HostTensor, Failure> {
+        let [outer, inner, channels] = tensor.shape().exactly("x", "[S, tiles, h]")?;
+        let (values, width) = (tensor.floats(), channels as usize);
+        let row = |(i, o): (u32, u32)| values[(o * inner + i) as usize * width..][..width].to_vec();
+        let rows = (0..inner).flat_map(|i| (0..outer).map(move |o| (i, o))).flat_map(row);
+        Ok(HostTensor::f32([inner, outer, channels], rows.collect()))
+    };
+    let mut feed = Feed::default();
+    let tiles = swapped(&golden.input("x")?)?;
+    let count = tiles.shape().dims()[0];
+    let x = feed.input("x", tiles);
+    let embedding = feed.input("embedding", golden.input("embedding")?);
+    let tag_ids = feed.input("tag_ids", golden.input("tag_ids")?);
+    let y = nvlm_tile_tags(&mut feed.graph, x, embedding, tag_ids, &[count])?;
+    feed.output("y", y)?;
+    let tagged = feed.run(side)?;
+    Ok([("y".to_owned(), swapped(&tagged["y"])?)].into())
 }

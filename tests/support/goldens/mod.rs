@@ -247,6 +247,7 @@ fn handler(system: &str, case: &str) -> Option<Handler> {
         ("internvl", "pixel_shuffle") => layout::internvl,
         ("nvlm", "pixel_shuffle") => layout::nvlm,
         ("nvlm", "pixel_shuffle_dynamic_res") => layout::nvlm_dynamic,
+        ("nvlm", "tile_tags") => layout::nvlm_tags,
         ("pixel_unshuffle", "c_dy_dx") => layout::channel_first,
         ("llava_video", "get_2dPool") => pooling::llava_video,
         ("honeybee", "adaptive_avg_pool2d") => pooling::adaptive_average,

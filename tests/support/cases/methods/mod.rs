@@ -4,6 +4,7 @@ mod abstractor;
 mod chain;
 mod prune;
 mod runs;
+mod spatial;
 mod tome;
 
 use tokenpress::readback::HostTensors;
@@ -30,7 +31,7 @@ pub struct Method {
 
 /// Every method that works on tokens of an image, a text or a sound.
 pub fn all() -> impl Iterator<Item = &'static Method> {
-    let families = [abstractor::METHODS, chain::METHODS, prune::METHODS, runs::METHODS, tome::METHODS];
+    let families = [abstractor::METHODS, chain::METHODS, prune::METHODS, runs::METHODS, spatial::METHODS, tome::METHODS];
     families.into_iter().flatten()
 }
 

@@ -1,0 +1,252 @@
+//! LLaVA-Video: every frame's grid of tokens pooled, with learned newline tokens between them.
+//!
+//! Zhang et al., "Video Instruction Tuning with Synthetic Data" (2024), and the LLaVA-NeXT code base.
+
+use crate::error::Error;
+use crate::graph::{Graph, Tensor};
+use crate::kernels::{Pool, Windows, concat_rows, gather_rows, keep_live, lengths_or_full};
+use crate::tensor::HostTensor;
+use crate::token_map::count_by_length;
+
+/// How [`LlavaVideo`] makes a grid smaller (`mm_spatial_pool_mode`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum PoolMode {
+    /// The mean of each whole `stride` x `stride` cell: `floor(h / stride) x floor(w / stride)`.
+    Average,
+    /// The largest of each channel in such a cell.
+    Max,
+    /// Interpolated to `ceil(h / stride) x ceil(w / stride)`, corners not aligned, without antialiasing.
+    #[default]
+    Bilinear,
+}
+
+/// Where a learned token `[C]` separates the tokens (`mm_newline_position`).
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub enum Newline {
+    /// Nowhere (`no_token`).
+    #[default]
+    None,
+    /// Behind every row of every frame (`grid`).
+    EachRow(Tensor),
+    /// Behind every frame (`frame`).
+    EachFrame(Tensor),
+    /// Once, behind the last frame (`one_token`).
+    End(Tensor),
+}
+
+/// Most frames with fewer tokens (`add_faster_video`).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Faster {
+    /// Frames 0, `every`, 2 `every` ... keep all their tokens (`faster_token_stride`); the others are pooled with twice the stride.
+    pub every: u32,
+    /// A learned token `[C]` behind each frame, its newlines included (`faster_token`).
+    pub token: Tensor,
+}
+
+/// The tokens of a video, frame by frame, row by row.
+///
+/// 27 x 27 tokens with a stride of 2 become 13 x 13 by averages and 14 x 14 by interpolation. Published models were trained
+/// with interpolation; their evaluation scripts average. Which frames a video has is the caller's choice.
+///
+/// ```
+/// use tokenpress::methods::{LlavaVideo, Newline};
+/// use tokenpress::{Elem, Graph, HostTensor};
+/// let mut graph = Graph::new();
+/// let video = graph.input("video", [1, 2, 9, 1], Elem::F32); // two frames of 3 x 3 tokens
+/// let newline = graph.constant(HostTensor::f32([1], vec![-1.0]));
+/// let method = LlavaVideo { newline: Newline::EachRow(newline), ..Default::default() };
+/// let (tokens, _) = method.build(&mut graph, video, [3, 3], None)?;
+/// graph.output("tokens", tokens)?;
+/// let video = HostTensor::f32([1, 2, 9, 1], (0..18).map(|i| i as f32).collect());
+/// let outputs = graph.run_reference(&[("video".to_owned(), video)].into())?;
+/// assert_eq!(outputs["tokens"].floats(), [1.0, 2.5, -1.0, 5.5, 7.0, -1.0, 10.0, 11.5, -1.0, 14.5, 16.0, -1.0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LlavaVideo {
+    /// How a grid becomes smaller.
+    pub mode: PoolMode,
+    /// By how much on each axis, at least 1 (`mm_spatial_pool_stride`, 2).
+    pub stride: u32,
+    /// What separates rows or frames.
+    pub newline: Newline,
+    /// Whether most frames have fewer tokens.
+    pub faster: Option<Faster>,
+}
+
+impl Default for LlavaVideo {
+    fn default() -> Self {
+        Self { mode: PoolMode::default(), stride: 2, newline: Newline::None, faster: None }
+    }
+}
+
+impl LlavaVideo {
+    /// Tokens `[B, N', C]` of the videos `x` `[B, F, h * w, C]`, and how many of each are alive, u32 `[B]`.
+    ///
+    /// `grid` is `[h, w]`. `frames` u32 `[B]` are the live frames of each video, all F for `None`. x is f32 or f16, the learned
+    /// tokens are of its type. A video without frames has no tokens, but for [`Newline::End`].
+    ///
+    /// Cost: one dispatch for the pooling, two for each learned token; with [`Faster`] another pooling and four.
+    pub fn build(&self, graph: &mut Graph, x: Tensor, grid: [u32; 2], frames: Option<Tensor>) -> Result<(Tensor, Tensor), Error> {
+        let [batch, count, tokens, channels] = x.shape().exactly("llava_video: x", "[B, F, h * w, C]")?;
+        let every = self.faster.map_or(1, |faster| faster.every);
+        if every == 0 || !(1..=1 << 23).contains(&self.stride) {
+            let actual = format!("{} and {every}", self.stride);
+            return Err(Error::Value { argument: "llava_video: stride", expected: "strides from 1 to 2^23".to_owned(), actual });
+        }
+        // With room for a token behind each row and two behind each frame.
+        let most = [batch, count, channels].map(|d| u128::from(d.max(1))).iter().product::<u128>()
+            * (u128::from(tokens) + u128::from(grid[0]) + 2);
+        if most > u128::from(u32::MAX) {
+            let expected = "fewer than 2^32 elements, newlines included".to_owned();
+            return Err(Error::Shape { argument: "llava_video: x", expected, actual: x.shape() });
+        }
+        let lengths = lengths_or_full(graph, frames, batch, count);
+        let whole = graph.reshape(x, [batch, count, tokens * channels])?;
+
+        // The frames with all their tokens, then those with fewer.
+        let (mut parts, mut sizes) = (Vec::new(), Vec::new());
+        let kind = |frame: u32| usize::from(!frame.is_multiple_of(every));
+        for (of_kind, stride) in [(0, self.stride), (1, 2 * self.stride)] {
+            let list: Vec<u32> = (0..count).filter(|frame| kind(*frame) == of_kind).collect();
+            if list.is_empty() && of_kind == 1 {
+                continue;
+            }
+            let these = list.len() as u32;
+            let part = if these == count {
+                whole
+            } else {
+                let list = graph.constant(HostTensor::u32([these], list));
+                gather_rows(graph, whole, list, None)?
+            };
+            let part = graph.reshape(part, [batch * these, tokens, channels])?;
+            let part = self.frames(graph, part, grid, stride)?;
+            let [_, size, _] = part.shape().exactly("llava_video: x", "[B * F, N', C]")?;
+            parts.push(graph.reshape(part, [batch, these * size, channels])?);
+            sizes.push(size);
+        }
+        let size_of = |frame: u32| sizes[kind(frame)];
+        let mut x = parts[0];
+        if let [full, fewer] = parts[..] {
+            x = concat_rows(graph, (full, None), (fewer, None))?.0;
+            let mut next = [0, full.shape().dims()[1]];
+            let mut order = Vec::new();
+            for frame in 0..count {
+                let next = &mut next[kind(frame)];
+                order.extend(*next..*next + size_of(frame));
+                *next += size_of(frame);
+            }
+            let order = graph.constant(HostTensor::u32([order.len() as u32], order));
+            x = gather_rows(graph, x, order, None)?;
+        }
+        let (lengths, _) = count_by_length(graph, lengths, count, |live| (0..live).map(size_of).sum())?;
+        match self.newline {
+            Newline::End(row) => {
+                let row = repeated(graph, row, batch, channels)?;
+                concat_rows(graph, (x, Some(lengths)), (row, None))
+            }
+            _ if frames.is_some() => Ok((keep_live(graph, x, lengths)?, lengths)),
+            _ => Ok((x, lengths)),
+        }
+    }
+
+    /// Frames `[F, h * w, C]` pooled, with what is behind each of their rows and each of them.
+    fn frames(&self, graph: &mut Graph, x: Tensor, [h, w]: [u32; 2], stride: u32) -> Result<Tensor, Error> {
+        let pool = match self.mode {
+            PoolMode::Average => Pool::Average(Windows::cells(stride)),
+            PoolMode::Max => Pool::Max(Windows::cells(stride)),
+            PoolMode::Bilinear => Pool::Bilinear([h.div_ceil(stride), w.div_ceil(stride)]),
+        };
+        let [rows, columns] = pool.outputs([h, w]);
+        let mut x = pool.build(graph, x, [h, w], None)?;
+        let [frames, _, channels] = x.shape().exactly("llava_video: x", "[F, N, C]")?;
+        match self.newline {
+            Newline::EachRow(row) => {
+                x = graph.reshape(x, [frames * rows, columns, channels])?;
+                x = appended(graph, x, row)?;
+                x = graph.reshape(x, [frames, rows * (columns + 1), channels])?;
+            }
+            Newline::EachFrame(row) => x = appended(graph, x, row)?,
+            Newline::End(_) | Newline::None => {}
+        }
+        match self.faster {
+            Some(faster) => appended(graph, x, faster.token),
+            None => Ok(x),
+        }
+    }
+}
+
+/// The learned token `[C]` as one token of every batch row: `[B, 1, C]`.
+fn repeated(graph: &mut Graph, row: Tensor, batch: u32, channels: u32) -> Result<Tensor, Error> {
+    let row = graph.reshape(row, [1, 1, channels])?;
+    let index = graph.constant(HostTensor::u32([batch], vec![0; batch as usize]));
+    let rows = gather_rows(graph, row, index, None)?;
+    graph.reshape(rows, [batch, 1, channels])
+}
+
+/// The learned token behind the tokens of every batch row.
+fn appended(graph: &mut Graph, x: Tensor, row: Tensor) -> Result<Tensor, Error> {
+    let [batch, _, channels] = x.shape().exactly("llava_video: x", "[B, N, C]")?;
+    let rows = repeated(graph, row, batch, channels)?;
+    Ok(concat_rows(graph, (x, None), (rows, None))?.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Elem;
+
+    /// Three frames of 4 x 4 tokens `100 f + 10 row + column`, pooled by their maxima; newline -1, faster token -2.
+    fn tokens(options: impl Fn(Tensor, Tensor) -> LlavaVideo, live: u32) -> (Vec<f32>, u32) {
+        let mut graph = Graph::new();
+        let x = graph.input("x", [1, 3, 16, 1], Elem::F32);
+        let frames = graph.input("frames", [1], Elem::U32);
+        let [newline, faster] = [-1.0, -2.0].map(|v| graph.constant(HostTensor::f32([1], vec![v])));
+        let method = options(newline, faster);
+        let (tokens, lengths) = method.build(&mut graph, x, [4, 4], Some(frames)).expect("valid options");
+        graph.output("tokens", tokens).expect("a new name");
+        graph.output("lengths", lengths).expect("a new name");
+        let x = (0..48).map(|i| (i / 16 * 100 + i / 4 % 4 * 10 + i % 4) as f32).collect();
+        let inputs = [("x".to_owned(), HostTensor::f32([1, 3, 16, 1], x)), ("frames".to_owned(), HostTensor::u32([1], vec![live]))];
+        let outputs = graph.run_reference(&inputs.into()).expect("the graph's own inputs");
+        (outputs["tokens"].floats(), outputs["lengths"].integers()[0])
+    }
+
+    const MAX: LlavaVideo = LlavaVideo { mode: PoolMode::Max, stride: 2, newline: Newline::None, faster: None };
+
+    #[test]
+    fn newlines() {
+        let all = [11.0, 13.0, 31.0, 33.0, 111.0, 113.0, 131.0, 133.0, 211.0, 213.0, 231.0, 233.0];
+        assert_eq!(tokens(|_, _| MAX, 3), (all.to_vec(), 12));
+        let (two, length) = tokens(|n, _| LlavaVideo { newline: Newline::End(n), ..MAX }, 2);
+        assert_eq!((&two[..9], &two[9..], length), (&[&all[..8], &[-1.0]].concat()[..], &[0.0; 4][..], 9));
+        let (one, length) = tokens(|n, _| LlavaVideo { newline: Newline::EachFrame(n), ..MAX }, 1);
+        assert_eq!((&one[..5], &one[5..], length), (&[11.0, 13.0, 31.0, 33.0, -1.0][..], &[0.0; 10][..], 5));
+        let (one, length) = tokens(|n, _| LlavaVideo { newline: Newline::EachRow(n), ..MAX }, 1);
+        assert_eq!((&one[..6], length), (&[11.0, 13.0, -1.0, 31.0, 33.0, -1.0][..], 6));
+        assert_eq!(tokens(|_, _| MAX, 0), (vec![0.0; 12], 0));
+    }
+
+    #[test]
+    fn faster_frames() {
+        let method = |every| move |n, token| LlavaVideo { newline: Newline::EachRow(n), faster: Some(Faster { every, token }), ..MAX };
+        let first = [11.0, 13.0, -1.0, 31.0, 33.0, -1.0, -2.0];
+        let last = [211.0, 213.0, -1.0, 231.0, 233.0, -1.0, -2.0];
+        assert_eq!(tokens(method(2), 3), ([&first[..], &[133.0, -1.0, -2.0], &last].concat(), 17));
+        assert_eq!(tokens(method(9), 3).0, [&first[..], &[133.0, -1.0, -2.0, 233.0, -1.0, -2.0]].concat());
+        assert_eq!(tokens(method(2), 2).1, 10);
+        assert_eq!(tokens(method(1), 3).1, 21);
+    }
+
+    #[test]
+    fn what_is_refused() {
+        let mut graph = Graph::new();
+        let x = graph.input("x", [1, 3, 16, 1], Elem::F32);
+        let narrow = graph.input("narrow", [2], Elem::F32);
+        let mut refused = |method: LlavaVideo| method.build(&mut graph, x, [4, 4], None).is_err();
+        assert!(refused(LlavaVideo { stride: 0, ..MAX }));
+        assert!(refused(LlavaVideo { stride: u32::MAX, ..MAX }));
+        assert!(refused(LlavaVideo { faster: Some(Faster { every: 0, token: narrow }), ..MAX }));
+        assert!(refused(LlavaVideo { newline: Newline::EachRow(narrow), ..MAX }));
+    }
+}
