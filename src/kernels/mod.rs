@@ -4,6 +4,7 @@
 //! call; [`Kernel`] is how the graph runs that call on either side.
 
 mod assign_tokens;
+mod attention;
 mod attention_score;
 mod bipartite_match;
 mod compact;
@@ -37,6 +38,7 @@ mod unfold;
 use std::fmt::Debug;
 
 pub use assign_tokens::{AssignInputs, AssignTokens, Assignment};
+pub use attention::{Attended, Attention, Heads, QueryKeyValue};
 pub use attention_score::{AttentionInputs, AttentionScore, HeadReduction, Importance, Norm, Queries, RowReduction};
 pub use bipartite_match::{BipartiteMatch, Matches};
 pub use compact::{Compacted, compact};
@@ -151,6 +153,7 @@ pub(crate) fn lengths_or_full(graph: &mut Graph, lengths: Option<Tensor>, batch:
 pub fn shaders() -> Vec<&'static Shader> {
     let groups: &[&[&'static Shader]] = &[
         &[&assign_tokens::DESTINATIONS, &assign_tokens::SOURCES],
+        &[&attention::ATTENTION],
         &[
             &attention_score::LOGITS,
             &attention_score::STORED_LSE,

@@ -122,7 +122,7 @@ pub struct Attention<'a> {
 }
 
 impl Attention<'_> {
-    fn live_queries(&self, b: usize) -> usize {
+    pub(super) fn live_queries(&self, b: usize) -> usize {
         self.query_count.min(self.query_lengths[b] as usize)
     }
 
@@ -131,7 +131,7 @@ impl Attention<'_> {
     }
 
     /// How many keys, from the first on, a live query row sees.
-    fn visible(&self, b: usize, row: usize) -> usize {
+    pub(super) fn visible(&self, b: usize, row: usize) -> usize {
         match self.causal {
             true => (row + 1 + self.live_keys(b)).saturating_sub(self.live_queries(b)),
             false => self.live_keys(b),
@@ -139,7 +139,7 @@ impl Attention<'_> {
     }
 
     /// `sum_c q_c k_c`, and `sum_c |q_c k_c|`, which its error is proportional to.
-    fn dot(&self, b: usize, h: usize, row: usize, key: usize) -> (f64, f64) {
+    pub(super) fn dot(&self, b: usize, h: usize, row: usize, key: usize) -> (f64, f64) {
         let group = self.heads / self.key_heads;
         let q = &self.queries[((b * self.heads + h) * self.query_count + row) * self.channels..];
         let k = &self.keys[((b * self.key_heads + h / group) * self.key_count + key) * self.channels..];
@@ -171,7 +171,7 @@ impl Attention<'_> {
 }
 
 /// `ln sum_j exp(logits[j])`; 0 of nothing.
-fn log_sum_exp(logits: &[f64]) -> f64 {
+pub(super) fn log_sum_exp(logits: &[f64]) -> f64 {
     if logits.is_empty() {
         return 0.0;
     }
@@ -253,13 +253,13 @@ fn head_score(attention: &Attention<'_>, scoring: &Scoring<'_>, b: usize, h: usi
 }
 
 /// One unit in the last place, at most: WGSL lets an operation round either way.
-const ULP: f64 = 2.0 * EPSILON_F32;
+pub(super) const ULP: f64 = 2.0 * EPSILON_F32;
 
 /// Largest error of the dot product (`raw`), and of the scaled and biased logit.
 ///
 /// D products and D sums in any order, each within one ulp: `(D + 1) ulp sum |q_c k_c|`. The scale's product and the
 /// bias' sum are one ulp each of what they give, which is at most `|scale| sum |q k| + |bias|`.
-fn logit_error(attention: &Attention<'_>, b: usize, h: usize, row: usize, key: usize) -> (f64, f64) {
+pub(super) fn logit_error(attention: &Attention<'_>, b: usize, h: usize, row: usize, key: usize) -> (f64, f64) {
     let (_, magnitude) = attention.dot(b, h, row, key);
     let raw = (attention.channels as f64 + 1.0) * ULP * magnitude + f64::from(f32::MIN_POSITIVE);
     let scale = f64::from(attention.scale).abs();

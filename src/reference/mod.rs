@@ -2,6 +2,7 @@
 
 mod activation;
 mod assign_tokens;
+mod attention;
 mod attention_score;
 mod bipartite_match;
 mod compact;
@@ -31,6 +32,7 @@ mod unfold;
 
 pub use activation::Activation;
 pub use assign_tokens::{Assign, assign_tokens};
+pub use attention::{Values, attention, attention_bound};
 pub use attention_score::{
     Attention, HeadReduction, Norm, Queries, RowReduction, Scoring, attention_lse, attention_lse_bound, attention_score,
     attention_score_bound,

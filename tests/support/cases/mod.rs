@@ -1,6 +1,7 @@
 //! Every case of the grid, one file for each kernel or method.
 
 mod assign_tokens;
+mod attention;
 mod attention_score;
 mod bipartite_match;
 mod compact;
@@ -36,6 +37,7 @@ use super::Case;
 pub fn all() -> Vec<Case> {
     let groups = [
         assign_tokens::cases(),
+        attention::cases(),
         attention_score::cases(),
         bipartite_match::cases(),
         compact::cases(),

@@ -1,0 +1,159 @@
+//! Softmax attention.
+
+use super::attention_score::{Attention, ULP, logit_error};
+use crate::compare::storage_error;
+use crate::tensor::Elem;
+
+/// What the rows of an [`Attention`] take from its keys.
+#[derive(Debug, Clone, Copy)]
+pub struct Values<'a> {
+    /// `[B, Hkv, N, V]`.
+    pub values: &'a [f32],
+    /// V.
+    pub channels: usize,
+    /// Added to the scaled logits, with the strides of batch row, head and query row: 0 where it is repeated. Negative infinity
+    /// hides a key.
+    pub bias: Option<(&'a [f32], [usize; 3])>,
+}
+
+/// A key that a row sees: its index, logit, bias and weight.
+struct Seen {
+    key: usize,
+    logit: f64,
+    bias: f64,
+    weight: f64,
+}
+
+impl Values<'_> {
+    fn bias(&self, b: usize, h: usize, row: usize, key: usize) -> f64 {
+        self.bias.map_or(0.0, |(bias, strides)| f64::from(bias[b * strides[0] + h * strides[1] + row * strides[2] + key]))
+    }
+
+    fn value(&self, attention: &Attention<'_>, b: usize, h: usize, key: usize, channel: usize) -> f64 {
+        let head = b * attention.key_heads + h / (attention.heads / attention.key_heads);
+        f64::from(self.values[(head * attention.key_count + key) * self.channels + channel])
+    }
+
+    /// The keys that a row sees, with their softmax weights, and the log-sum-exp of their logits.
+    fn seen(&self, attention: &Attention<'_>, b: usize, h: usize, row: usize) -> (Vec<Seen>, f64) {
+        let visible = if row < attention.live_queries(b) { attention.visible(b, row) } else { 0 };
+        let mut seen: Vec<_> = (0..visible)
+            .map(|key| {
+                let bias = self.bias(b, h, row, key);
+                Seen { key, logit: f64::from(attention.scale) * attention.dot(b, h, row, key).0 + bias, bias, weight: 0.0 }
+            })
+            .filter(|seen| seen.bias != f64::NEG_INFINITY)
+            .collect();
+        let largest = seen.iter().map(|s| s.logit).fold(f64::NEG_INFINITY, f64::max);
+        let total: f64 = seen.iter().map(|s| (s.logit - largest).exp()).sum();
+        let lse = if seen.is_empty() { 0.0 } else { largest + total.ln() };
+        seen.iter_mut().for_each(|s| s.weight = (s.logit - lse).exp());
+        (seen, lse)
+    }
+}
+
+fn rows(attention: &Attention<'_>) -> impl Iterator<Item = [usize; 3]> + use<> {
+    let (batch, heads, count) = (attention.lengths.len(), attention.heads, attention.query_count);
+    (0..batch).flat_map(move |b| (0..heads).flat_map(move |h| (0..count).map(move |row| [b, h, row])))
+}
+
+/// `sum_j softmax_j(scale q_i . k_j + bias_ij) v_j`, `[B, H, M, V]`, and the log-sum-exp of the logits, `[B, H, M]`. Rows that are
+/// dead or see nothing are 0.
+pub fn attention(attention: &Attention<'_>, values: &Values<'_>) -> (Vec<f32>, Vec<f32>) {
+    let (mut out, mut sums) = (Vec::new(), Vec::new());
+    for [b, h, row] in rows(attention) {
+        let (seen, lse) = values.seen(attention, b, h, row);
+        let channel = |c: usize| seen.iter().map(|s| s.weight * values.value(attention, b, h, s.key, c)).sum::<f64>() as f32;
+        out.extend((0..values.channels).map(channel));
+        sums.push(lse as f32);
+    }
+    (out, sums)
+}
+
+/// Largest errors of [`attention`] on the GPU, the rows stored as `elem`.
+///
+/// With `x_j` the largest logit less that of key j, n keys and `T = ceil(n / 32)` tiles, a term `exp(s_j - largest)` is wrong by
+/// the factor `e^E_j`: the logit's error; `3 + 3 x_j` ulp by WGSL's exp of a rounded difference; for each tile at most 4 ulp and 3
+/// of the maximum's growth, which adds up to `x_j`, when the sums are scaled, and 1 more for the product. Numerator and
+/// denominator have the same terms, which add up to A and B relative to the denominator; then each addition is an ulp: at most
+/// `n + T + 4` and `T + 12`. The quotient is within `(A + |out| B) / (1 - B)`, its reciprocal and product 4 ulp. The log-sum-exp is
+/// within `-ln(1 - B)`, the log's 2^-21 or 3 ulp, and 1 ulp.
+pub fn attention_bound(attention: &Attention<'_>, values: &Values<'_>, elem: Elem) -> (Vec<f64>, Vec<f64>) {
+    let (mut out, mut sums) = (Vec::new(), Vec::new());
+    let (n, tiny) = (attention.key_count as f64, f64::from(f32::MIN_POSITIVE));
+    let tiles = (n / 32.0).ceil();
+    let finite = |bound: f64| if bound.is_finite() { bound } else { f64::INFINITY };
+    for [b, h, row] in rows(attention) {
+        let (seen, lse) = values.seen(attention, b, h, row);
+        let largest = seen.iter().map(|s| s.logit).fold(f64::NEG_INFINITY, f64::max);
+        let of_term = |s: &Seen| {
+            let of_logit = logit_error(attention, b, h, row, s.key).1 + 2.0 * ULP * s.bias.abs();
+            s.weight * (of_logit + (4.0 + 5.0 * tiles + 6.0 * (largest - s.logit)) * ULP).exp_m1() + tiny
+        };
+        let errors: Vec<f64> = seen.iter().map(of_term).collect();
+        let below = errors.iter().sum::<f64>() + (tiles + 12.0) * ULP;
+        let left = (1.0 - below).max(0.0);
+        for c in 0..values.channels {
+            let terms = || seen.iter().map(|s| values.value(attention, b, h, s.key, c));
+            let value: f64 = terms().zip(&seen).map(|(v, s)| v * s.weight).sum();
+            let magnitude: f64 = terms().zip(&seen).map(|(v, s)| v.abs() * s.weight).sum();
+            let above = terms().zip(&errors).map(|(v, e)| v.abs() * e).sum::<f64>() + (n + tiles + 4.0) * ULP * magnitude + n * tiny;
+            let quotient = (above + value.abs() * below) / left;
+            let error = quotient + 4.0 * ULP * (value.abs() + quotient);
+            out.push(if seen.is_empty() { 0.0 } else { finite(error + storage_error(elem, value.abs() + error)) });
+        }
+        let of_sum = -left.ln() + 2f64.powi(-21) + 3.0 * ULP * (lse - largest).abs() + 2.0 * ULP * lse.abs();
+        sums.push(if seen.is_empty() { 0.0 } else { finite(of_sum + tiny) });
+    }
+    (out, sums)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two query heads over one of keys; logits 0, ln 2, ln 5 and twice these.
+    fn hand_made<'a>(keys: &'a [f32], lengths: &'a [u32]) -> Attention<'a> {
+        Attention {
+            queries: &[1.0, 1.0, 2.0, 2.0],
+            keys,
+            bias: None,
+            lengths,
+            query_lengths: &[2],
+            heads: 2,
+            key_heads: 1,
+            query_count: 2,
+            key_count: 3,
+            channels: 1,
+            scale: 1.0,
+            causal: false,
+        }
+    }
+
+    fn close(actual: &[f32], expected: &[f32]) {
+        assert!(
+            actual.iter().zip(expected).all(|(a, e)| (a - e).abs() < 1e-6 * (1.0 + e.abs())) && actual.len() == expected.len(),
+            "{actual:?}"
+        );
+    }
+
+    #[test]
+    fn a_hand_made_attention() {
+        let keys = [0.0, 2f32.ln(), 5f32.ln()];
+        let plain = Values { values: &[1.0, 10.0, 2.0, 20.0, 0.0, 40.0], channels: 2, bias: None };
+        let (out, lse) = attention(&hand_made(&keys, &[3]), &plain);
+        close(&out, &[0.625, 31.25, 0.625, 31.25, 0.3, 36.333_332, 0.3, 36.333_332]);
+        close(&lse, &[8f32.ln(), 8f32.ln(), 30f32.ln(), 30f32.ln()]);
+        let (out, lse) = attention(&Attention { causal: true, ..hand_made(&keys, &[2]) }, &plain);
+        close(&out[..4], &[1.0, 10.0, 5.0 / 3.0, 50.0 / 3.0]);
+        close(&lse[..2], &[0.0, 3f32.ln()]);
+        // One row sees the last key only, one nothing.
+        let hide = f32::NEG_INFINITY;
+        let hidden = Values { bias: Some((&[hide, hide, 3.0, hide, hide, hide], [0, 0, 3])), ..plain };
+        let (out, lse) = attention(&hand_made(&keys, &[3]), &hidden);
+        close(&out[..4], &[0.0, 40.0, 0.0, 0.0]);
+        close(&lse[..2], &[5f32.ln() + 3.0, 0.0]);
+        let (bound, _) = attention_bound(&hand_made(&keys, &[3]), &plain, Elem::F32);
+        assert!(bound.iter().all(|b| *b > 0.0 && *b < 1e-3), "{bound:?}");
+    }
+}

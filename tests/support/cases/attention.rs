@@ -1,0 +1,131 @@
+use tokenpress::kernels::{Attention, Heads, QueryKeyValue};
+use tokenpress::readback::HostTensors;
+use tokenpress::{Elem, Graph, HostTensor};
+
+use crate::support::{Case, data};
+
+/// Shapes and optional inputs of a case.
+#[derive(Clone)]
+struct Setup {
+    batch: u32,
+    heads: [u32; 2],
+    queries: u32,
+    keys: u32,
+    channels: [u32; 2],
+    elem: Elem,
+    /// Dimensions of a bias, of which every fifth number is negative infinity.
+    bias: Option<[u32; 4]>,
+    lengths: Option<Vec<u32>>,
+    query_lengths: Option<Vec<u32>>,
+    /// Floats of every kind in the first batch row; NaN in the other rows' keys and values that are not alive.
+    awkward: bool,
+}
+
+fn setup(queries: u32, keys: u32, channels: [u32; 2]) -> Setup {
+    let (bias, lengths, query_lengths) = (None, None, None);
+    Setup { batch: 1, heads: [2, 2], queries, keys, channels, elem: Elem::F32, bias, lengths, query_lengths, awkward: false }
+}
+
+fn case(setup: &Setup, attention: Attention) -> Case {
+    let Setup { batch, heads, queries, keys, channels, elem, .. } = *setup;
+    let name = format!(
+        "{elem} B{batch} H{heads:?} M{queries} N{keys} D{channels:?} bias {:?} lengths {:?} query lengths {:?}{} {attention:?}",
+        setup.bias,
+        setup.lengths,
+        setup.query_lengths,
+        if setup.awkward { " awkward" } else { "" },
+    );
+    let mut graph = Graph::new();
+    let mut host = HostTensors::new();
+    let mut input = |name: &str, tensor: HostTensor| {
+        let handle = graph.input(name, tensor.shape(), tensor.desc().elem);
+        host.insert(name.to_owned(), tensor);
+        handle
+    };
+    let floats = |seed, heads: u32, rows: u32, channels: u32| {
+        let len = (batch * heads * rows * channels) as usize;
+        let mut values = data::normal(seed, len);
+        if setup.awkward {
+            let row = len / batch as usize;
+            values[..row].copy_from_slice(&data::awkward(seed, row));
+            for (i, value) in values.iter_mut().enumerate().skip(row) {
+                let live = setup.lengths.as_ref().map_or(rows, |l| l[i / row]);
+                if i as u32 / channels % rows >= live {
+                    *value = f32::NAN;
+                }
+            }
+        }
+        let shape = match attention.heads {
+            Heads::First => [batch, heads, rows, channels],
+            Heads::Last => [batch, rows, heads, channels],
+        };
+        data::tensor(shape, elem, &values)
+    };
+    let inputs = QueryKeyValue {
+        queries: input("queries", floats(1, heads[0], queries, channels[0])),
+        keys: input("keys", floats(2, heads[1], keys, channels[0])),
+        values: input("values", floats(3, heads[1], keys, channels[1])),
+        bias: setup.bias.map(|shape| {
+            let mut values = data::normal(4, shape.iter().product::<u32>() as usize);
+            values.iter_mut().step_by(5).for_each(|v| *v = f32::NEG_INFINITY);
+            input("bias", HostTensor::f32(shape, values))
+        }),
+        lengths: setup.lengths.clone().map(|l| input("lengths", HostTensor::u32([batch], l))),
+        query_lengths: setup.query_lengths.clone().map(|l| input("query_lengths", HostTensor::u32([batch], l))),
+    };
+    let attended = attention.attend(&mut graph, inputs).expect("shapes agree");
+    graph.output("rows", attended.rows).expect("a name");
+    if let Some(lse) = attended.lse {
+        graph.output("lse", lse).expect("a name");
+    }
+    Case { subject: "attention", name, heavy: false, graph, inputs: host }
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let plain = Attention { lse: true, ..Default::default() };
+    let last = Attention { heads: Heads::Last, ..plain };
+    let causal = Attention { causal: true, ..plain };
+    for (queries, keys, channels) in [
+        (1, 1, [1, 1]),
+        (2, 33, [3, 5]),
+        (33, 31, [4, 4]),
+        (32, 32, [8, 64]),
+        (31, 65, [20, 68]),
+        (5, 129, [64, 132]),
+        (65, 7, [5, 17]),
+        (0, 5, [4, 4]),
+        (5, 0, [4, 4]),
+        (3, 4, [0, 4]),
+        (3, 4, [4, 0]),
+    ] {
+        cases.push(case(&setup(queries, keys, channels), plain));
+        cases.push(case(&Setup { heads: [6, 3], batch: 2, ..setup(queries, keys, channels) }, Attention { lse: false, ..last }));
+    }
+    for s in [Setup { batch: 0, ..setup(5, 5, [4, 4]) }, Setup { heads: [0, 0], ..setup(5, 5, [4, 4]) }] {
+        cases.push(case(&s, plain));
+    }
+    // Ragged batches, aligned with the last keys where causal.
+    let ragged = Setup { batch: 5, lengths: Some(vec![65, 0, 1, 33, 99]), ..setup(65, 65, [8, 8]) };
+    let fewer = Setup { batch: 3, lengths: Some(vec![66, 40, 1]), query_lengths: Some(vec![40, 41, 0]), ..setup(40, 66, [4, 8]) };
+    for attention in [plain, causal, Attention { causal: true, ..last }] {
+        cases.push(case(&ragged, attention));
+        cases.push(case(&fewer, attention));
+    }
+    // Biases of keys, rows, heads, and all.
+    for bias in [[3, 1, 1, 45], [1, 1, 9, 45], [3, 1, 9, 45], [1, 4, 1, 45], [3, 4, 9, 45]] {
+        let s = Setup { batch: 3, heads: [4, 2], bias: Some(bias), lengths: Some(vec![45, 2, 37]), ..setup(9, 45, [4, 12]) };
+        cases.push(case(&s, plain));
+    }
+    cases.push(case(&Setup { bias: Some([1, 2, 45, 45]), ..setup(45, 45, [8, 8]) }, causal));
+    // f16, and scales of the caller's: one key has nearly all the weight, and most weights are 0.
+    for channels in [[3, 3], [8, 64]] {
+        let half = Setup { elem: Elem::F16, lengths: Some(vec![60]), ..setup(61, 61, channels) };
+        cases.push(case(&half, causal));
+        cases.push(case(&half, Attention { scale: Some(-0.5), ..last }));
+        cases.push(case(&setup(40, 150, channels), Attention { scale: Some(40.0), ..plain }));
+    }
+    let spoilt = Setup { awkward: true, batch: 4, lengths: Some(vec![40, 0, 21, 40]), ..setup(40, 40, [4, 4]) };
+    cases.push(case(&spoilt, plain));
+    cases
+}
