@@ -1,9 +1,11 @@
 //! Convolutions, and what Honeybee's abstractors are made of.
 
-use tokenpress::Tensor;
 use tokenpress::kernels::{Convolution, DeformableInputs, DeformableSample, LayerNorm, Points};
-use tokenpress::methods::{Affine, Bottleneck, CAbstractor, NormalizedConvolution};
+use tokenpress::methods::{
+    Affine, Bottleneck, CAbstractor, DAbstractor, DeformableLayer, InitialQueries, NormalizedConvolution, Projections,
+};
 use tokenpress::readback::HostTensors;
+use tokenpress::{HostTensor, Tensor};
 
 use super::{Failure, Feed, Golden, Side};
 
@@ -25,6 +27,32 @@ impl Feed {
     fn convolution(&mut self, golden: &Golden, name: &str) -> Result<NormalizedConvolution, Failure> {
         let weight = self.weight(golden, &format!("{name}.conv.weight"))?;
         Ok(NormalizedConvolution { weight, norm: self.affine(golden, &format!("{name}.bn"))? })
+    }
+
+    /// `None` where the file has no such layer.
+    fn optional_affine(&mut self, golden: &Golden, name: &str) -> Result<Option<Affine>, Failure> {
+        let there = golden.optional_input(&format!("w.{name}.weight"))?.is_some();
+        there.then(|| self.affine(golden, name)).transpose()
+    }
+
+    fn deformable_layer(&mut self, golden: &Golden, prefix: &str) -> Result<DeformableLayer, Failure> {
+        let mut affine = |name: &str| self.affine(golden, &format!("{prefix}{name}"));
+        Ok(DeformableLayer {
+            attention: Projections {
+                queries: affine("self_attn.q_proj")?,
+                keys: affine("self_attn.k_proj")?,
+                values: affine("self_attn.v_proj")?,
+                output: affine("self_attn.out_proj")?,
+            },
+            attention_norm: affine("self_attn_layer_norm")?,
+            offsets: affine("encoder_attn.sampling_offsets")?,
+            weights: affine("encoder_attn.attention_weights")?,
+            values: affine("encoder_attn.value_proj")?,
+            output: affine("encoder_attn.output_proj")?,
+            sample_norm: affine("encoder_attn_layer_norm")?,
+            feed_forward: [affine("fc1")?, affine("fc2")?],
+            feed_forward_norm: affine("final_layer_norm")?,
+        })
     }
 
     /// `prefix` is empty, or ends in a dot.
@@ -89,6 +117,48 @@ pub fn c_abstractor(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Fail
     feed.output("stage1", output.before)?;
     feed.output("pooled", output.pooled)?;
     feed.output("stage2", output.after)?;
+    feed.output("y", output.y)?;
+    feed.run(side)
+}
+
+/// The whole D-Abstractor, with the queries after each layer.
+pub fn d_abstractor(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
+    let mut feed = Feed::default();
+    let x = feed.input("x", golden.input("x")?);
+    let [grid, queries] = [golden.count("grid")?, golden.count("queries")?];
+    let embedding = golden.input("w.query_position_embeddings.weight")?;
+    let edge = queries.isqrt();
+    let outputs = [edge, edge];
+    let queries = match golden.text("pooled_v_target") {
+        Some("none") => {
+            // Positions and contents are the halves of each row.
+            let [queries, both] = embedding.shape().exactly("embedding", "[Q, 2 C]")?;
+            let half = both / 2;
+            let (rows, shape) = (embedding.floats(), [queries, half]);
+            let part = |second: bool| {
+                let start = if second { half as usize } else { 0 };
+                HostTensor::f32(shape, rows.chunks(both as usize).flat_map(|row| row[start..][..half as usize].to_vec()).collect())
+            };
+            InitialQueries::Learned { positions: feed.input("positions", part(false)), contents: feed.input("contents", part(true)) }
+        }
+        Some("tgt") => InitialQueries::PooledContents { positions: feed.input("positions", embedding), outputs },
+        _ => InitialQueries::PooledPositions { contents: feed.input("contents", embedding), outputs },
+    };
+    let reference = feed.weight(golden, "reference_points")?;
+    let layers = (0..golden.count("layers")?).map(|i| feed.deformable_layer(golden, &format!("layers.{i}."))).collect::<Result<_, _>>()?;
+    let abstractor = DAbstractor {
+        input: feed.optional_affine(golden, "input_proj.0")?,
+        positions: feed.optional_weight(golden, "v_pos_emb")?,
+        heads: golden.count("heads")?,
+        layers,
+        end: feed.optional_weight(golden, "eos_tokens")?,
+        output: feed.optional_affine(golden, "output_proj")?,
+        ..DAbstractor::new([grid, grid], queries, reference)
+    };
+    let output = abstractor.build(&mut feed.graph, x)?;
+    for (i, layer) in output.layers.iter().enumerate() {
+        feed.output(&format!("layer{i}"), *layer)?;
+    }
     feed.output("y", output.y)?;
     feed.run(side)
 }

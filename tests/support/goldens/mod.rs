@@ -256,6 +256,7 @@ fn handler(system: &str, case: &str) -> Option<Handler> {
         ("honeybee", "layernorm2d") => abstractor::layer_norm,
         ("honeybee", "regnet_bottleneck") => abstractor::bottleneck,
         ("honeybee", "c_abstractor") => abstractor::c_abstractor,
+        ("honeybee", "d_abstractor") => abstractor::d_abstractor,
         ("conv", "depthwise_3x3") => abstractor::depthwise,
         ("deformable_attention", "multi_scale_deformable_attention") => abstractor::deformable,
         ("tome", "bipartite_soft_matching") => tome::bipartite,

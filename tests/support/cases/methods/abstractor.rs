@@ -1,5 +1,8 @@
-use tokenpress::methods::{Affine, Bottleneck, CAbstractor, NormalizedConvolution, deepseek_ocr_compressor};
-use tokenpress::{Elem, Graph, Tensor};
+use tokenpress::methods::{
+    Affine, Bottleneck, CAbstractor, DAbstractor, DeformableLayer, InitialQueries, NormalizedConvolution, Projections,
+    deepseek_ocr_compressor,
+};
+use tokenpress::{Elem, Error, Graph, HostTensor, Tensor};
 
 use super::{CHANNELS, Given, Method};
 use crate::support::data;
@@ -10,19 +13,37 @@ pub const METHODS: &[Method] = &[
         options: "one bottleneck each",
         build: |graph, given| {
             let mut weights = Weights::of(given);
-            let (hidden, width) = (8, 10);
+            let width = 10;
             let abstractor = CAbstractor {
                 grid: grid(given),
                 outputs: [2, 3],
                 positions: Some(weights.tensor(graph, &[1, given.tokens.capacity(), CHANNELS])),
-                before: vec![weights.bottleneck(graph, CHANNELS, hidden)],
-                after: vec![weights.bottleneck(graph, hidden, hidden)],
-                readout: vec![weights.affine(graph, &[width, hidden]), weights.affine(graph, &[width, width])],
+                before: vec![weights.bottleneck(graph, CHANNELS, HIDDEN)],
+                after: vec![weights.bottleneck(graph, HIDDEN, HIDDEN)],
+                readout: vec![weights.affine(graph, &[width, HIDDEN]), weights.affine(graph, &[width, width])],
                 end: Some(weights.tensor(graph, &[1, 2, width])),
             };
             let output = abstractor.build(graph, given.tokens.x)?;
             graph.output("before", output.before)?;
             graph.output("y", output.y)
+        },
+        ragged: false,
+    },
+    Method {
+        subject: "d_abstractor",
+        options: "pooled positions",
+        build: |graph, given| {
+            let contents = Weights::of(given).tensor(graph, &[1, 6, HIDDEN]);
+            d_abstractor(graph, given, InitialQueries::PooledPositions { contents, outputs: [2, 3] })
+        },
+        ragged: false,
+    },
+    Method {
+        subject: "d_abstractor",
+        options: "pooled contents",
+        build: |graph, given| {
+            let positions = Weights::of(given).tensor(graph, &[6, HIDDEN]);
+            d_abstractor(graph, given, InitialQueries::PooledContents { positions, outputs: [3, 2] })
         },
         ragged: false,
     },
@@ -38,6 +59,41 @@ pub const METHODS: &[Method] = &[
         ragged: false,
     },
 ];
+
+const HIDDEN: u32 = 8;
+
+/// One layer of two heads, each of which reads three points.
+fn d_abstractor(graph: &mut Graph, given: Given, queries: InitialQueries) -> Result<(), Error> {
+    let mut weights = Weights { seed: 200, ..Weights::of(given) };
+    let mut square = |graph: &mut Graph| weights.affine(graph, &[HIDDEN, HIDDEN]);
+    let attention = Projections { queries: square(graph), keys: square(graph), values: square(graph), output: square(graph) };
+    let (values, output) = (square(graph), square(graph));
+    let layer = DeformableLayer {
+        attention,
+        attention_norm: weights.affine(graph, &[HIDDEN]),
+        offsets: weights.affine(graph, &[12, HIDDEN]),
+        weights: weights.affine(graph, &[6, HIDDEN]),
+        values,
+        output,
+        sample_norm: weights.affine(graph, &[HIDDEN]),
+        feed_forward: [weights.affine(graph, &[14, HIDDEN]), weights.affine(graph, &[HIDDEN, 14])],
+        feed_forward_norm: weights.affine(graph, &[HIDDEN]),
+    };
+    let points = (0..6).flat_map(|i| [0.2 + 0.3 * (i % 3) as f32, 0.25 + 0.5 * (i / 3) as f32]).collect();
+    let reference = graph.constant(HostTensor::f32([1, 6, 2], points));
+    let abstractor = DAbstractor {
+        input: Some(weights.affine(graph, &[HIDDEN, CHANNELS])),
+        positions: Some(weights.tensor(graph, &[1, given.tokens.capacity(), HIDDEN])),
+        heads: 2,
+        layers: vec![layer],
+        end: Some(weights.tensor(graph, &[1, 1, HIDDEN])),
+        output: Some(weights.affine(graph, &[10, HIDDEN])),
+        ..DAbstractor::new(grid(given), queries, reference)
+    };
+    let output = abstractor.build(graph, given.tokens.x)?;
+    graph.output("layer", output.layers[0])?;
+    graph.output("y", output.y)
+}
 
 /// Rows and columns of the tokens: 3 rows where that is possible.
 fn grid(given: Given) -> [u32; 2] {
