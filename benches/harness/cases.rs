@@ -1,0 +1,457 @@
+//! What is measured: every kernel at the sizes of real models.
+
+use tokenpress::kernels::{
+    AssignInputs, AssignTokens, AttentionInputs, AttentionScore, BipartiteMatch, ChannelOrder, Convolution, DeformableInputs,
+    DeformableSample, LayerNorm, Limit, Normalized, Partition, PixelUnshuffle, Points, Pool, Queries, Reduce, RowReduction, RunSegments,
+    Statistic, Threshold, ThresholdInputs, TopK, TopKInputs, Windows, add, compact, concat_rows, gather_rows, group_tokens, invert_index,
+    linear, log_size, lookup, merge_tokens, multiply, pair_similarity, previous_at, reduce, row_normalize,
+};
+use tokenpress::{Elem, Error, Graph, HostTensor, Tensor};
+
+use super::data;
+
+/// What is measured: a graph whose inputs may hold any numbers. Indices and flags are constants.
+pub struct Case {
+    pub kernel: &'static str,
+    pub name: String,
+    pub graph: Graph,
+}
+
+/// The table of all cases.
+pub struct Cases {
+    /// Shapes for a CPU.
+    small: bool,
+    /// Of tokens, queries and keys.
+    elem: Elem,
+    list: Vec<Case>,
+}
+
+impl Cases {
+    fn shapes<T>(&self, gpu: Vec<T>, cpu: Vec<T>) -> Vec<T> {
+        if self.small { cpu } else { gpu }
+    }
+
+    fn add(&mut self, kernel: &'static str, name: String, build: impl FnOnce(&mut Graph) -> Result<Vec<Tensor>, Error>) {
+        let mut graph = Graph::new();
+        let outputs = build(&mut graph).expect("shapes agree");
+        for (index, tensor) in outputs.into_iter().enumerate() {
+            graph.output(&format!("output {index}"), tensor).expect("a tensor of this graph");
+        }
+        self.list.push(Case { kernel, name, graph });
+    }
+
+    fn attention_score(&mut self) {
+        let class = vec![[64, 16, 577, 577, 64]];
+        for [b, h, m, n, d] in self.shapes(class, vec![[2, 16, 577, 577, 64]]) {
+            self.attention("class row", Queries::CLASS, RowReduction::Mean, [b, h, m, n, d]);
+        }
+        let all = vec![[1, 32, 64, 4096, 128], [64, 16, 577, 577, 64], [1, 32, 4096, 4096, 128]];
+        for shape in self.shapes(all, vec![[1, 8, 64, 1024, 128], [1, 4, 577, 577, 64]]) {
+            self.attention("all rows", Queries::All, RowReduction::Sum, shape);
+        }
+    }
+
+    fn attention(&mut self, what: &str, queries: Queries, rows: RowReduction, [b, h, m, n, d]: [u32; 5]) {
+        let elem = self.elem;
+        self.add("attention_score", format!("{what} {elem} B{b} H{h} M{m} N{n} D{d}"), |graph| {
+            let score = AttentionScore { queries, rows, ..AttentionScore::default() };
+            let queries = graph.input("queries", [b, h, m, d], elem);
+            let keys = graph.input("keys", [b, h, n, d], elem);
+            let inputs = AttentionInputs { queries, keys, bias: None, lengths: None, query_lengths: None };
+            Ok(vec![score.score(graph, inputs)?.score])
+        });
+    }
+
+    fn top_k(&mut self) {
+        let gpu = vec![[64, 577, 64], [64, 65536, 1024], [1, 1 << 20, 1024], [16, 1 << 20, 1024]];
+        for [b, n, k] in self.shapes(gpu, vec![[16, 577, 64], [1, 65536, 1024]]) {
+            self.add("top_k", format!("f32 B{b} N{n} k{k}"), |graph| {
+                let scores = graph.input("scores", [b, n], Elem::F32);
+                let selection = TopK { k, ..TopK::default() }.select(graph, TopKInputs::new(scores))?;
+                Ok(vec![selection.indices, selection.values])
+            });
+        }
+    }
+
+    fn compact(&mut self) {
+        for [b, n] in self.shapes(vec![[64, 577], [64, 65536], [1, 1 << 20]], vec![[16, 577], [1, 65536]]) {
+            self.add("compact", format!("B{b} N{n}"), |graph| {
+                let flags = graph.constant(HostTensor::u32([b, n], data::integers(1, (b * n) as usize, 2)));
+                let compacted = compact(graph, flags, None)?;
+                Ok(vec![compacted.indices, compacted.ranks])
+            });
+        }
+    }
+
+    fn row_normalize(&mut self) {
+        let elem = self.elem;
+        for [b, h, n, c] in self.shapes(vec![[64, 16, 577, 64], [1, 1, 16384, 640]], vec![[2, 16, 577, 64], [1, 1, 1024, 640]]) {
+            self.add("row_normalize", format!("{elem} B{b} H{h} N{n} C{c}"), |graph| {
+                let x = graph.input("x", [b, h, n, c], elem);
+                let normalized = row_normalize(graph, x, None)?;
+                Ok(vec![normalized.unit, normalized.norm])
+            });
+        }
+    }
+
+    fn bipartite_match(&mut self) {
+        let gpu = vec![[64, 577, 64], [1, 4096, 640], [1, 16384, 640], [32, 4096, 1024]];
+        for [b, n, c] in self.shapes(gpu, vec![[2, 577, 64], [1, 1024, 64]]) {
+            self.add("bipartite_match", format!("f32 B{b} N{n} C{c}"), |graph| {
+                let unit = graph.input("unit", [b, n, c], Elem::F32);
+                let norm = graph.input("norm", [b, n], Elem::F32);
+                let partition = Partition::even_odd(graph, n);
+                let normalized = Normalized { unit, norm };
+                let matches = BipartiteMatch::default().find(graph, normalized, partition, None)?;
+                Ok(vec![matches.similarity, matches.partner])
+            });
+        }
+    }
+
+    /// A quarter of the tokens merged away.
+    fn merge_tokens(&mut self) {
+        let elem = self.elem;
+        for [b, n, c] in self.shapes(vec![[64, 577, 1024], [1, 16384, 640]], vec![[2, 577, 1024], [1, 4096, 640]]) {
+            let outputs = n - n / 4;
+            let parent = HostTensor::u32([b, n], data::integers(2, (b * n) as usize, outputs));
+            self.add("merge_tokens", format!("group_tokens B{b} N{n} to {outputs}"), |graph| {
+                let parent = graph.constant(parent.clone());
+                let groups = group_tokens(graph, parent, outputs)?;
+                Ok(vec![groups.offsets, groups.members])
+            });
+            self.add("merge_tokens", format!("group_tokens, merge_tokens {elem} B{b} N{n} to {outputs} C{c}"), |graph| {
+                let x = graph.input("x", [b, n, c], elem);
+                let size = graph.input("size", [b, n], Elem::F32);
+                let parent = graph.constant(parent);
+                let groups = group_tokens(graph, parent, outputs)?;
+                Ok(vec![merge_tokens(graph, x, groups, Some(size), Reduce::WeightedMean)?])
+            });
+        }
+    }
+
+    /// Half of the tokens, anywhere.
+    fn gather_rows(&mut self) {
+        let elem = self.elem;
+        for [b, n, c] in self.shapes(vec![[64, 577, 1024], [16, 16384, 1024]], vec![[2, 577, 1024], [1, 16384, 256]]) {
+            self.add("gather_rows", format!("{elem} B{b} N{n} C{c}, {} of them", n / 2), |graph| {
+                let source = graph.input("source", [b, n, c], elem);
+                let index = graph.constant(HostTensor::u32([b, n / 2], data::integers(3, (b * (n / 2)) as usize, n)));
+                Ok(vec![gather_rows(graph, source, index, None)?])
+            });
+        }
+    }
+
+    fn invert_index(&mut self) {
+        for [b, m, n] in self.shapes(vec![[4096, 288, 577]], vec![[64, 288, 577]]) {
+            self.add("invert_index", format!("B{b} {m} of N{n}"), |graph| {
+                let index = (0..b).flat_map(|_| (0..m).map(|i| 2 * i)).collect();
+                let index = graph.constant(HostTensor::u32([b, m], index));
+                Ok(vec![invert_index(graph, index, n)?])
+            });
+        }
+    }
+
+    fn log_size(&mut self) {
+        for [b, n] in self.shapes(vec![[4096, 577]], vec![[64, 577]]) {
+            self.add("log_size", format!("f32 B{b} N{n}"), |graph| {
+                let size = graph.input("size", [b, n], Elem::F32);
+                Ok(vec![log_size(graph, size, None)?])
+            });
+        }
+    }
+
+    /// Gigabytes on a GPU.
+    fn pixel_unshuffle(&mut self) {
+        let elem = self.elem;
+        for [b, side, c] in self.shapes(vec![[512, 32, 1024]], vec![[4, 32, 1024]]) {
+            for channels in [ChannelOrder::PositionFirst, ChannelOrder::ChannelFirst] {
+                self.add("pixel_unshuffle", format!("tokens {channels:?} {elem} B{b} {side}x{side} C{c}"), |graph| {
+                    let x = graph.input("x", [b, side * side, c], elem);
+                    Ok(vec![PixelUnshuffle { channels, ..PixelUnshuffle::default() }.unshuffle_tokens(graph, x, [side, side])?])
+                });
+            }
+        }
+        for [b, c, side] in self.shapes(vec![[64, 3, 1024]], vec![[1, 3, 1024]]) {
+            for factor in [2, 4] {
+                self.add("pixel_unshuffle", format!("planar f32 B{b} C{c} {side}x{side} by {factor}"), |graph| {
+                    let x = graph.input("x", [b, c, side, side], Elem::F32);
+                    Ok(vec![PixelUnshuffle::pytorch(factor).unshuffle_planar(graph, x)?])
+                });
+            }
+        }
+    }
+
+    fn linear(&mut self) {
+        let elem = self.elem;
+        for [rows, k, o] in self.shapes(vec![[36928, 1024, 64], [4096, 4096, 4096]], vec![[577, 1024, 64], [577, 256, 256]]) {
+            self.add("linear", format!("{elem} {rows} rows K{k} O{o}"), |graph| {
+                let (x, weight) = (graph.input("x", [rows, k], elem), graph.input("weight", [o, k], elem));
+                let bias = graph.input("bias", [o], elem);
+                Ok(vec![linear(graph, x, weight, Some(bias))?])
+            });
+        }
+    }
+
+    fn joins(&mut self) {
+        let elem = self.elem;
+        for [b, n, c] in self.shapes(vec![[64, 577, 1024]], vec![[2, 577, 1024]]) {
+            self.add("concat_rows", format!("{elem} B{b} N{n} and 64 more C{c}"), |graph| {
+                let (first, second) = (graph.input("first", [b, n, c], elem), graph.input("second", [b, 64, c], elem));
+                Ok(vec![concat_rows(graph, (first, None), (second, None))?.0])
+            });
+            // Random numbers as lengths: all rows are full.
+            self.add("lookup", format!("{b} x {n} of a table of {n}"), |graph| {
+                let table = graph.constant(HostTensor::u32([n], (0..n).collect()));
+                let index = graph.constant(HostTensor::u32([b, n], data::integers(5, (b * n) as usize, n)));
+                Ok(vec![lookup(graph, table, index)?])
+            });
+            self.add("assign_tokens", format!("B{b} N{n}, a quarter merged"), |graph| {
+                let (sources, destinations, merged) = (n.div_ceil(2), n / 2, n / 4);
+                let mut each = |count: u32, value: &dyn Fn(u32) -> u32| {
+                    graph.constant(HostTensor::u32([b, count], (0..b).flat_map(|_| (0..count).map(value)).collect()))
+                };
+                let partner = each(sources, &|i| i.min(destinations - 1));
+                let (selected, unmerged) = (each(merged, &|i| i), each(sources - merged, &|i| merged + i));
+                let kept = graph.constant(HostTensor::u32([b], vec![merged; b as usize]));
+                let partition = Partition::even_odd(graph, n);
+                let inputs = AssignInputs { partition, lengths: None, partner, selected, unmerged, kept };
+                let assigned = AssignTokens { tokens: n, outputs: n - merged, interleave: false }.assign(graph, inputs)?;
+                Ok(vec![assigned.parent, assigned.representative])
+            });
+        }
+    }
+
+    fn statistics(&mut self) {
+        let elem = self.elem;
+        for [b, n, c] in self.shapes(vec![[64, 577, 1024]], vec![[2, 577, 1024]]) {
+            for statistic in [Statistic::Mean, Statistic::Variance, Statistic::Max] {
+                for axis in [1, 2] {
+                    self.add("reduce", format!("{statistic:?} over axis {axis} {elem} B{b} N{n} C{c}"), |graph| {
+                        let x = graph.input("x", [b, n, c], elem);
+                        Ok(vec![reduce(graph, x, axis, statistic, None)?])
+                    });
+                }
+            }
+        }
+        for [b, n] in self.shapes(vec![[4096, 577]], vec![[64, 577]]) {
+            self.add("threshold", format!("f32 B{b} N{n}"), |graph| {
+                let scores = graph.input("scores", [b, n], Elem::F32);
+                Ok(vec![Threshold::default().mask(graph, ThresholdInputs::new(scores, Limit::Constant(0.0)))?])
+            });
+        }
+    }
+
+    fn neighbours(&mut self) {
+        let elem = self.elem;
+        for [b, n, c] in self.shapes(vec![[16, 1500, 1280]], vec![[1, 1500, 384]]) {
+            self.add("pair_similarity", format!("f32 B{b} N{n} C{c}"), |graph| {
+                let (unit, norm) = (graph.input("unit", [b, n, c], elem), graph.input("norm", [b, n], Elem::F32));
+                let previous = previous_at(graph, n, 1);
+                Ok(vec![pair_similarity(graph, Normalized { unit, norm }, previous, None)?])
+            });
+            self.add("run_segments", format!("B{b} N{n}"), |graph| {
+                let joins = graph.constant(HostTensor::u32([b, n], data::integers(6, (b * n) as usize, 2)));
+                let previous = previous_at(graph, n, 1);
+                let segments = RunSegments { pairs: false }.find(graph, joins, previous, None)?;
+                Ok(vec![segments.start, segments.starts])
+            });
+        }
+    }
+
+    fn grids(&mut self) {
+        let elem = self.elem;
+        for [b, side, c] in self.shapes(vec![[64, 27, 1152]], vec![[2, 27, 1152]]) {
+            let pools = [
+                ("average 2 x 2", Pool::Average(Windows::cells(2))),
+                ("maximum 2 x 2", Pool::Max(Windows::cells(2))),
+                ("bilinear to 14 x 14", Pool::Bilinear([14, 14])),
+                ("adaptive to 12 x 12", Pool::Average(Windows::Adaptive { outputs: [12, 12] })),
+            ];
+            for (what, pool) in pools {
+                self.add("pool", format!("{what} {elem} B{b} {side}x{side} C{c}"), |graph| {
+                    let x = graph.input("x", [b, side * side, c], elem);
+                    Ok(vec![pool.build(graph, x, [side, side], None)?])
+                });
+            }
+        }
+        for [b, side, c] in self.shapes(vec![[64, 24, 1024]], vec![[1, 24, 256]]) {
+            let same = Convolution { padding: [1, 1], ..Convolution::default() };
+            self.add("convolution", format!("depthwise 3 x 3 {elem} B{b} {side}x{side} C{c}"), |graph| {
+                let (x, weight) = (graph.input("x", [b, side * side, c], elem), graph.input("weight", [c, 1, 3, 3], elem));
+                Ok(vec![same.depthwise(graph, x, [side, side], weight, None)?])
+            });
+            self.add("convolution", format!("dense 3 x 3, stride 2 {elem} B{b} {side}x{side} C{c}"), |graph| {
+                let (x, weight) = (graph.input("x", [b, side * side, c], elem), graph.input("weight", [c, c, 3, 3], elem));
+                Ok(vec![Convolution { stride: [2, 2], ..same }.dense(graph, x, [side, side], weight, None)?])
+            });
+            let (queries, heads) = (144, 8);
+            self.add("deformable_sample", format!("4 points {elem} B{b} {side}x{side} Q{queries} H{heads} C{c}"), |graph| {
+                let value = graph.input("value", [b, side * side, heads, c / heads], elem);
+                let points = Points::Locations(graph.input("locations", [b, queries, heads, 4, 2], elem));
+                let weights = graph.input("weights", [b, queries, heads, 4], elem);
+                let sample = DeformableSample { levels: vec![[side, side]], softmax: true };
+                Ok(vec![sample.sample(graph, DeformableInputs { value, points, weights })?])
+            });
+        }
+    }
+
+    fn blocks(&mut self) {
+        let elem = self.elem;
+        for [b, n, c] in self.shapes(vec![[64, 577, 1024]], vec![[2, 577, 1024]]) {
+            for (what, norm) in [("LayerNorm", LayerNorm::default()), ("RMSNorm", LayerNorm::root_mean_square(1e-6))] {
+                self.add("layer_norm", format!("{what} {elem} B{b} N{n} C{c}"), |graph| {
+                    let (x, weight) = (graph.input("x", [b, n, c], elem), graph.input("weight", [c], elem));
+                    Ok(vec![norm.apply(graph, x, Some(weight), None)?])
+                });
+            }
+            self.add("elementwise", format!("sum {elem} B{b} N{n} C{c}"), |graph| {
+                let (x, y) = (graph.input("x", [b, n, c], elem), graph.input("y", [b, n, c], elem));
+                Ok(vec![add(graph, x, y)?])
+            });
+            self.add("elementwise", format!("gated channels {elem} B{b} N{n} C{c}"), |graph| {
+                let (x, gate) = (graph.input("x", [b, n, c], elem), graph.input("gate", [b, 1, c], elem));
+                Ok(vec![multiply(graph, x, gate)?])
+            });
+        }
+    }
+
+    /// At the sizes of real models; smaller where a CPU does the work.
+    pub fn all(small: bool, elem: Elem) -> Vec<Case> {
+        let mut cases = Self { small, elem, list: Vec::new() };
+        cases.attention_score();
+        cases.top_k();
+        cases.compact();
+        cases.row_normalize();
+        cases.bipartite_match();
+        cases.merge_tokens();
+        cases.gather_rows();
+        cases.invert_index();
+        cases.log_size();
+        cases.pixel_unshuffle();
+        cases.linear();
+        cases.joins();
+        cases.statistics();
+        cases.neighbours();
+        cases.grids();
+        cases.blocks();
+        cases.list
+    }
+}
+
+/// A kernel over a decade of sizes.
+pub struct Family {
+    pub kernel: &'static str,
+    /// What its size is.
+    pub over: &'static str,
+    pub sizes: &'static [u32],
+    pub build: fn(&mut Graph, u32) -> Result<(), Error>,
+}
+
+/// One or two for each kernel whose time should grow as its definition does.
+pub fn families() -> Vec<Family> {
+    fn output(graph: &mut Graph, tensors: &[Tensor]) -> Result<(), Error> {
+        tensors.iter().enumerate().try_for_each(|(index, tensor)| graph.output(&format!("output {index}"), *tensor))
+    }
+    const TOKENS: &[u32] = &[1024, 2048, 4096, 8192, 10240];
+    vec![
+        Family {
+            kernel: "attention_score",
+            over: "keys, class row, H4 D64",
+            sizes: &[4096, 8192, 16384, 32768, 40960],
+            build: |graph, n| {
+                let queries = graph.input("queries", [1, 4, 1, 64], Elem::F32);
+                let keys = graph.input("keys", [1, 4, n, 64], Elem::F32);
+                let inputs = AttentionInputs { queries, keys, bias: None, lengths: None, query_lengths: None };
+                let score = AttentionScore { queries: Queries::CLASS, ..AttentionScore::default() }.score(graph, inputs)?.score;
+                output(graph, &[score])
+            },
+        },
+        Family {
+            kernel: "attention_score",
+            over: "queries and keys, all rows, H1 D64",
+            sizes: &[512, 1024, 2048, 4096, 5120],
+            build: |graph, n| {
+                let tensor = graph.input("x", [1, 1, n, 64], Elem::F32);
+                let inputs = AttentionInputs { queries: tensor, keys: tensor, bias: None, lengths: None, query_lengths: None };
+                let score = AttentionScore { queries: Queries::All, rows: RowReduction::Sum, ..AttentionScore::default() };
+                let score = score.score(graph, inputs)?.score;
+                output(graph, &[score])
+            },
+        },
+        Family {
+            kernel: "top_k",
+            over: "entries of a row, k = 64",
+            sizes: &[16384, 32768, 65536, 131072, 163840],
+            build: |graph, n| {
+                let scores = graph.input("scores", [8, n], Elem::F32);
+                let indices = TopK { k: 64, ..TopK::default() }.select(graph, TopKInputs::new(scores))?.indices;
+                output(graph, &[indices])
+            },
+        },
+        Family {
+            kernel: "bipartite_match",
+            over: "tokens, C64",
+            sizes: &[512, 1024, 2048, 4096, 5120],
+            build: |graph, n| {
+                let normalized =
+                    Normalized { unit: graph.input("unit", [1, n, 64], Elem::F32), norm: graph.input("norm", [1, n], Elem::F32) };
+                let partition = Partition::even_odd(graph, n);
+                let matches = BipartiteMatch::default().find(graph, normalized, partition, None)?;
+                output(graph, &[matches.partner])
+            },
+        },
+        Family {
+            kernel: "merge_tokens",
+            over: "tokens, C256",
+            sizes: TOKENS,
+            build: |graph, n| {
+                let x = graph.input("x", [2, n, 256], Elem::F32);
+                let parent = graph.constant(HostTensor::u32([2, n], data::integers(2, 2 * n as usize, n / 2)));
+                let groups = group_tokens(graph, parent, n / 2)?;
+                let merged = merge_tokens(graph, x, groups, None, Reduce::Mean)?;
+                output(graph, &[merged])
+            },
+        },
+        Family {
+            kernel: "gather_rows",
+            over: "tokens, C256",
+            sizes: TOKENS,
+            build: |graph, n| {
+                let x = graph.input("x", [2, n, 256], Elem::F32);
+                let index = graph.constant(HostTensor::u32([2, n / 2], data::integers(3, n as usize, n)));
+                let gathered = gather_rows(graph, x, index, None)?;
+                output(graph, &[gathered])
+            },
+        },
+        Family {
+            kernel: "compact",
+            over: "flags",
+            sizes: &[65536, 131072, 262144, 524288, 655360],
+            build: |graph, n| {
+                let flags = graph.constant(HostTensor::u32([1, n], data::integers(1, n as usize, 2)));
+                let indices = compact(graph, flags, None)?.indices;
+                output(graph, &[indices])
+            },
+        },
+        Family {
+            kernel: "pixel_unshuffle",
+            over: "rows of a grid of 64 columns, C64",
+            sizes: &[64, 128, 256, 512, 640],
+            build: |graph, n| {
+                let x = graph.input("x", [1, n * 64, 64], Elem::F32);
+                let y = PixelUnshuffle::default().unshuffle_tokens(graph, x, [n, 64])?;
+                output(graph, &[y])
+            },
+        },
+        Family {
+            kernel: "linear",
+            over: "rows, K256 O256",
+            sizes: &[256, 512, 1024, 2048, 2560],
+            build: |graph, n| {
+                let (x, weight) = (graph.input("x", [n, 256], Elem::F32), graph.input("weight", [256, 256], Elem::F32));
+                let y = linear(graph, x, weight, None)?;
+                output(graph, &[y])
+            },
+        },
+    ]
+}

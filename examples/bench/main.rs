@@ -1,0 +1,133 @@
+//! What every kernel reaches of what the device can do.
+//!
+//! ```text
+//! cargo run --release --example bench
+//! cargo run --release --example bench -- --filter top_k --json results.json --plot results.svg
+//! cargo run --release --example bench -- --scaling
+//! ```
+//!
+//! Yardsticks are measured in the same process: copies through the same API, multiply-adds, and what one more dispatch costs. A kernel's
+//! bytes and operations are those that its definition needs, never what it happens to move. Buffers are taken in turns, so that
+//! no run finds its data in a cache that a whole model would have emptied; inputs are seeded random numbers.
+
+#[path = "../../benches/harness/mod.rs"]
+mod harness;
+mod plot;
+mod report;
+mod run;
+mod scaling;
+mod yardsticks;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use harness::cases::Cases;
+use harness::timer::Timer;
+use indicatif::{ProgressBar, ProgressStyle};
+use report::{Report, Row};
+use run::Effort;
+use tokenpress::readback::Context;
+use tokenpress::{Elem, wgpu};
+use yardsticks::Yardsticks;
+
+/// What every kernel reaches of what the device can do.
+#[derive(Parser)]
+struct Options {
+    /// Only cases whose kernel or description contains this
+    #[arg(long)]
+    filter: Option<String>,
+    /// A part of the adapter's name, driver or backend; the best adapter without it
+    #[arg(long)]
+    adapter: Option<String>,
+    /// Fewer samples
+    #[arg(long)]
+    quick: bool,
+    /// Only say which cases there are
+    #[arg(long)]
+    list: bool,
+    /// How the time of each kernel grows with its size, in place of the table
+    #[arg(long)]
+    scaling: bool,
+    /// Write everything to this file as well
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Draw roofline and parts of a copy to this file
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match bench(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn bench(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
+    let adapter = choose(options)?;
+    let context = pollster::block_on(Context::new(&adapter))?;
+    let software = context.info.device_type == wgpu::DeviceType::Cpu;
+    let elem = if context.gpu.capabilities().f16 && !software { Elem::F16 } else { Elem::F32 };
+    let effort = Effort::new(software, options.quick);
+    let wanted = |kernel: &str, name: &str| options.filter.as_ref().is_none_or(|f| format!("{kernel} {name}").contains(f.as_str()));
+    let mut cases = Cases::all(software, elem);
+    cases.retain(|case| wanted(case.kernel, &case.name));
+    if options.list {
+        cases.iter().for_each(|case| println!("{:20} {}", case.kernel, case.name));
+        return Ok(());
+    }
+    let kind = if software { ", a software adapter: its times say nothing about a GPU" } else { "" };
+    println!("{}{kind}", context.describe());
+    let timer = Timer::new(context);
+    let yardsticks = Yardsticks::measure(&timer, &effort)?;
+    println!("{yardsticks}\n");
+    if options.scaling {
+        return scaling::run(&timer, &yardsticks, &effort, wanted);
+    }
+    let bar = progress(cases.len());
+    let mut rows: Vec<Row> = Vec::new();
+    for case in &cases {
+        bar.set_message(format!("{} {}", case.kernel, case.name));
+        match run::case(&timer, &yardsticks, &effort, case) {
+            Ok(row) => rows.push(row),
+            // What does not fit this device.
+            Err(error) => bar.suspend(|| println!("{}, {}: left out: {error}", case.kernel, case.name)),
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let report = Report::new(&timer, yardsticks, rows);
+    println!("{}", report.table());
+    if let Some(path) = &options.json {
+        std::fs::write(path, serde_json::to_string_pretty(&report)? + "\n").map_err(|e| format!("{}: {e}", path.display()))?;
+    }
+    if let Some(path) = &options.plot {
+        std::fs::write(path, plot::svg(&report)).map_err(|e| format!("{}: {e}", path.display()))?;
+    }
+    let wrong = report.rows.iter().filter(|row| row.wrong()).count();
+    if wrong > 0 { Err(format!("{wrong} cases gave wrong or varying results").into()) } else { Ok(()) }
+}
+
+fn choose(options: &Options) -> Result<wgpu::Adapter, String> {
+    let text = |adapter: &wgpu::Adapter| {
+        let wgpu::AdapterInfo { name, driver, driver_info, backend, .. } = adapter.get_info();
+        format!("{name} {driver} {driver_info} {backend:?}").to_lowercase()
+    };
+    let adapters = pollster::block_on(Context::adapters(wgpu::Backends::all()));
+    let names: Vec<_> = adapters.iter().map(|a| format!("{} ({:?})", a.get_info().name, a.get_info().backend)).collect();
+    let fits = |adapter: &wgpu::Adapter| options.adapter.as_ref().is_none_or(|wanted| text(adapter).contains(&wanted.to_lowercase()));
+    let none = || match &options.adapter {
+        Some(wanted) => format!("there is no adapter {wanted:?} among these: {}", names.join(", ")),
+        None => "there is no adapter; on Debian, `apt-get install mesa-vulkan-drivers` brings a software one".to_owned(),
+    };
+    adapters.into_iter().find(fits).ok_or_else(none)
+}
+
+fn progress(length: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(length as u64).with_style(style)
+}

@@ -1,0 +1,59 @@
+//! How the time of a kernel grows with its size.
+
+use tokenpress::{Error, Graph};
+
+use crate::harness::cases::{Family, families};
+use crate::harness::timer::Timer;
+use crate::report::time;
+use crate::run::{Effort, sample};
+use crate::yardsticks::Yardsticks;
+
+/// Runs each family over its sizes, and prints the fitted exponent beside the one that its bytes and operations give.
+pub(crate) fn run(
+    timer: &Timer,
+    yardsticks: &Yardsticks,
+    effort: &Effort,
+    wanted: impl Fn(&str, &str) -> bool,
+) -> Result<(), Box<dyn std::error::Error>> {
+    println!("{:18} {:34} {:>9} {:>9}  times", "kernel", "over", "measured", "expected");
+    for Family { kernel, over, sizes, build } in families().into_iter().filter(|f| wanted(f.kernel, f.over)) {
+        let mut measured = Vec::new();
+        let mut expected = Vec::new();
+        for &size in sizes {
+            let (seconds, least) = point(timer, yardsticks, effort, size, build)?;
+            measured.push((f64::from(size), seconds));
+            expected.push((f64::from(size), least));
+        }
+        let times: Vec<_> = measured.iter().map(|(size, seconds)| format!("{size}: {}", time(seconds * 1e6))).collect();
+        println!("{kernel:18} {over:34} {:9.2} {:9.2}  {}", exponent(&measured), exponent(&expected), times.join(", "));
+    }
+    Ok(())
+}
+
+/// Seconds, and the seconds that the yardsticks allow: bytes at the speed of a copy, operations at the peak, and each dispatch.
+fn point(
+    timer: &Timer,
+    yardsticks: &Yardsticks,
+    effort: &Effort,
+    size: u32,
+    build: fn(&mut Graph, u32) -> Result<(), Error>,
+) -> Result<(f64, f64), Error> {
+    let mut graph = Graph::new();
+    build(&mut graph, size)?;
+    let cost = graph.cost(timer.context.gpu.capabilities())?;
+    let prepared = timer.prepare(&graph)?;
+    let (times, _) = sample(timer, effort, &[&prepared.plan]);
+    let bytes = cost.bytes() as f64 / (yardsticks.copy_kernel * 1e9);
+    let flops = cost.flops() as f64 / (yardsticks.multiply_add * 1e9);
+    let least = bytes.max(flops) + f64::from(cost.dispatches()) * yardsticks.dispatch * 1e-6;
+    Ok((times.quantile(0.5), least))
+}
+
+/// Of the power law nearest to the points: the slope of their logarithms.
+fn exponent(points: &[(f64, f64)]) -> f64 {
+    let logs: Vec<(f64, f64)> = points.iter().map(|(x, y)| (x.ln(), y.ln())).collect();
+    let n = logs.len() as f64;
+    let (mean_x, mean_y) = (logs.iter().map(|p| p.0).sum::<f64>() / n, logs.iter().map(|p| p.1).sum::<f64>() / n);
+    let covariance: f64 = logs.iter().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum();
+    covariance / logs.iter().map(|(x, _)| (x - mean_x).powi(2)).sum::<f64>()
+}

@@ -1,0 +1,136 @@
+//! What the device can do at all.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use tokenpress::{Error, wgpu};
+
+use crate::harness::timer::{Timer, copy_of};
+use crate::run::Effort;
+
+/// Measured in the same process as the kernels.
+#[derive(Serialize, Clone, Copy)]
+pub(crate) struct Yardsticks {
+    /// `copy_buffer_to_buffer`: bytes read and written, in GB/s.
+    pub(crate) copy_api: f64,
+    /// The crate's own copy kernel, likewise.
+    pub(crate) copy_kernel: f64,
+    /// f32 multiply-adds in registers, in GFLOP/s; one is two operations.
+    pub(crate) multiply_add: f64,
+    /// One more dispatch that depends on the one before it, in microseconds.
+    pub(crate) dispatch: f64,
+}
+
+impl std::fmt::Display for Yardsticks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { copy_api, copy_kernel, multiply_add, dispatch } = self;
+        write!(
+            f,
+            "copy by the API {copy_api:.1} GB/s, by a kernel {copy_kernel:.1} GB/s; multiply-adds {multiply_add:.0} GFLOP/s; a dispatch {dispatch:.1} us"
+        )
+    }
+}
+
+impl Yardsticks {
+    pub(crate) fn measure(timer: &Timer, effort: &Effort) -> Result<Self, Error> {
+        Ok(Self {
+            copy_api: copy_by_api(timer, effort),
+            copy_kernel: copy_by_kernel(timer, effort)?,
+            multiply_add: multiply_add(timer, effort),
+            dispatch: dispatch(timer, effort)?,
+        })
+    }
+}
+
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort_unstable();
+    times[times.len() / 2].as_secs_f64()
+}
+
+fn copy_by_api(timer: &Timer, effort: &Effort) -> f64 {
+    let context = &timer.context;
+    let size = effort.copy_bytes / 2;
+    let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+    let buffer = || context.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
+    let (from, to) = (buffer(), buffer());
+    let runs = 8;
+    let once = || {
+        let mut encoder = context.device.create_command_encoder(&Default::default());
+        (0..runs).for_each(|_| encoder.copy_buffer_to_buffer(&from, 0, &to, 0, size));
+        timer.submit(encoder)
+    };
+    once();
+    let seconds = median((0..effort.samples).map(|_| once()).collect()) / f64::from(runs);
+    effort.copy_bytes as f64 / seconds / 1e9
+}
+
+fn copy_by_kernel(timer: &Timer, effort: &Effort) -> Result<f64, Error> {
+    let graph = copy_of(effort.copy_bytes);
+    let prepared = timer.prepare(&graph)?;
+    let runs = 8;
+    let seconds = median((0..effort.samples).map(|_| timer.time(&[&prepared.plan], runs)).collect()) / runs as f64;
+    Ok(effort.copy_bytes as f64 / seconds / 1e9)
+}
+
+/// A word copied over and over: each run waits for the one before it.
+fn dispatch(timer: &Timer, effort: &Effort) -> Result<f64, Error> {
+    let prepared = timer.prepare(&copy_of(8))?;
+    let runs = 256;
+    let seconds = median((0..effort.samples).map(|_| timer.time(&[&prepared.plan], runs)).collect()) / runs as f64;
+    Ok(seconds * 1e6)
+}
+
+/// Sixteen chains of multiply-adds, so that the latency of one hides behind the others.
+const MULTIPLY_ADD: &str = "
+@group(0) @binding(0) var<storage, read_write> result: array<f32>;
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+  let x = f32(id.x) * 1e-9;
+  var a = vec4<f32>(x, x + 1.0, x + 2.0, x + 3.0);
+  var b = a + 4.0;
+  var c = a + 8.0;
+  var d = a + 12.0;
+  for (var i = 0u; i < ROUNDS; i++) {
+    a = a * 0.999 + 0.5;
+    b = b * 0.999 + 0.5;
+    c = c * 0.999 + 0.5;
+    d = d * 0.999 + 0.5;
+  }
+  let sum = a + b + c + d;
+  result[id.x] = sum.x + sum.y + sum.z + sum.w;
+}
+";
+
+fn multiply_add(timer: &Timer, effort: &Effort) -> f64 {
+    let device = &timer.context.device;
+    let groups = effort.multiply_add_groups;
+    let rounds = 1024;
+    let source = MULTIPLY_ADD.replace("ROUNDS", &format!("{rounds}u"));
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source: wgpu::ShaderSource::Wgsl(source.into()) });
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: None,
+        layout: None,
+        module: &module,
+        entry_point: Some("main"),
+        compilation_options: Default::default(),
+        cache: None,
+    });
+    let size = u64::from(groups) * 64 * 4;
+    let descriptor = wgpu::BufferDescriptor { label: None, size, usage: wgpu::BufferUsages::STORAGE, mapped_at_creation: false };
+    let buffer = device.create_buffer(&descriptor);
+    let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: None,
+        layout: &pipeline.get_bind_group_layout(0),
+        entries: &[wgpu::BindGroupEntry { binding: 0, resource: buffer.as_entire_binding() }],
+    });
+    let once = || {
+        timer.pass(1, |pass| {
+            pass.set_pipeline(&pipeline);
+            pass.set_bind_group(0, &bind_group, &[]);
+            pass.dispatch_workgroups(groups, 1, 1);
+        })
+    };
+    once();
+    let seconds = median((0..effort.samples).map(|_| once()).collect());
+    f64::from(groups) * 64.0 * f64::from(rounds) * 16.0 * 2.0 / seconds / 1e9
+}
