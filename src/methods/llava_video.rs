@@ -2,6 +2,7 @@
 //!
 //! Zhang et al., "Video Instruction Tuning with Synthetic Data" (2024), and the LLaVA-NeXT code base.
 
+use super::affine::repeat;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Pool, Windows, concat_rows, gather_rows, keep_live, lengths_or_full};
@@ -142,7 +143,8 @@ impl LlavaVideo {
         let (lengths, _) = count_by_length(graph, lengths, count, |live| (0..live).map(size_of).sum())?;
         match self.newline {
             Newline::End(row) => {
-                let row = repeated(graph, row, batch, channels)?;
+                let row = graph.reshape(row, [1, channels])?;
+                let row = repeat(graph, "llava_video: newline", row, batch)?;
                 concat_rows(graph, (x, Some(lengths)), (row, None))
             }
             _ if frames.is_some() => Ok((keep_live(graph, x, lengths)?, lengths)),
@@ -176,18 +178,11 @@ impl LlavaVideo {
     }
 }
 
-/// The learned token `[C]` as one token of every batch row: `[B, 1, C]`.
-fn repeated(graph: &mut Graph, row: Tensor, batch: u32, channels: u32) -> Result<Tensor, Error> {
-    let row = graph.reshape(row, [1, 1, channels])?;
-    let index = graph.constant(HostTensor::u32([batch], vec![0; batch as usize]));
-    let rows = gather_rows(graph, row, index, None)?;
-    graph.reshape(rows, [batch, 1, channels])
-}
-
 /// The learned token behind the tokens of every batch row.
 fn appended(graph: &mut Graph, x: Tensor, row: Tensor) -> Result<Tensor, Error> {
     let [batch, _, channels] = x.shape().exactly("llava_video: x", "[B, N, C]")?;
-    let rows = repeated(graph, row, batch, channels)?;
+    let row = graph.reshape(row, [1, channels])?;
+    let rows = repeat(graph, "llava_video: newline", row, batch)?;
     Ok(concat_rows(graph, (x, None), (rows, None))?.0)
 }
 

@@ -9,6 +9,7 @@ mod blocks;
 mod dense;
 mod layout;
 mod pooling;
+mod projector;
 mod runs;
 mod tome;
 
@@ -249,6 +250,8 @@ fn handler(system: &str, case: &str) -> Option<Handler> {
         ("nvlm", "pixel_shuffle_dynamic_res") => layout::nvlm_dynamic,
         ("nvlm", "tile_tags") => layout::nvlm_tags,
         ("pixel_unshuffle", "c_dy_dx") => layout::channel_first,
+        ("gemma3", "avg_pool_projector") => projector::gemma3,
+        ("mistral3", "patch_merger") => projector::mistral3,
         ("llava_video", "get_2dPool") => pooling::llava_video,
         ("honeybee", "adaptive_avg_pool2d") => pooling::adaptive_average,
         ("attention_importance", "column_reduce") => attention::column_reduce,

@@ -1,6 +1,7 @@
 //! Methods on grids and sequences of tokens. A token of a row stands for a frame of 3 x 2 tokens of 2 channels.
 
-use tokenpress::methods::{Faster, LlavaVideo, Newline, PoolMode, average_frames, nvlm_tile_tags, stack_frames};
+use tokenpress::kernels::gather_rows;
+use tokenpress::methods::{Affine, Faster, Join, LlavaVideo, Newline, PoolMode, Projector, average_frames, nvlm_tile_tags, stack_frames};
 use tokenpress::{Error, Graph, HostTensor, Tensor};
 
 use super::{CHANNELS, Given, Method};
@@ -69,11 +70,108 @@ pub const METHODS: &[Method] = &[
         },
         ragged: false,
     },
+    Method {
+        subject: "projector",
+        options: "Llama 4",
+        build: |graph, given| {
+            let layers = [(9, 4 * CHANNELS), (7, 9), (6, 7)];
+            let mut seed = 0;
+            let layers = layers.map(|(outputs, inputs)| {
+                seed += 1;
+                weight(graph, given, seed, outputs, inputs)
+            });
+            projected(graph, given, &Projector::llama4(cells(given), layers))
+        },
+        ragged: false,
+    },
+    Method {
+        subject: "projector",
+        options: "InternVL",
+        build: |graph, given| {
+            let (norm, layers) = norm_and_layers(graph, given, 4 * CHANNELS);
+            projected(graph, given, &Projector::internvl(cells(given), norm, layers))
+        },
+        ragged: false,
+    },
+    Method {
+        subject: "projector",
+        options: "Mistral 3",
+        build: |graph, given| {
+            let (norm, layers) = norm_and_layers(graph, given, CHANNELS);
+            let merging = weight(graph, given, 5, CHANNELS, 4 * CHANNELS);
+            // What fills no block of these images is dropped.
+            let tokens = given.tokens.capacity();
+            let images = vec![[tokens / 5, 3], [1, tokens - tokens / 5 * 3]];
+            projected(graph, given, &Projector::mistral3(images, 2, norm.weight, 1e-5, merging, layers))
+        },
+        ragged: false,
+    },
+    Method {
+        subject: "projector",
+        options: "Qwen2.5-VL, patches of one token",
+        build: |graph, given| {
+            let (norm, layers) = norm_and_layers(graph, given, CHANNELS);
+            projected(graph, given, &Projector::qwen2_5_vl(1, norm.weight, layers))
+        },
+        ragged: false,
+    },
+    Method {
+        subject: "projector",
+        options: "Gemma 3",
+        build: |graph, given| {
+            // The square is a frame of the token: 2 x 2 tokens of 3 channels.
+            let x = given.tokens.x;
+            let [batch, tokens, _] = x.shape().exactly("x", "[B, N, C]")?;
+            let x = graph.reshape(x, [batch * tokens, 4, CHANNELS / 4])?;
+            let norm = learned_of(graph, given, 1, CHANNELS / 4);
+            let layer = weight(graph, given, 2, 5, CHANNELS / 4);
+            let projector = Projector::gemma3(graph, 2, 1, norm, layer)?;
+            let y = projector.build(graph, x)?.y;
+            let y = graph.reshape(y, [batch, tokens, 5])?;
+            graph.output("y", y)
+        },
+        ragged: false,
+    },
 ];
+
+/// The grid with one row of cells of 2 x 2 tokens, or none: the last column may be in no cell.
+fn cells(given: Given) -> [u32; 2] {
+    [2, given.tokens.capacity() / 4 * 2]
+}
+
+fn projected(graph: &mut Graph, given: Given, projector: &Projector) -> Result<(), Error> {
+    // As many tokens as the grid has.
+    let used = match &projector.join {
+        Join::Blocks(_, [h, w]) => h * w,
+        _ => given.tokens.capacity(),
+    };
+    let index = graph.constant(HostTensor::u32([used], (0..used).collect()));
+    let x = gather_rows(graph, given.tokens.x, index, None)?;
+    let output = projector.build(graph, x)?;
+    graph.output("joined", output.joined)?;
+    graph.output("y", output.y)
+}
+
+/// A weight that keeps the size of what goes through it.
+fn weight(graph: &mut Graph, given: Given, seed: u64, outputs: u32, inputs: u32) -> Tensor {
+    let values: Vec<f32> = data::normal(seed, (outputs * inputs) as usize).into_iter().map(|v| v / (inputs as f32).sqrt()).collect();
+    graph.constant(data::tensor([outputs, inputs], given.tokens.x.elem(), &values))
+}
+
+/// A norm of so many channels, and two layers behind it.
+fn norm_and_layers(graph: &mut Graph, given: Given, channels: u32) -> (Affine, [Affine; 2]) {
+    let norm = Affine { weight: learned_of(graph, given, 11, channels), bias: Some(learned_of(graph, given, 12, channels)) };
+    let first = Affine { weight: weight(graph, given, 13, 10, channels), bias: Some(learned_of(graph, given, 14, 10)) };
+    let second = Affine { weight: weight(graph, given, 15, 7, 10), bias: None };
+    (norm, [first, second])
+}
 
 /// A learned token of a frame's channels.
 fn learned(graph: &mut Graph, given: Given, seed: u64) -> Tensor {
-    let channels = CHANNELS / (GRID[0] * GRID[1]);
+    learned_of(graph, given, seed, CHANNELS / (GRID[0] * GRID[1]))
+}
+
+fn learned_of(graph: &mut Graph, given: Given, seed: u64, channels: u32) -> Tensor {
     graph.constant(data::tensor([channels], given.tokens.x.elem(), &data::normal(seed, channels as usize)))
 }
 
