@@ -16,6 +16,7 @@ mod density_peaks;
 mod elementwise;
 mod gather_rows;
 mod group_tokens;
+mod grow_runs;
 mod invert_index;
 mod layer_norm;
 mod linear;
@@ -28,6 +29,7 @@ mod partition;
 mod pixel_unshuffle;
 mod pool;
 mod quantile;
+mod previous_equal;
 mod reduce;
 mod row_normalize;
 mod run_segments;
@@ -51,6 +53,7 @@ pub use density_peaks::{Peaks, density_peaks};
 pub use elementwise::{Elementwise, Operation, activate, add, multiply, scale};
 pub use gather_rows::{gather_rows, scatter_rows};
 pub use group_tokens::{Groups, group_tokens};
+pub use grow_runs::grow_runs;
 pub use invert_index::invert_index;
 pub use layer_norm::LayerNorm;
 pub use linear::{Activation, Linear, linear};
@@ -63,6 +66,7 @@ pub use partition::Partition;
 pub use pixel_unshuffle::{ChannelOrder, PixelUnshuffle, TokenOrder};
 pub use pool::{Pool, Windows};
 pub use quantile::{fence, quantile};
+pub use previous_equal::previous_equal;
 pub use reduce::{Statistic, reduce};
 pub use row_normalize::{Normalized, row_normalize};
 pub use run_segments::{RunSegments, Segments};
@@ -171,6 +175,7 @@ pub fn shaders() -> Vec<&'static Shader> {
         &[&density_peaks::DENSITY, &density_peaks::ROWS, &density_peaks::PEAKS],
         &[&gather_rows::GATHER, &gather_rows::FALLBACK],
         &[&group_tokens::GROUP_TOKENS],
+        &[&grow_runs::GROW_RUNS],
         &[&invert_index::FILL, &invert_index::PLACE],
         &[&layer_norm::LAYER_NORM],
         &[&linear::LINEAR],
@@ -182,6 +187,7 @@ pub fn shaders() -> Vec<&'static Shader> {
         &[&pixel_unshuffle::MOVE, &pixel_unshuffle::TRANSPOSE],
         &[&pool::POOL],
         &[&quantile::QUANTILE],
+        &[&previous_equal::PREVIOUS_EQUAL],
         &[&reduce::REDUCE],
         &[&row_normalize::ROW_NORMALIZE],
         &[&run_segments::RUN_SEGMENTS],

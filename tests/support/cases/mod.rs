@@ -13,6 +13,7 @@ mod density_peaks;
 mod elementwise;
 mod gather_rows;
 mod group_tokens;
+mod grow_runs;
 mod invert_index;
 mod layer_norm;
 mod linear;
@@ -25,6 +26,7 @@ mod pair_similarity;
 mod pixel_unshuffle;
 mod pool;
 mod quantile;
+mod previous_equal;
 mod reduce;
 mod row_normalize;
 mod run_segments;
@@ -49,6 +51,7 @@ pub fn all() -> Vec<Case> {
         density_peaks::cases(),
         gather_rows::cases(),
         group_tokens::cases(),
+        grow_runs::cases(),
         invert_index::cases(),
         layer_norm::cases(),
         linear::cases(),
@@ -61,6 +64,7 @@ pub fn all() -> Vec<Case> {
         pixel_unshuffle::cases(),
         pool::cases(),
         quantile::cases(),
+        previous_equal::cases(),
         reduce::cases(),
         row_normalize::cases(),
         run_segments::cases(),

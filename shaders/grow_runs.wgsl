@@ -1,0 +1,83 @@
+// Grows runs of tokens that are similar to all members of the run.
+//
+//   token t joins the run before it iff  sum of unit[s] . unit[t] over the run's members s  >=  threshold * members
+//
+// unit:    [B, N, C] f32: rows of norm 1, or 0
+// norm:    [B, N] f32; NaN for rows with a NaN or an infinity, which are runs of their own
+// lengths: [B] u32; live tokens
+// joins:   [B, N] u32; 1 where a token joins, 0 where one starts a run or is dead
+// sums:    [B, C] f32, scratch: sum of the run's members; each channel is one invocation's
+//
+// One workgroup a batch row, a token after the other. Sums are in f32: a run's in order, those over channels of each
+// invocation's channels and then over invocations.
+//
+// Cost: one dispatch; each row is read twice, a sum over a workgroup for each token.
+struct Params {
+  unit_base: u32,
+  norm_base: u32,
+  lengths_base: u32,
+  joins_base: u32,
+  sums_base: u32,
+  batch: u32,
+  tokens: u32,
+  channels: u32,
+  threshold: f32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> unit: array<f32>;
+@group(0) @binding(2) var<storage, read> norm: array<f32>;
+@group(0) @binding(3) var<storage, read> lengths: array<u32>;
+@group(0) @binding(4) var<storage, read_write> joins: array<u32>;
+@group(0) @binding(5) var<storage, read_write> sums: array<f32>;
+
+var<workgroup> length: u32;
+
+fn is_nan(value: f32) -> bool {
+  return (bitcast<u32>(value) & 0x7fffffffu) > 0x7f800000u;
+}
+
+@compute @workgroup_size(WG)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let batch = linear_group(group, groups);
+  if batch >= params.batch { return; }
+  if lane.index == 0u {
+    length = min(lengths[params.lengths_base + batch], params.tokens);
+  }
+  let live = workgroupUniformLoad(&length);
+  let row = batch * params.tokens;
+  let sum_at = params.sums_base + batch * params.channels;
+
+  var members = 0u;
+  var whole = false; // the run has no broken row
+  for (var token = 0u; token < live; token++) {
+    let source = params.unit_base + (row + token) * params.channels;
+    var part = 0.0;
+    if token > 0u { // there is a sum
+      for (var c = lane.index; c < params.channels; c += WG) {
+        part += sums[sum_at + c] * unit[source + c];
+      }
+    }
+    let total = reduce_add(lane, part);
+    let broken = is_nan(norm[params.norm_base + row + token]);
+    let joined = members > 0u && whole && !broken && total >= params.threshold * f32(members);
+    for (var c = lane.index; c < params.channels; c += WG) {
+      var sum = unit[source + c];
+      if joined {
+        sum += sums[sum_at + c];
+      }
+      sums[sum_at + c] = sum;
+    }
+    members = select(1u, members + 1u, joined);
+    whole = select(!broken, whole, joined);
+    if lane.index == 0u {
+      joins[params.joins_base + row + token] = select(0u, 1u, joined);
+    }
+  }
+  for (var token = live + lane.index; token < params.tokens; token += WG) {
+    joins[params.joins_base + row + token] = 0u;
+  }
+}

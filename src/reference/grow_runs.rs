@@ -1,0 +1,93 @@
+//! Runs of tokens that are similar to all members of the run.
+
+use super::dot;
+use crate::compare::EPSILON_F32;
+
+/// The tokens of one batch row.
+#[derive(Debug, Clone, Copy)]
+pub struct Growth<'a> {
+    /// Unit rows, `[tokens, channels]`.
+    pub unit: &'a [f32],
+    /// Norms, `[tokens]`; NaN for rows with a NaN or an infinity.
+    pub norm: &'a [f32],
+    /// Channels of a row.
+    pub channels: usize,
+    /// Live tokens.
+    pub live: u32,
+    /// Least mean cosine to all members of a run.
+    pub threshold: f32,
+}
+
+impl Growth<'_> {
+    fn row(&self, token: usize) -> &[f32] {
+        &self.unit[token * self.channels..][..self.channels]
+    }
+
+    fn tokens(&self) -> usize {
+        (self.live as usize).min(self.norm.len())
+    }
+
+    /// Mean cosine of a token and each of those from `first` on before it; `None` where there are none, or one has a NaN or an
+    /// infinity.
+    pub fn mean(&self, first: usize, token: usize) -> Option<f64> {
+        let usable = first < token && (first..=token).all(|t| !self.norm[t].is_nan());
+        let sum = || (first..token).map(|member| dot(self.row(member), self.row(token))).sum::<f64>();
+        usable.then(|| sum() / (token - first) as f64)
+    }
+
+    /// How far that mean in f32 may be on either side of the threshold for no reason: `(C + n + 2) eps` of
+    /// `sum_c |u_c| sum_i |u_ic| / n` for n members, whose sum and its inner product are in any order; one rounding of the
+    /// product of the threshold and n; and the smallest normal number for what may be flushed to 0.
+    pub fn error(&self, first: usize, token: usize) -> f64 {
+        let members = (token - first) as f64;
+        let magnitude: f64 = (first..token)
+            .flat_map(|member| self.row(member).iter().zip(self.row(token)))
+            .map(|(a, b)| (f64::from(*a) * f64::from(*b)).abs())
+            .sum();
+        let channels = self.channels as f64;
+        let flushed = channels * (members + 1.0) * f64::from(f32::MIN_POSITIVE);
+        (channels + members + 2.0) * EPSILON_F32 * magnitude / members + EPSILON_F32 * f64::from(self.threshold.abs()) + flushed
+    }
+}
+
+/// 1 for each token whose mean cosine to all members of the run before it is the threshold or more, and which therefore joins it; 0
+/// for those that start a run, and for dead ones.
+pub fn grow_runs(growth: &Growth<'_>) -> Vec<u32> {
+    let mut joins = vec![0; growth.norm.len()];
+    let mut first = 0;
+    for token in 0..growth.tokens() {
+        match growth.mean(first, token) {
+            Some(mean) if mean >= f64::from(growth.threshold) => joins[token] = 1,
+            _ => first = token,
+        }
+    }
+    joins
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_must_be_like_all_members() {
+        // Unit vectors at 0, 50, 100 and 60 degrees: neighbours are alike, the first and the third are not.
+        let unit: Vec<f32> = [0.0f32, 50.0, 100.0, 60.0].iter().flat_map(|a| [a.to_radians().cos(), a.to_radians().sin()]).collect();
+        let growth = |threshold, live| Growth { unit: &unit, norm: &[1.0; 4], channels: 2, live, threshold };
+        assert_eq!(grow_runs(&growth(0.6, 4)), [0, 1, 0, 1]);
+        assert_eq!(grow_runs(&growth(0.2, 4)), [0, 1, 1, 1]);
+        assert_eq!(grow_runs(&growth(0.2, 2)), [0, 1, 0, 0]);
+        assert_eq!(grow_runs(&growth(1.1, 9)), [0; 4]);
+        let mean = growth(0.2, 4).mean(0, 2).expect("two members");
+        assert!((mean - (100f64.to_radians().cos() + 50f64.to_radians().cos()) / 2.0).abs() < 1e-6);
+        assert!(growth(0.2, 4).error(0, 2) < 1e-6);
+    }
+
+    #[test]
+    fn zero_and_broken_rows() {
+        let unit = [1.0, 0.0, 1.0, 1.0, 1.0];
+        let norm = [1.0, 0.0, 1.0, f32::NAN, 1.0];
+        let growth = |threshold| Growth { unit: &unit, norm: &norm, channels: 1, live: 5, threshold };
+        assert_eq!(grow_runs(&growth(0.0)), [0, 1, 1, 0, 0]);
+        assert_eq!(grow_runs(&growth(0.5)), [0, 0, 0, 0, 0]);
+    }
+}
