@@ -2,7 +2,8 @@
 
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{Order, Selection, TopK, TopKInputs, gather_rows};
+use crate::kernels::{Order, Selection, TopK, TopKInputs, compact, gather_rows};
+use crate::tensor::HostTensor;
 use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
 
 /// Keeps the tokens of the highest score.
@@ -23,6 +24,38 @@ pub struct Pruned {
     pub selection: Selection,
 }
 
+impl Pruned {
+    /// What is left of tokens after a selection.
+    pub(super) fn of(graph: &mut Graph, tokens: &Tokens, selection: Selection) -> Result<Self, Error> {
+        let compressed = keep_listed(graph, tokens, selection.indices, selection.kept)?;
+        Ok(Self { compressed, selection })
+    }
+}
+
+/// The tokens at the positions `indices` `[batch, new]`, of which the first `kept[b]` are live.
+pub(super) fn keep_listed(graph: &mut Graph, tokens: &Tokens, indices: Tensor, kept: Tensor) -> Result<Compressed, Error> {
+    let map = TokenMap::selection(graph, indices, kept, tokens.capacity())?;
+    let x = gather_rows(graph, tokens.x, indices, None)?;
+    let size = gather_rows(graph, tokens.size, indices, None)?;
+    Ok(Compressed { tokens: Tokens { x, size, lengths: kept }, map })
+}
+
+/// The tokens whose entry of `mask` `[batch, tokens]` is not 0, in order. No row has more than `outputs` of them.
+pub(super) fn keep_marked(graph: &mut Graph, tokens: &Tokens, mask: Tensor, outputs: u32) -> Result<Compressed, Error> {
+    let kept = compact(graph, mask, Some(tokens.lengths))?;
+    let indices = first_entries(graph, kept.indices, outputs)?;
+    keep_listed(graph, tokens, indices, kept.counts)
+}
+
+/// The first entries of each row of `list` `[batch, entries]`, or rows of more where there are more.
+pub(super) fn first_entries(graph: &mut Graph, list: Tensor, entries: u32) -> Result<Tensor, Error> {
+    if list.shape().dims()[1] == entries {
+        return Ok(list);
+    }
+    let first = graph.constant(HostTensor::u32([entries], (0..entries).collect()));
+    gather_rows(graph, list, first, None)
+}
+
 impl Prune {
     /// Keeps `keep(live)` tokens of each row by `scores` `[batch, tokens]`, those marked
     /// [`mark::PROTECTED`](crate::kernels::mark) among them, first of all.
@@ -35,10 +68,7 @@ impl Prune {
         keep: impl Fn(u32) -> u32,
     ) -> Result<Pruned, Error> {
         let selection = self.decide(graph, tokens, scores, marks, keep)?;
-        let map = TokenMap::selection(graph, selection.indices, selection.kept, tokens.capacity())?;
-        let x = gather_rows(graph, tokens.x, selection.indices, None)?;
-        let size = gather_rows(graph, tokens.size, selection.indices, None)?;
-        Ok(Pruned { compressed: Compressed { tokens: Tokens { x, size, lengths: selection.kept }, map }, selection })
+        Pruned::of(graph, tokens, selection)
     }
 
     /// The positions that [`Prune::build`] would keep, and those that it would drop, ascending.

@@ -1,5 +1,6 @@
 //! Tokens that merge with the one before: what A-ToMe, FastAdaSP, SAMP and FrameFusion share.
 
+use super::prune::first_entries;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
@@ -109,11 +110,6 @@ pub(super) fn collapse(
     let segments = RunSegments { pairs }.find(graph, joins, previous, lengths)?;
     let firsts = compact(graph, segments.starts, lengths)?;
     let parent = gather_rows(graph, firsts.ranks, segments.start, None)?;
-    let representative = if outputs < tokens.capacity() {
-        let head = graph.constant(HostTensor::u32([outputs], (0..outputs).collect()));
-        gather_rows(graph, firsts.indices, head, None)?
-    } else {
-        firsts.indices
-    };
+    let representative = first_entries(graph, firsts.indices, outputs)?;
     Ok(TokenMap { parent, representative, lengths: firsts.counts })
 }

@@ -6,6 +6,7 @@ mod prune;
 mod runs;
 mod spatial;
 mod tome;
+mod video;
 
 use tokenpress::readback::HostTensors;
 use tokenpress::{Elem, Error, Graph, HostTensor, Tensor, Tokens};
@@ -32,6 +33,7 @@ pub struct Method {
 /// Every method that works on tokens of an image, a text or a sound.
 pub fn all() -> impl Iterator<Item = &'static Method> {
     let families = [abstractor::METHODS, chain::METHODS, prune::METHODS, runs::METHODS, spatial::METHODS, tome::METHODS];
+    let families = [abstractor::METHODS, prune::METHODS, runs::METHODS, tome::METHODS, video::METHODS];
     families.into_iter().flatten()
 }
 

@@ -33,7 +33,7 @@ fn atome(graph: &mut Graph, given: Given, method: AToMe) -> Result<(), Error> {
     name(graph, merged)
 }
 
-fn name(graph: &mut Graph, merged: Compressed) -> Result<(), Error> {
+pub fn name(graph: &mut Graph, merged: Compressed) -> Result<(), Error> {
     graph.output("x'", merged.tokens.x)?;
     graph.output("size'", merged.tokens.size)?;
     graph.output("lengths'", merged.tokens.lengths)?;

@@ -1,0 +1,103 @@
+//! EVS: efficient video sampling, which keeps what changes from frame to frame.
+//!
+//! Bagrov et al., "Efficient Video Sampling: Pruning Temporally Redundant Tokens for Faster VLM Inference" (2025); in vLLM.
+
+use super::prune::Pruned;
+use super::video::Frames;
+use crate::error::Error;
+use crate::graph::{Graph, Tensor};
+use crate::kernels::{Order, TopK, TopKInputs, mark, pair_similarity, previous_at, row_normalize};
+use crate::schedule::{Rounding, keep_count};
+use crate::tensor::HostTensor;
+use crate::token_map::{Tokens, count_by_length};
+
+/// Keeps the tokens that are least like the same place of the frame before, and the whole first frame.
+///
+/// ```text
+/// d_i = 1 - cos(x_i, x_(i - tokens_per_frame))
+/// keep max(tokens_per_frame, int(tokens (1 - prune))) of highest d, the first frame before all others, in order
+/// ```
+///
+/// Ties go to the lowest position, rows with a NaN or an infinity and their successors are kept last. Position ids are those of the
+/// kept positions: `map.gather` for each component of a rotary embedding. How many are kept is known from the number of tokens.
+///
+/// Cost: two reads of the tokens for the similarities, a selection, one copy of what is kept.
+///
+/// ```
+/// use tokenpress::methods::Evs;
+/// use tokenpress::{Elem, Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let tokens = graph.tokens("x", [1, 4, 2], Elem::F32)?;
+/// let kept = Evs { tokens_per_frame: 2, prune: 0.25 }.build(&mut graph, &tokens)?;
+/// graph.output("kept", kept.pruned.selection.indices)?;
+/// let x = HostTensor::f32([1, 4, 2], vec![1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0]);
+/// let out = graph.run_reference(&[("x".to_owned(), x)].into())?;
+/// assert_eq!(out["kept"].integers(), [0, 1, 3]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Evs {
+    /// Tokens of a frame.
+    pub tokens_per_frame: u32,
+    /// Share of the tokens that goes, 0 to 1.
+    pub prune: f64,
+}
+
+/// Tokens after EVS, and what chose them.
+#[derive(Debug, Clone, Copy)]
+pub struct EvsOutput {
+    /// The tokens left, in order, and where the others went.
+    pub pruned: Pruned,
+    /// Cosine of each token and the same place of the frame before, `[batch, tokens]` f32; -infinity in the first frame.
+    pub similarity: Tensor,
+}
+
+impl Evs {
+    /// Tokens that are kept of `live`.
+    pub fn kept(&self, live: u32) -> u32 {
+        keep_count(live, 1.0 - self.prune, Rounding::Floor).max(self.tokens_per_frame.min(live))
+    }
+
+    /// Prunes `tokens`, frame after frame.
+    pub fn build(&self, graph: &mut Graph, tokens: &Tokens) -> Result<EvsOutput, Error> {
+        Frames::of(tokens, self.tokens_per_frame, "evs: tokens_per_frame")?;
+        if !(0.0..=1.0).contains(&self.prune) {
+            return Err(Error::Value { argument: "evs: prune", expected: "0 to 1".to_owned(), actual: self.prune.to_string() });
+        }
+        let (capacity, lengths) = (tokens.capacity(), Some(tokens.lengths));
+        let normalized = row_normalize(graph, tokens.x, lengths)?;
+        let previous = previous_at(graph, capacity, self.tokens_per_frame);
+        let similarity = pair_similarity(graph, normalized, previous, lengths)?;
+        let first = |i: u32| if i < self.tokens_per_frame { mark::PROTECTED } else { mark::CANDIDATE };
+        let marks = graph.constant(HostTensor::u32([capacity], (0..capacity).map(first).collect()));
+        let (counts, k) = count_by_length(graph, tokens.lengths, capacity, |live| self.kept(live))?;
+        let select = TopK { k, order: Order::Index, largest: false, complement: Some(Order::Index), mask: false };
+        let inputs = TopKInputs { scores: similarity, lengths, counts: Some(counts), marks: Some(marks) };
+        let selection = select.select(graph, inputs)?;
+        Ok(EvsOutput { pruned: Pruned::of(graph, tokens, selection)?, similarity })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::methods::video::tests::{cosine, positions, run, video};
+
+    #[test]
+    fn a_second_formulation() {
+        let (frame, lengths) = (6, [30, 48, 6, 0]);
+        let method = Evs { tokens_per_frame: frame, prune: 0.6 };
+        let x = video(3, [4, 48, 5]);
+        let kept = positions(&run(&x, &lengths, |graph, tokens| Ok(method.build(graph, tokens)?.pruned.compressed)));
+        for (b, &live) in lengths.iter().enumerate() {
+            let row = |i: u32| &x[(b * 48 + i as usize) * 5..][..5];
+            let distance = |i: u32| if i < frame { 255.0 } else { 1.0 - cosine(row(i), row(i - frame)) };
+            let mut order: Vec<u32> = (0..live).collect();
+            order.sort_by(|&i, &j| distance(j).total_cmp(&distance(i)));
+            let mut expected = order[..(frame.min(live)).max((f64::from(live) * 0.4) as u32) as usize].to_vec();
+            expected.sort_unstable();
+            assert_eq!(kept[b], expected);
+        }
+    }
+}

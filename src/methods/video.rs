@@ -1,0 +1,110 @@
+//! Frames of a video: what DyCoke, EVS and VidCom2 share.
+
+use crate::error::Error;
+use crate::graph::{Graph, Tensor};
+use crate::kernels::{Limit, Statistic, Threshold, ThresholdInputs, gather_rows, mark, reduce};
+use crate::tensor::HostTensor;
+use crate::token_map::Tokens;
+
+/// How tokens are divided into frames, the last of which need not be whole.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Frames {
+    /// Tokens of a frame.
+    pub size: u32,
+    /// Frames that the capacity holds.
+    pub count: u32,
+}
+
+impl Frames {
+    pub(super) fn of(tokens: &Tokens, size: u32, argument: &'static str) -> Result<Self, Error> {
+        match size {
+            0 => Err(Error::Value { argument, expected: "at least 1".to_owned(), actual: "0".to_owned() }),
+            _ => Ok(Self { size, count: tokens.capacity().div_ceil(size) }),
+        }
+    }
+
+    /// A tensor `[batch, tokens, ..]` with room for whole frames, or cut to `tokens` again.
+    pub(super) fn resized(self, graph: &mut Graph, x: Tensor, tokens: u32) -> Result<Tensor, Error> {
+        if x.shape().dims()[1] == tokens {
+            return Ok(x);
+        }
+        let all = graph.constant(HostTensor::u32([tokens], (0..tokens).collect()));
+        gather_rows(graph, x, all, None)
+    }
+
+    /// A tensor `[batch, tokens]` by frames, `[batch, frames, size]`.
+    pub(super) fn split(self, graph: &mut Graph, x: Tensor) -> Result<Tensor, Error> {
+        let batch = x.shape().dims()[0];
+        let whole = self.resized(graph, x, self.count * self.size)?;
+        graph.reshape(whole, [batch, self.count, self.size])
+    }
+
+    /// A tensor by frames as `[batch, tokens]` again.
+    pub(super) fn joined(self, graph: &mut Graph, x: Tensor, tokens: &Tokens) -> Result<Tensor, Error> {
+        let flat = graph.reshape(x, [tokens.batch(), self.count * self.size])?;
+        self.resized(graph, flat, tokens.capacity())
+    }
+
+    /// Live tokens of each frame, `[batch, frames]` u32.
+    pub(super) fn lengths(self, graph: &mut Graph, tokens: &Tokens) -> Result<Tensor, Error> {
+        let (batch, whole) = (tokens.batch(), self.count * self.size);
+        let any = graph.constant(HostTensor::f32([batch, whole], vec![0.0; (batch * whole) as usize]));
+        let every = graph.constant(HostTensor::u32([whole], vec![mark::PROTECTED; whole as usize]));
+        let inputs =
+            ThresholdInputs { lengths: Some(tokens.lengths), marks: Some(every), ..ThresholdInputs::new(any, Limit::Constant(0.0)) };
+        let live = Threshold::default().mask(graph, inputs)?;
+        let live = graph.reshape(live, [batch, self.count, self.size])?;
+        reduce(graph, live, 2, Statistic::Sum, None)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::readback::HostTensors;
+    use crate::tensor::{Elem, NONE};
+    use crate::token_map::Compressed;
+
+    /// Tokens of a video whose places change slowly, `[batch, tokens, channels]`.
+    pub(crate) fn video(seed: u32, shape: [u32; 3]) -> Vec<f32> {
+        let noise = |i: u32| crate::random::random_below(seed, u64::from(i), 1 << 20) as f32 / (1 << 19) as f32 - 1.0;
+        let mut x: Vec<f32> = (0..shape.iter().product()).map(noise).collect();
+        let step = 6 * shape[2] as usize;
+        for i in step..x.len() {
+            x[i] = 0.6 * x[i - step] + 0.5 * x[i];
+        }
+        x
+    }
+
+    pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+    }
+
+    /// A method on a ragged batch of 48 tokens a row.
+    pub(crate) fn run(x: &[f32], lengths: &[u32], method: impl Fn(&mut Graph, &Tokens) -> Result<Compressed, Error>) -> HostTensors {
+        let (batch, tokens) = (lengths.len() as u32, 48);
+        let x = HostTensor::f32([batch, tokens, x.len() as u32 / batch / tokens], x.to_vec());
+        let mut graph = Graph::new();
+        let input = graph.input("x", x.shape(), Elem::F32);
+        let live = graph.input("lengths", [batch], Elem::U32);
+        let tokens = Tokens::ragged(&mut graph, input, live).expect("shapes agree");
+        let compressed = method(&mut graph, &tokens).expect("valid options");
+        graph.output("x'", compressed.tokens.x).expect("a name");
+        graph.output("representative", compressed.map.representative).expect("a name");
+        graph.output("kept", compressed.map.lengths).expect("a name");
+        let inputs = [("x".to_owned(), x), ("lengths".to_owned(), HostTensor::u32([batch], lengths.to_vec()))].into();
+        graph.run_reference(&inputs).expect("the graph's own inputs")
+    }
+
+    /// The positions that it keeps of each row.
+    pub(crate) fn positions(out: &HostTensors) -> Vec<Vec<u32>> {
+        let width = out["representative"].shape().dims()[1] as usize;
+        let rows = out["representative"].integers().chunks(width).zip(out["kept"].integers());
+        rows.map(|(row, &kept)| {
+            assert!(row[kept as usize..].iter().all(|i| *i == NONE));
+            row[..kept as usize].to_vec()
+        })
+        .collect()
+    }
+}
