@@ -53,14 +53,14 @@ impl Growth<'_> {
 /// 1 for each token whose mean cosine to all members of the run before it is the threshold or more, and which therefore joins it; 0
 /// for those that start a run, and for dead ones.
 pub fn grow_runs(growth: &Growth<'_>) -> Vec<u32> {
-    let mut joins = vec![0; growth.norm.len()];
+    let mut joins = Vec::new();
     let mut first = 0;
     for token in 0..growth.tokens() {
-        match growth.mean(first, token) {
-            Some(mean) if mean >= f64::from(growth.threshold) => joins[token] = 1,
-            _ => first = token,
-        }
+        let joined = growth.mean(first, token).is_some_and(|mean| mean >= f64::from(growth.threshold));
+        first = if joined { first } else { token };
+        joins.push(u32::from(joined));
     }
+    joins.resize(growth.norm.len(), 0);
     joins
 }
 
