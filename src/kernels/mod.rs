@@ -14,7 +14,9 @@ mod copy;
 mod deformable_sample;
 mod density_peaks;
 mod elementwise;
+mod frame_budget;
 mod gather_rows;
+mod gaussian_similarity;
 mod group_tokens;
 mod grow_runs;
 mod invert_index;
@@ -29,6 +31,7 @@ mod partition;
 mod pixel_unshuffle;
 mod pool;
 mod quantile;
+mod pooled_attention;
 mod previous_equal;
 mod reduce;
 mod row_normalize;
@@ -51,7 +54,9 @@ pub(crate) use copy::copy;
 pub use deformable_sample::{DeformableInputs, DeformableSample, Points};
 pub use density_peaks::{Peaks, density_peaks};
 pub use elementwise::{Elementwise, Operation, activate, add, multiply, scale};
+pub use frame_budget::FrameBudget;
 pub use gather_rows::{gather_rows, scatter_rows};
+pub use gaussian_similarity::gaussian_similarity;
 pub use group_tokens::{Groups, group_tokens};
 pub use grow_runs::grow_runs;
 pub use invert_index::invert_index;
@@ -66,6 +71,7 @@ pub use partition::Partition;
 pub use pixel_unshuffle::{ChannelOrder, PixelUnshuffle, TokenOrder};
 pub use pool::{Pool, Windows};
 pub use quantile::{fence, quantile};
+pub use pooled_attention::{PoolImportance, PooledAttention};
 pub use previous_equal::previous_equal;
 pub use reduce::{Statistic, reduce};
 pub use row_normalize::{Normalized, row_normalize};
@@ -173,7 +179,9 @@ pub fn shaders() -> Vec<&'static Shader> {
         &[&deformable_sample::DEFORMABLE_SAMPLE],
         &[&elementwise::ELEMENTWISE],
         &[&density_peaks::DENSITY, &density_peaks::ROWS, &density_peaks::PEAKS],
+        &[&frame_budget::FRAME_BUDGET],
         &[&gather_rows::GATHER, &gather_rows::FALLBACK],
+        &[&gaussian_similarity::GAUSSIAN_SIMILARITY],
         &[&group_tokens::GROUP_TOKENS],
         &[&grow_runs::GROW_RUNS],
         &[&invert_index::FILL, &invert_index::PLACE],
@@ -187,6 +195,7 @@ pub fn shaders() -> Vec<&'static Shader> {
         &[&pixel_unshuffle::MOVE, &pixel_unshuffle::TRANSPOSE],
         &[&pool::POOL],
         &[&quantile::QUANTILE],
+        &[&pooled_attention::POOLED_ATTENTION],
         &[&previous_equal::PREVIOUS_EQUAL],
         &[&reduce::REDUCE],
         &[&row_normalize::ROW_NORMALIZE],

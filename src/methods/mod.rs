@@ -20,6 +20,7 @@ mod prune;
 mod runs;
 mod tile_tags;
 mod tome;
+mod vidcom2;
 mod video;
 
 pub use affine::{Affine, Projections};
@@ -42,3 +43,4 @@ pub use prune::{Prune, Pruned};
 pub use runs::{PairChoice, Runs};
 pub use tile_tags::nvlm_tile_tags;
 pub use tome::{Matching, Merging, Protect, ToMe};
+pub use vidcom2::{VidCom2, VidCom2Output};

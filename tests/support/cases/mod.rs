@@ -11,7 +11,9 @@ mod copy;
 mod deformable_sample;
 mod density_peaks;
 mod elementwise;
+mod frame_budget;
 mod gather_rows;
+mod gaussian_similarity;
 mod group_tokens;
 mod grow_runs;
 mod invert_index;
@@ -26,6 +28,7 @@ mod pair_similarity;
 mod pixel_unshuffle;
 mod pool;
 mod quantile;
+mod pooled_attention;
 mod previous_equal;
 mod reduce;
 mod row_normalize;
@@ -49,7 +52,9 @@ pub fn all() -> Vec<Case> {
         deformable_sample::cases(),
         elementwise::cases(),
         density_peaks::cases(),
+        frame_budget::cases(),
         gather_rows::cases(),
+        gaussian_similarity::cases(),
         group_tokens::cases(),
         grow_runs::cases(),
         invert_index::cases(),
@@ -64,6 +69,7 @@ pub fn all() -> Vec<Case> {
         pixel_unshuffle::cases(),
         pool::cases(),
         quantile::cases(),
+        pooled_attention::cases(),
         previous_equal::cases(),
         reduce::cases(),
         row_normalize::cases(),

@@ -1,4 +1,4 @@
-use tokenpress::methods::{DyCoke, Evs, FrameFusion};
+use tokenpress::methods::{DyCoke, Evs, FrameFusion, VidCom2};
 use tokenpress::{Graph, HostTensor, NONE, Tensor};
 
 use super::runs::name;
@@ -36,6 +36,15 @@ pub const METHODS: &[Method] = &[
             let third = method.prune(graph, &second.tokens, places, second.tokens.size, 0.5)?;
             let map = first.map.then(graph, &second.map)?.then(graph, &third.map)?;
             name(graph, tokenpress::Compressed { map, ..third })
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "vidcom2",
+        options: "a third of frames of 6",
+        build: |graph, given| {
+            let kept = VidCom2 { tokens_per_frame: 6, base: 0.34 }.build(graph, &given.tokens)?;
+            name(graph, kept.compressed)
         },
         ragged: true,
     },

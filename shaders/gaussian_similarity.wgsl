@@ -1,0 +1,66 @@
+// How near every token is to a centre: Gaussians of several widths.
+//
+//   similarity[b,i] = sum_k exp(-|x[b,i] - centers[b]|^2 / (2 2^k)),  k = -3, -2, -1, 0, 1
+//
+// x:          [B, N, C] f32, four channels in one where C and the alignment allow it
+// centers:    [B, C] f32
+// lengths:    [B] u32; live tokens
+// similarity: [B, N] f32; 0 for dead tokens
+//
+// Sums are in f32: those of 8 invocations, which take every 8th elem, in their order.
+//
+// Cost: one dispatch; one read of x.
+struct Params {
+  x_base: u32,
+  centers_base: u32,
+  lengths_base: u32,
+  similarity_base: u32,
+  rows: u32,
+  tokens: u32,
+  channels: u32, // in elems
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<elem>;
+@group(0) @binding(2) var<storage, read> centers: array<elem>;
+@group(0) @binding(3) var<storage, read> lengths: array<u32>;
+@group(0) @binding(4) var<storage, read_write> similarity: array<f32>;
+
+const LANES = 8u; // of a row
+const ROWS = 16u; // of a workgroup
+var<workgroup> sums: array<f32, 128>;
+
+@compute @workgroup_size(128)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let first = linear_group(group, groups) * ROWS;
+  if first >= params.rows { return; }
+  let in_row = lane.index % LANES;
+  let row = first + lane.index / LANES;
+  let batch = row / params.tokens;
+  var live = false;
+  if row < params.rows {
+    live = row % params.tokens < lengths[params.lengths_base + batch];
+  }
+  var sum = 0.0;
+  for (var c = in_row; c < select(0u, params.channels, live); c += LANES) {
+    let difference = x[params.x_base + row * params.channels + c] - centers[params.centers_base + batch * params.channels + c];
+    sum += elem_dot(difference, difference);
+  }
+  sums[lane.index] = sum;
+  workgroupBarrier();
+  if in_row == 0u && row < params.rows {
+    for (var i = 1u; i < LANES; i++) {
+      sum += sums[lane.index + i];
+    }
+    var total = 0.0;
+    var exponent = -4.0 * sum; // of the narrowest: 1 / (2 2^-3)
+    for (var k = 0u; k < 5u; k++) {
+      total += exp(exponent);
+      exponent *= 0.5;
+    }
+    similarity[params.similarity_base + row] = select(0.0, total, live);
+  }
+}

@@ -1,0 +1,98 @@
+// The attention that pools of frames receive: from all frames by the strongest head, and from themselves.
+//
+//   w[h,i,j]    = exp(scale * queries[b,h,i] . keys[b,h/(H/Hkv),j] - lse[b,h,i])
+//   received[t] = sum_i sum_{j in t} max_h w[h,i,j] / live frames
+//   own[t]      = sum_{i in t} sum_{j in t} sum_h w[h,i,j] / (H frames of t)
+//
+// queries:  [B, H, M, D] elem, four channels in one where D and the alignment allow it
+// keys:     [B, Hkv, M, D] elem
+// lse:      [B, H, M] f32; log-sum-exp of each query's scaled logits
+// lengths:  [B] u32; live frames
+// received: [B, M / pool] f32; 0 for pools without a live frame
+// own:      [B, M / pool] f32
+//
+// One workgroup a pool; an invocation takes every 128th query row, and the first adds up all in order.
+//
+// Cost: 2 H M^2 D operations; every pool reads all queries, from cache. No matrix is stored.
+struct Params {
+  queries_base: u32,
+  keys_base: u32,
+  lse_base: u32,
+  lengths_base: u32,
+  received_base: u32,
+  own_base: u32,
+  groups: u32,
+  pools: u32,
+  pool: u32,
+  heads: u32,
+  key_heads: u32,
+  frames: u32,
+  channels: u32, // in elems
+  scale: f32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> queries: array<elem>;
+@group(0) @binding(2) var<storage, read> keys: array<elem>;
+@group(0) @binding(3) var<storage, read> lse: array<f32>;
+@group(0) @binding(4) var<storage, read> lengths: array<u32>;
+@group(0) @binding(5) var<storage, read_write> received: array<f32>;
+@group(0) @binding(6) var<storage, read_write> own: array<f32>;
+
+const LANES = 128u;
+var<workgroup> received_parts: array<f32, LANES>;
+var<workgroup> own_parts: array<f32, LANES>;
+
+@compute @workgroup_size(128)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let id = linear_group(group, groups);
+  if id >= params.groups { return; }
+  let batch = id / params.pools;
+  let live = min(lengths[params.lengths_base + batch], params.frames);
+  let first = (id % params.pools) * params.pool;
+  let end = min(first + params.pool, live);
+
+  var from_all = 0.0;
+  var from_own = 0.0;
+  for (var i = lane.index; i < live; i += LANES) {
+    for (var j = first; j < end; j++) {
+      var peak = 0.0;
+      var sum = 0.0;
+      for (var h = 0u; h < params.heads; h++) {
+        let row = (batch * params.heads + h) * params.frames + i;
+        let key_head = h / (params.heads / params.key_heads);
+        let key = (batch * params.key_heads + key_head) * params.frames + j;
+        var logit = 0.0;
+        for (var c = 0u; c < params.channels; c++) {
+          let q = elem_f32(queries[params.queries_base + row * params.channels + c]);
+          logit += elem_dot(q, elem_f32(keys[params.keys_base + key * params.channels + c]));
+        }
+        let weight = exp(params.scale * logit - lse[params.lse_base + row]);
+        peak = max(peak, weight);
+        sum += weight;
+      }
+      from_all += peak;
+      from_own += select(0.0, sum, i >= first && i < end);
+    }
+  }
+  received_parts[lane.index] = from_all;
+  own_parts[lane.index] = from_own;
+  workgroupBarrier();
+  if lane.index == 0u {
+    var all_sum = 0.0;
+    var own_sum = 0.0;
+    for (var part = 0u; part < LANES; part++) {
+      all_sum += received_parts[part];
+      own_sum += own_parts[part];
+    }
+    if first < live {
+      all_sum /= f32(live);
+      own_sum /= f32(params.heads * (end - first));
+    }
+    received[params.received_base + id] = all_sum;
+    own[params.own_base + id] = own_sum;
+  }
+}

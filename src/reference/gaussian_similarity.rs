@@ -1,0 +1,37 @@
+//! How near every token is to a centre.
+
+use crate::compare::{EPSILON_F32, storage_error};
+use crate::tensor::Elem;
+
+/// `sum_k exp(-|x - center|^2 / (2 2^k))` for k from -3 to 1, and how far it may be from that on the GPU.
+///
+/// The squared distance D has a relative error of `(C + 4) eps`: that of each difference, twice, of its square, and of the sums. An
+/// exponent moves by as much of itself; WGSL's exp is within `3 + 2 |exponent|` ulp (of 2 eps), and five sums add 5 ulp. What is
+/// smaller than the smallest normal number may become 0.
+pub fn gaussian_similarity(x: &[f32], center: &[f32]) -> (f64, f64) {
+    let distance: f64 = x.iter().zip(center).map(|(x, c)| (f64::from(*x) - f64::from(*c)).powi(2)).sum();
+    let (mut total, mut error) = (0.0, 0.0);
+    for k in -3..=1 {
+        let exponent = distance / (2.0 * 2f64.powi(k));
+        let relative = ((x.len() as f64 + 4.0) * exponent + 2.0 * (3.0 + 2.0 * exponent)) * EPSILON_F32;
+        total += (-exponent).exp();
+        error += (-exponent).exp() * relative.exp_m1() + f64::from(f32::MIN_POSITIVE);
+    }
+    let flushed = 8.0 * x.len() as f64 * f64::from(f32::MIN_POSITIVE);
+    let error = error + 10.0 * EPSILON_F32 * total + flushed + storage_error(Elem::F32, total);
+    (total, if error.is_finite() { error } else { f64::INFINITY })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_and_far() {
+        assert_eq!(gaussian_similarity(&[1.0, 2.0], &[1.0, 2.0]).0, 5.0);
+        let expected: f64 = [-16.0f64, -8.0, -4.0, -2.0, -1.0].iter().map(|e| e.exp()).sum();
+        let (total, error) = gaussian_similarity(&[0.0, 2.0], &[0.0, 0.0]);
+        assert!((total - expected).abs() < 1e-12 && error < 1e-6);
+        assert_eq!(gaussian_similarity(&[1e30], &[-1e30]).0, 0.0);
+    }
+}
