@@ -32,8 +32,7 @@ pub struct Method {
 
 /// Every method that works on tokens of an image, a text or a sound.
 pub fn all() -> impl Iterator<Item = &'static Method> {
-    let families = [abstractor::METHODS, chain::METHODS, prune::METHODS, runs::METHODS, spatial::METHODS, tome::METHODS];
-    let families = [abstractor::METHODS, prune::METHODS, runs::METHODS, tome::METHODS, video::METHODS];
+    let families = [abstractor::METHODS, chain::METHODS, prune::METHODS, runs::METHODS, spatial::METHODS, tome::METHODS, video::METHODS];
     families.into_iter().flatten()
 }
 
