@@ -3,6 +3,7 @@
 //! A kernel is a plain struct of options. Its method on a [`Graph`] checks shapes and adds one
 //! call; [`Kernel`] is how the graph runs that call on either side.
 
+mod allocate;
 mod assign_tokens;
 mod attention;
 mod attention_score;
@@ -17,6 +18,7 @@ mod elementwise;
 mod frame_budget;
 mod gather_rows;
 mod gaussian_similarity;
+mod greedy_select;
 mod group_tokens;
 mod grow_runs;
 mod invert_index;
@@ -25,6 +27,7 @@ mod linear;
 mod log_size;
 mod lookup;
 mod merge_tokens;
+mod min_max;
 mod neighbours;
 mod pair_similarity;
 mod partition;
@@ -42,6 +45,7 @@ mod unfold;
 
 use std::fmt::Debug;
 
+pub use allocate::{Allocate, Leftover};
 pub use assign_tokens::{AssignInputs, AssignTokens, Assignment};
 pub use attention::{Attended, Attention, Heads, QueryKeyValue};
 pub use attention_score::{AttentionInputs, AttentionScore, HeadReduction, Importance, Norm, Queries, RowReduction};
@@ -57,6 +61,7 @@ pub use elementwise::{Elementwise, Operation, activate, add, multiply, scale};
 pub use frame_budget::FrameBudget;
 pub use gather_rows::{gather_rows, scatter_rows};
 pub use gaussian_similarity::gaussian_similarity;
+pub use greedy_select::{GreedyInputs, GreedySelect, GreedySelected, Objective};
 pub use group_tokens::{Groups, group_tokens};
 pub use grow_runs::grow_runs;
 pub use invert_index::invert_index;
@@ -65,6 +70,7 @@ pub use linear::{Activation, Linear, linear};
 pub use log_size::log_size;
 pub use lookup::lookup;
 pub use merge_tokens::{Reduce, merge_tokens};
+pub use min_max::MinMax;
 pub use neighbours::{Among, Nearest, Neighbours};
 pub use pair_similarity::{pair_similarity, previous_at};
 pub use partition::Partition;
@@ -162,6 +168,7 @@ pub(crate) fn lengths_or_full(graph: &mut Graph, lengths: Option<Tensor>, batch:
 /// Every shader of the crate, for those who test, dump or warm them up.
 pub fn shaders() -> Vec<&'static Shader> {
     let groups: &[&[&'static Shader]] = &[
+        &[&allocate::ALLOCATE],
         &[&assign_tokens::DESTINATIONS, &assign_tokens::SOURCES],
         &[&attention::ATTENTION],
         &[
@@ -182,6 +189,7 @@ pub fn shaders() -> Vec<&'static Shader> {
         &[&frame_budget::FRAME_BUDGET],
         &[&gather_rows::GATHER, &gather_rows::FALLBACK],
         &[&gaussian_similarity::GAUSSIAN_SIMILARITY],
+        &[&greedy_select::START, &greedy_select::SELECT],
         &[&group_tokens::GROUP_TOKENS],
         &[&grow_runs::GROW_RUNS],
         &[&invert_index::FILL, &invert_index::PLACE],
@@ -190,6 +198,7 @@ pub fn shaders() -> Vec<&'static Shader> {
         &[&log_size::LOG_SIZE],
         &[&lookup::LOOKUP],
         &[&merge_tokens::MERGE_TOKENS],
+        &[&min_max::MIN_MAX],
         &[&pair_similarity::PAIR_SIMILARITY],
         &[&neighbours::NEIGHBOURS],
         &[&pixel_unshuffle::MOVE, &pixel_unshuffle::TRANSPOSE],

@@ -1,8 +1,8 @@
-//! Pruning by a score: what EViT, FastV, IdleViT and DynamicViT share.
+//! Pruning by a score: what pruning methods share.
 
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{Order, Selection, TopK, TopKInputs, compact, gather_rows};
+use crate::kernels::{Order, Selection, TopK, TopKInputs, compact, gather_rows, invert_index, lookup, mark};
 use crate::tensor::HostTensor;
 use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
 
@@ -71,6 +71,16 @@ impl Prune {
         Pruned::of(graph, tokens, selection)
     }
 
+    /// Keeps the tokens listed in `indices` `[batch, entries]` u32 (each once, [`NONE`](crate::NONE) for none), of which there are
+    /// `keep(live)` in each row, in ascending position.
+    pub fn listed(graph: &mut Graph, tokens: &Tokens, indices: Tensor, keep: impl Fn(u32) -> u32) -> Result<Pruned, Error> {
+        let (batch, capacity) = (tokens.batch(), tokens.capacity());
+        let marks = marks_of(graph, indices, capacity, mark::PROTECTED)?;
+        // As many as are protected are kept: scores do not matter.
+        let scores = graph.constant(HostTensor::f32([batch, capacity], vec![0.0; batch as usize * capacity as usize]));
+        Self { order: Order::Index }.build(graph, tokens, scores, Some(marks), keep)
+    }
+
     /// The positions that [`Prune::build`] would keep, and those that it would drop, ascending.
     pub fn decide(
         &self,
@@ -84,4 +94,14 @@ impl Prune {
         let select = TopK { k: most, order: self.order, largest: true, complement: Some(Order::Index), mask: false };
         select.select(graph, TopKInputs { scores, lengths: Some(tokens.lengths), counts: Some(counts), marks })
     }
+}
+
+/// A [`mark`](crate::kernels::mark) for each of `tokens` tokens: `listed` for those of `indices` `[batch, entries]`, candidates for the
+/// others.
+pub(super) fn marks_of(graph: &mut Graph, indices: Tensor, tokens: u32, listed: u32) -> Result<Tensor, Error> {
+    let entries = indices.shape().dims()[1];
+    let place = invert_index(graph, indices, tokens)?;
+    let table = [vec![listed; entries as usize], vec![mark::CANDIDATE]].concat();
+    let table = graph.constant(HostTensor::u32([entries + 1], table));
+    lookup(graph, table, place)
 }

@@ -1,6 +1,7 @@
 //! The CPU twins: plain functions over slices, written to be read. Sums are in f64.
 
 mod activation;
+mod allocate;
 mod assign_tokens;
 mod attention;
 mod attention_score;
@@ -13,6 +14,7 @@ mod elementwise;
 mod frame_budget;
 mod gather_rows;
 mod gaussian_similarity;
+mod greedy_select;
 mod group_tokens;
 mod grow_runs;
 mod invert_index;
@@ -21,6 +23,7 @@ mod linear;
 mod log_size;
 mod lookup;
 mod merge_tokens;
+mod min_max;
 mod neighbours;
 mod pair_similarity;
 mod pixel_unshuffle;
@@ -36,6 +39,7 @@ mod top_k;
 mod unfold;
 
 pub use activation::Activation;
+pub use allocate::{Leftover, allocate};
 pub use assign_tokens::{Assign, assign_tokens};
 pub use attention::{Values, attention, attention_bound};
 pub use attention_score::{
@@ -51,6 +55,7 @@ pub use elementwise::{Operation, Pairing, elementwise, elementwise_bound};
 pub use frame_budget::{frame_budget, frame_shares};
 pub use gather_rows::gather_rows;
 pub use gaussian_similarity::gaussian_similarity;
+pub use greedy_select::{Field, GreedySelection, Objective, Rank, greedy_select};
 pub use group_tokens::group_tokens;
 pub use grow_runs::{Growth, grow_runs};
 pub use invert_index::invert_index;
@@ -59,6 +64,7 @@ pub use linear::{linear, linear_bound};
 pub use log_size::{log_size, log_size_bound};
 pub use lookup::lookup;
 pub use merge_tokens::{Merge, Reduce, merge_tokens, merge_tokens_bound};
+pub use min_max::{Range, min_max, min_max_bound};
 pub use neighbours::{Rows, density, density_bound, neighbours, separation};
 pub use pair_similarity::{Pairs, pair_similarity, pair_similarity_bound};
 pub use pixel_unshuffle::{BlockLayout, pixel_shuffle, pixel_unshuffle};

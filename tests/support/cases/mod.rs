@@ -1,5 +1,6 @@
 //! Every case of the grid, one file for each kernel or method.
 
+mod allocate;
 mod assign_tokens;
 mod attention;
 mod attention_score;
@@ -14,6 +15,7 @@ mod elementwise;
 mod frame_budget;
 mod gather_rows;
 mod gaussian_similarity;
+mod greedy_select;
 mod group_tokens;
 mod grow_runs;
 mod invert_index;
@@ -23,6 +25,7 @@ mod log_size;
 mod lookup;
 mod merge_tokens;
 pub mod methods;
+mod min_max;
 mod neighbours;
 mod pair_similarity;
 mod pixel_unshuffle;
@@ -41,6 +44,7 @@ use super::Case;
 
 pub fn all() -> Vec<Case> {
     let groups = [
+        allocate::cases(),
         assign_tokens::cases(),
         attention::cases(),
         attention_score::cases(),
@@ -55,6 +59,7 @@ pub fn all() -> Vec<Case> {
         frame_budget::cases(),
         gather_rows::cases(),
         gaussian_similarity::cases(),
+        greedy_select::cases(),
         group_tokens::cases(),
         grow_runs::cases(),
         invert_index::cases(),
@@ -63,6 +68,7 @@ pub fn all() -> Vec<Case> {
         log_size::cases(),
         lookup::cases(),
         merge_tokens::cases(),
+        min_max::cases(),
         methods::cases(),
         pair_similarity::cases(),
         neighbours::cases(),

@@ -7,6 +7,7 @@ mod abstractor;
 mod attention;
 mod blocks;
 mod dense;
+mod diversity;
 mod layout;
 mod pooling;
 mod projector;
@@ -272,6 +273,13 @@ fn handler(system: &str, case: &str) -> Option<Handler> {
         ("atome", "threshold_overlap" | "threshold_pairs") => runs::threshold,
         ("fastadasp", "overlapping_merge_ave" | "overlapping_merge_weighted") => runs::fastadasp,
         ("fastadasp", "runs_mean_ragged") => runs::runs,
+        ("divprune", "max_min_selection") => diversity::divprune,
+        ("cdpruner", "conditional_dpp") => diversity::cdpruner,
+        ("btp", "attn_prune") => diversity::btp_attention,
+        ("btp", "div_prune") => diversity::btp_diversity,
+        ("btp", "get_div_initial_indices") => diversity::btp_spatial,
+        ("btp", "stage1_selection" | "stage2_selection") => diversity::btp_stage,
+        ("vispruner", "important_plus_diverse") => diversity::vispruner,
         ("evit", "block") => blocks::evit,
         ("idlevit", "block_inference") => blocks::idlevit,
         ("fastv", "last_row_topk") => blocks::fastv,

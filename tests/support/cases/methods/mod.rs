@@ -2,6 +2,7 @@
 
 mod abstractor;
 mod chain;
+mod diversity;
 mod prune;
 mod runs;
 mod spatial;
@@ -32,7 +33,16 @@ pub struct Method {
 
 /// Every method that works on tokens of an image, a text or a sound.
 pub fn all() -> impl Iterator<Item = &'static Method> {
-    let families = [abstractor::METHODS, chain::METHODS, prune::METHODS, runs::METHODS, spatial::METHODS, tome::METHODS, video::METHODS];
+    let families = [
+        abstractor::METHODS,
+        chain::METHODS,
+        diversity::METHODS,
+        prune::METHODS,
+        runs::METHODS,
+        spatial::METHODS,
+        tome::METHODS,
+        video::METHODS,
+    ];
     families.into_iter().flatten()
 }
 

@@ -1,0 +1,158 @@
+// Whole budgets in proportion to weights, which add up to the total.
+//
+//   budget_i = min(minimum, capacity_i), the first ones where the total does not suffice for all; then, of what is left (`rest`),
+//   share_i = floor(rest q_i / sum q) over those below their capacity. Where some share exceeds what there is room for, those
+//   are filled up and the others' shares are taken anew. Else all get their share, and what is left of `rest` goes one by one to
+//   the largest remainders, or the largest weights; the lowest index of equal ones.
+//
+// weights:    [B, S] f32; NaN and what is below 0 counts as 0
+// totals:     [B] u32
+// capacities: [B, S] u32
+// budgets:    [B, S] u32
+//
+// q is the weight as a 16-bit integer, at the scale at which the row's largest has 16 bits; 1 for all where all are 0. Totals and
+// capacities count as at most 65535. So everything is exact in 32 bits.
+//
+// One workgroup a row. Cost: a few reads of each number; S^2 steps for the remainders.
+struct Params {
+  weights_base: u32,
+  totals_base: u32,
+  capacities_base: u32,
+  budgets_base: u32,
+  rows: u32,
+  segments: u32,
+  minimum: u32,
+  by_weight: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> weights: array<f32>;
+@group(0) @binding(2) var<storage, read> totals: array<u32>;
+@group(0) @binding(3) var<storage, read> capacities: array<u32>;
+@group(0) @binding(4) var<storage, read_write> budgets: array<u32>;
+
+const LANES = 128u;
+const MOST = 65535u;
+const EXTRA = 0x80000000u; // of a budget: one more, to be added when all ranks are known
+var<workgroup> largest: atomic<u32>;
+var<workgroup> sum: atomic<u32>;
+var<workgroup> open: atomic<u32>;
+var<workgroup> given: atomic<u32>;
+var<workgroup> crowded: atomic<u32>;
+var<workgroup> rest: u32;
+
+// The bits of a weight; 0 for what counts as 0.
+fn bits_of(i: u32) -> u32 {
+  let bits = bitcast<u32>(weights[params.weights_base + i]);
+  return select(bits, 0u, bits > 0x7f800000u);
+}
+
+// The weight as a 16-bit integer, of which the largest has bits `most`.
+fn integer_of(i: u32, most: u32) -> u32 {
+  let bits = bits_of(i);
+  let fraction = (bits & 0x007fffffu) | select(0x00800000u, 0u, bits < 0x00800000u);
+  let shift = max(most >> 23u, 1u) - max(bits >> 23u, 1u);
+  return fraction >> min(8u + shift, 31u);
+}
+
+fn room_of(i: u32) -> u32 {
+  return min(capacities[params.capacities_base + i], MOST) - (budgets[params.budgets_base + i] & ~EXTRA);
+}
+
+@compute @workgroup_size(128)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let row = linear_group(group, groups);
+  if row >= params.rows { return; }
+  let first = row * params.segments + lane.index;
+  let end = (row + 1u) * params.segments;
+  if lane.index == 0u {
+    atomicStore(&largest, 0u);
+    var left = min(totals[params.totals_base + row], MOST);
+    for (var i = first; i < end; i++) {
+      let budget = min(min(params.minimum, left), min(capacities[params.capacities_base + i], MOST));
+      budgets[params.budgets_base + i] = budget;
+      left -= budget;
+    }
+    rest = left;
+  }
+  storageBarrier();
+  workgroupBarrier();
+  for (var i = first; i < end; i += LANES) {
+    atomicMax(&largest, bits_of(i));
+  }
+  workgroupBarrier();
+  let most = atomicLoad(&largest);
+
+  // Each round but the last fills up a segment, or all of them.
+  for (var round = 0u; round < params.segments + 2u; round++) {
+    let left = workgroupUniformLoad(&rest);
+    if left == 0u { break; }
+    if lane.index == 0u {
+      atomicStore(&sum, 0u);
+      atomicStore(&open, 0u);
+      atomicStore(&given, 0u);
+      atomicStore(&crowded, 0u);
+    }
+    workgroupBarrier();
+    for (var i = first; i < end; i += LANES) {
+      if room_of(i) > 0u {
+        atomicAdd(&sum, integer_of(i, most));
+        atomicAdd(&open, 1u);
+      }
+    }
+    workgroupBarrier();
+    let weighted = atomicLoad(&sum) > 0u;
+    let all = max(select(atomicLoad(&open), atomicLoad(&sum), weighted), 1u);
+    for (var i = first; i < end; i += LANES) {
+      let room = room_of(i);
+      let share = left * select(1u, integer_of(i, most), weighted) / all;
+      if room > 0u && share > room {
+        atomicStore(&crowded, 1u);
+      }
+    }
+    workgroupBarrier();
+    let crowds = atomicLoad(&crowded) == 1u;
+    for (var i = first; i < end; i += LANES) {
+      let room = room_of(i);
+      let share = left * select(1u, integer_of(i, most), weighted) / all;
+      let taken = select(select(share, 0u, crowds), room, share > room);
+      if room > 0u {
+        budgets[params.budgets_base + i] += taken;
+        atomicAdd(&given, taken);
+      }
+    }
+    storageBarrier();
+    workgroupBarrier();
+    let over = select(left - atomicLoad(&given), 0u, crowds);
+    for (var i = first; i < end; i += LANES) {
+      let own = select(left * select(1u, integer_of(i, most), weighted) % all, bits_of(i), params.by_weight != 0u);
+      var rank = 0u;
+      for (var j = row * params.segments; j < end; j++) {
+        let other = select(left * select(1u, integer_of(j, most), weighted) % all, bits_of(j), params.by_weight != 0u);
+        rank += select(0u, 1u, room_of(j) > 0u && (other > own || (other == own && j < i)));
+      }
+      if room_of(i) > 0u && rank < over {
+        budgets[params.budgets_base + i] |= EXTRA;
+      }
+    }
+    storageBarrier();
+    workgroupBarrier();
+    for (var i = first; i < end; i += LANES) {
+      let budget = budgets[params.budgets_base + i];
+      if budget >= EXTRA {
+        budgets[params.budgets_base + i] = budget - EXTRA + 1u;
+        atomicAdd(&given, 1u);
+      }
+    }
+    workgroupBarrier();
+    if lane.index == 0u {
+      let now = atomicLoad(&given);
+      // Without anything given no segment has room.
+      rest = select(0u, left - now, now > 0u);
+    }
+    workgroupBarrier();
+  }
+}

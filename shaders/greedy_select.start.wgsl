@@ -1,0 +1,77 @@
+// What greedy_select starts from: each token's state and rank before anything is selected, and an empty selection.
+//
+// norm:    [B, N] f32, NaN for rows with a NaN or an infinity
+// weights: [B, N] f32
+// lengths: [B] u32; tokens at or behind it are no candidates
+// indices: [B, K] u32, NONE everywhere
+// kept:    [B] u32, 0
+// memory:  [B, stride] u32; see greedy_select
+struct Params {
+  norm_base: u32,
+  weights_base: u32,
+  lengths_base: u32,
+  indices_base: u32,
+  kept_base: u32,
+  memory_base: u32,
+  total: u32, // tokens of the whole batch, at least one a row
+  tokens: u32,
+  k: u32, // at most `tokens`
+  stride: u32,
+  objective: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> norm: array<f32>;
+@group(0) @binding(2) var<storage, read> weights: array<f32>;
+@group(0) @binding(3) var<storage, read> lengths: array<u32>;
+@group(0) @binding(4) var<storage, read_write> indices: array<u32>;
+@group(0) @binding(5) var<storage, read_write> kept: array<u32>;
+@group(0) @binding(6) var<storage, read_write> memory: array<u32>;
+
+const NONE = 0xffffffffu;
+const MAX_MIN = 0u;
+const DETERMINANT = 2u;
+
+@compute @workgroup_size(256)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let row = linear_group(group, groups) * 256u + lane.index;
+  if row >= params.total { return; }
+  let width = max(params.tokens, 1u);
+  let batch = row / width;
+  let token = row % width;
+  if token == 0u {
+    kept[params.kept_base + batch] = 0u;
+    memory[params.memory_base + batch * params.stride + 3u * params.tokens] = 0u;
+  }
+  if params.tokens == 0u { return; }
+  let weight = weights[params.weights_base + row];
+  // On the bits: devices may compare a denormal as 0.
+  let size = bitcast<u32>(norm[params.norm_base + row]) & 0x7fffffffu;
+
+  // The state: similarity to the selected, of which there is none yet; or the squared length of what they do not span.
+  var state = -3.4028234e38;
+  var key = order_key(weight);
+  if params.objective == MAX_MIN {
+    key = order_key_smallest(weight);
+  }
+  if params.objective == DETERMINANT {
+    state = select(0.0, weight * weight, size != 0u);
+    key = order_key(state);
+  }
+  key = max(key, KEY_NAN + 1u); // a sound token comes before a broken one, whatever its weight
+  if size > 0x7f800000u || (params.objective != MAX_MIN && !is_finite(weight)) {
+    key = KEY_NAN;
+  }
+  if token >= lengths[params.lengths_base + batch] {
+    key = KEY_DEAD;
+  }
+  let at = params.memory_base + batch * params.stride + token;
+  memory[at] = key;
+  memory[at + 2u * params.tokens] = bitcast<u32>(state);
+  if token < params.k {
+    indices[params.indices_base + batch * params.k + token] = NONE;
+  }
+}

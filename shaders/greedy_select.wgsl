@@ -1,0 +1,232 @@
+// Greedy selection of k tokens: the given ones, then again and again the one that scores best beside those selected so far.
+//
+//   max-min       -max_s cos(i, s)                                    lowest weight first while nothing is selected
+//   marginal      relevance weight_i - (1 - relevance) max_s cos(i, s)       highest weight first
+//   determinant   d_i: the factor by which det(weight_i weight_j cos(i, j)) over the selected grows with i, by the
+//                 columns e of its Cholesky decomposition:
+//                 e_i = (weight_i weight_p cos(i, p) - sum_s e_s[i] e_s[p]) / sqrt(d_p)      d_i -= e_i^2
+//
+// unit:    [B, N, C] f32, C / 4 elems of four where C is a multiple of 4
+// weights: [B, N] f32
+// counts:  [B] u32, tokens to select
+// given:   [G] or [B, G] u32, tokens selected before all others; NONE, repeated and dead ones are passed over
+// indices: [B, K] u32, in order of selection
+// kept:    [B] u32
+// memory:  [B, stride] u32: two arrays of the tokens' ranks, which take turns; their states; twice the number of selected
+//          tokens, which take turns; e, [N, K]
+//
+// Ranks are order keys of the scores: ties go to the lowest token. Key KEY_DEAD is no candidate, KEY_NAN one with a NaN or an
+// infinity: selected last, and without effect on the others. A d_i of at most 2^-16 weight_i^2 is rounding, and counts as 0.
+//
+// A workgroup has 128 tokens at a time, 4 of them for 8 lanes, and whole batch rows where `parts` is 1: all steps are
+// then one dispatch. Longer rows are parts of 128 tokens and each step is a dispatch, in which every part finds the winner for
+// itself. Sums are in the same order in both.
+//
+// Cost: for each selected token 2 N C operations and, for the determinant, 2 N operations for each one before it.
+struct Params {
+  unit_base: u32,
+  weights_base: u32,
+  counts_base: u32,
+  given_base: u32,
+  indices_base: u32,
+  kept_base: u32,
+  memory_base: u32,
+  groups: u32,
+  parts: u32, // of a batch row
+  first: u32, // step, and behind the last
+  last: u32,
+  tokens: u32,
+  channels: u32, // in elems
+  k: u32,
+  given_count: u32,
+  given_stride: u32, // from one batch row's list to the next: 0 or the count
+  stride: u32,
+  objective: u32,
+  relevance: f32,
+  similarity: f32, // 1 - relevance
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> unit: array<elem>;
+@group(0) @binding(2) var<storage, read> weights: array<f32>;
+@group(0) @binding(3) var<storage, read> counts: array<u32>;
+@group(0) @binding(4) var<storage, read> given: array<u32>;
+@group(0) @binding(5) var<storage, read_write> indices: array<u32>;
+@group(0) @binding(6) var<storage, read_write> kept: array<u32>;
+@group(0) @binding(7) var<storage, read_write> memory: array<u32>;
+
+const NONE = 0xffffffffu;
+const MARGINAL = 1u;
+const DETERMINANT = 2u;
+const ROUNDING = 1.52587890625e-5; // 2^-16
+const LANES = 8u; // of four tokens
+const TILE = 128u; // tokens
+
+var<workgroup> keys: array<u32, 256>;
+var<workgroup> owners: array<u32, 256>;
+var<workgroup> sums: array<f32, 1024>; // [lane, one of four tokens]
+var<workgroup> winner: u32;
+var<workgroup> wanted: u32;
+var<workgroup> selected_before: u32;
+
+// The best of this invocation's share of the tokens, then of 16 invocations, then of all.
+fn find(lane: Lane, ranks: u32) {
+  var key = KEY_DEAD;
+  var owner = NONE;
+  for (var token = lane.index; token < params.tokens; token += 256u) {
+    let other = memory[ranks + token];
+    owner = select(owner, token, other > key);
+    key = max(key, other);
+  }
+  keys[lane.index] = key;
+  owners[lane.index] = owner;
+  workgroupBarrier();
+  if lane.index < 16u {
+    best_of(lane.index * 16u, 1u);
+  }
+  workgroupBarrier();
+  if lane.index == 0u {
+    best_of(0u, 16u);
+    winner = owners[0];
+  }
+}
+
+// Entry `first` becomes the best of 16.
+fn best_of(first: u32, step: u32) {
+  var key = keys[first];
+  var owner = owners[first];
+  for (var i = 1u; i < 16u; i++) {
+    let other = keys[first + i * step];
+    let other_owner = owners[first + i * step];
+    let better = other > key || (other == key && other_owner < owner);
+    key = select(key, other, better);
+    owner = select(owner, other_owner, better);
+  }
+  keys[first] = key;
+  owners[first] = owner;
+}
+
+@compute @workgroup_size(256)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let id = linear_group(group, groups);
+  if id >= params.groups { return; }
+  let batch = id / params.parts;
+  let part = id % params.parts;
+  let ranks = params.memory_base + batch * params.stride;
+  let states = ranks + 2u * params.tokens;
+  let tallies = states + params.tokens;
+  let columns = tallies + 2u;
+  let first_row = batch * params.tokens;
+  let in_row = lane.index % LANES;
+  let of_four = lane.index / LANES * 4u;
+
+  if lane.index == 0u {
+    wanted = min(counts[params.counts_base + batch], params.k);
+    selected_before = memory[tallies + params.first % 2u];
+  }
+  let count = workgroupUniformLoad(&wanted);
+  var selected = workgroupUniformLoad(&selected_before);
+  for (var step = params.first; step < params.last; step++) {
+    if selected >= count { break; }
+    let ranks_before = ranks + selected % 2u * params.tokens;
+    let ranks_after = ranks + (selected + 1u) % 2u * params.tokens;
+    if step < params.given_count {
+      if lane.index == 0u {
+        let token = given[params.given_base + batch * params.given_stride + step];
+        let key = memory[ranks_before + min(token, params.tokens - 1u)];
+        winner = select(NONE, token, token < params.tokens && key != KEY_DEAD);
+      }
+    } else {
+      find(lane, ranks_before);
+    }
+    let chosen = workgroupUniformLoad(&winner);
+    if chosen == NONE { continue; }
+
+    let sound = memory[ranks_before + chosen] != KEY_NAN;
+    let pivot = bitcast<f32>(memory[states + chosen]);
+    let chosen_weight = weights[params.weights_base + first_row + chosen];
+    let chosen_unit = params.unit_base + (first_row + chosen) * params.channels;
+    let chosen_column = columns + chosen * params.k;
+    for (var tile = part * TILE; tile < params.tokens; tile += params.parts * TILE) {
+      let token0 = min(tile + of_four, params.tokens - 1u);
+      let token1 = min(tile + of_four + 1u, params.tokens - 1u);
+      let token2 = min(tile + of_four + 2u, params.tokens - 1u);
+      let token3 = min(tile + of_four + 3u, params.tokens - 1u);
+      let unit0 = params.unit_base + (first_row + token0) * params.channels;
+      let unit1 = params.unit_base + (first_row + token1) * params.channels;
+      let unit2 = params.unit_base + (first_row + token2) * params.channels;
+      let unit3 = params.unit_base + (first_row + token3) * params.channels;
+      var sum = vec4<f32>();
+      for (var c = in_row; c < params.channels; c += LANES) {
+        let u = unit[chosen_unit + c];
+        sum += vec4<f32>(elem_dot(u, unit[unit0 + c]), elem_dot(u, unit[unit1 + c]), elem_dot(u, unit[unit2 + c]), elem_dot(u, unit[unit3 + c]));
+      }
+      if params.objective == DETERMINANT {
+        let row = params.weights_base + first_row;
+        sum *= chosen_weight * vec4<f32>(weights[row + token0], weights[row + token1], weights[row + token2], weights[row + token3]);
+        for (var s = in_row; s < selected; s += LANES) {
+          let e = bitcast<f32>(memory[chosen_column + s]);
+          let others = vec4<u32>(
+            memory[columns + token0 * params.k + s],
+            memory[columns + token1 * params.k + s],
+            memory[columns + token2 * params.k + s],
+            memory[columns + token3 * params.k + s],
+          );
+          sum -= e * bitcast<vec4<f32>>(others);
+        }
+      }
+      sums[lane.index * 4u] = sum.x;
+      sums[lane.index * 4u + 1u] = sum.y;
+      sums[lane.index * 4u + 2u] = sum.z;
+      sums[lane.index * 4u + 3u] = sum.w;
+      workgroupBarrier();
+
+      let token = tile + lane.index;
+      if lane.index < TILE && token < params.tokens {
+        var total = 0.0;
+        for (var i = 0u; i < LANES; i++) {
+          total += sums[(lane.index / 4u * LANES + i) * 4u + lane.index % 4u];
+        }
+        let weight = weights[params.weights_base + first_row + token];
+        let old = memory[ranks_before + token];
+        var state = bitcast<f32>(memory[states + token]);
+        var score = 0.0;
+        if params.objective == DETERMINANT {
+          var e = 0.0;
+          if sound && pivot > 0.0 {
+            e = total / sqrt(pivot);
+          }
+          memory[columns + token * params.k + selected] = bitcast<u32>(e);
+          state -= e * e;
+          state = select(state, 0.0, state <= weight * weight * ROUNDING);
+          score = state;
+        } else {
+          state = max(state, total);
+          score = select(0.0, params.relevance * weight, params.objective == MARGINAL) - params.similarity * state;
+        }
+        var key = max(order_key(score), KEY_NAN + 1u);
+        key = select(old, key, sound && old > KEY_NAN);
+        key = select(key, KEY_DEAD, token == chosen);
+        memory[ranks_after + token] = key;
+        // Other parts read the winner's own state in this step.
+        if sound && token != chosen {
+          memory[states + token] = bitcast<u32>(state);
+        }
+      }
+      workgroupBarrier(); // the sums are written again, and the winner's state has been read
+    }
+    if part == 0u && lane.index == 0u {
+      indices[params.indices_base + batch * params.k + selected] = chosen;
+    }
+    selected++;
+    storageBarrier(); // ranks, states and columns are read by other lanes in the next step
+    workgroupBarrier();
+  }
+  if part == 0u && lane.index == 0u {
+    memory[tallies + params.last % 2u] = selected;
+    kept[params.kept_base + batch] = selected;
+  }
+}

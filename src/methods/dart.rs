@@ -1,0 +1,129 @@
+//! DART: tokens that repeat none of a few pivots.
+//!
+//! Wen et al., "Stop Looking for Important Tokens in Multimodal Language Models: Duplication Matters More" (EMNLP 2025).
+
+use super::prune::{Prune, Pruned, marks_of};
+use crate::error::Error;
+use crate::graph::{Graph, Tensor};
+use crate::kernels::{
+    Activation, AttentionInputs, AttentionScore, Elementwise, HeadReduction, Norm, Operation, Queries, RowReduction, Statistic, TopK,
+    TopKInputs, add, concat_rows, gather_rows, mark, reduce, row_normalize,
+};
+use crate::schedule::{Rounding, keep_count};
+use crate::tensor::HostTensor;
+use crate::token_map::{Tokens, count_by_length};
+
+/// Keeps a few pivots, and for each pivot the tokens that are least like it.
+///
+/// ```text
+/// k = max(1, round(keep * tokens))                   p = the image_pivots tokens of the largest key, at most k, and the text's
+/// q = ceil((k - image pivots) / pivots)
+/// for each pivot, those of the image first: keep the q tokens of the lowest cosine to it that are not kept yet, up to k in all
+/// ```
+///
+/// Kept tokens are in ascending position. The text's pivots steer, and stay as they are: they are no tokens of the image.
+///
+/// ```
+/// use tokenpress::methods::Dart;
+/// use tokenpress::{Elem, Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let tokens = graph.tokens("x", [1, 4, 2], Elem::F32)?;
+/// let sizes = graph.constant(HostTensor::f32([1, 4], vec![1.0, 4.0, 2.0, 3.0]));
+/// let kept = Dart { keep: 0.5, image_pivots: 1 }.build(&mut graph, &tokens, sizes, None)?;
+/// graph.output("order", kept.order)?;
+/// let x = HostTensor::f32([1, 4, 2], vec![0.0, 1.0, 1.0, 0.0, 1.0, 0.2, 1.0, 0.1]);
+/// let out = graph.run_reference(&[("x".to_owned(), x)].into())?;
+/// assert_eq!(out["order"].integers(), [1, 0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Dart {
+    /// Share of the tokens that stays, 0 to 1.
+    pub keep: f64,
+    /// Pivots among the image's tokens.
+    pub image_pivots: u32,
+}
+
+/// Tokens after DART.
+#[derive(Debug, Clone, Copy)]
+pub struct DartOutput {
+    /// The tokens left, in order, and where the others went.
+    pub pruned: Pruned,
+    /// Positions in order of selection, u32 `[batch, entries]`, with [`NONE`](crate::NONE) between where a row selects fewer.
+    pub order: Tensor,
+}
+
+impl Dart {
+    /// Prunes `tokens`, the image's rows, by the sizes of their keys `[batch, tokens]` f32 ([`key_size`]); `text` are the rows of the
+    /// text's pivots `[batch, pivots, channels]`.
+    pub fn build(&self, graph: &mut Graph, tokens: &Tokens, sizes: Tensor, text: Option<Tensor>) -> Result<DartOutput, Error> {
+        if !(0.0..=1.0).contains(&self.keep) {
+            return Err(Error::Value { argument: "dart: keep", expected: "0 to 1".into(), actual: self.keep.to_string() });
+        }
+        let text_pivots = text.map_or(0, |text| text.shape().dims()[1]);
+        if self.image_pivots == 0 && text_pivots == 0 {
+            return Err(Error::Value { argument: "dart: pivots", expected: "at least 1".into(), actual: "0".into() });
+        }
+        let (capacity, lengths) = (tokens.capacity(), tokens.lengths);
+        let keep = |live: u32| keep_count(live, self.keep, Rounding::NearestEven).max(1).min(live);
+        let of_image = |live: u32| self.image_pivots.min(keep(live));
+        let quota = |live: u32| (keep(live) - of_image(live)).div_ceil((of_image(live) + text_pivots).max(1));
+
+        let (counts, image_pivots) = count_by_length(graph, lengths, capacity, of_image)?;
+        let largest = TopK { k: image_pivots, ..Default::default() };
+        let inputs = TopKInputs { lengths: Some(lengths), counts: Some(counts), ..TopKInputs::new(sizes) };
+        let mut order = largest.select(graph, inputs)?.indices;
+        let unit = row_normalize(graph, tokens.x, Some(lengths))?.unit;
+        let mut pivots = gather_rows(graph, unit, order, None)?;
+        if let Some(text) = text {
+            let text = row_normalize(graph, text, None)?.unit;
+            pivots = concat_rows(graph, (pivots, None), (text, None))?.0;
+        }
+        let [batch, _, channels] = unit.shape().exactly("dart: unit", "[B, N, C]")?;
+        let keys = graph.reshape(unit, [batch, 1, capacity, channels])?;
+        let queries = graph.reshape(pivots, [batch, 1, image_pivots + text_pivots, channels])?;
+
+        // Kept so far, by the number of live tokens.
+        let mut kept: Vec<u32> = (0..=capacity).map(of_image).collect();
+        for pivot in 0..image_pivots + text_pivots {
+            let more = |live: u32, kept: u32| {
+                let absent = pivot < image_pivots && pivot >= of_image(live);
+                if absent { 0 } else { quota(live).min(keep(live) - kept) }
+            };
+            let (counts, most) = count_by_length(graph, lengths, capacity, |live| more(live, kept[live as usize]))?;
+            if most == 0 {
+                continue;
+            }
+            // A logit of unit rows is their cosine.
+            let cosine = AttentionScore {
+                queries: Queries::Row(pivot),
+                norm: Norm::Logits,
+                rows: RowReduction::Mean,
+                heads: HeadReduction::Mean,
+                ..Default::default()
+            };
+            let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(lengths), query_lengths: None };
+            let cosine = cosine.score(graph, inputs)?.score;
+            let marks = Some(marks_of(graph, order, capacity, mark::EXCLUDED)?);
+            let least = TopK { k: most, largest: false, ..Default::default() };
+            let inputs = TopKInputs { scores: cosine, lengths: Some(lengths), counts: Some(counts), marks };
+            let least = least.select(graph, inputs)?.indices;
+            order = concat_rows(graph, (order, None), (least, None))?.0;
+            (0..=capacity).for_each(|live| kept[live as usize] += more(live, kept[live as usize]));
+        }
+        Ok(DartOutput { pruned: Prune::listed(graph, tokens, order, keep)?, order })
+    }
+}
+
+/// The sum of the magnitudes of each token's keys `[batch, heads, tokens, channels]`, over all heads: `[batch, tokens]`, of their
+/// element type.
+pub fn key_size(graph: &mut Graph, keys: Tensor) -> Result<Tensor, Error> {
+    let one = graph.constant(HostTensor::f32([1], vec![1.0]));
+    // |x| = relu(x) + relu(-x)
+    let side = |scale: f32| Elementwise { operation: Operation::Multiply, scale, activation: Activation::Relu };
+    let (positive, negative) = (side(1.0).apply(graph, keys, one)?, side(-1.0).apply(graph, keys, one)?);
+    let magnitudes = add(graph, positive, negative)?;
+    let of_heads = reduce(graph, magnitudes, 3, Statistic::Sum, None)?;
+    reduce(graph, of_heads, 1, Statistic::Sum, None)
+}

@@ -1,0 +1,36 @@
+use tokenpress::kernels::{Allocate, Leftover};
+use tokenpress::{Elem, Graph, HostTensor};
+
+use crate::support::{Case, data};
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (segments, weights) in [
+        (0, Vec::new()),
+        (1, data::normal(1, 6)),
+        (16, data::normal(2, 96)),
+        (33, data::ties(3, 198)),
+        (129, data::awkward(4, 774)),
+        (300, data::normal(5, 1800)),
+    ] {
+        for (minimum, leftover, below) in
+            [(0, Leftover::LargestRemainder, u32::MAX), (1, Leftover::LargestWeight, 9), (3, Leftover::LargestRemainder, 40)]
+        {
+            let mut graph = Graph::new();
+            let shape = [6, segments];
+            let given = graph.input("weights", shape, Elem::F32);
+            let totals = graph.input("totals", [6], Elem::U32);
+            let capacities = graph.input("capacities", shape, Elem::U32);
+            let budgets = Allocate { minimum, leftover }.budgets(&mut graph, given, totals, capacities).expect("shapes agree");
+            graph.output("budgets", budgets).expect("a name");
+            let inputs = [
+                ("weights".to_owned(), HostTensor::f32(shape, weights.clone())),
+                ("totals".to_owned(), HostTensor::u32([6], vec![0, 1, segments / 2, 3 * segments, 65535, u32::MAX])),
+                ("capacities".to_owned(), HostTensor::u32(shape, data::integers(6, 6 * segments as usize, below))),
+            ];
+            let name = format!("[6, {segments}] at least {minimum}, {leftover:?}");
+            cases.push(Case { subject: "allocate", name, heavy: false, graph, inputs: inputs.into() });
+        }
+    }
+    cases
+}

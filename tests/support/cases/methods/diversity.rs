@@ -1,0 +1,111 @@
+use tokenpress::kernels::{AttentionInputs, AttentionScore, HeadReduction, Norm, Queries, RowReduction, gather_rows};
+use tokenpress::methods::{BalancedPrune, CdPruner, Dart, DivPrune, HoloV, IdPruner, Pruned, VisPruner, text_similarity};
+use tokenpress::{Error, Graph, HostTensor, Tensor};
+
+use super::{Given, Method};
+
+pub const METHODS: &[Method] = &[
+    Method {
+        subject: "divprune",
+        options: "0.3",
+        build: |graph, given| {
+            let kept = DivPrune { keep: 0.3 }.build(graph, &given.tokens)?;
+            graph.output("order", kept.selected.indices)?;
+            pruned(graph, &kept.pruned)
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "cdpruner",
+        options: "6",
+        build: |graph, given| {
+            // The queries of the first head stand for texts, its keys for the tokens' embeddings.
+            let [batch, heads, tokens, channels] = given.keys.shape().exactly("keys", "[B, H, N, C]")?;
+            let rows = |graph: &Graph, x: Tensor| graph.reshape(x, [batch, tokens, heads * channels]);
+            let (image, text) = (rows(graph, given.keys)?, rows(graph, given.queries)?);
+            let lengths = Some(given.tokens.lengths);
+            let similarity = text_similarity(graph, image, text, lengths, lengths)?;
+            let kept = CdPruner { keep: 6, ..Default::default() }.build(graph, &given.tokens, similarity)?;
+            graph.output("order", kept.kept.selected.indices)?;
+            pruned(graph, &kept.kept.pruned)
+        },
+        // The heads of a token are not its row here.
+        ragged: false,
+    },
+    Method {
+        subject: "btp",
+        options: "12",
+        build: |graph, given| {
+            let score = score(graph, given)?;
+            let spatial = vec![0, 7, 11, 30];
+            let method = BalancedPrune { keep: 12, attention: 0.4, diversity: 0.3, oversample: 2.0, spatial };
+            let kept = method.build(graph, &given.tokens, score)?;
+            pruned(graph, &kept.pruned)
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "idpruner",
+        options: "0.4",
+        build: |graph, given| {
+            let score = score(graph, given)?;
+            let kept = IdPruner { keep: 0.4, relevance: 0.5 }.build(graph, &given.tokens, score)?;
+            graph.output("order", kept.selected.indices)?;
+            pruned(graph, &kept.pruned)
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "holov",
+        options: "11 of 4 crops",
+        build: |graph, given| {
+            let score = score(graph, given)?;
+            let kept = HoloV { keep: 11, crops: 4 }.build(graph, &given.tokens, score)?;
+            graph.output("budgets", kept.budgets)?;
+            pruned(graph, &kept.pruned)
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "dart",
+        options: "0.4, 2 and 1 pivots",
+        build: |graph, given| {
+            let sizes = score(graph, given)?;
+            let first = graph.constant(HostTensor::u32([1], vec![0]));
+            let text = gather_rows(graph, given.tokens.x, first, None)?;
+            let kept = Dart { keep: 0.4, image_pivots: 2 }.build(graph, &given.tokens, sizes, Some(text))?;
+            pruned(graph, &kept.pruned)
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "vispruner",
+        options: "9, a third",
+        build: |graph, given| {
+            let score = score(graph, given)?;
+            let kept = VisPruner { keep: 9, important: 0.34 }.build(graph, &given.tokens, score)?;
+            pruned(graph, &kept.pruned)
+        },
+        ragged: true,
+    },
+];
+
+fn score(graph: &mut Graph, given: Given) -> Result<Tensor, Error> {
+    let attention = AttentionScore {
+        queries: Queries::Row(0),
+        norm: Norm::Softmax,
+        rows: RowReduction::Mean,
+        heads: HeadReduction::Mean,
+        ..Default::default()
+    };
+    let lengths = Some(given.tokens.lengths);
+    let inputs = AttentionInputs { queries: given.queries, keys: given.keys, bias: None, lengths, query_lengths: None };
+    Ok(attention.score(graph, inputs)?.score)
+}
+
+fn pruned(graph: &mut Graph, kept: &Pruned) -> Result<(), Error> {
+    graph.output("x'", kept.compressed.tokens.x)?;
+    graph.output("lengths'", kept.compressed.tokens.lengths)?;
+    graph.output("parent", kept.compressed.map.parent)?;
+    graph.output("indices", kept.selection.indices)
+}
