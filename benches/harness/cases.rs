@@ -1,10 +1,11 @@
 //! What is measured: every kernel at the sizes of real models.
 
 use tokenpress::kernels::{
-    AssignInputs, AssignTokens, AttentionInputs, AttentionScore, BipartiteMatch, ChannelOrder, Convolution, DeformableInputs,
-    DeformableSample, LayerNorm, Limit, Normalized, Partition, PixelUnshuffle, Points, Pool, Queries, Reduce, RowReduction, RunSegments,
-    Statistic, Threshold, ThresholdInputs, TopK, TopKInputs, Windows, add, compact, concat_rows, gather_rows, group_tokens, invert_index,
-    linear, log_size, lookup, merge_tokens, multiply, pair_similarity, previous_at, reduce, row_normalize,
+    Allocate, Among, AssignInputs, AssignTokens, Attention, AttentionInputs, AttentionScore, BipartiteMatch, ChannelOrder, Convolution,
+    DeformableInputs, DeformableSample, GreedyInputs, GreedySelect, LayerNorm, Limit, MinMax, Neighbours, Normalized, Objective, Partition,
+    PixelUnshuffle, Points, Pool, Queries, QueryKeyValue, Reduce, RowReduction, RunSegments, Statistic, Threshold, ThresholdInputs, TopK,
+    TopKInputs, Windows, add, compact, concat_rows, density_peaks, fence, gather_rows, group_tokens, invert_index, linear, log_size,
+    lookup, merge_tokens, multiply, pair_similarity, previous_at, reduce, row_normalize,
 };
 use tokenpress::{Elem, Error, Graph, HostTensor, Tensor};
 
@@ -258,6 +259,62 @@ impl Cases {
         }
     }
 
+    fn selections(&mut self) {
+        for [b, n, c, k] in self.shapes(vec![[16, 577, 1024, 64], [1, 4096, 1024, 256]], vec![[1, 577, 256, 64]]) {
+            for objective in [Objective::MaxMin, Objective::Determinant] {
+                self.add("greedy_select", format!("{objective:?} f32 B{b} N{n} C{c} k{k}"), |graph| {
+                    let normalized =
+                        Normalized { unit: graph.input("unit", [b, n, c], Elem::F32), norm: graph.input("norm", [b, n], Elem::F32) };
+                    let weights = Some(graph.constant(HostTensor::f32([b, n], vec![1.0; (b * n) as usize])));
+                    let inputs = GreedyInputs { weights, ..GreedyInputs::new(normalized) };
+                    Ok(vec![GreedySelect { objective, k }.select(graph, inputs)?.indices])
+                });
+            }
+        }
+        for [b, n, c] in self.shapes(vec![[16, 577, 1024]], vec![[1, 577, 256]]) {
+            self.add("neighbours", format!("32 by cosine f32 B{b} N{n} C{c}"), |graph| {
+                let normalized =
+                    Normalized { unit: graph.input("unit", [b, n, c], Elem::F32), norm: graph.input("norm", [b, n], Elem::F32) };
+                let search = Neighbours { nearest: 32, exclude_self: true };
+                Ok(vec![search.most_similar(graph, normalized, Among::default())?.indices])
+            });
+            self.add("density_peaks", format!("of 8 nearest f32 B{b} N{n} C{c}"), |graph| {
+                let x = graph.input("x", [b, n, c], Elem::F32);
+                Ok(vec![density_peaks(graph, x, 8, None)?.score])
+            });
+        }
+        for [b, n] in self.shapes(vec![[4096, 577]], vec![[64, 577]]) {
+            self.add("quantile", format!("fence f32 B{b} N{n}"), |graph| {
+                let scores = graph.input("scores", [b, n], Elem::F32);
+                Ok(vec![fence(graph, scores, 1.5, None)?])
+            });
+            self.add("min_max", format!("f32 B{b} N{n}"), |graph| {
+                let scores = graph.input("scores", [b, n], Elem::F32);
+                Ok(vec![MinMax::default().apply(graph, scores, None)?])
+            });
+            self.add("allocate", format!("B{b}, 16 segments"), |graph| {
+                let weights =
+                    graph.constant(HostTensor::f32([b, 16], data::integers(7, 16 * b as usize, 9).iter().map(|w| *w as f32).collect()));
+                let totals = graph.constant(HostTensor::u32([b], vec![n / 4; b as usize]));
+                let capacities = graph.constant(HostTensor::u32([b, 16], vec![n / 16; 16 * b as usize]));
+                Ok(vec![Allocate::default().budgets(graph, weights, totals, capacities)?])
+            });
+        }
+    }
+
+    fn attend(&mut self) {
+        let elem = self.elem;
+        let gpu = vec![[64, 16, 577, 577, 64], [1, 32, 4096, 4096, 128], [64, 12, 32, 257, 64]];
+        for [b, h, m, n, d] in self.shapes(gpu, vec![[1, 4, 577, 577, 64], [1, 12, 32, 257, 64]]) {
+            self.add("attention", format!("{elem} B{b} H{h} M{m} N{n} D{d}"), |graph| {
+                let queries = graph.input("queries", [b, h, m, d], elem);
+                let (keys, values) = (graph.input("keys", [b, h, n, d], elem), graph.input("values", [b, h, n, d], elem));
+                let inputs = QueryKeyValue { queries, keys, values, bias: None, lengths: None, query_lengths: None };
+                Ok(vec![Attention::default().attend(graph, inputs)?.rows])
+            });
+        }
+    }
+
     fn grids(&mut self) {
         let elem = self.elem;
         for [b, side, c] in self.shapes(vec![[64, 27, 1152]], vec![[2, 27, 1152]]) {
@@ -332,6 +389,8 @@ impl Cases {
         cases.joins();
         cases.statistics();
         cases.neighbours();
+        cases.selections();
+        cases.attend();
         cases.grids();
         cases.blocks();
         cases.list
