@@ -13,9 +13,9 @@ use std::fmt::Debug;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestRng, TestRunner};
 use tokenpress::kernels::{
-    AttentionInputs, AttentionScore, BipartiteMatch, ChannelOrder, Normalized, Order, Partition, PixelUnshuffle, Queries, Reduce,
-    RowReduction, TokenOrder, TopK, TopKInputs, compact, gather_rows, group_tokens, invert_index, mark, merge_tokens, row_normalize,
-    scatter_rows,
+    Allocate, AttentionInputs, AttentionScore, BipartiteMatch, ChannelOrder, GreedyInputs, GreedySelect, Leftover, Normalized, Objective,
+    Order, Partition, PixelUnshuffle, Queries, Reduce, RowReduction, TokenOrder, TopK, TopKInputs, compact, gather_rows, group_tokens,
+    invert_index, mark, merge_tokens, row_normalize, scatter_rows,
 };
 use tokenpress::methods::{Protect, ToMe};
 use tokenpress::readback::{Context, HostTensors};
@@ -103,6 +103,8 @@ properties! {
     top_k_of_a_ragged_row_is_that_of_the_row_alone(scores());
     normalized_ragged_rows_are_the_rows_alone(ragged(number()));
     matches_of_a_ragged_row_are_those_of_the_row_alone(ragged(number()));
+    selections_of_a_ragged_row_are_those_of_the_row_alone(ragged(number()));
+    budgets_add_up(budgets());
     merges_of_a_ragged_row_are_those_of_the_row_alone(merges(number()));
     merges_keep_the_sum_of_sizes(merges(number()));
     unmerging_restores_what_was_not_merged(merges(not_nan()));
@@ -367,6 +369,61 @@ fn matches_of_a_ragged_row_are_those_of_the_row_alone(run: Run<'_>, case: Ragged
             Ok(vec![matches.partner, matches.similarity])
         })
     })
+}
+
+fn selections_of_a_ragged_row_are_those_of_the_row_alone(run: Run<'_>, case: Ragged) -> TestCaseResult {
+    for objective in [Objective::MaxMin, Objective::MarginalRelevance { relevance: 0.5 }, Objective::Determinant] {
+        case.rows_are_alone(|case| {
+            outputs(run, &[&case.x(), &case.lengths()], |graph, t| {
+                let normalized = row_normalize(graph, t[0], Some(t[1]))?;
+                let inputs = GreedyInputs { lengths: Some(t[1]), ..GreedyInputs::new(normalized) };
+                let selected = GreedySelect { objective, k: case.tokens.min(9) }.select(graph, inputs)?;
+                Ok(vec![selected.indices, selected.kept])
+            })
+        })?;
+    }
+    Ok(())
+}
+
+// --- budgets -----------------------------------------------------------------------------------------------------
+
+#[derive(Debug, Clone)]
+struct Budgets {
+    weights: Vec<f32>,
+    capacities: Vec<u32>,
+    total: u32,
+    options: Allocate,
+}
+
+prop_compose! {
+    fn budgets()(segments in prop::collection::vec((score(), 0u32..30), 1..40), total in 0u32..400, minimum in 0u32..4, by_weight in any::<bool>())
+        -> Budgets {
+        let (weights, capacities) = segments.into_iter().unzip();
+        let leftover = if by_weight { Leftover::LargestWeight } else { Leftover::LargestRemainder };
+        Budgets { weights, capacities, total, options: Allocate { minimum, leftover } }
+    }
+}
+
+/// To the total, or to all that there is room for; no budget is above its capacity, or below that of a lower weight and no larger
+/// capacity by more than one.
+fn budgets_add_up(run: Run<'_>, case: Budgets) -> TestCaseResult {
+    let shape = [1, case.weights.len() as u32];
+    let (weights, capacities) = (HostTensor::f32(shape, case.weights.clone()), HostTensor::u32(shape, case.capacities.clone()));
+    let total = HostTensor::u32([1], vec![case.total]);
+    let results = outputs(run, &[&weights, &total, &capacities], |graph, t| Ok(vec![case.options.budgets(graph, t[0], t[1], t[2])?]));
+    let budgets = results[0].integers();
+    prop_assert_eq!(budgets.iter().sum::<u32>(), case.total.min(case.capacities.iter().sum()));
+    let weight = |i: usize| if case.weights[i] > 0.0 { case.weights[i] } else { 0.0 };
+    for i in 0..budgets.len() {
+        prop_assert!(budgets[i] <= case.capacities[i]);
+        // The minimum goes by index.
+        for j in
+            (0..budgets.len()).filter(|j| case.options.minimum == 0 && weight(*j) >= weight(i) && case.capacities[*j] >= case.capacities[i])
+        {
+            prop_assert!(budgets[j] + 1 >= budgets[i], "segment {} has {}, segment {} {}", i, budgets[i], j, budgets[j]);
+        }
+    }
+    Ok(())
 }
 
 // --- merges ------------------------------------------------------------------------------------------------------

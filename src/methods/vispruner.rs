@@ -2,7 +2,7 @@
 //!
 //! Zhang et al., "Beyond Text-Visual Attention: Exploiting Visual Cues for Effective Token Pruning in VLMs" (ICCV 2025).
 
-use super::prune::{Prune, Pruned};
+use super::prune::{Prune, Pruned, first_entries};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{BipartiteMatch, Order, Partition, TopK, TopKInputs, concat_rows, gather_rows, row_normalize};
@@ -85,7 +85,7 @@ impl VisPruner {
             let (dropped, most) = count_by_length(graph, lengths, capacity, |live| of(live, &drop))?;
             if most == 0 {
                 let (_, width) = count_by_length(graph, lengths, capacity, |live| of(live, &left))?;
-                rest = every(graph, rest, 0, 1, width)?;
+                rest = first_entries(graph, rest, width)?;
                 break;
             }
             let partition = Partition { sources: every(graph, rest, 0, 2, even)?, destinations: every(graph, rest, 1, 2, odd)? };

@@ -1,5 +1,5 @@
 use tokenpress::kernels::{AttentionInputs, AttentionScore, HeadReduction, Norm, Queries, RowReduction, gather_rows};
-use tokenpress::methods::{BalancedPrune, CdPruner, Dart, DivPrune, HoloV, IdPruner, Pruned, VisPruner, text_similarity};
+use tokenpress::methods::{BalancedPrune, CdPruner, Dart, DivPrune, HiPrune, HoloV, IdPruner, Pruned, VisPruner, text_similarity};
 use tokenpress::{Error, Graph, HostTensor, Tensor};
 
 use super::{Given, Method};
@@ -56,6 +56,16 @@ pub const METHODS: &[Method] = &[
         ragged: true,
     },
     Method {
+        subject: "hiprune",
+        options: "0.4, half of it anchors",
+        build: |graph, given| {
+            let (middle, deep) = (score_of(graph, given, 0)?, score_of(graph, given, 1)?);
+            let kept = HiPrune { keep: 0.4, share: 0.5, width: 6, wrap: false }.build(graph, &given.tokens, middle, deep)?;
+            pruned(graph, &kept)
+        },
+        ragged: true,
+    },
+    Method {
         subject: "holov",
         options: "11 of 4 crops",
         build: |graph, given| {
@@ -91,11 +101,16 @@ pub const METHODS: &[Method] = &[
 ];
 
 fn score(graph: &mut Graph, given: Given) -> Result<Tensor, Error> {
+    score_of(graph, given, 0)
+}
+
+/// A head's attention to the tokens from the first one.
+fn score_of(graph: &mut Graph, given: Given, head: u32) -> Result<Tensor, Error> {
     let attention = AttentionScore {
         queries: Queries::Row(0),
         norm: Norm::Softmax,
         rows: RowReduction::Mean,
-        heads: HeadReduction::Mean,
+        heads: HeadReduction::One(head),
         ..Default::default()
     };
     let lengths = Some(given.tokens.lengths);
