@@ -95,6 +95,10 @@ impl Pool {
     /// `x` is f32 or f16 `[B, h * w, C]`, row by row, or `[B, h, w, C]`; `grid` is `[h, w]`, with `h = 1` for a sequence.
     /// `lengths` u32 `[B]` are the live columns of each row of the grid, all w for `None`; windows end there, and outputs
     /// whose window is dead are 0. Gives `[B, outputs, C]` in x's element type, row by row; see [`Pool::outputs`].
+    ///
+    /// # Errors
+    /// [`Error::Shape`] and [`Error::Elem`] for tensors that are not as above; [`Error::Value`] for sizes or strides of 0 or above
+    /// 2^24, and for outputs of which an axis of n places has more than `2^30 / (n + 1)`.
     pub fn build(&self, graph: &mut Graph, x: Tensor, grid: [u32; 2], lengths: Option<Tensor>) -> Result<Tensor, Error> {
         let x = match *x.shape().dims() {
             [b, h, w, c] if [h, w] == grid && u64::from(h) * u64::from(w) <= u64::from(u32::MAX) => graph.reshape(x, [b, h * w, c])?,

@@ -13,8 +13,9 @@ use crate::token_map::count_by_length;
 /// ```
 ///
 /// `x` is `[B, T, C]` of any element type; `lengths` u32 `[B]` are the live frames, all T for `None`. Gives
-/// `[B, floor(T / factor), factor * C]` and its lengths, u32 `[B]`. SLAM-ASR (Ma et al., 2024) and LLaMA-Omni
-/// (Fang et al., 2024) stack 5 frames before their linear layers. Cost: a reshape; one copy where T is no multiple, and one for
+/// `[B, floor(T / factor), factor * C]` and its lengths, u32 `[B]`. SLAM-ASR
+/// (`https://arxiv.org/abs/2402.08846`) and LLaMA-Omni (`https://arxiv.org/abs/2409.06666`) stack 5 frames before their linear
+/// layers. A factor of 0 is an error. Cost: a reshape; one copy where T is no multiple, and one for
 /// rows of different lengths.
 ///
 /// ```
@@ -49,8 +50,8 @@ pub fn stack_frames(graph: &mut Graph, x: Tensor, lengths: Option<Tensor>, facto
 /// The mean of every `size` frames, `stride` apart; what fills no window is dropped. PyTorch's `AvgPool1d(size, stride)`.
 ///
 /// `x` is f32 or f16 `[B, T, C]`; `lengths` u32 `[B]` are the live frames, all T for `None`. Gives
-/// `[B, floor((T - size) / stride) + 1, C]` and its lengths, u32 `[B]`. Qwen2-Audio (Chu et al., 2024) takes pairs, `size` and
-/// `stride` 2, behind its encoder. Cost: one dispatch of [`Pool`].
+/// `[B, floor((T - size) / stride) + 1, C]` and its lengths, u32 `[B]`. Qwen2-Audio (`https://arxiv.org/abs/2407.10759`) takes pairs,
+/// `size` and `stride` 2, behind its encoder. Errors are those of [`Pool::build`]. Cost: one dispatch.
 ///
 /// ```
 /// use tokenpress::methods::average_frames;

@@ -1,6 +1,7 @@
 //! LLaVA-Video: every frame's grid of tokens pooled, with learned newline tokens between them.
 //!
-//! Zhang et al., "Video Instruction Tuning with Synthetic Data" (2024), and the LLaVA-NeXT code base.
+//! Zhang et al., "Video Instruction Tuning with Synthetic Data" (2024), `https://arxiv.org/abs/2410.02713`; `llava_arch.py` of
+//! LLaVA-VL/LLaVA-NeXT.
 
 use super::affine::repeat;
 use crate::error::Error;
@@ -47,7 +48,9 @@ pub struct Faster {
 /// The tokens of a video, frame by frame, row by row.
 ///
 /// 27 x 27 tokens with a stride of 2 become 13 x 13 by averages and 14 x 14 by interpolation. Published models were trained
-/// with interpolation; their evaluation scripts average. Which frames a video has is the caller's choice.
+/// with interpolation; their evaluation scripts average. Which frames a video has is the caller's choice. The published code
+/// doubles the stride once more for every further video of a batch, a slip that is not repeated here, and has faster frames with
+/// [`Newline::EachRow`] only.
 ///
 /// ```
 /// use tokenpress::methods::{LlavaVideo, Newline};
@@ -87,6 +90,10 @@ impl LlavaVideo {
     /// `grid` is `[h, w]`. `frames` u32 `[B]` are the live frames of each video, all F for `None`. x is f32 or f16, the learned
     /// tokens are of its type. A video without frames has no tokens, but for [`Newline::End`].
     ///
+    /// # Errors
+    /// [`Error::Value`] for strides and intervals of 0 or above 2^23, [`Error::Shape`] and [`Error::Elem`] for tensors that are not as
+    /// above.
+    ///
     /// Cost: one dispatch for the pooling, two for each learned token; with [`Faster`] another pooling and four.
     pub fn build(&self, graph: &mut Graph, x: Tensor, grid: [u32; 2], frames: Option<Tensor>) -> Result<(Tensor, Tensor), Error> {
         let [batch, count, tokens, channels] = x.shape().exactly("llava_video: x", "[B, F, h * w, C]")?;
@@ -96,9 +103,8 @@ impl LlavaVideo {
             return Err(Error::Value { argument: "llava_video: stride", expected: "strides from 1 to 2^23".to_owned(), actual });
         }
         // With room for a token behind each row and two behind each frame.
-        let most = [batch, count, channels].map(|d| u128::from(d.max(1))).iter().product::<u128>()
-            * (u128::from(tokens) + u128::from(grid[0]) + 2);
-        if most > u128::from(u32::MAX) {
+        let outer = [batch, count, channels].map(|d| u128::from(d.max(1))).iter().product::<u128>();
+        if outer.saturating_mul(u128::from(tokens) + u128::from(grid[0]) + 2) > u128::from(u32::MAX) {
             let expected = "fewer than 2^32 elements, newlines included".to_owned();
             return Err(Error::Shape { argument: "llava_video: x", expected, actual: x.shape() });
         }
@@ -178,8 +184,8 @@ impl LlavaVideo {
     }
 }
 
-/// The learned token behind the tokens of every batch row.
-fn appended(graph: &mut Graph, x: Tensor, row: Tensor) -> Result<Tensor, Error> {
+/// The learned token `[C]` behind the tokens of every batch row.
+pub(super) fn appended(graph: &mut Graph, x: Tensor, row: Tensor) -> Result<Tensor, Error> {
     let [batch, _, channels] = x.shape().exactly("llava_video: x", "[B, N, C]")?;
     let row = graph.reshape(row, [1, channels])?;
     let rows = repeat(graph, "llava_video: newline", row, batch)?;

@@ -97,21 +97,21 @@ fn perceptron<const N: usize>(layers: [Affine; N]) -> Vec<Layer> {
 }
 
 impl Projector {
-    /// InternVL 2 and later (`mlp1`): pixel unshuffle 2 x 2, LayerNorm over 4C, two layers. For 1.x exchange the [`Join`].
-    /// OpenGVLab/InternVL, `modeling_internvl_chat.py`.
+    /// InternVL 2 and later (`mlp1`, `https://arxiv.org/abs/2404.16821`): pixel unshuffle 2 x 2, LayerNorm over 4C, two layers.
+    /// For 1.x exchange the [`Join`]. OpenGVLab/InternVL, `modeling_internvl_chat.py`.
     pub fn internvl(grid: [u32; 2], norm: Affine, layers: [Affine; 2]) -> Self {
         let norm = Some(Norm { kind: LayerNorm::default(), weights: norm });
         Self { token_norm: None, join: Join::Blocks(PixelUnshuffle::internvl_v2(), grid), norm, layers: perceptron(layers) }
     }
 
-    /// NVLM-D: as [`Projector::internvl`], with layers that have no bias. vLLM, `nvlm_d.py`. Tags come in front of the tiles later:
-    /// [`nvlm_tile_tags`](super::nvlm_tile_tags).
+    /// NVLM-D (`https://arxiv.org/abs/2409.11402`): as [`Projector::internvl`], with layers that have no bias. vLLM, `nvlm_d.py`.
+    /// Tags come in front of the tiles later: [`nvlm_tile_tags`](super::nvlm_tile_tags).
     pub fn nvlm(grid: [u32; 2], norm: Affine, layers: [Tensor; 2]) -> Self {
         Self::internvl(grid, norm, layers.map(|weight| Affine { weight, bias: None }))
     }
 
-    /// Idefics3 and SmolVLM: pixel unshuffle by `scale_factor`, one layer, published without a bias. huggingface/transformers,
-    /// `modeling_idefics3.py`.
+    /// Idefics3 (`https://arxiv.org/abs/2408.12637`) and SmolVLM: pixel unshuffle by `scale_factor`, one layer, published without
+    /// a bias. huggingface/transformers, `modeling_idefics3.py`.
     pub fn idefics3(grid: [u32; 2], scale_factor: u32, layer: Affine) -> Self {
         let join = Join::Blocks(PixelUnshuffle::idefics3(scale_factor), grid);
         Self { token_norm: None, join, norm: None, layers: perceptron([layer]) }
@@ -124,9 +124,9 @@ impl Projector {
         Self { token_norm: None, join: Join::Blocks(PixelUnshuffle::llama4(), grid), norm: None, layers }
     }
 
-    /// Mistral 3, whose encoder is Pixtral's: RMSNorm of each patch by `norm` `[C]` with the text model's epsilon, unfolded `merge` x `merge`
-    /// blocks of the packed `images`, the merging layer without an activation, two layers. huggingface/transformers,
-    /// `modeling_mistral3.py`.
+    /// Mistral 3, whose encoder is Pixtral's: RMSNorm of each patch by `norm` `[C]` with the text model's epsilon, unfolded
+    /// `merge` x `merge` blocks of the packed `images`, the merging layer without an activation, two layers.
+    /// huggingface/transformers, `modeling_mistral3.py`.
     pub fn mistral3(images: Vec<[u32; 2]>, merge: u32, norm: Tensor, epsilon: f32, merging: Tensor, layers: [Affine; 2]) -> Self {
         let weights = Affine { weight: norm, bias: None };
         let token_norm = Some(Norm { kind: LayerNorm::root_mean_square(epsilon), weights });
@@ -135,15 +135,16 @@ impl Projector {
         Self { token_norm, join: Join::Packed { order: ChannelOrder::ChannelFirst, images, merge }, norm: None, layers }
     }
 
-    /// Qwen2-VL (`PatchMerger`), and Qwen3-VL's last merger: LayerNorm of each patch, `merge` x `merge` patches that follow each
-    /// other, two layers. huggingface/transformers, `modeling_qwen2_vl.py`.
+    /// Qwen2-VL (`PatchMerger`, `https://arxiv.org/abs/2409.12191`), and Qwen3-VL's last merger: LayerNorm of each patch, `merge`
+    /// x `merge` patches that follow each other, two layers. huggingface/transformers, `modeling_qwen2_vl.py`.
     pub fn qwen2_vl(merge: u32, norm: Affine, layers: [Affine; 2]) -> Self {
         let token_norm = Some(Norm { kind: LayerNorm::new(1e-6), weights: norm });
         // Saturated where it overflows: no sequence is a multiple.
         Self { token_norm, join: Join::Consecutive(merge.saturating_mul(merge)), norm: None, layers: perceptron(layers) }
     }
 
-    /// Qwen2.5-VL: as [`Projector::qwen2_vl`], with RMSNorm. huggingface/transformers, `modeling_qwen2_5_vl.py`.
+    /// Qwen2.5-VL (`https://arxiv.org/abs/2502.13923`): as [`Projector::qwen2_vl`], with RMSNorm. huggingface/transformers,
+    /// `modeling_qwen2_5_vl.py`.
     pub fn qwen2_5_vl(merge: u32, norm: Tensor, layers: [Affine; 2]) -> Self {
         let weights = Affine { weight: norm, bias: None };
         let token_norm = Some(Norm { kind: LayerNorm::root_mean_square(1e-6), weights });
@@ -157,9 +158,10 @@ impl Projector {
         Self { token_norm: None, norm: projector.token_norm, ..projector }
     }
 
-    /// Gemma 3: averages of whole cells of `floor(edge / outputs)` rows and columns of the square grid, RMSNorm with `1 + norm`,
-    /// one layer without a bias. `norm` is `[C]`; `weight` is `[width, C]`, the published `mm_input_projection_weight` transposed.
-    /// 64 x 64 tokens become 16 x 16 (`mm_tokens_per_image` 256). huggingface/transformers, `modeling_gemma3.py`.
+    /// Gemma 3 (`https://arxiv.org/abs/2503.19786`): averages of whole cells of `floor(edge / outputs)` rows and columns of the
+    /// square grid, RMSNorm with `1 + norm`, one layer without a bias. `norm` is `[C]`; `weight` is `[width, C]`, the published
+    /// `mm_input_projection_weight` transposed. 64 x 64 tokens become 16 x 16 (`mm_tokens_per_image` 256).
+    /// huggingface/transformers, `modeling_gemma3.py`.
     pub fn gemma3(graph: &mut Graph, edge: u32, outputs: u32, norm: Tensor, weight: Tensor) -> Result<Self, Error> {
         let Some(cell) = edge.checked_div(outputs).filter(|cell| *cell > 0) else {
             let expected = format!("1 to {edge} outputs");
@@ -176,6 +178,9 @@ impl Projector {
     }
 
     /// Projects `x` `[B, N, C]`, f32 or f16; weights are of its type. A dead token goes through like any other.
+    ///
+    /// # Errors
+    /// Those of the join, the norms and the layers, for tensors that do not fit them.
     ///
     /// Cost: one dispatch for each norm and layer, at most two for the join.
     pub fn build(&self, graph: &mut Graph, x: Tensor) -> Result<ProjectorOutput, Error> {
@@ -241,6 +246,20 @@ mod tests {
         assert_eq!(outputs["0"], outputs["1"]);
         assert_eq!(outputs["0"], outputs["2"]);
         assert_eq!(outputs["0"].integers()[8..16], [4, 5, 6, 7, 16, 17, 18, 19]);
+    }
+
+    #[test]
+    fn what_fills_no_block_is_dropped() {
+        let mut graph = Graph::new();
+        let x = graph.input("x", [1, 12, 1], Elem::U32);
+        let join = Join::Packed { order: ChannelOrder::ChannelFirst, images: vec![[3, 2], [1, 3], [0, 7], [1, 3]], merge: 2 };
+        assert_eq!(join.build(&mut graph, x).expect("12 tokens").shape(), [1, 1, 4].into());
+        let join = Join::Packed { order: ChannelOrder::ChannelFirst, images: vec![[2, 3], [3, 2]], merge: 2 };
+        let joined = join.build(&mut graph, x).expect("12 tokens");
+        graph.output("joined", joined).expect("a new name");
+        let x = HostTensor::u32([1, 12, 1], (0..12).collect());
+        let outputs = graph.run_reference(&[("x".to_owned(), x)].into()).expect("the graph's own inputs");
+        assert_eq!(outputs["joined"].integers(), [0, 1, 3, 4, 6, 7, 8, 9]);
     }
 
     #[test]

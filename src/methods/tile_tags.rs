@@ -1,6 +1,6 @@
 //! NVLM: a text tag in front of every tile of an image.
 //!
-//! Dai et al., "NVLM: Open Frontier-Class Multimodal LLMs" (2024).
+//! Dai et al., "NVLM: Open Frontier-Class Multimodal LLMs" (2024), `https://arxiv.org/abs/2409.11402`.
 
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
@@ -18,7 +18,8 @@ use crate::tensor::{Desc, Elem, HostTensor};
 /// `[tags, T]` are the text tokens of `<tile_1>`, `<tile_2>` .. and of the thumbnail's tag, all of one length; `embedding`
 /// `[V, C]` of x's element type is the language model's. Gives `[tiles, T + S, C]`, bit for bit; an id of V or above gives zeros.
 /// `_apply_tile_tagging` in NVIDIA/Megatron-LM, `megatron/core/models/multimodal/llava_model.py`, takes one image and reads its
-/// number of tiles back from the GPU. Three dispatches.
+/// number of tiles back from the GPU. Images that are not all the tiles, or of more tiles than there are tags, are an error. Three
+/// dispatches.
 ///
 /// ```
 /// use tokenpress::methods::nvlm_tile_tags;

@@ -1,7 +1,9 @@
 //! Methods on grids and sequences of tokens. A token of a row stands for a frame of 3 x 2 tokens of 2 channels.
 
 use tokenpress::kernels::gather_rows;
-use tokenpress::methods::{Affine, Faster, Join, LlavaVideo, Newline, PoolMode, Projector, average_frames, nvlm_tile_tags, stack_frames};
+use tokenpress::methods::{
+    Affine, Faster, Join, LlavaNext, LlavaVideo, Newline, PoolMode, Projector, average_frames, nvlm_tile_tags, stack_frames,
+};
 use tokenpress::{Error, Graph, HostTensor, Tensor};
 
 use super::{CHANNELS, Given, Method};
@@ -38,6 +40,23 @@ pub const METHODS: &[Method] = &[
         ragged: true,
     },
     Method {
+        subject: "llava_next",
+        options: "two tiles, shrunk",
+        build: |graph, given| {
+            // A token is an image of its own: an overview and two tiles below each other, of 2 x 2 tokens of one channel.
+            let x = given.tokens.x;
+            let [batch, tokens, _] = x.shape().exactly("x", "[B, N, C]")?;
+            let x = graph.reshape(x, [batch * tokens, 3, 4, CHANNELS / 12])?;
+            let newline = Some(learned_of(graph, given, 1, CHANNELS / 12));
+            let method = LlavaNext { edge: 2, tiles: [2, 1], image: [100, 30], most_tiles: Some(1), newline };
+            let y = method.build(graph, x)?;
+            let [_, left, _] = y.shape().exactly("y", "[B, N, C]")?;
+            let y = graph.reshape(y, [batch, tokens, left * (CHANNELS / 12)])?;
+            graph.output("x'", y)
+        },
+        ragged: false,
+    },
+    Method {
         subject: "audio",
         options: "stacks of 5",
         build: |graph, given| {
@@ -66,7 +85,7 @@ pub const METHODS: &[Method] = &[
             let embedding = graph.constant(data::tensor([9, CHANNELS], elem, &data::normal(1, 9 * CHANNELS as usize)));
             let tag_ids = graph.constant(HostTensor::u32([4, 2], data::integers(2, 8, 10)));
             let tagged = nvlm_tile_tags(graph, given.tokens.x, embedding, tag_ids, &vec![1; tiles as usize])?;
-            graph.output("tagged", tagged)
+            graph.output("x'", tagged)
         },
         ragged: false,
     },
@@ -128,7 +147,7 @@ pub const METHODS: &[Method] = &[
             let projector = Projector::gemma3(graph, 2, 1, norm, layer)?;
             let y = projector.build(graph, x)?.y;
             let y = graph.reshape(y, [batch, tokens, 5])?;
-            graph.output("y", y)
+            graph.output("x'", y)
         },
         ragged: false,
     },
@@ -149,7 +168,7 @@ fn projected(graph: &mut Graph, given: Given, projector: &Projector) -> Result<(
     let x = gather_rows(graph, given.tokens.x, index, None)?;
     let output = projector.build(graph, x)?;
     graph.output("joined", output.joined)?;
-    graph.output("y", output.y)
+    graph.output("x'", output.y)
 }
 
 /// A weight that keeps the size of what goes through it.

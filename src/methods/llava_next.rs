@@ -1,0 +1,169 @@
+//! LLaVA-NeXT and LLaVA-OneVision: a large image as an overview and the tokens of its tiles, without what was padding.
+//!
+//! Li et al., "LLaVA-OneVision: Easy Visual Task Transfer" (2024), `https://arxiv.org/abs/2408.03326`; `llava_arch.py` of
+//! LLaVA-VL/LLaVA-NeXT.
+
+use super::llava_video::appended;
+use crate::error::Error;
+use crate::graph::{Graph, Tensor};
+use crate::kernels::{Pool, concat_rows, gather_rows};
+use crate::tensor::HostTensor;
+
+/// The tokens of an image that was fitted into a rectangle of square tiles (`anyres`, `spatial_unpad`).
+///
+/// ```text
+/// canvas   = the tiles' grids beside and below each other
+/// unpadded = the canvas without the rows, or columns, that padded the image at both sides
+/// shrunk   = bilinear to [floor(h / t), floor(w / t)] where t = sqrt(h w / (most_tiles edge^2)) is above 1.1
+/// y        = [the overview's tokens, row 0 of shrunk, newline, row 1, newline, ..]
+/// ```
+///
+/// ```
+/// use tokenpress::methods::LlavaNext;
+/// use tokenpress::{Elem, Graph};
+/// let mut graph = Graph::new();
+/// let x = graph.input("x", [1, 1 + 2 * 3, 729, 8], Elem::F32); // an overview, and 2 x 3 tiles of 27 x 27 tokens
+/// let newline = Some(graph.input("newline", [8], Elem::F32));
+/// let method = LlavaNext { edge: 27, tiles: [2, 3], image: [800, 1600], most_tiles: Some(9), newline };
+/// assert_eq!(method.unpadded(), [40, 81]);
+/// let y = method.build(&mut graph, x)?;
+/// assert_eq!(y.shape().dims(), [1, 729 + 40 * (81 + 1), 8]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LlavaNext {
+    /// Rows and columns of a tile, in tokens.
+    pub edge: u32,
+    /// Rows and columns of tiles.
+    pub tiles: [u32; 2],
+    /// Height and width of the image before it was fitted, in any unit; at least 1.
+    pub image: [u32; 2],
+    /// As many tiles' tokens as may be left, or a little more (N of `anyres_max_N`); all stay for `None`.
+    pub most_tiles: Option<u32>,
+    /// Learned token `[C]` behind each row.
+    pub newline: Option<Tensor>,
+}
+
+impl LlavaNext {
+    /// Rows and columns of the canvas.
+    fn canvas(&self) -> [u32; 2] {
+        self.tiles.map(|tiles| tiles.saturating_mul(self.edge))
+    }
+
+    /// Rows and columns of the canvas without the padding, in the published code's f64 arithmetic.
+    pub fn unpadded(&self) -> [u32; 2] {
+        let canvas = self.canvas();
+        let [height, width] = self.image.map(f64::from);
+        let [rows, columns] = canvas.map(f64::from);
+        let is_wider = width / height > columns / rows;
+        let (axis, inner) = if is_wider { (0, height * (columns / width)) } else { (1, width * (rows / height)) };
+        let mut left = canvas;
+        // As many go at one side as at the other: of an odd number one stays.
+        left[axis] -= canvas[axis].saturating_sub(inner as u32) / 2 * 2;
+        left
+    }
+
+    /// Rows and columns that stay.
+    pub fn outputs(&self) -> [u32; 2] {
+        let [rows, columns] = self.unpadded().map(f64::from);
+        let most = self.most_tiles.map_or(f64::INFINITY, f64::from) * f64::from(self.edge) * f64::from(self.edge);
+        let times = (rows * columns / most).sqrt();
+        if times > 1.1 { [rows, columns].map(|n| (n / times).floor() as u32) } else { self.unpadded() }
+    }
+
+    /// Tokens `[B, N', C]` of images `x` `[B, 1 + tiles, edge * edge, C]`, the overview first; f32 or f16.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] and [`Error::Elem`] for tensors that are not as above; [`Error::Value`] for an image without pixels, a canvas
+    /// without tokens, or `most_tiles` of 0.
+    ///
+    /// Cost: two gathers, an interpolation where the image shrinks, two dispatches for the newlines, one to join.
+    pub fn build(&self, graph: &mut Graph, x: Tensor) -> Result<Tensor, Error> {
+        let [batch, tiles, tokens, channels] = x.shape().exactly("llava_next: x", "[B, 1 + tiles, edge * edge, C]")?;
+        let [rows, columns] = self.canvas();
+        let empty = self.image.contains(&0) || rows == 0 || columns == 0 || self.most_tiles == Some(0);
+        // With room for the overview, which is a tile, and a newline behind each row.
+        let outer = [rows, batch, channels].map(|d| u128::from(d.max(1))).iter().product::<u128>();
+        if empty || outer.saturating_mul(2 * u128::from(columns) + 1) > u128::from(u32::MAX) {
+            let expected = "images, tiles and a limit of at least 1, and fewer than 2^32 numbers".to_owned();
+            return Err(Error::Value { argument: "llava_next: image", expected, actual: format!("{self:?}") });
+        }
+        let edge = self.edge;
+        let expected = [batch, 1 + self.tiles[0] * self.tiles[1], edge * edge, channels];
+        if [batch, tiles, tokens, channels] != expected {
+            return Err(Error::Shape { argument: "llava_next: x", expected: format!("{expected:?}"), actual: x.shape() });
+        }
+        let x = graph.reshape(x, [batch, tiles * tokens, channels])?;
+        let overview = graph.constant(HostTensor::u32([tokens], (0..tokens).collect()));
+        let overview = gather_rows(graph, x, overview, None)?;
+
+        let [h, w] = self.unpadded();
+        let (top, left) = ((rows - h) / 2, (columns - w) / 2);
+        let token = |(row, column): (u32, u32)| {
+            let tile = 1 + row / edge * self.tiles[1] + column / edge;
+            tile * tokens + row % edge * edge + column % edge
+        };
+        let places = (top..top + h).flat_map(|row| (left..left + w).map(move |column| (row, column)));
+        let places = graph.constant(HostTensor::u32([h * w], places.map(token).collect()));
+        let mut image = gather_rows(graph, x, places, None)?;
+        let [h_left, w_left] = self.outputs();
+        if [h_left, w_left] != [h, w] {
+            image = Pool::Bilinear([h_left, w_left]).build(graph, image, [h, w], None)?;
+        }
+        if let Some(newline) = self.newline {
+            image = graph.reshape(image, [batch * h_left, w_left, channels])?;
+            image = appended(graph, image, newline)?;
+            image = graph.reshape(image, [batch, h_left * (w_left + 1), channels])?;
+        }
+        Ok(concat_rows(graph, (overview, None), (image, None))?.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Elem;
+
+    const TALL: LlavaNext = LlavaNext { edge: 2, tiles: [2, 1], image: [100, 50], most_tiles: None, newline: None };
+
+    #[test]
+    fn sizes() {
+        // A canvas of 4 x 2: the image fills it, is narrower than a token, is wider.
+        assert_eq!(TALL.unpadded(), [4, 2]);
+        assert_eq!(LlavaNext { image: [100, 20], ..TALL }.unpadded(), [4, 0]);
+        assert_eq!(LlavaNext { image: [30, 60], ..TALL }.unpadded(), [2, 2]);
+        let wide = LlavaNext { edge: 24, tiles: [1, 4], image: [300, 900], most_tiles: Some(2), newline: None };
+        assert_eq!(wide.unpadded(), [24, 72]);
+        assert_eq!(wide.outputs(), [19, 58]);
+        assert_eq!(LlavaNext { most_tiles: Some(3), ..wide }.outputs(), [24, 72]);
+    }
+
+    #[test]
+    fn tiles_without_their_padding() {
+        let mut graph = Graph::new();
+        let x = graph.input("x", [1, 3, 4, 1], Elem::F32);
+        let newline = Some(graph.constant(HostTensor::f32([1], vec![-1.0])));
+        let y = LlavaNext { image: [30, 60], newline, ..TALL }.build(&mut graph, x).expect("valid options");
+        graph.output("y", y).expect("a new name");
+        let x = HostTensor::f32([1, 3, 4, 1], (0..12).map(|i| i as f32).collect());
+        let outputs = graph.run_reference(&[("x".to_owned(), x)].into()).expect("the graph's own inputs");
+        assert_eq!(outputs["y"].floats(), [0.0, 1.0, 2.0, 3.0, 6.0, 7.0, -1.0, 8.0, 9.0, -1.0]);
+    }
+
+    #[test]
+    fn what_is_refused() {
+        let mut graph = Graph::new();
+        let x = graph.input("x", [1, 3, 4, 1], Elem::F32);
+        assert!(TALL.build(&mut graph, x).is_ok());
+        for wrong in [
+            LlavaNext { image: [0, 1], ..TALL },
+            LlavaNext { edge: 0, ..TALL },
+            LlavaNext { most_tiles: Some(0), ..TALL },
+            LlavaNext { tiles: [1, 1], ..TALL },
+            LlavaNext { tiles: [u32::MAX, u32::MAX], ..TALL },
+            LlavaNext { edge: u32::MAX, ..TALL },
+        ] {
+            assert!(wrong.build(&mut graph, x).is_err(), "{wrong:?}");
+        }
+    }
+}
