@@ -3,12 +3,12 @@
 
 mod support;
 
+use proptest::prelude::*;
 use support::cases::methods::{self, graph, inputs};
 use support::data;
 use tokenpress::readback::{Context, HostTensors};
 use tokenpress::{Elem, Graph, HostTensor, wgpu};
 
-const LENGTHS: [u32; 5] = [29, 40, 1, 0, 7];
 const CAPACITY: u32 = 40;
 
 /// Rows `0..rows` of batch row `b`, of those tensors that have such rows.
@@ -44,13 +44,14 @@ fn alone(inputs: &HostTensors, b: usize, rows: u32) -> HostTensors {
     single
 }
 
-fn check(run: impl Fn(&Graph, &HostTensors) -> HostTensors) {
+/// `lengths` are those of methods that take rows of different lengths; others get full ones.
+fn check(seed: u64, lengths: [u32; 5], values: fn(u64, usize) -> Vec<f32>, run: impl Fn(&Graph, &HostTensors) -> HostTensors) {
     // A random partition is another one for each row.
     for method in methods::all().filter(|m| m.options != "random") {
-        let lengths = if method.ragged { LENGTHS } else { [CAPACITY; LENGTHS.len()] };
+        let lengths = if method.ragged { lengths } else { [CAPACITY; 5] };
         let batch = lengths.len();
         let batched = graph(method, batch as u32, CAPACITY, Elem::F32, method.ragged).expect("valid options");
-        let mut given = inputs(11, batch as u32, CAPACITY, Elem::F32, data::normal);
+        let mut given = inputs(seed, batch as u32, CAPACITY, Elem::F32, values);
         if method.ragged {
             given.insert("lengths".into(), HostTensor::u32([batch as u32], lengths.to_vec()));
         }
@@ -68,9 +69,14 @@ fn check(run: impl Fn(&Graph, &HostTensors) -> HostTensors) {
     }
 }
 
-#[test]
-fn on_the_reference() {
-    check(|graph, inputs| graph.run_reference(inputs).expect("the graph's own inputs"));
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn on_the_reference(seed in 0..1000u64, lengths in prop::array::uniform5(0..=CAPACITY), ties in any::<bool>()) {
+        let values = if ties { data::ties } else { data::normal };
+        check(seed, lengths, values, |graph, inputs| graph.run_reference(inputs).expect("the graph's own inputs"));
+    }
 }
 
 #[test]
@@ -81,5 +87,5 @@ fn on_the_first_adapter() {
         return;
     };
     let context = pollster::block_on(Context::new(adapter)).expect("a device");
-    check(|graph, inputs| pollster::block_on(context.run(graph, inputs)).expect("a plan"));
+    check(11, [29, CAPACITY, 1, 0, 7], data::normal, |graph, inputs| pollster::block_on(context.run(graph, inputs)).expect("a plan"));
 }
