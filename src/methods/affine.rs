@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{Activation, Attention, Heads, LayerNorm, Linear, QueryKeyValue, add, gather_rows};
+use crate::kernels::{Activation, LayerNorm, Linear, add, gather_rows};
 use crate::tensor::{HostTensor, Shape};
 
 /// The weight of a layer, and its bias.
@@ -24,47 +24,30 @@ impl Affine {
         Linear { activation }.apply(graph, x, weight, self.bias)
     }
 
-    /// LayerNorm over the channels, with PyTorch's epsilon.
-    pub(super) fn layer_norm(&self, graph: &mut Graph, x: Tensor) -> Result<Tensor, Error> {
-        LayerNorm::default().apply(graph, x, Some(self.weight), self.bias)
+    /// A norm over the channels.
+    pub(super) fn norm(&self, graph: &mut Graph, x: Tensor, norm: LayerNorm) -> Result<Tensor, Error> {
+        norm.apply(graph, x, Some(self.weight), self.bias)
     }
 
-    /// [`Affine::layer_norm`] of a sum.
-    pub(super) fn residual_norm(&self, graph: &mut Graph, x: Tensor, y: Tensor) -> Result<Tensor, Error> {
+    /// The same of a sum.
+    pub(super) fn residual_norm(&self, graph: &mut Graph, x: Tensor, y: Tensor, norm: LayerNorm) -> Result<Tensor, Error> {
         let sum = add(graph, x, y)?;
-        self.layer_norm(graph, sum)
+        self.norm(graph, sum, norm)
     }
 }
 
-/// The layers of attention.
+/// The layers of attention with H heads. A weight of the first three at once, `[3 C, C]`, is three of its parts: a view of a buffer
+/// may begin anywhere.
 #[derive(Debug, Clone, Copy)]
 pub struct Projections {
-    /// Of the queries.
+    /// Of the queries, `[H D, C]`.
     pub queries: Affine,
-    /// Of the keys.
+    /// Of the keys, `[H D, E]`.
     pub keys: Affine,
-    /// Of the values.
+    /// Of the values, `[H V, E]`.
     pub values: Affine,
-    /// Of what all heads together give.
+    /// Of what all heads together give, `[O, H V]`.
     pub output: Affine,
-}
-
-impl Projections {
-    /// Softmax attention of so many heads over what queries, keys and values are made from.
-    pub(super) fn attend(&self, graph: &mut Graph, heads: u32, [queries, keys, values]: [Tensor; 3]) -> Result<Tensor, Error> {
-        let mut split = |layer: &Affine, x| {
-            let y = layer.linear(graph, x, Activation::None)?;
-            let [batch, tokens, channels] = y.shape().exactly("attention: rows", "[B, N, C]")?;
-            graph.reshape(y, [batch, tokens, heads, per_head(heads, channels)?])
-        };
-        let queries = split(&self.queries, queries)?;
-        let (keys, values) = (split(&self.keys, keys)?, split(&self.values, values)?);
-        let inputs = QueryKeyValue { queries, keys, values, bias: None, lengths: None, query_lengths: None };
-        let rows = Attention { heads: Heads::Last, ..Default::default() }.attend(graph, inputs)?.rows;
-        let [batch, tokens, heads, channels] = rows.shape().exactly("attention: rows", "[B, M, H, V]")?;
-        let rows = graph.reshape(rows, [batch, tokens, heads * channels])?;
-        self.output.linear(graph, rows, Activation::None)
-    }
 }
 
 /// The part of one head.

@@ -5,7 +5,9 @@
 use super::affine::{Affine, repeat};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{Activation, Convolution, Elementwise, Pool, Statistic, Windows, activate, add, concat_rows, multiply, reduce};
+use crate::kernels::{
+    Activation, Convolution, Elementwise, LayerNorm, Pool, Statistic, Windows, activate, add, concat_rows, multiply, reduce,
+};
 
 /// A convolution without a bias and the LayerNorm of the channels of each token behind it.
 #[derive(Debug, Clone, Copy)]
@@ -57,14 +59,14 @@ pub struct BottleneckOutput {
 impl NormalizedConvolution {
     fn pointwise(&self, graph: &mut Graph, x: Tensor, grid: [u32; 2]) -> Result<Tensor, Error> {
         let y = Convolution::default().dense(graph, x, grid, self.weight, None)?;
-        self.norm.layer_norm(graph, y)
+        self.norm.norm(graph, y, LayerNorm::default())
     }
 
     fn depthwise(&self, graph: &mut Graph, x: Tensor, grid: [u32; 2]) -> Result<Tensor, Error> {
         let [_, _, height, width] = self.weight.shape().exactly("bottleneck: conv2", "[C, 1, k, k]")?;
         let same = Convolution { stride: [1, 1], padding: [height / 2, width / 2] };
         let y = same.depthwise(graph, x, grid, self.weight, None)?;
-        self.norm.layer_norm(graph, y)
+        self.norm.norm(graph, y, LayerNorm::default())
     }
 }
 

@@ -3,9 +3,10 @@
 //! Cha et al., "Honeybee: Locality-enhanced Projector for Multimodal LLM" (CVPR 2024), `https://arxiv.org/abs/2312.06742`.
 
 use super::affine::{Affine, Projections, per_head, repeat};
+use super::transformer::{KeyMask, MultiHeadAttention};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{Activation, DeformableInputs, DeformableSample, Points, Pool, Windows, add, concat_rows};
+use crate::kernels::{Activation, DeformableInputs, DeformableSample, LayerNorm, Points, Pool, Windows, add, concat_rows};
 
 /// A decoder layer of Deformable DETR; each norm is behind its sum.
 ///
@@ -117,8 +118,10 @@ impl DeformableLayer {
     /// The queries `[B, Q, C]` after this layer.
     fn build(&self, graph: &mut Graph, all: &DAbstractor, queries: Tensor, positions: Tensor, image: Tensor) -> Result<Tensor, Error> {
         let placed = add(graph, queries, positions)?;
-        let attended = self.attention.attend(graph, all.heads, [placed, placed, queries])?;
-        let queries = self.attention_norm.residual_norm(graph, queries, attended)?;
+        let attention = MultiHeadAttention { heads: all.heads, projections: self.attention };
+        let projected = attention.project(graph, [placed, placed, queries])?;
+        let attended = attention.attend(graph, projected, KeyMask::default())?;
+        let queries = self.attention_norm.residual_norm(graph, queries, attended, LayerNorm::default())?;
 
         let placed = add(graph, queries, positions)?;
         let [batch, count, _] = placed.shape().exactly("d_abstractor: queries", "[B, Q, C]")?;
@@ -138,11 +141,11 @@ impl DeformableLayer {
         };
         let sampled = DeformableSample { levels: vec![all.grid], softmax: true }.sample(graph, inputs)?;
         let sampled = self.output.linear(graph, sampled, Activation::None)?;
-        let queries = self.sample_norm.residual_norm(graph, queries, sampled)?;
+        let queries = self.sample_norm.residual_norm(graph, queries, sampled, LayerNorm::default())?;
 
         let hidden = self.feed_forward[0].linear(graph, queries, Activation::Relu)?;
         let hidden = self.feed_forward[1].linear(graph, hidden, Activation::None)?;
-        self.feed_forward_norm.residual_norm(graph, queries, hidden)
+        self.feed_forward_norm.residual_norm(graph, queries, hidden, LayerNorm::default())
     }
 }
 

@@ -4,6 +4,7 @@
 //! (ICLR 2022).
 
 use super::prune::{Prune, Pruned};
+use super::transformer::{KeyMask, TransformerBlock};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
@@ -74,6 +75,17 @@ impl EVit {
         let output = EVitOutput { compressed, score, selection };
         let (fused, most) = count_by_length(graph, tokens.lengths, tokens.capacity(), |live| u32::from(!whole(live)))?;
         if self.fuse && most > 0 { self.append_fused(graph, tokens, output, fused, keep) } else { Ok(output) }
+    }
+
+    /// A whole block: attention over all tokens, the pruning by its class token's row, and the feed-forward layers of what is left.
+    pub fn block(&self, graph: &mut Graph, tokens: &Tokens, block: &TransformerBlock) -> Result<EVitOutput, Error> {
+        let projected = block.project(graph, tokens.x)?;
+        let x = block.attend(graph, tokens.x, projected, KeyMask { lengths: Some(tokens.lengths), ..KeyMask::default() })?;
+        let queries = block.attention.heads_first(graph, projected.queries)?;
+        let keys = block.attention.heads_first(graph, projected.keys)?;
+        let mut output = self.build(graph, &Tokens { x, ..*tokens }, queries, keys)?;
+        output.compressed.tokens.x = block.feed_forward(graph, output.compressed.tokens.x)?;
+        Ok(output)
     }
 
     fn append_fused(

@@ -3,9 +3,10 @@
 //! Xu et al., "No Token Left Behind: Efficient Vision Transformer via Dynamic Token Idling" (2023).
 
 use super::prune::{Prune, Pruned};
+use super::transformer::{KeyMask, Projected, TransformerBlock};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{AttentionInputs, AttentionScore, HeadReduction, Norm, Order, Queries, RowReduction, mark};
+use crate::kernels::{Activation, AttentionInputs, AttentionScore, HeadReduction, Norm, Order, Queries, RowReduction, gather_rows, mark};
 use crate::tensor::HostTensor;
 use crate::token_map::Tokens;
 
@@ -53,6 +54,30 @@ impl IdleVit {
         let keep = move |live: u32| live.min(patches.saturating_add(1));
         let pruned = Prune { order: Order::Value }.build(graph, tokens, score, Some(marks), keep)?;
         Ok(IdleVitOutput { pruned, score })
+    }
+
+    /// A whole block: what is selected goes through it, among itself, and the rest idles. Keys are made of every token; queries and
+    /// values of the selected ones only. Gives all tokens' rows, and what was selected.
+    pub fn block(&self, graph: &mut Graph, tokens: &Tokens, block: &TransformerBlock) -> Result<(Tensor, IdleVitOutput), Error> {
+        let (attention, projections) = (&block.attention, &block.attention.projections);
+        let normal = block.normalize(graph, tokens.x)?;
+        let class = graph.constant(HostTensor::u32([1], vec![0]));
+        let class = gather_rows(graph, normal, class, None)?;
+        let query = projections.queries.linear(graph, class, Activation::None)?;
+        let keys = projections.keys.linear(graph, normal, Activation::None)?;
+        let (first_query, first_keys) = (attention.heads_first(graph, query)?, attention.heads_first(graph, keys)?);
+        let output = self.build(graph, tokens, first_query, first_keys)?;
+        let (map, selected) = (output.pruned.compressed.map, output.pruned.compressed.tokens);
+        let rows = map.gather(graph, normal)?;
+        let projected = Projected {
+            queries: projections.queries.linear(graph, rows, Activation::None)?,
+            keys: map.gather(graph, keys)?,
+            values: projections.values.linear(graph, rows, Activation::None)?,
+        };
+        let mask = KeyMask { lengths: Some(selected.lengths), ..KeyMask::default() };
+        let x = block.attend(graph, selected.x, projected, mask)?;
+        let updated = block.feed_forward(graph, x)?;
+        Ok((output.scatter(graph, updated, tokens.x)?, output))
     }
 }
 

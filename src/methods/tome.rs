@@ -3,11 +3,12 @@
 //! Bolya et al., "Token Merging: Your ViT But Faster" (ICLR 2023), and Bolya and Hoffman, "Token Merging for Fast
 //! Stable Diffusion" (2023) for the two-dimensional partition. Written from the mathematics.
 
+use super::transformer::{KeyMask, TransformerBlock};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
     AssignInputs, AssignTokens, Assignment, BipartiteMatch, Limit, Matches, Order, Partition, Reduce, Relation, Selection, Threshold,
-    ThresholdInputs, TopK, TopKInputs, lookup, mark, row_normalize,
+    ThresholdInputs, TopK, TopKInputs, log_size, lookup, mark, row_normalize,
 };
 use crate::tensor::HostTensor;
 use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
@@ -155,6 +156,20 @@ impl ToMe {
         let x = map.merge(graph, tokens.x, Some(tokens.size), Reduce::WeightedMean)?;
         let size = map.sizes(graph, tokens.size)?;
         Ok(Compressed { tokens: Tokens { x, size, lengths: map.lengths }, map })
+    }
+
+    /// A whole block: attention, the merge of what comes of it by the mean of the heads' keys, and the feed-forward layers of what
+    /// is left. `proportional` attention counts a token as often as its size; the paper has it but for masked autoencoders that were
+    /// not trained with it.
+    pub fn block(&self, graph: &mut Graph, tokens: &Tokens, block: &TransformerBlock, proportional: bool) -> Result<Compressed, Error> {
+        let projected = block.project(graph, tokens.x)?;
+        let bias = if proportional { Some(log_size(graph, tokens.size, Some(tokens.lengths))?) } else { None };
+        let mask = KeyMask { bias, lengths: Some(tokens.lengths), query_lengths: None };
+        let x = block.attend(graph, tokens.x, projected, mask)?;
+        let metric = block.attention.heads_first(graph, projected.keys)?;
+        let mut merged = self.build(graph, &Tokens { x, ..*tokens }, metric)?;
+        merged.tokens.x = block.feed_forward(graph, merged.tokens.x)?;
+        Ok(merged)
     }
 
     fn protected(&self) -> Protect {

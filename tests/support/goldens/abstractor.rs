@@ -15,12 +15,12 @@ impl Feed {
         Ok(golden.optional_input(&format!("w.{name}"))?.map(|value| self.input(name, value)))
     }
 
-    fn weight(&mut self, golden: &Golden, name: &str) -> Result<Tensor, Failure> {
+    pub(super) fn weight(&mut self, golden: &Golden, name: &str) -> Result<Tensor, Failure> {
         self.optional_weight(golden, name)?.ok_or_else(|| format!("no tensor in.w.{name}").into())
     }
 
     /// `name.weight` and `name.bias`.
-    fn affine(&mut self, golden: &Golden, name: &str) -> Result<Affine, Failure> {
+    pub(super) fn affine(&mut self, golden: &Golden, name: &str) -> Result<Affine, Failure> {
         Ok(Affine { weight: self.weight(golden, &format!("{name}.weight"))?, bias: self.optional_weight(golden, &format!("{name}.bias"))? })
     }
 

@@ -1,12 +1,10 @@
-//! Whole blocks and layers: EViT, IdleViT, FastV. The kernels decide and move the tokens; what is dense between them is
-//! computed here in f64, and reaches them rounded to f32.
+//! Whole blocks and layers: EViT, IdleViT, FastV.
 
 use tokenpress::kernels::{AttentionInputs, AttentionScore, HeadReduction, Norm, Queries, RowReduction, gather_rows};
-use tokenpress::methods::{EVit, FastV, IdleVit};
+use tokenpress::methods::{EVit, FastV, IdleVit, KeyMask};
 use tokenpress::readback::HostTensors;
 use tokenpress::{Desc, HostTensor, Tokens};
 
-use super::dense::{Block, Rows};
 use super::{Failure, Feed, Golden, Side};
 
 /// Columns `from..to` of a tensor `[.., N]`.
@@ -23,98 +21,83 @@ fn columns(tensor: &HostTensor, from: u32, to: u32) -> HostTensor {
     }
 }
 
-/// Each row of `[B, K]` indices.
-fn lists(tensor: &HostTensor) -> Vec<Vec<usize>> {
-    let width = tensor.shape().dims()[1].max(1) as usize;
-    tensor.integers().chunks(width).map(|row| row.iter().map(|&i| i as usize).collect()).collect()
-}
-
 /// `x + attention`, the selection, `+ mlp` on what is left.
 pub fn evit(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
-    let block = Block::of(golden)?;
-    let x = Rows::of(&golden.input("x")?)?;
-    let qkv = block.qkv(&x)?;
-    let attended = x.plus(&block.attention(&qkv)?);
-
     let mut feed = Feed::default();
-    let rows = feed.input("x", attended.tensor());
-    let queries = feed.input("q", qkv[0].tensor());
-    let keys = feed.input("k", qkv[1].tensor());
-    let tokens = Tokens::new(&mut feed.graph, rows)?;
+    let block = feed.block(golden, "", 1e-5)?;
+    let x = feed.input("x", golden.input("x")?);
+    let graph = &mut feed.graph;
+    let tokens = Tokens::new(graph, x)?;
     let method = EVit { keep: golden.number("keep_rate").ok_or("no keep_rate")?, fuse: golden.flag("fuse_token") };
-    let output = method.build(&mut feed.graph, &tokens, queries, keys)?;
-    feed.output("x_selected", output.compressed.tokens.x)?;
-    feed.output("score", output.score)?;
-    feed.output("selected", output.selection.indices)?;
+    let whole = method.block(graph, &tokens, &block)?;
+    // The same calls once more, for what is between them.
+    let projected = block.project(graph, x)?;
+    let queries = block.attention.heads_first(graph, projected.queries)?;
+    let keys = block.attention.heads_first(graph, projected.keys)?;
+    let attended = block.attend(graph, x, projected, KeyMask { lengths: Some(tokens.lengths), ..KeyMask::default() })?;
+    let selected = method.build(graph, &Tokens { x: attended, ..tokens }, queries, keys)?.compressed.tokens.x;
+    for (name, tensor) in [
+        ("x_selected", selected),
+        ("y", whole.compressed.tokens.x),
+        ("score", whole.score),
+        ("selected", whole.selection.indices),
+        ("q", queries),
+        ("k", keys),
+    ] {
+        graph.output(name, tensor)?;
+    }
     let mut outputs = feed.run(side)?;
-
     // The references count patches, without the class token.
-    let n = x.tokens as u32;
-    let score = columns(&outputs["score"], 1, n);
+    let score = columns(&outputs["score"], 1, outputs["score"].shape().dims()[1]);
     let selected = outputs.remove("selected").ok_or("no selection")?;
     let kept = columns(&selected, 1, selected.shape().dims()[1]);
     let kept = HostTensor::u32(kept.shape(), kept.integers().iter().map(|i| i.wrapping_sub(1)).collect());
-    let y = block.feed_forward(&Rows::of(&outputs["x_selected"])?)?;
-    outputs.extend(
-        [("score", score), ("kept_idx", kept), ("q", qkv[0].tensor()), ("k", qkv[1].tensor()), ("y", y.tensor())]
-            .map(|(n, t)| (n.to_owned(), t)),
-    );
+    outputs.extend([("score", score), ("kept_idx", kept)].map(|(name, tensor)| (name.to_owned(), tensor)));
     Ok(outputs)
 }
 
 /// The selected rows go through the block, and back to their places.
 pub fn idlevit(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
-    let block = Block::of(golden)?;
-    let x_tensor = golden.input("x")?;
-    let x = Rows::of(&x_tensor)?;
-    let [q, k, v] = block.qkv(&x)?;
-    let method = IdleVit { keep: golden.count("K")? };
-
     let mut feed = Feed::default();
-    let rows = feed.input("x", x_tensor.clone());
-    let queries = feed.input("q", q.tensor());
-    let keys = feed.input("k", k.tensor());
-    let tokens = Tokens::new(&mut feed.graph, rows)?;
-    let chosen = method.build(&mut feed.graph, &tokens, queries, keys)?;
-    feed.output("score", chosen.score)?;
-    feed.output("selected", chosen.pruned.selection.indices)?;
-    feed.output("rows", chosen.pruned.compressed.tokens.x)?;
-    let mut outputs = feed.run(side)?;
-
-    let index = lists(&outputs["selected"]);
-    let rows = Rows::of(&outputs.remove("rows").ok_or("no rows")?)?;
-    if rows.tensor() != x.gather(&index).tensor() {
-        return Err("the selected rows are not x's".into());
+    let block = feed.block(golden, "", 1e-5)?;
+    let value = golden.input("x")?;
+    let x = feed.input("x", value.clone());
+    let graph = &mut feed.graph;
+    let tokens = Tokens::new(graph, x)?;
+    let (y, chosen) = IdleVit { keep: golden.count("K")? }.block(graph, &tokens, &block)?;
+    // Of the selected rows by themselves: keys made after the selection, where the method selects among keys.
+    let rows = chosen.pruned.compressed.tokens.x;
+    let among = block.project(graph, rows)?;
+    let attended = block.attention.attend(graph, among, KeyMask::default())?;
+    let all = block.project(graph, x)?;
+    let queries = block.attention.heads_first(graph, all.queries)?;
+    let keys = block.attention.heads_first(graph, all.keys)?;
+    let first = graph.constant(HostTensor::u32([1], vec![0]));
+    let class = gather_rows(graph, queries, first, None)?;
+    for (name, tensor) in [
+        ("y", y),
+        ("score", chosen.score),
+        ("selected", chosen.pruned.selection.indices),
+        ("attn_out", attended),
+        ("q_cls", class),
+        ("k", keys),
+    ] {
+        graph.output(name, tensor)?;
     }
-    let attended = block.attention(&[q.gather(&index), k.gather(&index), v.gather(&index)])?;
-    let updated = block.feed_forward(&rows.plus(&attended))?;
-
-    // The same graph again, now with the block's result to put back.
-    let mut feed = Feed::default();
-    let rows = feed.input("x", x_tensor.clone());
-    let queries = feed.input("q", q.tensor());
-    let keys = feed.input("k", k.tensor());
-    let updated = feed.input("updated", updated.tensor());
-    let tokens = Tokens::new(&mut feed.graph, rows)?;
-    let chosen = method.build(&mut feed.graph, &tokens, queries, keys)?;
-    let y = chosen.scatter(&mut feed.graph, updated, rows)?;
-    feed.output("y", y)?;
-    let y = feed.run(side)?.remove("y").ok_or("no y")?;
-
-    let bits = |tensor: &HostTensor, b: usize, i: usize| {
-        tensor.floats()[(b * x.tokens + i) * x.channels..][..x.channels].iter().map(|v| v.to_bits()).collect::<Vec<_>>()
-    };
-    for (b, list) in index.iter().enumerate() {
-        if let Some(i) = (0..x.tokens).find(|i| !list.contains(i) && bits(&y, b, *i) != bits(&x_tensor, b, *i)) {
-            return Err(format!("row {i} of batch row {b} was not selected, and changed").into());
+    let mut outputs = feed.run(side)?;
+    let [batch, count, channels] = value.shape().exactly("x", "[B, N, C]")?.map(|d| d as usize);
+    let selected = outputs["selected"].integers();
+    let bits =
+        |tensor: &HostTensor, row: usize| tensor.floats()[row * channels..][..channels].iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    for row in 0..batch * count {
+        let of_row = selected.len() / batch;
+        let chosen = selected[row / count * of_row..][..of_row].contains(&((row % count) as u32));
+        if !chosen && bits(&outputs["y"], row) != bits(&value, row) {
+            return Err(format!("row {row} was not selected, and changed").into());
         }
     }
-    let score = columns(&outputs["score"], 1, x.tokens as u32);
-    let class_row = vec![vec![0]; x.batch];
-    outputs.extend(
-        [("score", score), ("y", y), ("attn_out", attended.tensor()), ("q_cls", q.gather(&class_row).tensor()), ("k", k.tensor())]
-            .map(|(name, tensor)| (name.to_owned(), tensor)),
-    );
+    let score = columns(&outputs["score"], 1, count as u32);
+    outputs.insert("score".to_owned(), score);
     Ok(outputs)
 }
 

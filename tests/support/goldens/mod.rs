@@ -6,13 +6,14 @@
 mod abstractor;
 mod attention;
 mod blocks;
-mod dense;
 mod diversity;
 mod layout;
+mod llama_vid;
 mod pooling;
 mod projector;
 mod runs;
 mod tome;
+mod transformer;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -280,6 +281,10 @@ fn handler(system: &str, case: &str) -> Option<Handler> {
         ("btp", "get_div_initial_indices") => diversity::btp_spatial,
         ("btp", "stage1_selection" | "stage2_selection") => diversity::btp_stage,
         ("vispruner", "important_plus_diverse") => diversity::vispruner,
+        ("tome", "patched_vit") => tome::vit,
+        ("cross_attention", "multihead") => transformer::cross_attention,
+        ("qformer", "bert_model_queries" | "bert_model_queries_text") => transformer::qformer,
+        ("llamavid", "token_generation") => llama_vid::tokens,
         ("evit", "block") => blocks::evit,
         ("idlevit", "block_inference") => blocks::idlevit,
         ("fastv", "last_row_topk") => blocks::fastv,

@@ -1,6 +1,6 @@
 //! ToMe and tomesd.
 
-use tokenpress::kernels::{Partition, Reduce, linear};
+use tokenpress::kernels::{Convolution, LayerNorm, Partition, Reduce, add, concat_rows, linear};
 use tokenpress::methods::{Matching, Merging, Protect, ToMe};
 use tokenpress::readback::HostTensors;
 use tokenpress::schedule::MergeSchedule;
@@ -173,6 +173,62 @@ pub fn chain(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
         graph.output(&format!("size{layer}"), tokens.size)?;
         graph.output(&format!("parent{layer}"), map.parent)?;
     }
+    let mut outputs = feed.run(side)?;
+    for layer in decided {
+        positions(&mut outputs, &layer.to_string())?;
+    }
+    Ok(outputs)
+}
+
+/// A whole vision transformer with a merge in each block.
+pub fn vit(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
+    let mut feed = Feed::default();
+    let image = golden.input("image")?;
+    let [batch, colours, height, width] = image.shape().exactly("image", "[B, 3, H, W]")?;
+    // The kernels have channels last.
+    let (plane, values) = ((height * width) as usize, image.floats());
+    let pixels = values.chunks((colours as usize * plane).max(1));
+    let pixels = pixels.flat_map(|one| (0..plane).flat_map(move |i| (0..colours as usize).map(move |c| one[c * plane + i]))).collect();
+    let pixels = feed.input("image", HostTensor::f32([batch, height * width, colours], pixels));
+    let embed = feed.affine(golden, "patch_embed.proj")?;
+    let class = golden.optional_input("w.cls_token")?.map(|token| {
+        let value = HostTensor::f32([batch, 1, token.shape().dims()[2]], token.floats().repeat(batch as usize));
+        feed.input("cls_token", value)
+    });
+    let places = feed.weight(golden, "pos_embed")?;
+    let blocks = (0..golden.count("depth")?).map(|l| feed.block(golden, &format!("blocks.{l}."), 1e-6)).collect::<Result<Vec<_>, _>>()?;
+    let last = feed.affine(golden, "norm")?;
+
+    let graph = &mut feed.graph;
+    let patches = Convolution { stride: [golden.count("patch")?; 2], padding: [0, 0] };
+    let patches = patches.dense(graph, pixels, [height, width], embed.weight, embed.bias)?;
+    let x = match class {
+        Some(class) => concat_rows(graph, (class, None), (patches, None))?.0,
+        None => patches,
+    };
+    let x = add(graph, x, places)?;
+    let mut tokens = Tokens::new(graph, x)?;
+    let mut whole = TokenMap::identity(graph, &tokens)?;
+    let schedule = golden.numbers("r_schedule").ok_or("no list r_schedule")?;
+    let mut decided = Vec::new();
+    for (layer, (block, merge)) in blocks.iter().zip(schedule).enumerate() {
+        let tome = ToMe { merge: merge as u32, protect: protect(golden), ..ToMe::default() };
+        let merged = tome.block(graph, &tokens, block, golden.flag("prop_attn"))?;
+        // The same calls once more, for what was decided.
+        let projected = block.project(graph, tokens.x)?;
+        let metric = block.attention.heads_first(graph, projected.keys)?;
+        if let Some(merging) = tome.decide(graph, &tokens, metric)? {
+            output_decision(graph, &merging, &layer.to_string())?;
+            decided.push(layer);
+        }
+        tokens = merged.tokens;
+        whole = whole.then(graph, &merged.map)?;
+        graph.output(&format!("block{layer}"), tokens.x)?;
+    }
+    let features = LayerNorm::new(1e-6).apply(graph, tokens.x, Some(last.weight), last.bias)?;
+    graph.output("features", features)?;
+    graph.output("size", tokens.size)?;
+    graph.output("parent", whole.parent)?;
     let mut outputs = feed.run(side)?;
     for layer in decided {
         positions(&mut outputs, &layer.to_string())?;

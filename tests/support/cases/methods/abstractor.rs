@@ -102,18 +102,18 @@ fn grid(given: Given) -> [u32; 2] {
 }
 
 /// Seeded weights, each new one of another seed.
-struct Weights {
+pub(super) struct Weights {
     elem: Elem,
     seed: u64,
 }
 
 impl Weights {
-    fn of(given: Given) -> Self {
+    pub(super) fn of(given: Given) -> Self {
         Self { elem: given.tokens.x.elem(), seed: 100 }
     }
 
     /// Normal numbers that keep the size of what goes through them.
-    fn tensor(&mut self, graph: &mut Graph, dims: &[u32]) -> Tensor {
+    pub(super) fn tensor(&mut self, graph: &mut Graph, dims: &[u32]) -> Tensor {
         self.seed += 1;
         let len = dims.iter().product::<u32>();
         let inputs = if dims.len() > 1 { dims[1..].iter().product::<u32>() } else { 1 };
@@ -130,7 +130,7 @@ impl Weights {
     }
 
     /// A weight `[O, ..]` and a bias `[O]`.
-    fn affine(&mut self, graph: &mut Graph, dims: &[u32]) -> Affine {
+    pub(super) fn affine(&mut self, graph: &mut Graph, dims: &[u32]) -> Affine {
         Affine { weight: self.tensor(graph, dims), bias: Some(self.tensor(graph, &dims[..1])) }
     }
 

@@ -7,6 +7,7 @@ mod prune;
 mod runs;
 mod spatial;
 mod tome;
+mod transformer;
 mod video;
 
 use tokenpress::readback::HostTensors;
@@ -41,6 +42,7 @@ pub fn all() -> impl Iterator<Item = &'static Method> {
         runs::METHODS,
         spatial::METHODS,
         tome::METHODS,
+        transformer::METHODS,
         video::METHODS,
     ];
     families.into_iter().flatten()
