@@ -214,4 +214,23 @@ mod tests {
         let all = pool_bound(&grids, Pooling::Average, Elem::F32);
         assert!(all[0] > 0.0 && all[0] < 1e-5 && all[2] == 0.0 && all[3] == 0.0);
     }
+    #[test]
+    fn different_windows_that_agree() {
+        let x: Vec<f32> = (0..2 * 4 * 6 * 3).map(|i| (i * i % 23) as f32 - 11.0).collect();
+        let grids = |windows| Grids { x: &x, lengths: &[6, 4], size: [4, 6], channels: 3, windows };
+        let average = |down, across| pool(&grids([down, across]), Pooling::Average);
+        let strided = |size, stride| Axis::Strided { size, stride, partial: false };
+        let partial = |size, stride| Axis::Strided { size, stride, partial: true };
+        // Whole cells, three ways; of the second grid the last cell is dead, or cut from fewer columns.
+        let cells = average(strided(2, 2), strided(3, 3));
+        assert_eq!(cells, average(Axis::Adaptive { outputs: 2 }, strided(3, 3)));
+        assert_eq!(cells[..12], average(Axis::Linear { outputs: 2 }, Axis::Adaptive { outputs: 2 })[..12]);
+        assert_eq!(cells[..12], average(partial(2, 2), partial(3, 3))[..12]);
+        // The grid itself.
+        let same: Vec<f64> = x[..72].iter().map(|v| f64::from(*v)).collect();
+        for axis in [strided(1, 1), partial(1, 1), Axis::Linear { outputs: 4 }, Axis::Adaptive { outputs: 4 }] {
+            assert_eq!(average(axis, strided(1, 1))[..72], same);
+            assert_eq!(pool(&grids([axis, partial(1, 1)]), Pooling::Max)[..72], same);
+        }
+    }
 }
