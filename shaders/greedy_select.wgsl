@@ -18,8 +18,8 @@
 // Ranks are order keys of the scores: ties go to the lowest token. Key KEY_DEAD is no candidate, KEY_NAN one with a NaN or an
 // infinity: selected last, and without effect on the others. A d_i of at most 2^-16 weight_i^2 is rounding, and counts as 0.
 //
-// A workgroup has 128 tokens at a time, 4 of them for 8 lanes, and whole batch rows where `parts` is 1: all steps are
-// then one dispatch. Longer rows are parts of 128 tokens and each step is a dispatch, in which every part finds the winner for
+// A workgroup has 64 tokens at a time, 4 of them for 16 lanes, and whole batch rows where `parts` is 1: all steps are
+// then one dispatch. Larger rows are parts of 64 tokens and each step is a dispatch, in which every part finds the winner for
 // itself. Sums are in the same order in both.
 //
 // Cost: for each selected token 2 N C operations and, for the determinant, 2 N operations for each one before it.
@@ -58,8 +58,8 @@ const NONE = 0xffffffffu;
 const MARGINAL = 1u;
 const DETERMINANT = 2u;
 const ROUNDING = 1.52587890625e-5; // 2^-16
-const LANES = 8u; // of four tokens
-const TILE = 128u; // tokens
+const LANES = 16u; // of four tokens
+const TILE = 64u; // tokens
 
 var<workgroup> keys: array<u32, 256>;
 var<workgroup> owners: array<u32, 256>;

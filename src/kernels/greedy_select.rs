@@ -58,7 +58,7 @@ pub(super) static SELECT: Shader = Shader {
 const PERSISTENT: (u32, u64) = (4096, 1 << 18);
 
 /// Tokens that a workgroup works on at a time.
-const TILE: u32 = 128;
+const TILE: u32 = 64;
 
 /// Selects `k` tokens of each row one by one, each the best beside those selected before it.
 ///
@@ -121,7 +121,7 @@ impl GreedySelect {
     /// Errors: wrong shapes and element types, `k` above N, and a relevance outside 0 to 1.
     ///
     /// Cost: two dispatches, one workgroup a row; where N is above 4096 or a row above 1 MiB, one dispatch for each selected or given
-    /// token, of a workgroup for each 128 tokens. `2 k N C` operations, and `k^2 N` for the determinant. Workspace: 12 bytes a token,
+    /// token, of a workgroup for each 64 tokens. `2 k N C` operations, and `k^2 N` for the determinant. Workspace: 12 bytes a token,
     /// and 4 k for the determinant.
     pub fn select(self, graph: &mut Graph, inputs: GreedyInputs) -> Result<GreedySelected, Error> {
         let GreedyInputs { normalized, weights, given, lengths, counts } = inputs;
