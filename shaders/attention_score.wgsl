@@ -9,7 +9,8 @@
 // query_lengths: [B] u32; live query rows
 // bias:          [B, N] f32
 // list:          [R] u32; rows asked for
-// score:         [B, columns] f32, or [B, picked heads, columns]; 0 for keys that are dead or that no row sees
+// score:         [B, columns] f32, with dimensions of picked heads and of rows before the columns where these are kept;
+//                0 for keys that are dead or that no row sees
 //
 // Cost: one read of the parts. An invocation makes one score, over heads, then rows or chunks, in ascending order.
 struct Params {
@@ -61,6 +62,7 @@ const SOFTMAX = 2u;
 const MEAN = 0u;
 const MEAN_VISIBLE = 1u;
 const MAXIMUM = 3u;
+const ROWS_KEPT = 4u;
 // Head reductions.
 const HEADS_MEAN = 0u;
 const HEADS_MAXIMUM = 2u;
@@ -90,8 +92,9 @@ fn main(
 ) {
   let i = linear_group(group, groups) * 128u + lane.index;
   let kept = select(1u, params.pick_count, params.head_reduction == HEADS_KEPT);
+  let kept_rows = select(1u, params.rows, params.row_reduction == ROWS_KEPT);
   let column = i % params.columns;
-  let batch = i / params.columns / kept;
+  let batch = i / params.columns / kept_rows / kept;
   if batch >= params.batch { return; } // no barrier follows
   let j = params.column_first + column;
   let live_keys = min(lengths[params.lengths_base + batch], params.key_count);
@@ -119,15 +122,18 @@ fn main(
   var head = params.pick_first;
   var head_end = head + params.pick_count;
   if params.head_reduction == HEADS_KEPT {
-    head += i / params.columns % kept;
+    head += i / params.columns / kept_rows % kept;
     head_end = head + 1u;
   }
+  // A row that is kept is a part of its own.
+  let first_part = select(0u, i / params.columns % kept_rows, params.row_reduction == ROWS_KEPT);
+  let end_part = select(params.parts_count, first_part + 1u, params.row_reduction == ROWS_KEPT);
   let rows_maximum = params.row_reduction == MAXIMUM;
   let heads_maximum = params.head_reduction == HEADS_MAXIMUM;
   var total = select(0.0, LOWEST, heads_maximum);
   for (; head < head_end; head++) {
     var of_head = select(0.0, LOWEST, rows_maximum);
-    for (var part = 0u; part < params.parts_count; part++) {
+    for (var part = first_part; part < end_part; part++) {
       var value: f32;
       if params.stored == 1u {
         if j >= visible_keys(query_row(part, live_queries), live_queries, live_keys) { continue; }

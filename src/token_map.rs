@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{Reduce, gather_rows, group_tokens, invert_index, merge_tokens};
+use crate::kernels::{Reduce, concat_rows, gather_rows, group_tokens, invert_index, merge_tokens};
 use crate::tensor::{Elem, HostTensor, NONE, Shape};
 
 /// A batch of tokens on its way through a model.
@@ -35,6 +35,16 @@ impl Tokens {
         }
         let size = graph.constant(HostTensor::f32([batch, tokens], vec![1.0; batch as usize * tokens as usize]));
         Ok(Self { x, size, lengths })
+    }
+
+    /// An error unless every row is known to be full, which `what` needs.
+    pub(crate) fn expect_full(&self, graph: &Graph, argument: &'static str, what: &str) -> Result<(), Error> {
+        let full = |lengths: &HostTensor| lengths.integers().iter().all(|&live| live >= self.capacity());
+        if graph.constant_value(self.lengths).is_some_and(full) {
+            return Ok(());
+        }
+        let expected = "rows that are full, known when the graph is built".to_owned();
+        Err(Error::Value { argument, expected, actual: format!("{what} over ragged rows") })
     }
 
     /// Batch rows.
@@ -106,6 +116,24 @@ impl TokenMap {
         Ok(Self { parent, representative, lengths: next.lengths })
     }
 
+    /// This map's rows, and behind them those of another map of the same tokens, which says where the tokens go that this one drops.
+    pub fn append(&self, graph: &mut Graph, other: &Self) -> Result<Self, Error> {
+        let [batch, rows] = self.representative.shape().exactly("token map: representative", "[batch, new]")?;
+        let [_, more] = other.representative.shape().exactly("token map: representative", "[batch, new]")?;
+        let mut own = |rows: u32, filler: Option<u32>| {
+            let list = (0..batch).flat_map(|_| 0..rows).map(|row| filler.unwrap_or(row)).collect();
+            graph.constant(HostTensor::u32([batch, rows], list))
+        };
+        let (nowhere, first, second) = (own(rows, Some(NONE)), own(rows, None), own(more, None));
+        let (kept, added) = (Some(self.lengths), Some(other.lengths));
+        let (representative, lengths) = concat_rows(graph, (self.representative, kept), (other.representative, added))?;
+        let (places, _) = concat_rows(graph, (nowhere, kept), (second, added))?;
+        let row_of_second = invert_index(graph, places, more)?;
+        let moved = gather_rows(graph, row_of_second, other.parent, None)?;
+        let parent = gather_rows(graph, first, self.parent, Some(moved))?;
+        Ok(Self { parent, representative, lengths })
+    }
+
     /// The representatives' rows of a tensor `[batch, old, ..]`: keys, values, masks, positions. Rows behind the
     /// live ones are 0, or [`NONE`] for integers. Bit-exact.
     pub fn gather(&self, graph: &mut Graph, x: Tensor) -> Result<Tensor, Error> {
@@ -153,6 +181,17 @@ pub struct Compressed {
     pub tokens: Tokens,
     /// Where every token went.
     pub map: TokenMap,
+}
+
+impl Compressed {
+    /// These tokens, and behind them others that were made of the same old ones ([`TokenMap::append`]).
+    pub fn append(&self, graph: &mut Graph, other: &Self) -> Result<Self, Error> {
+        let (kept, added) = (Some(self.tokens.lengths), Some(other.tokens.lengths));
+        let (x, lengths) = concat_rows(graph, (self.tokens.x, kept), (other.tokens.x, added))?;
+        let (size, _) = concat_rows(graph, (self.tokens.size, kept), (other.tokens.size, added))?;
+        let map = self.map.append(graph, &other.map)?;
+        Ok(Self { tokens: Tokens { x, size, lengths }, map })
+    }
 }
 
 /// `row(lengths[b])` for every batch row: `[batch, width]` u32.

@@ -133,7 +133,8 @@ pub(super) static SCORE: Shader = Shader {
 /// Keys that are dead or that no row sees score 0. NaN and infinite logits spoil the scores of their own batch row only.
 ///
 /// Cost: for up to 16 rows, 2 R N D operations a head and scratch of R N floats; for more, 4 R N D operations a head
-/// (2 R N D for logits, which need no softmax) and scratch of R + 8 N floats a head. A matrix R x N is never stored.
+/// (2 R N D for logits, which need no softmax) and scratch of R + 8 N floats a head: a matrix R x N is not stored, unless each row is
+/// asked for by itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttentionScore {
     /// Query rows whose attention counts.
@@ -188,7 +189,8 @@ pub struct AttentionInputs {
 /// What [`AttentionScore::score`] gives.
 #[derive(Debug, Clone, Copy)]
 pub struct Importance {
-    /// f32 `[B, columns]`; `[B, H, columns]` for [`HeadReduction::None`].
+    /// f32 `[B, columns]`; `[B, H, columns]` for [`HeadReduction::None`], `[B, R, columns]` for [`RowReduction::None`], and
+    /// `[B, H, R, columns]` for both.
     pub score: Tensor,
     /// f32 `[B, H, R]`, if asked for: natural-log row log-sum-exp of the scaled logits, 0 for rows that are dead or see nothing.
     pub lse: Option<Tensor>,
@@ -333,7 +335,12 @@ impl Kernel for AttentionScore {
             return Err(value_error("attention_score: causal", format!("at most as many queries as keys ({key_count})"), actual));
         }
         let width = columns.end - columns.start;
-        let score: Shape = if self.heads == HeadReduction::None { [batch, heads, width].into() } else { [batch, width].into() };
+        let score: Shape = match (self.heads, self.rows) {
+            (HeadReduction::None, RowReduction::None) => [batch, heads, rows, width].into(),
+            (HeadReduction::None, _) => [batch, heads, width].into(),
+            (_, RowReduction::None) => [batch, rows, width].into(),
+            _ => [batch, width].into(),
+        };
         let mut outputs = vec![Desc::new(score, Elem::F32)];
         if self.lse {
             outputs.push(Desc::new([batch, heads, rows], Elem::F32));
@@ -391,7 +398,7 @@ impl Kernel for AttentionScore {
         let heads = computed.len() as u32;
 
         let [b, h, r, n, w] = [batch, heads, rows, key_count, width].map(u64::from);
-        let stored = r <= STORED_ROWS && h * r * n <= STORED_LOGITS;
+        let stored = self.rows == RowReduction::None || (r <= STORED_ROWS && h * r * n <= STORED_LOGITS);
         let chunks = (PARTIALS / (h * w).max(1)).clamp(1, CHUNKS);
         let parts = if stored { r } else { r.div_ceil(CHUNK_ROWS).min(chunks) };
         let params = |groups: u64| Params {
@@ -418,6 +425,7 @@ impl Kernel for AttentionScore {
                 RowReduction::MeanVisible => 1,
                 RowReduction::Sum => 2,
                 RowReduction::Max => 3,
+                RowReduction::None => 4,
             },
             head_reduction: match self.heads {
                 HeadReduction::Mean => 0,

@@ -4,11 +4,11 @@
 //! `https://arxiv.org/abs/2106.02034`.
 
 use super::affine::Affine;
-use super::prune::{Prune, Pruned};
+use super::prune::{Prune, Pruned, class_protected};
 use super::transformer::tokens as tokens_of;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{Activation, Elementwise, LayerNorm, Order, Statistic, concat_rows, gather_rows, mark, reduce};
+use crate::kernels::{Activation, Elementwise, LayerNorm, Order, Statistic, concat_rows, gather_rows, reduce};
 use crate::tensor::{HostTensor, NONE};
 use crate::token_map::{Tokens, count_by_length};
 
@@ -76,8 +76,7 @@ impl DynamicVit {
         let places = (0..capacity).map(|i| if i == 0 { NONE } else { i - 1 }).collect();
         let places = graph.constant(HostTensor::u32([capacity], places));
         let score = gather_rows(graph, score, places, None)?;
-        let marks = (0..capacity).map(|i| if i == 0 { mark::PROTECTED } else { mark::CANDIDATE }).collect();
-        let marks = graph.constant(HostTensor::u32([capacity], marks));
+        let marks = class_protected(graph, capacity);
         let kept = self.keep.saturating_add(1);
         let pruned = Prune { order: Order::Value }.build(graph, tokens, score, Some(marks), move |live| live.min(kept))?;
         Ok(DynamicVitOutput { pruned, score })

@@ -3,17 +3,13 @@
 //! Liang et al., "Not All Patches Are What You Need: Expediting Vision Transformers via Token Reorganizations"
 //! (ICLR 2022).
 
-use super::prune::{Prune, Pruned};
+use super::prune::{Prune, Pruned, fused};
 use super::transformer::{KeyMask, TransformerBlock};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{
-    AttentionInputs, AttentionScore, Groups, HeadReduction, Norm, Order, Queries, Reduce, RowReduction, concat_rows, gather_rows,
-    invert_index, mark, merge_tokens,
-};
+use crate::kernels::{AttentionInputs, AttentionScore, HeadReduction, Norm, Order, Queries, RowReduction, mark};
 use crate::schedule::{Rounding, keep_count};
-use crate::tensor::HostTensor;
-use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length, table_by_length};
+use crate::token_map::{Compressed, Tokens, count_by_length, table_by_length};
 
 /// Keeps the patches that the class token attends to most.
 ///
@@ -72,9 +68,15 @@ impl EVit {
         let prune = Prune { order: Order::Value };
         let keep = |live: u32| live.min(1) + patches(live);
         let Pruned { compressed, selection } = prune.build(graph, tokens, score, Some(marks), keep)?;
-        let output = EVitOutput { compressed, score, selection };
-        let (fused, most) = count_by_length(graph, tokens.lengths, tokens.capacity(), |live| u32::from(!whole(live)))?;
-        if self.fuse && most > 0 { self.append_fused(graph, tokens, output, fused, keep) } else { Ok(output) }
+        let (_, most) = count_by_length(graph, tokens.lengths, tokens.capacity(), |live| u32::from(!whole(live)))?;
+        let compressed = match selection.complement {
+            Some(dropped) if self.fuse && most > 0 => {
+                let rest = fused(graph, tokens, dropped, score)?;
+                compressed.append(graph, &rest)?
+            }
+            _ => compressed,
+        };
+        Ok(EVitOutput { compressed, score, selection })
     }
 
     /// A whole block: attention over all tokens, the pruning by its class token's row, and the feed-forward layers of what is left.
@@ -86,44 +88,6 @@ impl EVit {
         let mut output = self.build(graph, &Tokens { x, ..*tokens }, queries, keys)?;
         output.compressed.tokens.x = block.feed_forward(graph, output.compressed.tokens.x)?;
         Ok(output)
-    }
-
-    fn append_fused(
-        &self,
-        graph: &mut Graph,
-        tokens: &Tokens,
-        output: EVitOutput,
-        fused: Tensor,
-        keep: impl Fn(u32) -> u32,
-    ) -> Result<EVitOutput, Error> {
-        let EVitOutput { compressed, score, selection } = output;
-        let (batch, capacity) = (tokens.batch(), tokens.capacity());
-        // A selection always has its complement here; without one there is nothing to fuse.
-        let Some(dropped) = selection.complement else { return Ok(output) };
-        let offsets = table_by_length(graph, tokens.lengths, capacity, 2, |live| vec![0, live - keep(live).min(live)])?;
-        let all = Groups { offsets, members: dropped };
-        let sum = merge_tokens(graph, tokens.x, all, Some(score), Reduce::WeightedSum)?;
-        let size = merge_tokens(graph, tokens.size, all, None, Reduce::Sum)?;
-        let kept = Some(selection.kept);
-        let (x, lengths) = concat_rows(graph, (compressed.tokens.x, kept), (sum, Some(fused)))?;
-        let (size, _) = concat_rows(graph, (compressed.tokens.size, kept), (size, Some(fused)))?;
-        let rows = x.shape().dims()[1];
-
-        // Dropped tokens go to the row behind the kept ones.
-        let dropped_rank = invert_index(graph, dropped, capacity)?;
-        let row_of_fused = table_by_length(graph, tokens.lengths, capacity, dropped.shape().dims()[1], |live| {
-            vec![keep(live).min(live); dropped.shape().dims()[1] as usize]
-        })?;
-        let parent_of_dropped = gather_rows(graph, row_of_fused, dropped_rank, None)?;
-        let own = HostTensor::u32([batch, rows], (0..batch).flat_map(|_| 0..rows).collect());
-        let own = graph.constant(own);
-        let parent = gather_rows(graph, own, compressed.map.parent, Some(parent_of_dropped))?;
-        // The fused token stands for no token in particular: its representative is the first that it fuses.
-        let first = graph.constant(HostTensor::u32([1], vec![0]));
-        let first = gather_rows(graph, dropped, first, None)?;
-        let (representative, _) = concat_rows(graph, (compressed.map.representative, kept), (first, Some(fused)))?;
-        let map = TokenMap { parent, representative, lengths };
-        Ok(EVitOutput { compressed: Compressed { tokens: Tokens { x, size, lengths }, map }, score, selection })
     }
 }
 

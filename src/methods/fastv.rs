@@ -3,11 +3,10 @@
 //! Chen et al., "An Image is Worth 1/2 Tokens After Layer 2: Plug-and-Play Inference Acceleration for Large
 //! Vision-Language Models" (ECCV 2024).
 
-use super::prune::{Prune, Pruned};
+use super::prune::{ImageRange, Prune, Pruned};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{AttentionInputs, AttentionScore, HeadReduction, Norm, Order, Queries, RowReduction, mark};
-use crate::tensor::HostTensor;
+use crate::kernels::{AttentionInputs, AttentionScore, HeadReduction, Norm, Order, Queries, RowReduction};
 use crate::token_map::Tokens;
 
 /// Keeps the `rank` image tokens that the last token attends to most, and every other token, in order.
@@ -43,15 +42,7 @@ impl FastV {
     /// Prunes `tokens` by the queries and keys `[batch, heads, tokens, channels]` of the layer before.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, queries: Tensor, keys: Tensor) -> Result<FastVOutput, Error> {
         let capacity = tokens.capacity();
-        let end = self.image_start.saturating_add(self.image_tokens);
-        if end > capacity {
-            let actual = format!("image tokens {}..{end}", self.image_start);
-            return Err(Error::Value { argument: "fastv: image", expected: format!("a range within {capacity} tokens"), actual });
-        }
-        if self.rank > self.image_tokens {
-            let expected = format!("at most the {} image tokens", self.image_tokens);
-            return Err(Error::Value { argument: "fastv: rank", expected, actual: self.rank.to_string() });
-        }
+        let image = ImageRange::new(["fastv: image", "fastv: rank"], self.image_start, self.image_tokens, self.rank, capacity)?;
         let attention = AttentionScore {
             queries: Queries::Last,
             norm: Norm::Softmax,
@@ -62,14 +53,9 @@ impl FastV {
         };
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
         let score = attention.score(graph, inputs)?.score;
-        let image = self.image_start..end;
-        let marks = (0..capacity).map(|i| if image.contains(&i) { mark::CANDIDATE } else { mark::PROTECTED }).collect();
-        let marks = graph.constant(HostTensor::u32([capacity], marks));
-        let this = *self;
-        let keep = move |live: u32| {
-            let image = live.min(end).saturating_sub(this.image_start);
-            live - image + this.rank.min(image)
-        };
+        let marks = image.others_protected(graph, capacity);
+        let rank = self.rank;
+        let keep = move |live: u32| image.kept(live, rank);
         let pruned = Prune { order: Order::Index }.build(graph, tokens, score, Some(marks), keep)?;
         Ok(FastVOutput { pruned, score })
     }

@@ -2,11 +2,11 @@
 //!
 //! Xu et al., "No Token Left Behind: Efficient Vision Transformer via Dynamic Token Idling" (2023).
 
-use super::prune::{Prune, Pruned};
+use super::prune::{Prune, Pruned, class_protected};
 use super::transformer::{KeyMask, Projected, TransformerBlock};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{Activation, AttentionInputs, AttentionScore, HeadReduction, Norm, Order, Queries, RowReduction, gather_rows, mark};
+use crate::kernels::{Activation, AttentionInputs, AttentionScore, HeadReduction, Norm, Order, Queries, RowReduction, gather_rows};
 use crate::tensor::HostTensor;
 use crate::token_map::Tokens;
 
@@ -38,7 +38,6 @@ impl IdleVit {
     /// Selects from `tokens`, whose token 0 is the class token, by keys `[batch, heads, tokens, channels]` and queries
     /// `[batch, heads, rows, channels]`, of which only row 0 is read.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, queries: Tensor, keys: Tensor) -> Result<IdleVitOutput, Error> {
-        let capacity = tokens.capacity();
         let attention = AttentionScore {
             queries: Queries::Row(0),
             norm: Norm::Logits,
@@ -48,8 +47,7 @@ impl IdleVit {
         };
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
         let score = attention.score(graph, inputs)?.score;
-        let marks = (0..capacity).map(|i| if i == 0 { mark::PROTECTED } else { mark::CANDIDATE }).collect();
-        let marks = graph.constant(HostTensor::u32([capacity], marks));
+        let marks = class_protected(graph, tokens.capacity());
         let patches = self.keep;
         let keep = move |live: u32| live.min(patches.saturating_add(1));
         let pruned = Prune { order: Order::Value }.build(graph, tokens, score, Some(marks), keep)?;

@@ -188,9 +188,8 @@ impl ToMe {
             Matching::Kth(0) => value("tome: stride", "at least 1", "0".to_owned()),
             Matching::Kth(stride) => Ok(Partition::strided(graph, capacity, stride)),
             Matching::Lists(partition) => {
-                let full = graph.constant_value(tokens.lengths).is_some_and(|l| l.integers().iter().all(|&live| live >= capacity));
-                let ragged = "a partition by lists over ragged rows".to_owned();
-                if full { Ok(partition) } else { value("tome: lengths", "rows that are full, known when the graph is built", ragged) }
+                tokens.expect_full(graph, "tome: lengths", "a partition by lists")?;
+                Ok(partition)
             }
         }
     }

@@ -65,6 +65,8 @@ pub enum RowReduction {
     Sum,
     /// Maximum over the rows that see the key.
     Max,
+    /// Each row by itself: the score has a dimension of rows. Dead rows, and keys that a row does not see, give 0.
+    None,
 }
 
 /// How the heads' numbers for one key become one, after the rows'.
@@ -208,17 +210,19 @@ pub fn attention_lse(attention: &Attention<'_>, queries: &Queries) -> Vec<f32> {
     lse
 }
 
-/// `score[b,(h,)j] = heads_h rows_r weight[b,h,r,j]`, `[B, columns]`, or `[B, H, columns]` where heads are kept. 0 for
-/// keys that are dead or that no row sees.
+/// `score[b,(h,)(r,)j] = heads_h rows_r weight[b,h,r,j]`, `[B, columns]`, with a dimension of heads and one of rows where these are
+/// kept. 0 for keys that are dead or that no row sees.
 pub fn attention_score(attention: &Attention<'_>, scoring: &Scoring<'_>) -> Vec<f32> {
     let mut score = Vec::new();
     for b in 0..attention.lengths.len() {
         let heads = scoring.heads.picked(attention.heads).map(|h| head_score(attention, scoring, b, h)).collect::<Vec<_>>();
         let mut over_heads = |reduce: &dyn Fn(&mut dyn Iterator<Item = f64>) -> f64| {
-            score.extend(scoring.columns.clone().map(|j| reduce(&mut heads.iter().map(|head| head[j])) as f32));
+            for r in 0..scoring.results(attention) {
+                score.extend(scoring.columns.clone().map(|j| reduce(&mut heads.iter().map(|head| head[r][j])) as f32));
+            }
         };
         match scoring.heads {
-            HeadReduction::None => score.extend(heads.iter().flat_map(|head| &head[scoring.columns.clone()]).map(|&v| v as f32)),
+            HeadReduction::None => score.extend(heads.iter().flatten().flat_map(|row| &row[scoring.columns.clone()]).map(|&v| v as f32)),
             HeadReduction::Sum | HeadReduction::One(_) => over_heads(&|values| values.fold(0.0, |sum, v| sum + v)),
             HeadReduction::Mean => over_heads(&|values| values.fold(0.0, |sum, v| sum + v) / heads.len().max(1) as f64),
             HeadReduction::Max => over_heads(&|values| values.reduce(f64::max).unwrap_or(0.0)),
@@ -227,9 +231,24 @@ pub fn attention_score(attention: &Attention<'_>, scoring: &Scoring<'_>) -> Vec<
     score
 }
 
-/// One head's number for every key.
-fn head_score(attention: &Attention<'_>, scoring: &Scoring<'_>, b: usize, h: usize) -> Vec<f64> {
+impl Scoring<'_> {
+    /// Numbers that a head's rows become for each key.
+    fn results(&self, attention: &Attention<'_>) -> usize {
+        if self.rows == RowReduction::None { self.queries.count(attention.query_count) } else { 1 }
+    }
+}
+
+/// One head's numbers for every key: one row of them, or all where rows are kept.
+fn head_score(attention: &Attention<'_>, scoring: &Scoring<'_>, b: usize, h: usize) -> Vec<Vec<f64>> {
     let live = attention.live_queries(b);
+    if scoring.rows == RowReduction::None {
+        let row = |r| {
+            let mut row = scoring.queries.row(r, live).map_or(Vec::new(), |row| attention.weights(b, h, row, scoring.norm));
+            row.resize(attention.key_count, 0.0);
+            row
+        };
+        return (0..scoring.results(attention)).map(row).collect();
+    }
     let mut sums = vec![0.0; attention.key_count];
     let mut maxima = vec![f64::NEG_INFINITY; attention.key_count];
     let mut seen = vec![0; attention.key_count];
@@ -244,12 +263,12 @@ fn head_score(attention: &Attention<'_>, scoring: &Scoring<'_>, b: usize, h: usi
     }
     let of_key = |j: usize| match scoring.rows {
         _ if seen[j] == 0 => 0.0,
-        RowReduction::Sum => sums[j],
+        RowReduction::Sum | RowReduction::None => sums[j],
         RowReduction::Mean => sums[j] / f64::from(live_rows),
         RowReduction::MeanVisible => sums[j] / f64::from(seen[j]),
         RowReduction::Max => maxima[j],
     };
-    (0..attention.key_count).map(of_key).collect()
+    vec![(0..attention.key_count).map(of_key).collect()]
 }
 
 /// One unit in the last place, at most: WGSL lets an operation round either way.
@@ -346,14 +365,14 @@ pub fn attention_score_bound(attention: &Attention<'_>, scoring: &Scoring<'_>) -
         let heads: Vec<_> = scoring.heads.picked(attention.heads).map(|h| head_bound(attention, scoring, b, h)).collect();
         let count = heads.len() as f64;
         let mut over_heads = |reduce: &dyn Fn(f64, f64, f64) -> f64| {
-            for j in scoring.columns.clone() {
-                let errors = || heads.iter().map(|head| head[j].1);
-                let magnitude: f64 = heads.iter().map(|head| head[j].0).sum();
+            for (r, j) in (0..scoring.results(attention)).flat_map(|r| scoring.columns.clone().map(move |j| (r, j))) {
+                let errors = || heads.iter().map(|head| head[r][j].1);
+                let magnitude: f64 = heads.iter().map(|head| head[r][j].0).sum();
                 bounds.push(finite(reduce(errors().sum(), errors().fold(0.0, f64::max), magnitude)));
             }
         };
         match scoring.heads {
-            HeadReduction::None => bounds.extend(heads.iter().flat_map(|head| &head[scoring.columns.clone()]).map(|v| finite(v.1))),
+            HeadReduction::None => bounds.extend(heads.iter().flatten().flat_map(|row| &row[scoring.columns.clone()]).map(|v| finite(v.1))),
             HeadReduction::One(_) => over_heads(&|sum, _, _| sum),
             HeadReduction::Sum => over_heads(&|sum, _, magnitude| sum + count * ULP * magnitude),
             HeadReduction::Mean => over_heads(&|sum, _, magnitude| (sum + (count + 2.5) * ULP * magnitude) / count.max(1.0)),
@@ -363,8 +382,17 @@ pub fn attention_score_bound(attention: &Attention<'_>, scoring: &Scoring<'_>) -
     bounds
 }
 
-/// Sum of magnitudes (as reduced over the rows) and error of one head's number for every key.
-fn head_bound(attention: &Attention<'_>, scoring: &Scoring<'_>, b: usize, h: usize) -> Vec<(f64, f64)> {
+/// Sum of magnitudes (as reduced over the rows) and error of one head's numbers for every key.
+fn head_bound(attention: &Attention<'_>, scoring: &Scoring<'_>, b: usize, h: usize) -> Vec<Vec<(f64, f64)>> {
+    if scoring.rows == RowReduction::None {
+        let of_row = |r| {
+            // The sum of a single row is that row.
+            let row = scoring.queries.row(r, attention.live_queries(b)).map_or(u32::MAX, |row| row as u32);
+            let alone = Scoring { queries: &Queries::Row(row), rows: RowReduction::Sum, ..scoring.clone() };
+            head_bound(attention, &alone, b, h)
+        };
+        return (0..scoring.results(attention)).flat_map(of_row).collect();
+    }
     let live = attention.live_queries(b);
     let mut magnitudes = vec![0.0; attention.key_count];
     let mut errors = vec![0.0; attention.key_count];
@@ -389,7 +417,7 @@ fn head_bound(attention: &Attention<'_>, scoring: &Scoring<'_>, b: usize, h: usi
     let sum = |j: usize, extra: f64| errors[j] + (additions + extra) * ULP * magnitudes[j];
     let of_key = |j: usize| match scoring.rows {
         _ if seen[j] == 0 => (0.0, 0.0),
-        RowReduction::Sum => (magnitudes[j], sum(j, 0.0)),
+        RowReduction::Sum | RowReduction::None => (magnitudes[j], sum(j, 0.0)),
         RowReduction::Mean => (magnitudes[j] / rows, sum(j, 2.5) / rows),
         RowReduction::MeanVisible => (magnitudes[j] / f64::from(seen[j]), sum(j, 2.5) / f64::from(seen[j])),
         RowReduction::Max => (largest[j], largest_error[j]),
@@ -398,7 +426,7 @@ fn head_bound(attention: &Attention<'_>, scoring: &Scoring<'_>, b: usize, h: usi
     let stored = |(magnitude, error): (f64, f64)| {
         (magnitude, if magnitude == 0.0 && error == 0.0 { 0.0 } else { error + storage_error(Elem::F32, magnitude) })
     };
-    (0..attention.key_count).map(|j| stored(of_key(j))).collect()
+    vec![(0..attention.key_count).map(|j| stored(of_key(j))).collect()]
 }
 
 #[cfg(test)]

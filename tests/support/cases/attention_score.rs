@@ -144,6 +144,15 @@ pub fn cases() -> Vec<Case> {
         }
     }
 
+    // Each row by itself.
+    for heads in [HeadReduction::Mean, HeadReduction::Max, HeadReduction::None] {
+        let s = Setup { batch: 3, lengths: Some(vec![33, 20, 0]), query_lengths: Some(vec![19, 20, 3]), ..setup(20, 33, 4) };
+        let score = AttentionScore { rows: RowReduction::None, causal: true, heads, columns: Some(3..33), ..all.clone() };
+        cases.push(case(&s, score));
+        let list = Queries::List(vec![19, 2, 2]);
+        cases.push(case(&s, AttentionScore { rows: RowReduction::None, queries: list, heads, ..Default::default() }));
+    }
+
     // Ragged batches, causal, bias, and a slice of the keys.
     for causal in [false, true] {
         for queries in [9, 65] {

@@ -8,7 +8,7 @@ use tokenpress::{Desc, HostTensor, Tokens};
 use super::{Failure, Feed, Golden, Side};
 
 /// Columns `from..to` of a tensor `[.., N]`.
-fn columns(tensor: &HostTensor, from: u32, to: u32) -> HostTensor {
+pub fn columns(tensor: &HostTensor, from: u32, to: u32) -> HostTensor {
     let dims = tensor.shape();
     let (width, outer) = (dims.dims().last().copied().unwrap_or(0), dims.dims()[0]);
     let desc = Desc::new([outer, to - from], tensor.desc().elem);

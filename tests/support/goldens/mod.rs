@@ -7,6 +7,7 @@ mod abstractor;
 mod attention;
 mod blocks;
 mod diversity;
+mod image_tokens;
 mod layout;
 mod llama_vid;
 mod pooling;
@@ -288,6 +289,15 @@ fn handler(system: &str, case: &str) -> Option<Handler> {
         ("evit", "block") => blocks::evit,
         ("idlevit", "block_inference") => blocks::idlevit,
         ("fastv", "last_row_topk") => blocks::fastv,
+        ("prumerge", "token_prune_merge_advanced") => image_tokens::prumerge,
+        ("prumerge_plus", "token_prune_merge_advanced_plus") => image_tokens::prumerge,
+        ("visionzip", "dominant_contextual") => image_tokens::visionzip,
+        ("pyramiddrop", "rank_drop") => image_tokens::pyramiddrop,
+        ("sparsevlm", "raters_and_score") => image_tokens::sparsevlm,
+        ("sparsevlm", "cluster_and_merge_dpc_knn") => image_tokens::clusters,
+        ("mustdrop", "conditional_pooling") => image_tokens::windows,
+        ("mustdrop", "dual_attention_filter_stages") => image_tokens::dual_attention,
+        ("pumer", _) => image_tokens::pumer,
         _ => return None,
     })
 }

@@ -3,6 +3,7 @@
 mod abstractor;
 mod chain;
 mod diversity;
+mod image_tokens;
 mod prune;
 mod runs;
 mod spatial;
@@ -38,6 +39,7 @@ pub fn all() -> impl Iterator<Item = &'static Method> {
         abstractor::METHODS,
         chain::METHODS,
         diversity::METHODS,
+        image_tokens::METHODS,
         prune::METHODS,
         runs::METHODS,
         spatial::METHODS,

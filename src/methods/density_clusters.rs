@@ -1,0 +1,56 @@
+//! Clustering by density peaks: what SparseVLM recycles with.
+
+use crate::error::Error;
+use crate::graph::Graph;
+use crate::kernels::{Among, Neighbours, Order, Peaks, Reduce, TopK, TopKInputs, density_peaks, gather_rows, invert_index};
+use crate::tensor::HostTensor;
+use crate::token_map::{Compressed, TokenMap, Tokens};
+
+/// Tokens become the means of clusters around the tokens that stand out by density.
+///
+/// ```text
+/// centres = the `clusters` tokens of highest density_i separation_i       (density_peaks)
+/// every token joins the nearest centre, the first of equally near ones; a centre its own
+/// ```
+///
+/// The output is in descending score of the centres. Du et al., "Study on density peaks clustering based on k-nearest neighbors and
+/// principal component analysis" (Knowledge-Based Systems, 2016); for tokens first in Zeng et al., "Not All Tokens Are Equal:
+/// Human-centric Visual Analysis via Token Clustering Transformer" (CVPR 2022).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DensityClusters {
+    /// Clusters at most.
+    pub clusters: u32,
+    /// Neighbours that a density is taken over, the token itself among them; at most 64.
+    pub nearest: u32,
+}
+
+/// The clusters' means, and what decided.
+#[derive(Debug, Clone, Copy)]
+pub struct DensityClustersOutput {
+    /// One token for each cluster, its centre the representative.
+    pub compressed: Compressed,
+    /// What made the centres.
+    pub peaks: Peaks,
+}
+
+impl DensityClusters {
+    /// Clusters the live tokens of each row by their Euclidean distances.
+    pub fn build(&self, graph: &mut Graph, tokens: &Tokens) -> Result<DensityClustersOutput, Error> {
+        let (batch, capacity, lengths) = (tokens.batch(), tokens.capacity(), Some(tokens.lengths));
+        let peaks = density_peaks(graph, tokens.x, self.nearest, lengths)?;
+        let clusters = self.clusters.min(capacity);
+        let select = TopK { k: clusters, order: Order::Value, largest: true, complement: None, mask: false };
+        let centres = select.select(graph, TopKInputs { lengths, ..TopKInputs::new(peaks.score) })?;
+        let among = Among { queries: None, candidates: Some(centres.indices), lengths };
+        let nearest = Neighbours { nearest: 1, exclude_self: false }.closest(graph, tokens.x, among)?.indices;
+        let nearest = graph.reshape(nearest, [batch, capacity])?;
+        let own = HostTensor::u32([batch, clusters], (0..batch).flat_map(|_| 0..clusters).collect());
+        let own = graph.constant(own);
+        let place = invert_index(graph, centres.indices, capacity)?;
+        let parent = gather_rows(graph, own, place, Some(nearest))?;
+        let map = TokenMap { parent, representative: centres.indices, lengths: centres.kept };
+        let x = map.merge(graph, tokens.x, None, Reduce::Mean)?;
+        let size = map.sizes(graph, tokens.size)?;
+        Ok(DensityClustersOutput { compressed: Compressed { tokens: Tokens { x, size, lengths: map.lengths }, map }, peaks })
+    }
+}

@@ -1,0 +1,163 @@
+//! LLaVA-PruMerge: as many patches as stand out, each with its surroundings.
+//!
+//! Shang et al., "LLaVA-PruMerge: Adaptive Token Reduction for Efficient Large Multimodal Models" (ICCV 2025).
+
+use super::prune::{first_entries, fused, keep_listed, marks_of};
+use crate::error::Error;
+use crate::graph::{Graph, Tensor};
+use crate::kernels::{
+    Among, AttentionInputs, AttentionScore, Groups, Limit, Nearest, Neighbours, Order, Reduce, Relation, Selection, Threshold,
+    ThresholdInputs, TopK, TopKInputs, add, compact, concat_rows, fence, gather_rows, invert_index, lookup, mark, merge_tokens,
+    row_normalize,
+};
+use crate::tensor::HostTensor;
+use crate::token_map::{Compressed, Tokens, count_by_length};
+
+/// Keeps the patches whose attention from the class token is an outlier, and adds to each what is like it.
+///
+/// ```text
+/// a_j   = softmax_j(q_0 . k_j / sqrt(C)) over the class token and all patches; one head as wide as the model
+/// keep the n patches with a_j > q3 + factor (q3 - q1), the quartiles of a, in descending a
+/// x'_i  = x_i + sum of a_j x_j over the `neighbours` other patches j of the most similar keys, kept or not
+/// rest  = sum of a_j x_j over the dropped patches              appended last
+/// ```
+///
+/// How many stay, at most a quarter, is decided on the GPU for each row. With `spatial` (PruMerge+) patches at even distances,
+/// `int(int(N / n) / 3)`, stay as well, behind the others in ascending order; rows must then be full. (The paper's text clusters only
+/// dropped patches and takes weighted averages; the published code, and this, sum without dividing, over kept ones too. Its code
+/// samples at distances within 0..575 whatever the number of patches N; here it is 0..N - 1, the same for its 576. It rounds n by
+/// way of a ratio, which loses one for a few N, and lets a batch share one n.)
+///
+/// ```
+/// use tokenpress::methods::PruMerge;
+/// use tokenpress::{Elem, Graph};
+///
+/// let mut graph = Graph::new();
+/// let patches = graph.tokens("patches", [1, 576, 1024], Elem::F32)?;
+/// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 1, 577, 1024], Elem::F32));
+/// let merged = PruMerge::default().build(&mut graph, &patches, queries, keys)?;
+/// assert_eq!(merged.compressed.tokens.capacity(), 144 + 1);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PruMerge {
+    /// How far above the upper quartile an outlier is, in units of the quartiles' distance.
+    pub factor: f32,
+    /// Patches that are added to each kept one, at most 64.
+    pub neighbours: u32,
+    /// Whether patches at even distances stay as well: PruMerge+.
+    pub spatial: bool,
+}
+
+/// The published settings.
+impl Default for PruMerge {
+    fn default() -> Self {
+        Self { factor: 1.5, neighbours: 32, spatial: false }
+    }
+}
+
+/// Tokens after PruMerge, and what decided.
+#[derive(Debug, Clone, Copy)]
+pub struct PruMergeOutput {
+    /// `[outliers.., spatial.., rest]`, and where every patch went: dropped ones to the last token.
+    pub compressed: Compressed,
+    /// The class token's attention to every patch, `[batch, patches]` f32.
+    pub score: Tensor,
+    /// What an outlier is above, `[batch]` f32.
+    pub fence: Tensor,
+    /// How many there are, `[batch]` u32.
+    pub outliers: Tensor,
+    /// Their positions and those of the spatial ones, in the output's order, and how many.
+    pub kept: (Tensor, Tensor),
+    /// What was added to each.
+    pub neighbours: Nearest,
+}
+
+impl PruMerge {
+    /// Compresses `patches`, without the class token, by the queries and keys `[batch, 1, 1 + patches, channels]` of the vision
+    /// encoder's last attention, whose row 0 is the class token's.
+    pub fn build(&self, graph: &mut Graph, patches: &Tokens, queries: Tensor, keys: Tensor) -> Result<PruMergeOutput, Error> {
+        let (batch, capacity) = (patches.batch(), patches.capacity());
+        let (with_class, _) = count_by_length(graph, patches.lengths, capacity, |live| live.saturating_add(1))?;
+        let attention = AttentionScore { columns: Some(1..capacity + 1), ..Default::default() };
+        let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(with_class), query_lengths: None };
+        let score = attention.score(graph, inputs)?.score;
+        let lengths = Some(patches.lengths);
+        let fence = fence(graph, score, self.factor, lengths)?;
+        let above = ThresholdInputs { lengths, ..ThresholdInputs::new(score, Limit::PerRow(fence)) };
+        let outlying = Threshold { relation: Relation::Above }.mask(graph, above)?;
+        let outliers = compact(graph, outlying, lengths)?.counts;
+        // Those above the upper quartile, at position 3/4 (N - 1).
+        let most = capacity - capacity.min(1) - (u64::from(capacity.saturating_sub(1)) * 3 / 4) as u32;
+        let select = TopK { k: most, order: Order::Value, largest: true, complement: Some(Order::Index), mask: false };
+        let selection = select.select(graph, TopKInputs { scores: score, lengths, counts: Some(outliers), marks: None })?;
+        let (kept, dropped) = if self.spatial {
+            self.with_spatial(graph, patches, score, selection)?
+        } else {
+            let dropped = selection.complement.unwrap_or(selection.indices);
+            ((selection.indices, selection.kept), dropped)
+        };
+
+        let own = HostTensor::u32([capacity], (1..=capacity).collect());
+        let own = graph.constant(own);
+        let keys = gather_rows(graph, keys, own, None)?;
+        let normalized = row_normalize(graph, keys, lengths)?;
+        let search = Neighbours { nearest: self.neighbours.min(capacity.saturating_sub(1)), exclude_self: true };
+        let neighbours = search.most_similar(graph, normalized, Among { queries: Some(kept.0), candidates: None, lengths })?;
+        let rows = kept.0.shape().dims()[1];
+        let offsets = (0..batch).flat_map(|_| (0..=rows).map(|row| row * search.nearest)).collect();
+        let offsets = graph.constant(HostTensor::u32([batch, rows + 1], offsets));
+        let members = graph.reshape(neighbours.indices, [batch, rows * search.nearest])?;
+        let around = merge_tokens(graph, patches.x, Groups { offsets, members }, Some(score), Reduce::WeightedSum)?;
+        let compressed = keep_listed(graph, patches, kept.0, kept.1)?;
+        let x = add(graph, compressed.tokens.x, around)?;
+        let compressed = Compressed { tokens: Tokens { x, ..compressed.tokens }, ..compressed };
+        let rest = fused(graph, patches, dropped, score)?;
+        let compressed = compressed.append(graph, &rest)?;
+        Ok(PruMergeOutput { compressed, score, fence, outliers, kept, neighbours })
+    }
+
+    /// The outliers and the spatial ones, how many, and all others.
+    fn with_spatial(
+        &self,
+        graph: &mut Graph,
+        patches: &Tokens,
+        score: Tensor,
+        outliers: Selection,
+    ) -> Result<((Tensor, Tensor), Tensor), Error> {
+        let (batch, capacity) = (patches.batch(), patches.capacity());
+        patches.expect_full(graph, "prumerge: lengths", "spatial patches")?;
+        // The distance for every number of outliers, and, once for each distance, which patches those are.
+        let distance = |n: u32| (1.0 / (f64::from(n) / f64::from(capacity))) as u32 / 3;
+        let mut distances: Vec<u32> = (0..=outliers.indices.shape().dims()[1]).map(distance).collect();
+        let of_count = distances.clone();
+        distances.sort_unstable();
+        distances.dedup();
+        let place = |n: &u32| distances.partition_point(|d| d < n) as u32;
+        let of_count = HostTensor::u32([of_count.len() as u32], of_count.iter().map(place).collect());
+        // Of no outliers the distance is infinite, and no patch is taken: not even the first.
+        let taken = |d: u32| (0..capacity).map(move |i| u32::from(d != u32::MAX / 3 && i + 1 < capacity && i.is_multiple_of(d.max(1))));
+        let patterns = HostTensor::u32([1, distances.len() as u32, capacity], distances.iter().flat_map(|d| taken(*d)).collect());
+        let (of_count, patterns) = (graph.constant(of_count), graph.constant(patterns));
+        let pattern = lookup(graph, of_count, outliers.kept)?;
+        let pattern = graph.reshape(pattern, [1, batch])?;
+        let chosen = gather_rows(graph, patterns, pattern, None)?;
+        let chosen = graph.reshape(chosen, [batch, capacity])?;
+
+        let marks = marks_of(graph, outliers.indices, capacity, mark::EXCLUDED)?;
+        let all = ThresholdInputs { marks: Some(marks), among: Some(chosen), ..ThresholdInputs::new(score, Limit::Constant(0.0)) };
+        let spatial = Threshold { relation: Relation::AtLeast }.mask(graph, all)?;
+        let spatial = compact(graph, spatial, None)?;
+        // As many as the densest pattern has.
+        let most = distances.iter().map(|d| taken(*d).sum::<u32>()).max().unwrap_or(0);
+        let listed = first_entries(graph, spatial.indices, most)?;
+        let kept = concat_rows(graph, (outliers.indices, Some(outliers.kept)), (listed, Some(spatial.counts)))?;
+        let place = invert_index(graph, kept.0, capacity)?;
+        let mut missing = vec![0; kept.0.shape().dims()[1] as usize];
+        missing.push(1);
+        let missing = graph.constant(HostTensor::u32([missing.len() as u32], missing));
+        let dropped = lookup(graph, missing, place)?;
+        let dropped = compact(graph, dropped, None)?.indices;
+        Ok((kept, dropped))
+    }
+}

@@ -1,0 +1,186 @@
+//! SparseVLM: image tokens of a language model are judged by the words that the image is about, and dropped ones recycled.
+//!
+//! Zhang et al., "SparseVLM: Visual Token Sparsification for Efficient Vision-Language Model Inference" (ICML 2025).
+
+use super::density_clusters::DensityClusters;
+use super::prune::{ImageRange, Prune, keep_listed};
+use crate::error::Error;
+use crate::graph::{Graph, Tensor};
+use crate::kernels::{
+    AttentionInputs, AttentionScore, Compacted, Groups, HeadReduction, Limit, Norm, Order, Queries, Reduce, RowReduction, Selection,
+    Statistic, Threshold, ThresholdInputs, TopK, TopKInputs, compact, gather_rows, merge_tokens, reduce,
+};
+use crate::schedule::{Rounding, keep_count};
+use crate::tensor::HostTensor;
+use crate::token_map::{Compressed, Tokens, count_by_length};
+
+/// Keeps the image tokens that the raters, the words most like the image, attend to most; clusters a part of the others.
+///
+/// ```text
+/// g_t    = mean over image tokens i of softmax_t(x_i . x_t) over the text        once, of the first hidden states
+/// raters = the text tokens with g_t > mean of g
+/// a_j    = mean over raters t and heads of softmax_j(q_t . k_j / sqrt(D))        causal, over all keys; at each stage
+/// keep the `rank` image tokens of highest a in order; of the n others the int(0.3 n) + 1 = m of highest a become int(m / 10) + 1
+/// clusters (DensityClusters with as many neighbours), behind the image tokens and before the text
+/// ```
+///
+/// How many raters there are is decided on the GPU. The text is everything behind the image. (The published code's cluster means
+/// divide by the count plus 1e-6, and its densities have noise of 1e-6 to break ties; here ties go to the lowest index. The paper
+/// derives `rank` from the rank of the attention; the code, and this, take a number for each stage.)
+///
+/// ```
+/// use tokenpress::methods::SparseVlm;
+/// use tokenpress::{Elem, Graph};
+///
+/// let mut graph = Graph::new();
+/// let tokens = graph.tokens("x", [1, 680, 4096], Elem::F32)?;
+/// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 32, 680, 128], Elem::F32));
+/// let stage = SparseVlm { image_start: 35, image_tokens: 576, rank: 300, recycle: true };
+/// let raters = stage.raters(&mut graph, &tokens)?;
+/// let kept = stage.build(&mut graph, &tokens, &raters, queries, keys)?;
+/// // 83 of the 276 dropped tokens become 9.
+/// assert_eq!(kept.compressed.tokens.capacity(), 680 - 276 + 9);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SparseVlm {
+    /// Position of the first image token.
+    pub image_start: u32,
+    /// Image tokens of this stage, clusters of the stage before among them.
+    pub image_tokens: u32,
+    /// Image tokens that stay.
+    pub rank: u32,
+    /// Whether dropped ones are clustered.
+    pub recycle: bool,
+}
+
+/// The text tokens whose attention counts.
+#[derive(Debug, Clone, Copy)]
+pub struct Raters {
+    /// How much the image tokens look at each text token, `[batch, text]` f32.
+    pub score: Tensor,
+    /// The raters' places in the text, ascending, and how many.
+    pub listed: Compacted,
+}
+
+/// Tokens after a stage, and what decided.
+#[derive(Debug, Clone, Copy)]
+pub struct SparseVlmOutput {
+    /// `[.., image.., clusters.., text..]`, and where every token went.
+    pub compressed: Compressed,
+    /// The raters' attention to every token, `[batch, tokens]` f32.
+    pub score: Tensor,
+    /// Positions before the text that stay, and those that do not.
+    pub selection: Selection,
+}
+
+impl SparseVlm {
+    fn image(&self, capacity: u32) -> Result<ImageRange, Error> {
+        ImageRange::new(["sparsevlm: image", "sparsevlm: rank"], self.image_start, self.image_tokens, self.rank, capacity)
+    }
+
+    /// Image tokens that are recycled, and the clusters that they become.
+    pub fn recycled(&self) -> (u32, u32) {
+        let dropped = self.image_tokens.saturating_sub(self.rank);
+        let taken = (keep_count(dropped, 0.3, Rounding::Floor) + 1).min(dropped);
+        (taken, if taken == 0 { 0 } else { taken / 10 + 1 })
+    }
+
+    /// Chooses the raters by the hidden states that enter the language model.
+    pub fn raters(&self, graph: &mut Graph, tokens: &Tokens) -> Result<Raters, Error> {
+        let (batch, capacity) = (tokens.batch(), tokens.capacity());
+        let image = self.image(capacity)?;
+        let text = capacity - image.end;
+        let mut part = |first: u32, count: u32| {
+            let list = graph.constant(HostTensor::u32([count], (first..first + count).collect()));
+            let rows = gather_rows(graph, tokens.x, list, None)?;
+            graph.reshape(rows, [batch, 1, count, tokens.x.shape().dims()[2]])
+        };
+        let (queries, keys) = (part(image.start, self.image_tokens)?, part(image.end, text)?);
+        let (image_lengths, _) = count_by_length(graph, tokens.lengths, capacity, |live| image.live(live))?;
+        let (lengths, _) = count_by_length(graph, tokens.lengths, capacity, |live| live.saturating_sub(image.end))?;
+        let (lengths, query_lengths) = (Some(lengths), Some(image_lengths));
+        let attention = AttentionScore { queries: Queries::All, scale: Some(1.0), ..Default::default() };
+        let score = attention.score(graph, AttentionInputs { queries, keys, bias: None, lengths, query_lengths })?.score;
+        let mean = reduce(graph, score, 1, Statistic::Mean, lengths)?;
+        let above = ThresholdInputs { lengths, ..ThresholdInputs::new(score, Limit::PerRow(mean)) };
+        let mask = Threshold::default().mask(graph, above)?;
+        Ok(Raters { score, listed: compact(graph, mask, lengths)? })
+    }
+
+    /// Prunes at a stage by the queries and keys `[batch, heads, tokens, channels]` of its layer.
+    pub fn build(
+        &self,
+        graph: &mut Graph,
+        tokens: &Tokens,
+        raters: &Raters,
+        queries: Tensor,
+        keys: Tensor,
+    ) -> Result<SparseVlmOutput, Error> {
+        let (batch, capacity) = (tokens.batch(), tokens.capacity());
+        let image = self.image(capacity)?;
+        let score = self.score(graph, tokens, image, raters, queries, keys)?;
+        // Up to the text; the text itself; and the clusters in between.
+        let (before_text, _) = count_by_length(graph, tokens.lengths, capacity, |live| live.min(image.end))?;
+        let (text, _) = count_by_length(graph, tokens.lengths, capacity, |live| live.saturating_sub(image.end))?;
+        let marks = image.others_protected(graph, capacity);
+        let (this, head) = (*self, Tokens { lengths: before_text, ..*tokens });
+        let keep = move |live: u32| image.kept(live, this.rank);
+        let pruned = Prune { order: Order::Index }.build(graph, &head, score, Some(marks), keep)?;
+        let mut compressed = pruned.compressed;
+        if let (true, Some(dropped)) = (self.recycle && self.recycled().0 > 0, pruned.selection.complement) {
+            let clusters = self.clusters(graph, tokens, image, score, dropped)?;
+            compressed = compressed.append(graph, &clusters)?;
+        }
+        let list = (0..batch).flat_map(|_| image.end..capacity).collect();
+        let list = graph.constant(HostTensor::u32([batch, capacity - image.end], list));
+        let text = keep_listed(graph, tokens, list, text)?;
+        let compressed = compressed.append(graph, &text)?;
+        Ok(SparseVlmOutput { compressed, score, selection: pruned.selection })
+    }
+
+    /// The raters' mean attention to every token.
+    fn score(
+        &self,
+        graph: &mut Graph,
+        tokens: &Tokens,
+        image: ImageRange,
+        raters: &Raters,
+        queries: Tensor,
+        keys: Tensor,
+    ) -> Result<Tensor, Error> {
+        let (batch, capacity) = (tokens.batch(), tokens.capacity());
+        let attention = AttentionScore {
+            queries: Queries::List((image.end..capacity).collect()),
+            norm: Norm::Softmax,
+            rows: RowReduction::None,
+            heads: HeadReduction::Mean,
+            causal: true,
+            ..Default::default()
+        };
+        let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
+        let of_text = attention.score(graph, inputs)?.score;
+        let offsets = graph.constant(HostTensor::u32([batch, 2], [0, capacity - image.end].repeat(batch as usize)));
+        let listed = Groups { offsets, members: raters.listed.indices };
+        let mean = merge_tokens(graph, of_text, listed, None, Reduce::Mean)?;
+        graph.reshape(mean, [batch, capacity])
+    }
+
+    /// The best of the dropped tokens as clusters.
+    fn clusters(&self, graph: &mut Graph, tokens: &Tokens, image: ImageRange, score: Tensor, dropped: Tensor) -> Result<Compressed, Error> {
+        let capacity = tokens.capacity();
+        let (taken, clusters) = self.recycled();
+        let rank = self.rank;
+        let (count, _) = count_by_length(graph, tokens.lengths, capacity, |live| image.live(live).saturating_sub(rank))?;
+        // A score for each entry of the list.
+        let scores = gather_rows(graph, score, dropped, None)?;
+        let select = TopK { k: taken, order: Order::Value, largest: true, complement: None, mask: false };
+        let best = select.select(graph, TopKInputs { lengths: Some(count), ..TopKInputs::new(scores) })?;
+        let positions = gather_rows(graph, dropped, best.indices, None)?;
+        let recycled = keep_listed(graph, tokens, positions, best.kept)?;
+        let clusters = DensityClusters { clusters, nearest: clusters.min(64) };
+        let merged = clusters.build(graph, &recycled.tokens)?.compressed;
+        let map = recycled.map.then(graph, &merged.map)?;
+        Ok(Compressed { map, ..merged })
+    }
+}

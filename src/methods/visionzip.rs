@@ -1,0 +1,132 @@
+//! VisionZip: the tokens that the class token looks at, and the rest merged into a few.
+//!
+//! Yang et al., "VisionZip: Longer is Better but Not Necessary in Vision Language Models" (CVPR 2025).
+
+use super::prune::{Prune, Pruned, class_protected};
+use crate::error::Error;
+use crate::graph::{Graph, Tensor};
+use crate::kernels::{
+    AttentionInputs, AttentionScore, BipartiteMatch, HeadReduction, Order, Partition, Reduce, Selection, add, gather_rows, invert_index,
+    row_normalize,
+};
+use crate::tensor::NONE;
+use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length, table_by_length};
+
+/// What a contextual token is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Contextual {
+    /// The target plus the mean of the tokens assigned to it, as the published code has it: about twice as long as a token.
+    #[default]
+    TargetPlusMean,
+    /// The mean of the target and the tokens assigned to it: the paper's average.
+    Mean,
+}
+
+/// Keeps the class token and the `dominant` patches that it attends to most, in order, and merges the others into `contextual` tokens.
+///
+/// ```text
+/// a_j      = sum over heads of softmax_j(q_0 . k_j / sqrt(D))
+/// targets  = every s-th of the R patches that are left, s = max(1, R / contextual), the first `contextual` of them
+/// assigned = each other one to the target of largest cosine between the heads' mean keys (lowest on ties)
+/// output   = [class, dominant.., contextual..]
+/// ```
+///
+/// ```
+/// use tokenpress::methods::VisionZip;
+/// use tokenpress::{Elem, Graph};
+///
+/// let mut graph = Graph::new();
+/// let tokens = graph.tokens("x", [1, 577, 1024], Elem::F32)?;
+/// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 16, 577, 64], Elem::F32));
+/// let zipped = VisionZip { dominant: 53, contextual: 10, ..Default::default() }.build(&mut graph, &tokens, queries, keys)?;
+/// assert_eq!(zipped.compressed.tokens.capacity(), 64);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VisionZip {
+    /// Patches that stay, the class token aside (which the published counts include: their 54 are 53 here).
+    pub dominant: u32,
+    /// Tokens that the others become, at most.
+    pub contextual: u32,
+    /// What these are.
+    pub merge: Contextual,
+}
+
+/// The published setting of 64 tokens.
+impl Default for VisionZip {
+    fn default() -> Self {
+        Self { dominant: 53, contextual: 10, merge: Contextual::default() }
+    }
+}
+
+/// Tokens after VisionZip, and what decided.
+#[derive(Debug, Clone, Copy)]
+pub struct VisionZipOutput {
+    /// `[class, dominant.., contextual..]`, and where every token went.
+    pub compressed: Compressed,
+    /// The class token's attention to every token, summed over heads, `[batch, tokens]` f32.
+    pub score: Tensor,
+    /// The class token and the dominant patches, and those left.
+    pub selection: Selection,
+    /// The targets' positions, `[batch, contextual]` u32.
+    pub targets: Tensor,
+    /// The positions of those assigned to a target, `[batch, rest]` u32, and which target it is.
+    pub assigned: (Tensor, Tensor),
+}
+
+impl VisionZip {
+    /// Compresses `tokens`, whose token 0 is the class token, by the queries and keys `[batch, heads, tokens, channels]` of an
+    /// attention of the vision encoder.
+    pub fn build(&self, graph: &mut Graph, tokens: &Tokens, queries: Tensor, keys: Tensor) -> Result<VisionZipOutput, Error> {
+        let capacity = tokens.capacity();
+        let attention = AttentionScore { heads: HeadReduction::Sum, ..Default::default() };
+        let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
+        let score = attention.score(graph, inputs)?.score;
+        let class = class_protected(graph, capacity);
+        let dominant = self.dominant;
+        let keep = move |live: u32| live.min(dominant.saturating_add(1));
+        let Pruned { compressed, selection } = Prune { order: Order::Index }.build(graph, tokens, score, Some(class), keep)?;
+
+        // Places of the targets, and of all others, in the list of what is left.
+        let contextual = self.contextual;
+        let is_target = move |place: u32, left: u32| {
+            let stride = left.checked_div(contextual).map_or(u32::MAX, |s| s.max(1));
+            place.is_multiple_of(stride) && place / stride < contextual
+        };
+        let places = move |live: u32, target: bool| {
+            let left = live - keep(live);
+            (0..left).filter(move |place| is_target(*place, left) == target).collect::<Vec<_>>()
+        };
+        let (target_count, target_capacity) = count_by_length(graph, tokens.lengths, capacity, |live| places(live, true).len() as u32)?;
+        let (_, other_capacity) = count_by_length(graph, tokens.lengths, capacity, |live| places(live, false).len() as u32)?;
+        // A selection always has its complement here.
+        let left = selection.complement.unwrap_or(selection.indices);
+        let mut positions = |target, width| {
+            let padded = |live| places(live, target).into_iter().chain(std::iter::repeat(NONE)).take(width as usize).collect();
+            let places = table_by_length(graph, tokens.lengths, capacity, width, padded)?;
+            gather_rows(graph, left, places, None)
+        };
+        let (targets, others) = (positions(true, target_capacity)?, positions(false, other_capacity)?);
+
+        let normalized = row_normalize(graph, keys, Some(tokens.lengths))?;
+        let partition = Partition { sources: others, destinations: targets };
+        let target = BipartiteMatch::default().find(graph, normalized, partition, Some(tokens.lengths))?.partner;
+        let other_place = invert_index(graph, others, capacity)?;
+        let target_of_other = gather_rows(graph, target, other_place, None)?;
+        let target_place = invert_index(graph, targets, capacity)?;
+        let parent = gather_rows(graph, target, other_place, Some(target_place))?;
+        let map = TokenMap { parent, representative: targets, lengths: target_count };
+        let x = match self.merge {
+            Contextual::Mean => map.merge(graph, tokens.x, None, Reduce::Mean)?,
+            Contextual::TargetPlusMean => {
+                let mean = TokenMap { parent: target_of_other, ..map }.merge(graph, tokens.x, None, Reduce::Mean)?;
+                let own = map.gather(graph, tokens.x)?;
+                add(graph, own, mean)?
+            }
+        };
+        let size = map.sizes(graph, tokens.size)?;
+        let merged = Compressed { tokens: Tokens { x, size, lengths: target_count }, map };
+        let compressed = compressed.append(graph, &merged)?;
+        Ok(VisionZipOutput { compressed, score, selection, targets, assigned: (others, target) })
+    }
+}

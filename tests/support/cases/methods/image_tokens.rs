@@ -1,0 +1,156 @@
+use tokenpress::kernels::gather_rows;
+use tokenpress::methods::{
+    Contextual, DualAttention, KeyTokens, Prefill, PruMerge, PuMer, PuMerMerge, PyramidDrop, SparseVlm, TextScore, VisionZip, WindowMerge,
+};
+use tokenpress::{Compressed, Error, Graph, HostTensor, Tokens};
+
+use super::{Given, Method};
+
+pub const METHODS: &[Method] = &[
+    Method {
+        subject: "visionzip",
+        options: "6 and 4",
+        build: |graph, given| visionzip(graph, given, VisionZip { dominant: 6, contextual: 4, ..Default::default() }),
+        ragged: true,
+    },
+    Method {
+        subject: "visionzip",
+        options: "3 and 9, averaged",
+        build: |graph, given| visionzip(graph, given, VisionZip { dominant: 3, contextual: 9, merge: Contextual::Mean }),
+        ragged: true,
+    },
+    Method {
+        subject: "prumerge",
+        options: "5 neighbours",
+        build: |graph, given| prumerge(graph, given, PruMerge { neighbours: 5, factor: 0.5, ..Default::default() }),
+        ragged: true,
+    },
+    Method {
+        subject: "prumerge",
+        options: "plus",
+        build: |graph, given| prumerge(graph, given, PruMerge { spatial: true, ..Default::default() }),
+        ragged: false,
+    },
+    Method {
+        subject: "pyramiddrop",
+        options: "second stage",
+        build: |graph, given| {
+            let (image_start, image_tokens) = image(given);
+            let method = PyramidDrop { image_start, image_tokens, ratios: vec![1.0, 0.4] };
+            let kept = method.build(graph, &given.tokens, 1, given.queries, given.keys)?;
+            name(graph, kept.pruned.compressed)?;
+            graph.output("score", kept.score)
+        },
+        // How many image tokens stay is a share of all, which a short row does not have.
+        ragged: false,
+    },
+    Method {
+        subject: "sparsevlm",
+        options: "recycled",
+        build: |graph, given| {
+            let (image_start, image_tokens) = image(given);
+            let method = SparseVlm { image_start, image_tokens, rank: 1.min(image_tokens), recycle: true };
+            let raters = method.raters(graph, &given.tokens)?;
+            let kept = method.build(graph, &given.tokens, &raters, given.queries, given.keys)?;
+            name(graph, kept.compressed)?;
+            graph.output("raters", raters.listed.counts)?;
+            graph.output("score", kept.score)
+        },
+        ragged: true,
+    },
+    Method { subject: "mustdrop", options: "windows", build: windows, ragged: false },
+    Method {
+        subject: "mustdrop",
+        options: "two stages of a prompt",
+        build: |graph, given| {
+            let (image_start, image_tokens) = image(given);
+            let key = KeyTokens { share: 0.1 }.select(graph, &given.tokens, given.queries, given.keys)?.indices;
+            let prompt = Prefill::new(graph, given.tokens, image_start, image_tokens, key)?;
+            let method = DualAttention { global: 0.3, individual: 0.2 };
+            let first = method.build(graph, &prompt, given.queries, given.keys)?;
+            let queries = first.map.gather(graph, given.queries)?;
+            let keys = first.map.gather(graph, given.keys)?;
+            let second = method.build(graph, &first.prompt, queries, keys)?;
+            let map = first.map.then(graph, &second.map)?;
+            name(graph, Compressed { tokens: second.prompt.tokens, map })
+        },
+        ragged: true,
+    },
+    Method { subject: "pumer", options: "average", build: |graph, given| pumer(graph, given, PuMer::default()), ragged: false },
+    Method {
+        subject: "pumer",
+        options: "weighted sum by keys",
+        build: |graph, given| pumer(graph, given, PuMer { score: TextScore::Keys, style: PuMerMerge::Sum, ..Default::default() }),
+        ragged: false,
+    },
+    Method {
+        subject: "pumer",
+        options: "least difference, first head",
+        build: |graph, given| {
+            pumer(graph, given, PuMer { score: TextScore::FirstHead, style: PuMerMerge::ScoreDifference, ..Default::default() })
+        },
+        ragged: false,
+    },
+];
+
+fn name(graph: &mut Graph, compressed: Compressed) -> Result<(), Error> {
+    graph.output("x'", compressed.tokens.x)?;
+    graph.output("size'", compressed.tokens.size)?;
+    graph.output("lengths'", compressed.tokens.lengths)?;
+    graph.output("parent", compressed.map.parent)
+}
+
+/// A few image tokens near the start, so few that it does not matter which of them a short row has.
+fn image(given: Given) -> (u32, u32) {
+    let start = 1.min(given.tokens.capacity());
+    (start, 4.min(given.tokens.capacity() - start))
+}
+
+fn visionzip(graph: &mut Graph, given: Given, method: VisionZip) -> Result<(), Error> {
+    let zipped = method.build(graph, &given.tokens, given.queries, given.keys)?;
+    name(graph, zipped.compressed)?;
+    graph.output("score", zipped.score)
+}
+
+/// Token 0 is the class token, the others patches.
+fn prumerge(graph: &mut Graph, given: Given, method: PruMerge) -> Result<(), Error> {
+    let capacity = given.tokens.capacity();
+    let patches = graph.constant(HostTensor::u32([capacity - 1], (1..capacity).collect()));
+    let x = gather_rows(graph, given.tokens.x, patches, None)?;
+    let patches = match graph.constant_value(given.tokens.lengths) {
+        Some(_) => Tokens::new(graph, x)?,
+        None => {
+            let one_less = HostTensor::u32([capacity + 1], (0..=capacity).map(|live| live.saturating_sub(1)).collect());
+            let one_less = graph.constant(one_less);
+            let lengths = tokenpress::kernels::lookup(graph, one_less, given.tokens.lengths)?;
+            Tokens::ragged(graph, x, lengths)?
+        }
+    };
+    let merged = method.build(graph, &patches, given.queries, given.keys)?;
+    graph.output("x'", merged.compressed.tokens.x)?;
+    graph.output("size'", merged.compressed.tokens.size)?;
+    graph.output("lengths'", merged.compressed.tokens.lengths)?;
+    graph.output("parent of patches", merged.compressed.map.parent)?;
+    graph.output("fence", merged.fence)
+}
+
+/// The class token and as many patches as two rows of windows have.
+fn windows(graph: &mut Graph, given: Given) -> Result<(), Error> {
+    let width = (given.tokens.capacity() - 1) / 4 * 2;
+    let patches = graph.constant(HostTensor::u32([1 + 2 * width], (0..1 + 2 * width).collect()));
+    let x = gather_rows(graph, given.tokens.x, patches, None)?;
+    let tokens = Tokens::new(graph, x)?;
+    let method = WindowMerge { height: 2, width, window: 2, threshold: 0.0, shared_count: false };
+    let merged = method.build(graph, &tokens)?;
+    name(graph, merged.compressed)?;
+    graph.output("score of windows", merged.score)
+}
+
+fn pumer(graph: &mut Graph, given: Given, method: PuMer) -> Result<(), Error> {
+    let (batch, text) = (given.tokens.batch(), 7.min(given.tokens.capacity()));
+    let mask = graph.constant(HostTensor::f32([batch, text], vec![1.0; (batch * text) as usize]));
+    let lengths = graph.constant(HostTensor::u32([batch], vec![text; batch as usize]));
+    let reduced = method.build(graph, &given.tokens, (mask, lengths), given.queries, given.keys)?;
+    name(graph, reduced.compressed)?;
+    graph.output("mask", reduced.mask)
+}
