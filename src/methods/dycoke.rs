@@ -5,11 +5,14 @@
 use super::prune::keep_marked;
 use super::video::Frames;
 use crate::error::Error;
-use crate::graph::Graph;
-use crate::kernels::{Order, TopK, TopKInputs, gather_rows, pair_similarity, previous_at, row_normalize};
+use crate::graph::{Graph, Tensor};
+use crate::kernels::{
+    Limit, Order, Relation, Threshold, ThresholdInputs, TopK, TopKInputs, concat_rows, gather_rows, lookup, pair_similarity, previous_at,
+    row_normalize,
+};
 use crate::schedule::{Rounding, keep_count};
 use crate::tensor::{HostTensor, NONE};
-use crate::token_map::{Compressed, Tokens};
+use crate::token_map::{Compressed, Tokens, count_by_length};
 
 /// Of every four frames keeps the first whole, and of the others what is least like an earlier one.
 ///
@@ -82,6 +85,68 @@ impl DyCoke {
     }
 }
 
+/// DyCoke's dynamic part: which of the video's keys and values a decoding step uses.
+///
+/// ```text
+/// where cos(a, a of the last step) < similarity: select the int(keep n) of n tokens of highest attention a
+/// elsewhere the last step's selection stays
+/// ```
+///
+/// `a` is the attention that the newest token pays to the video's, a mean over the heads, as
+/// [`AttentionScore`](crate::kernels::AttentionScore) gives it with [`Queries::Last`](crate::kernels::Queries). All of it stays on
+/// the GPU; the published code reads the decision and the list back at every step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DyCokeCache {
+    /// Share of the video's tokens that is used, 0 to 1; the published code's is 0.3.
+    pub keep: f64,
+    /// Similarity of two steps' attention below which the selection is made anew; the published code's is 0.9.
+    pub similarity: f32,
+}
+
+/// The attention of a decoding step and the tokens that it uses.
+#[derive(Debug, Clone, Copy)]
+pub struct DyCokeStep {
+    /// f32 `[batch, tokens]`; zeros before the first step, and behind live tokens.
+    pub attention: Tensor,
+    /// u32 `[batch, capacity]`, in descending attention: `int(keep tokens)` of them at most.
+    pub selected: Tensor,
+}
+
+impl DyCokeCache {
+    /// The selection for `attention` `[batch, tokens]` f32, of which the first `lengths[b]` (u32 `[batch]`, all for `None`) are alive, after
+    /// the step `last`.
+    pub fn step(&self, graph: &mut Graph, attention: Tensor, lengths: Option<Tensor>, last: DyCokeStep) -> Result<DyCokeStep, Error> {
+        let [batch, tokens] = attention.shape().exactly("dycoke: attention", "[B, N]")?;
+        if !(0.0..=1.0).contains(&self.keep) {
+            return Err(Error::Value { argument: "dycoke: keep", expected: "0 to 1".to_owned(), actual: self.keep.to_string() });
+        }
+        let keep = |live: u32| keep_count(live, self.keep, Rounding::Floor);
+        let lengths = lengths.unwrap_or_else(|| graph.constant(HostTensor::u32([batch], vec![tokens; batch as usize])));
+        let (counts, _) = count_by_length(graph, lengths, tokens, keep)?;
+        let select = TopK { k: keep(tokens), ..TopK::default() };
+        let inputs = TopKInputs { scores: attention, lengths: Some(lengths), counts: Some(counts), marks: None };
+        let fresh = select.select(graph, inputs)?.indices;
+
+        // Both steps as two tokens of a row.
+        let mut pair = |new: Tensor, old: Tensor, width: u32| {
+            let [new, old] = [new, old].map(|tensor| graph.reshape(tensor, [batch, 1, width]));
+            Ok::<_, Error>(concat_rows(graph, (new?, None), (old?, None))?.0)
+        };
+        let steps = pair(attention, last.attention, tokens)?;
+        let selections = pair(fresh, last.selected, keep(tokens))?;
+        let normalized = row_normalize(graph, steps, None)?;
+        let before = previous_at(graph, 2, 1);
+        let similarity = pair_similarity(graph, normalized, before, None)?;
+        let inputs = ThresholdInputs::new(similarity, Limit::Constant(self.similarity));
+        let changed = Threshold { relation: Relation::Below }.mask(graph, inputs)?;
+        let [second, choice] = [vec![1], vec![1, 0]].map(|list| graph.constant(HostTensor::u32([list.len() as u32], list)));
+        let changed = gather_rows(graph, changed, second, None)?;
+        let choice = lookup(graph, choice, changed)?;
+        let selected = gather_rows(graph, selections, choice, None)?;
+        Ok(DyCokeStep { attention, selected: graph.reshape(selected, [batch, keep(tokens)])? })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,5 +179,21 @@ mod tests {
             }
             assert_eq!(kept[b], expected);
         }
+    }
+
+    #[test]
+    fn a_selection_stays_while_the_attention_does() {
+        // Three rows: the same attention but for little, another, and none before.
+        let mut graph = Graph::new();
+        let tensor = |values: [[f32; 4]; 3]| HostTensor::f32([3, 4], values.concat());
+        let now = graph.constant(tensor([[0.1, 0.5, 0.3, 0.05], [0.1, 0.5, 0.3, 0.05], [0.1, 0.5, 0.3, 0.7]]));
+        let before = graph.constant(tensor([[0.1, 0.4, 0.35, 0.05], [0.9, 0.0, 0.1, 0.0], [0.0; 4]]));
+        let selected = graph.constant(HostTensor::u32([3, 2], vec![2, 1, 0, 2, NONE, NONE]));
+        let lengths = graph.constant(HostTensor::u32([3], vec![4, 4, 3]));
+        let method = DyCokeCache { keep: 0.5, similarity: 0.9 };
+        let step = method.step(&mut graph, now, Some(lengths), DyCokeStep { attention: before, selected }).expect("shapes agree");
+        graph.output("selected", step.selected).expect("a name");
+        let out = graph.run_reference(&[].into()).expect("no inputs");
+        assert_eq!(out["selected"].integers(), [2, 1, 1, 2, 1, NONE]);
     }
 }

@@ -23,6 +23,22 @@ use crate::token_map::{Compressed, Tokens};
 /// lowest position; rows with a NaN or an infinity count as zeros. Variances of f16 tokens are f16.
 ///
 /// Cost: about six reads of the tokens or of half of their channels, a selection, one copy of what is kept.
+///
+/// ```
+/// use tokenpress::methods::VidCom2;
+/// use tokenpress::{Elem, Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let tokens = graph.tokens("x", [1, 4, 2], Elem::F32)?;
+/// let kept = VidCom2 { tokens_per_frame: 2, base: 0.6 }.build(&mut graph, &tokens)?;
+/// graph.output("budgets", kept.budgets)?;
+/// graph.output("x'", kept.compressed.tokens.x)?;
+/// let x = HostTensor::f32([1, 4, 2], vec![1.0, 9.0, 1.0, 5.0, 1.0, 2.0, -1.0, 7.0]);
+/// let out = graph.run_reference(&[("x".to_owned(), x)].into())?;
+/// assert_eq!(out["budgets"].integers(), [1, 2]);
+/// assert_eq!(out["x'"].floats()[..6], [1.0, 9.0, 1.0, 2.0, -1.0, 7.0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct VidCom2 {
     /// Tokens of a frame.

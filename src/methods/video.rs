@@ -61,6 +61,7 @@ impl Frames {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::methods::{AToMe, DyCoke, Evs, FastAdaSp, FrameFusion, PairChoice, VidCom2};
     use crate::readback::HostTensors;
     use crate::tensor::{Elem, NONE};
     use crate::token_map::Compressed;
@@ -106,5 +107,29 @@ pub(super) mod tests {
             row[..kept as usize].to_vec()
         })
         .collect()
+    }
+
+    #[test]
+    fn options_out_of_range_are_errors() {
+        let mut graph = Graph::new();
+        let tokens = graph.tokens("x", [1, 8, 4], Elem::F32).expect("rank 3");
+        let places = graph.constant(HostTensor::u32([1, 8], vec![0; 8]));
+        let mut argument = |build: &dyn Fn(&mut Graph) -> Option<Error>| match build(&mut graph) {
+            Some(Error::Value { argument, .. }) => argument,
+            other => panic!("{other:?}"),
+        };
+        let evs = |tokens_per_frame, prune| Evs { tokens_per_frame, prune };
+        assert_eq!(argument(&|graph| evs(0, 0.5).build(graph, &tokens).err()), "evs: tokens_per_frame");
+        assert_eq!(argument(&|graph| evs(2, f64::NAN).build(graph, &tokens).err()), "evs: prune");
+        let dycoke = DyCoke { tokens_per_frame: 2, merge: -0.1 };
+        assert_eq!(argument(&|graph| dycoke.build(graph, &tokens).err()), "dycoke: merge");
+        let frame_fusion = FrameFusion { most: 1.5, ..Default::default() };
+        assert_eq!(argument(&|graph| frame_fusion.merge(graph, &tokens, places).err()), "framefusion: most");
+        let vidcom2 = VidCom2 { tokens_per_frame: 2, base: 2.0 };
+        assert_eq!(argument(&|graph| vidcom2.build(graph, &tokens).err()), "frame_budget: base");
+        let atome = AToMe { choice: PairChoice::Merge(1.1), ..Default::default() };
+        assert_eq!(argument(&|graph| atome.build(graph, &tokens, tokens.x).err()), "atome: ratio");
+        let fastadasp = FastAdaSp { choice: PairChoice::Keep(f64::NAN) };
+        assert_eq!(argument(&|graph| fastadasp.build(graph, &tokens, tokens.x, None).err()), "fastadasp: ratio");
     }
 }

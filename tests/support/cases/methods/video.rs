@@ -1,4 +1,5 @@
-use tokenpress::methods::{DyCoke, Evs, FrameFusion, VidCom2};
+use tokenpress::kernels::{AttentionInputs, AttentionScore, Queries};
+use tokenpress::methods::{DyCoke, DyCokeCache, DyCokeStep, Evs, FrameFusion, VidCom2};
 use tokenpress::{Graph, HostTensor, NONE, Tensor};
 
 use super::runs::name;
@@ -22,6 +23,33 @@ pub const METHODS: &[Method] = &[
             name(graph, kept)
         },
         ragged: true,
+    },
+    Method {
+        subject: "dycoke",
+        options: "two steps of decoding",
+        build: |graph, given| {
+            let (batch, tokens) = (given.tokens.batch(), given.tokens.capacity());
+            let keep = tokens * 3 / 10;
+            let attention = graph.constant(HostTensor::f32([batch, tokens], vec![0.0; (batch * tokens) as usize]));
+            let selected = graph.constant(HostTensor::u32([batch, keep], vec![NONE; (batch * keep) as usize]));
+            let mut step = DyCokeStep { attention, selected };
+            for (row, name) in [(Queries::Last, "first"), (Queries::Row(0), "second")] {
+                let score = AttentionScore { queries: row, ..Default::default() };
+                let inputs = AttentionInputs {
+                    queries: given.queries,
+                    keys: given.keys,
+                    bias: None,
+                    lengths: Some(given.tokens.lengths),
+                    query_lengths: None,
+                };
+                let attention = score.score(graph, inputs)?.score;
+                step = DyCokeCache { keep: 0.3, similarity: 0.9 }.step(graph, attention, Some(given.tokens.lengths), step)?;
+                graph.output(name, step.selected)?;
+            }
+            Ok(())
+        },
+        // How many are selected depends on the capacity here.
+        ragged: false,
     },
     Method {
         subject: "framefusion",
