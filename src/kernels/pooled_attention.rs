@@ -55,7 +55,7 @@ impl PooledAttention {
     ///
     /// `queries` is `[B, H, M, D]`, f32 or f16, `keys` `[B, Hkv, M, D]` of the same type, H a multiple of Hkv; `lse` f32 `[B, H, M]` is
     /// each query's log-sum-exp over the live keys, as [`AttentionScore`](super::AttentionScore) or an attention gives it; the first
-    /// `lengths[b]` (u32 `[B]`, all for `None`) frames are alive. Cost: one dispatch, `2 H M^2 D` operations; nothing of size M x M
+    /// `lengths[b]` (u32 `[B]`, all for `None`) frames are alive. NaN and infinite logits spoil their own batch row only. Cost: one dispatch, `2 H M^2 D` operations; nothing of size M x M
     /// is stored.
     pub fn find(
         self,

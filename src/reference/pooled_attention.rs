@@ -36,7 +36,9 @@ pub fn pooled_attention(attention: &Attention<'_>, lse: &[f32], pool: usize) -> 
                         let exponent = f64::from(attention.scale) * attention.dot(b, h, i, j).0
                             - f64::from(lse[(b * attention.heads + h) * frames + i]);
                         let error = logit_error(attention, b, h, i, j).1 + (3.0 + 3.0 * exponent.abs()) * ULP;
-                        (exponent.exp(), exponent.exp() * error.exp_m1() + f64::from(f32::MIN_POSITIVE))
+                        let error = exponent.exp() * error.exp_m1() + f64::from(f32::MIN_POSITIVE);
+                        // NaN must not be lost in a maximum.
+                        (exponent.exp(), if error.is_nan() { f64::INFINITY } else { error })
                     };
                     let weights: Vec<_> = (0..attention.heads).map(weight).collect();
                     received.all += weights.iter().map(|w| w.0).fold(0.0, f64::max);

@@ -275,6 +275,7 @@ fn handler(system: &str, case: &str) -> Option<Handler> {
         ("atome", "threshold_overlap" | "threshold_pairs") => runs::threshold,
         ("fastadasp", "overlapping_merge_ave" | "overlapping_merge_weighted") => runs::fastadasp,
         ("fastadasp", "runs_mean_ragged") => runs::runs,
+        ("samp", "merge_then_dpp") => runs::samp,
         ("divprune", "max_min_selection") => diversity::divprune,
         ("cdpruner", "conditional_dpp") => diversity::cdpruner,
         ("btp", "attn_prune") => diversity::btp_attention,

@@ -1,6 +1,6 @@
-//! Methods for sequences: A-ToMe and FastAdaSP.
+//! Methods for sequences: A-ToMe, FastAdaSP and SAMP.
 
-use tokenpress::methods::{AToMe, AdjacentPairs, FastAdaSp, PairChoice};
+use tokenpress::methods::{AToMe, AdjacentPairs, FastAdaSp, PairChoice, Samp};
 use tokenpress::readback::HostTensors;
 use tokenpress::{HostTensor, Tensor, Tokens};
 
@@ -130,4 +130,42 @@ pub fn runs(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
     let merged = method.build(&mut feed.graph, &tokens, tokens.x, None)?;
     let similarity = method.decide(&mut feed.graph, &tokens, tokens.x)?.similarity;
     finish(feed, side, merged, similarity)
+}
+
+/// SAMP: importance and relevance of an attention over frames, the merge, and the pruning.
+pub fn samp(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
+    let mut feed = Feed::default();
+    let tokens = tokens(golden, &mut feed, "x")?;
+    let queries = feed.input("queries", golden.input("attn_q")?);
+    let keys = feed.input("keys", golden.input("attn_k")?);
+    let number = |key: &str| golden.number(key).ok_or_else(|| format!("no {key}"));
+    let method = Samp { threshold: number("threshold")? as f32, keep: number("ratio_keep")? };
+    let graph = &mut feed.graph;
+    let pool = queries.shape().dims()[2] / tokens.capacity().max(1);
+    let pools = Samp::attention(graph, queries, keys, None, pool)?;
+    let left = method.build(graph, &tokens, pools.received, pools.own)?;
+    for (name, tensor) in [
+        ("merged", left.merged.tokens.x),
+        ("merged lengths", left.merged.tokens.lengths),
+        ("relevance", left.relevance),
+        ("parent", left.merged.map.parent),
+        ("select_order", left.selected.indices),
+        ("kept", left.selected.kept),
+        ("y", left.compressed.tokens.x),
+    ] {
+        graph.output(name, tensor)?;
+    }
+    let mut outputs = feed.run(side)?;
+    let (merged, kept) = (outputs["merged lengths"].integers().to_vec(), outputs["kept"].integers().to_vec());
+    for (name, lengths) in [("merged", &merged), ("y", &kept)] {
+        let (live, _) = packed(&outputs[name], lengths)?;
+        outputs.insert(name.to_owned(), live);
+    }
+    let relevance = outputs["relevance"].floats()[..merged[0] as usize].to_vec();
+    outputs.insert("relevance".to_owned(), HostTensor::f32([merged[0]], relevance));
+    let mut order = outputs["select_order"].integers()[..kept[0] as usize].to_vec();
+    outputs.insert("select_order".to_owned(), HostTensor::u32([kept[0]], order.clone()));
+    order.sort_unstable();
+    outputs.insert("selected".to_owned(), HostTensor::u32([kept[0]], order));
+    Ok(outputs)
 }

@@ -1,4 +1,4 @@
-use tokenpress::methods::{AToMe, AdjacentPairs, FastAdaSp, PairChoice};
+use tokenpress::methods::{AToMe, AdjacentPairs, FastAdaSp, PairChoice, Samp};
 use tokenpress::{Compressed, Error, Graph};
 
 use super::{Given, Method};
@@ -23,6 +23,17 @@ pub const METHODS: &[Method] = &[
             let method = FastAdaSp { choice: PairChoice::Keep(0.5) };
             let merged = method.build(graph, &given.tokens, given.keys, None)?;
             name(graph, merged)
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "samp",
+        options: "runs, then 60 %",
+        build: |graph, given| {
+            let pools = Samp::attention(graph, given.queries, given.keys, Some(given.tokens.lengths), 1)?;
+            let left = Samp { threshold: 0.1, keep: 0.6 }.build(graph, &given.tokens, pools.received, pools.own)?;
+            graph.output("merged", left.merged.tokens.x)?;
+            name(graph, left.compressed)
         },
         ragged: true,
     },
