@@ -1,13 +1,15 @@
 // The attention that pools of frames receive: from all frames by the strongest head, and from themselves.
 //
+// Second pass, behind pooled_attention.lse.
+//
 //   w[h,i,j]    = exp(scale * queries[b,h,i] . keys[b,h/(H/Hkv),j] - lse[b,h,i])
 //   received[t] = sum_i sum_{j in t} max_h w[h,i,j] / live frames
 //   own[t]      = sum_{i in t} sum_{j in t} sum_h w[h,i,j] / (H frames of t)
 //
 // queries:  [B, H, M, D] elem, four channels in one where D and the alignment allow it
 // keys:     [B, Hkv, M, D] elem
-// lse:      [B, H, M] f32; log-sum-exp of each query's scaled logits
 // lengths:  [B] u32; live frames
+// lse:      [B, H, M] f32; log-sum-exp of each query's scaled logits
 // received: [B, M / pool] f32; 0 for pools without a live frame
 // own:      [B, M / pool] f32
 //
@@ -17,8 +19,8 @@
 struct Params {
   queries_base: u32,
   keys_base: u32,
-  lse_base: u32,
   lengths_base: u32,
+  lse_base: u32,
   received_base: u32,
   own_base: u32,
   groups: u32,
@@ -33,8 +35,8 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> queries: array<elem>;
 @group(0) @binding(2) var<storage, read> keys: array<elem>;
-@group(0) @binding(3) var<storage, read> lse: array<f32>;
-@group(0) @binding(4) var<storage, read> lengths: array<u32>;
+@group(0) @binding(3) var<storage, read> lengths: array<u32>;
+@group(0) @binding(4) var<storage, read> lse: array<f32>;
 @group(0) @binding(5) var<storage, read_write> received: array<f32>;
 @group(0) @binding(6) var<storage, read_write> own: array<f32>;
 

@@ -204,7 +204,7 @@ pub fn shaders() -> Vec<&'static Shader> {
         &[&pixel_unshuffle::MOVE, &pixel_unshuffle::TRANSPOSE],
         &[&pool::POOL],
         &[&quantile::QUANTILE],
-        &[&pooled_attention::POOLED_ATTENTION],
+        &[&pooled_attention::LSE, &pooled_attention::POOLED_ATTENTION],
         &[&previous_equal::PREVIOUS_EQUAL],
         &[&reduce::REDUCE],
         &[&row_normalize::ROW_NORMALIZE],

@@ -12,15 +12,23 @@ params! {
     struct Params { groups: u32, pools: u32, pool: u32, heads: u32, key_heads: u32, frames: u32, channels: u32, scale: f32 }
 }
 
+pub(super) static LSE: Shader = Shader {
+    name: "pooled_attention.lse",
+    source: include_str!("../../shaders/pooled_attention.lse.wgsl"),
+    includes: &[],
+    headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
+    inputs: &[("queries", BindingElem::Elem), ("keys", BindingElem::Elem), ("lengths", BindingElem::U32)],
+    outputs: &[("lse", BindingElem::F32)],
+    params: Params::NAMES,
+    tunings: &[&[]],
+};
+
 pub(super) static POOLED_ATTENTION: Shader = Shader {
     name: "pooled_attention",
     source: include_str!("../../shaders/pooled_attention.wgsl"),
-    includes: &[],
-    headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
-    inputs: &[("queries", BindingElem::Elem), ("keys", BindingElem::Elem), ("lse", BindingElem::F32), ("lengths", BindingElem::U32)],
+    inputs: &[("queries", BindingElem::Elem), ("keys", BindingElem::Elem), ("lengths", BindingElem::U32), ("lse", BindingElem::F32)],
     outputs: &[("received", BindingElem::F32), ("own", BindingElem::F32)],
-    params: Params::NAMES,
-    tunings: &[&[]],
+    ..LSE
 };
 
 /// The attention that pools of frames receive: from all frames by the strongest head, and from themselves.
@@ -53,21 +61,14 @@ pub struct PoolImportance {
 impl PooledAttention {
     /// Adds the call.
     ///
-    /// `queries` is `[B, H, M, D]`, f32 or f16, `keys` `[B, Hkv, M, D]` of the same type, H a multiple of Hkv; `lse` f32 `[B, H, M]` is
-    /// each query's log-sum-exp over the live keys, as [`AttentionScore`](super::AttentionScore) or an attention gives it; the first
-    /// `lengths[b]` (u32 `[B]`, all for `None`) frames are alive. NaN and infinite logits spoil their own batch row only. Cost: one dispatch, `2 H M^2 D` operations; nothing of size M x M
-    /// is stored.
-    pub fn find(
-        self,
-        graph: &mut Graph,
-        queries: Tensor,
-        keys: Tensor,
-        lse: Tensor,
-        lengths: Option<Tensor>,
-    ) -> Result<PoolImportance, Error> {
+    /// `queries` is `[B, H, M, D]`, f32 or f16, `keys` `[B, Hkv, M, D]` of the same type, H a multiple of Hkv; the first `lengths[b]` (u32
+    /// `[B]`, all for `None`) frames are alive. NaN and infinite logits spoil their own batch row only.
+    ///
+    /// Cost: two dispatches, `4 H M^2 D` operations; nothing of size M x M is stored. Workspace: 4 H M bytes a batch row.
+    pub fn find(self, graph: &mut Graph, queries: Tensor, keys: Tensor, lengths: Option<Tensor>) -> Result<PoolImportance, Error> {
         let [batch, _, frames, _] = queries.shape().exactly("pooled_attention: queries", "[B, H, M, D]")?;
         let lengths = lengths_or_full(graph, lengths, batch, frames);
-        let outputs = graph.call(self, &[queries, keys, lse, lengths])?;
+        let outputs = graph.call(self, &[queries, keys, lengths])?;
         Ok(PoolImportance { received: outputs[0], own: outputs[1] })
     }
 
@@ -82,8 +83,8 @@ impl PooledAttention {
             queries: &queries,
             keys: &keys,
             bias: None,
-            lengths: inputs[3].integers(),
-            query_lengths: inputs[3].integers(),
+            lengths: inputs[2].integers(),
+            query_lengths: inputs[2].integers(),
             heads,
             key_heads: inputs[1].shape().dims()[1] as usize,
             query_count: frames,
@@ -92,7 +93,7 @@ impl PooledAttention {
             scale: self.scale(channels as u32),
             causal: false,
         };
-        reference::pooled_attention(&attention, &inputs[2].floats(), self.pool as usize)
+        reference::pooled_attention(&attention, self.pool as usize)
     }
 }
 
@@ -120,8 +121,7 @@ impl Kernel for PooledAttention {
             return Err(Error::Value { argument: "pooled_attention: pool", expected, actual: self.pool.to_string() });
         }
         expect("pooled_attention: keys", inputs[1], Desc::new([batch, key_heads, frames, channels], inputs[0].elem))?;
-        expect("pooled_attention: lse", inputs[2], Desc::new([batch, heads, frames], Elem::F32))?;
-        expect("pooled_attention: lengths", inputs[3], Desc::new([batch], Elem::U32))?;
+        expect("pooled_attention: lengths", inputs[2], Desc::new([batch], Elem::U32))?;
         Ok(vec![Desc::new([batch, frames / self.pool], Elem::F32); 2])
     }
 
@@ -134,11 +134,11 @@ impl Kernel for PooledAttention {
     }
 
     fn batched_inputs(&self, _inputs: &[Desc]) -> Option<Vec<bool>> {
-        Some(vec![true; 4])
+        Some(vec![true; 3])
     }
 
     fn flops(&self, inputs: &[Desc]) -> u64 {
-        2 * inputs[0].shape.elements() * u64::from(inputs[0].shape.dims()[2])
+        4 * inputs[0].shape.elements() * u64::from(inputs[0].shape.dims()[2])
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
@@ -148,21 +148,25 @@ impl Kernel for PooledAttention {
         let pools = frames / self.pool;
         let groups = u64::from(batch) * u64::from(pools);
         let key_heads = lowering.input(1).shape.dims()[1];
+        let rows = u64::from(batch) * u64::from(heads) * u64::from(frames);
+        let lse = lowering.scratch(rows, Elem::F32);
+        let scale = self.scale(channels);
+        let channels = channels / header.width();
+        let params = |groups: u64| Params { groups: groups as u32, pools, pool: self.pool, heads, key_heads, frames, channels, scale };
+        lowering.dispatch(Call {
+            shader: &LSE,
+            header,
+            constants: &[],
+            slots: &[Slot::Input(0), Slot::Input(1), Slot::Input(2), lse],
+            params: params(rows),
+            groups: rows,
+        })?;
         lowering.dispatch(Call {
             shader: &POOLED_ATTENTION,
             header,
             constants: &[],
-            slots: &[Slot::Input(0), Slot::Input(1), Slot::Input(2), Slot::Input(3), Slot::Output(0), Slot::Output(1)],
-            params: Params {
-                groups: groups as u32,
-                pools,
-                pool: self.pool,
-                heads,
-                key_heads,
-                frames,
-                channels: channels / header.width(),
-                scale: self.scale(channels),
-            },
+            slots: &[Slot::Input(0), Slot::Input(1), Slot::Input(2), lse, Slot::Output(0), Slot::Output(1)],
+            params: params(groups),
             groups,
         })
     }

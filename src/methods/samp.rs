@@ -7,8 +7,8 @@ use super::runs::collapse;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
-    AttentionInputs, AttentionScore, GreedyInputs, GreedySelect, GreedySelected, Objective, PoolImportance, PooledAttention, Queries,
-    Reduce, grow_runs, mark, previous_at, row_normalize,
+    GreedyInputs, GreedySelect, GreedySelected, Objective, PoolImportance, PooledAttention, Reduce, grow_runs, mark, previous_at,
+    row_normalize,
 };
 use crate::schedule::{Rounding, keep_count};
 use crate::token_map::{Compressed, Tokens, count_by_length};
@@ -67,10 +67,7 @@ impl Samp {
     /// Importance and relevance of tokens that are `pool` successive frames each of an attention without a mask, whose `queries`
     /// and `keys` are `[batch, heads, tokens * pool, channels]`; `frames` u32 `[batch]` are alive, all for `None`.
     pub fn attention(graph: &mut Graph, queries: Tensor, keys: Tensor, frames: Option<Tensor>, pool: u32) -> Result<PoolImportance, Error> {
-        let softmax = AttentionScore { queries: Queries::All, lse: true, ..Default::default() };
-        let inputs = AttentionInputs { queries, keys, bias: None, lengths: frames, query_lengths: None };
-        let rows = softmax.score(graph, inputs)?;
-        PooledAttention { pool, scale: None }.find(graph, queries, keys, rows.lse.unwrap_or(rows.score), frames)
+        PooledAttention { pool, scale: None }.find(graph, queries, keys, frames)
     }
 
     /// Compresses `tokens` by their `importance` and `relevance`, f32 `[batch, tokens]`.

@@ -141,7 +141,7 @@ impl Attention<'_> {
     }
 
     /// `sum_c q_c k_c`, and `sum_c |q_c k_c|`, which its error is proportional to.
-    pub(super) fn dot(&self, b: usize, h: usize, row: usize, key: usize) -> (f64, f64) {
+    fn dot(&self, b: usize, h: usize, row: usize, key: usize) -> (f64, f64) {
         let group = self.heads / self.key_heads;
         let q = &self.queries[((b * self.heads + h) * self.query_count + row) * self.channels..];
         let k = &self.keys[((b * self.key_heads + h / group) * self.key_count + key) * self.channels..];
@@ -159,7 +159,7 @@ impl Attention<'_> {
     }
 
     /// What a row gives to each key that it sees.
-    fn weights(&self, b: usize, h: usize, row: usize, norm: Norm) -> Vec<f64> {
+    pub(super) fn weights(&self, b: usize, h: usize, row: usize, norm: Norm) -> Vec<f64> {
         match norm {
             Norm::Logits => (0..self.visible(b, row)).map(|j| self.dot(b, h, row, j).0).collect(),
             Norm::ScaledLogits => self.scaled(b, h, row),
@@ -278,7 +278,7 @@ pub(super) const ULP: f64 = 2.0 * EPSILON_F32;
 ///
 /// D products and D sums in any order, each within one ulp: `(D + 1) ulp sum |q_c k_c|`. The scale's product and the
 /// bias' sum are one ulp each of what they give, which is at most `|scale| sum |q k| + |bias|`.
-pub(super) fn logit_error(attention: &Attention<'_>, b: usize, h: usize, row: usize, key: usize) -> (f64, f64) {
+fn logit_error(attention: &Attention<'_>, b: usize, h: usize, row: usize, key: usize) -> (f64, f64) {
     let (_, magnitude) = attention.dot(b, h, row, key);
     let raw = (attention.channels as f64 + 1.0) * ULP * magnitude + f64::from(f32::MIN_POSITIVE);
     let scale = f64::from(attention.scale).abs();
@@ -310,7 +310,7 @@ fn lse_error(logits: &[f64], largest_error: f64) -> f64 {
 ///
 /// A softmax weight is `exp(s - lse)`. The errors of s and lse, the rounded difference (1 ulp of it) and WGSL's exp
 /// (`3 + 2 |s - lse|` ulp) make a factor of `e^E`; results below the smallest normal number may become 0.
-fn weight_errors(attention: &Attention<'_>, b: usize, h: usize, row: usize, norm: Norm) -> Vec<f64> {
+pub(super) fn weight_errors(attention: &Attention<'_>, b: usize, h: usize, row: usize, norm: Norm) -> Vec<f64> {
     let (raw, scaled): (Vec<f64>, Vec<f64>) = (0..attention.visible(b, row)).map(|j| logit_error(attention, b, h, row, j)).unzip();
     match norm {
         Norm::Logits => raw,

@@ -1,6 +1,7 @@
 //! The attention that pools of frames receive.
 
-use super::attention_score::{Attention, ULP, logit_error};
+use super::Norm;
+use super::attention_score::{Attention, ULP, weight_errors};
 use crate::compare::storage_error;
 use crate::tensor::Elem;
 
@@ -17,38 +18,34 @@ pub struct Received {
     pub own_error: f64,
 }
 
-/// What every pool of `pool` frames receives, `[B, frames / pool]`, given each query row's log-sum-exp `[B, H, frames]`.
+/// What every pool of `pool` frames receives, `[B, frames / pool]`.
 ///
-/// A weight is `exp(s - lse)`. The error of s, the rounded difference (1 ulp of it) and WGSL's exp (`3 + 2 |s - lse|` ulp) make a
-/// factor of `e^E`; results below the smallest normal number may become 0. A sum's error is that of its terms, and an ulp of it for
-/// each addition a term goes through: those of a lane, of the lanes, and of the heads. The division adds 2.5 ulp.
-pub fn pooled_attention(attention: &Attention<'_>, lse: &[f32], pool: usize) -> Vec<Received> {
+/// A sum's error is that of its terms, and an ulp of it for each addition a term goes through: those of a lane, of the lanes, and of the
+/// heads. The division adds 2.5 ulp.
+pub fn pooled_attention(attention: &Attention<'_>, pool: usize) -> Vec<Received> {
     let frames = attention.key_count;
     let mut pools = Vec::new();
     for b in 0..attention.lengths.len() {
         let live = frames.min(attention.lengths[b] as usize);
-        for t in 0..frames / pool {
-            let members = t * pool..((t + 1) * pool).min(live);
-            let mut received = Received::default();
-            for i in 0..live {
-                for j in members.clone() {
-                    let weight = |h: usize| {
-                        let exponent = f64::from(attention.scale) * attention.dot(b, h, i, j).0
-                            - f64::from(lse[(b * attention.heads + h) * frames + i]);
-                        let error = logit_error(attention, b, h, i, j).1 + (3.0 + 3.0 * exponent.abs()) * ULP;
-                        let error = exponent.exp() * error.exp_m1() + f64::from(f32::MIN_POSITIVE);
-                        // NaN must not be lost in a maximum.
-                        (exponent.exp(), if error.is_nan() { f64::INFINITY } else { error })
-                    };
-                    let weights: Vec<_> = (0..attention.heads).map(weight).collect();
-                    received.all += weights.iter().map(|w| w.0).fold(0.0, f64::max);
-                    received.all_error += weights.iter().map(|w| w.1).fold(0.0, f64::max);
-                    if members.contains(&i) {
-                        received.own += weights.iter().map(|w| w.0).sum::<f64>();
-                        received.own_error += weights.iter().map(|w| w.1).sum::<f64>();
-                    }
+        let mut rows = vec![Received::default(); frames / pool];
+        for i in 0..live {
+            let heads: Vec<(Vec<f64>, Vec<f64>)> = (0..attention.heads)
+                .map(|h| (attention.weights(b, h, i, Norm::Softmax), weight_errors(attention, b, h, i, Norm::Softmax)))
+                .collect();
+            for j in 0..live {
+                let received = &mut rows[j / pool];
+                // NaN must not be lost in a maximum.
+                let errors = || heads.iter().map(|h| if h.1[j].is_nan() { f64::INFINITY } else { h.1[j] });
+                received.all += heads.iter().map(|h| h.0[j]).fold(0.0, f64::max);
+                received.all_error += errors().fold(0.0, f64::max);
+                if i / pool == j / pool {
+                    received.own += heads.iter().map(|h| h.0[j]).sum::<f64>();
+                    received.own_error += errors().sum::<f64>();
                 }
             }
+        }
+        for (t, mut received) in rows.into_iter().enumerate() {
+            let members = ((t + 1) * pool).min(live).saturating_sub(t * pool);
             let additions = (live.div_ceil(128) * pool + attention.heads + 128) as f64 + 2.5;
             let mean = |sum: f64, error: f64, count: usize| {
                 let mean = sum / count.max(1) as f64;
@@ -57,7 +54,7 @@ pub fn pooled_attention(attention: &Attention<'_>, lse: &[f32], pool: usize) -> 
                 (mean, if error.is_finite() { error } else { f64::INFINITY })
             };
             (received.all, received.all_error) = mean(received.all, received.all_error, live);
-            (received.own, received.own_error) = mean(received.own, received.own_error, attention.heads * members.len());
+            (received.own, received.own_error) = mean(received.own, received.own_error, attention.heads * members);
             pools.push(received);
         }
     }
@@ -92,7 +89,7 @@ mod tests {
             scale: 1.0,
             causal: false,
         };
-        let pools = pooled_attention(&attention, &[8f64.ln() as f32; 8], 2);
+        let pools = pooled_attention(&attention, 2);
         let all = [(4.0 + 6.0 + 2.0 + 2.0) + (2.0 + 5.0 + 2.0 + 2.0), (2.0 + 1.0 + 5.0 + 2.0) + (2.0 + 1.0 + 2.0 + 5.0)];
         let own = [4.0 + 2.0 + 1.0 + 5.0 + 2.0 + 2.0 + 6.0 + 0.5, 2.0 + 2.0 + 1.0 + 5.0 + 5.0 + 1.0 + 2.0 + 2.0];
         for t in 0..2 {

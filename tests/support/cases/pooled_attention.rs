@@ -1,4 +1,4 @@
-use tokenpress::kernels::{AttentionInputs, AttentionScore, PooledAttention, Queries};
+use tokenpress::kernels::PooledAttention;
 use tokenpress::readback::HostTensors;
 use tokenpress::{Elem, Graph, HostTensor};
 
@@ -18,10 +18,7 @@ fn case([batch, heads, key_heads, frames, channels]: [u32; 5], pool: u32, elem: 
         inputs.insert("lengths".to_owned(), HostTensor::u32([batch], lengths));
         graph.input("lengths", [batch], Elem::U32)
     });
-    let softmax = AttentionScore { queries: Queries::All, lse: true, ..Default::default() };
-    let given = AttentionInputs { queries, keys, bias: None, lengths, query_lengths: None };
-    let lse = softmax.score(&mut graph, given).expect("shapes agree").lse.expect("asked for");
-    let pools = PooledAttention { pool, scale: None }.find(&mut graph, queries, keys, lse, lengths).expect("shapes agree");
+    let pools = PooledAttention { pool, scale: None }.find(&mut graph, queries, keys, lengths).expect("shapes agree");
     graph.output("received", pools.received).expect("a name");
     graph.output("own", pools.own).expect("a name");
     let name = format!("{elem}[{batch}, {heads} of {key_heads}, {frames}, {channels}] by {pool}");

@@ -1,0 +1,78 @@
+// First pass: log-sum-exp of each query row's scaled logits.
+//
+//   lse[b,h,i] = ln sum_j exp(scale * queries[b,h,i] . keys[b,h/(H/Hkv),j])
+//
+// queries: [B, H, M, D] elem
+// keys:    [B, Hkv, M, D] elem
+// lengths: [B] u32; live frames
+// lse:     [B, H, M] f32; not written for dead rows
+//
+// One workgroup a row; an invocation keeps a running maximum and sum of every 128th key, and the first combines them in order.
+//
+// Cost: 2 H M^2 D operations; every row reads all keys, from cache.
+struct Params {
+  queries_base: u32,
+  keys_base: u32,
+  lengths_base: u32,
+  lse_base: u32,
+  groups: u32,
+  pools: u32,
+  pool: u32,
+  heads: u32,
+  key_heads: u32,
+  frames: u32,
+  channels: u32, // in elems
+  scale: f32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> queries: array<elem>;
+@group(0) @binding(2) var<storage, read> keys: array<elem>;
+@group(0) @binding(3) var<storage, read> lengths: array<u32>;
+@group(0) @binding(4) var<storage, read_write> lse: array<f32>;
+
+const LANES = 128u;
+const LOWEST = -3.4028234e38;
+var<workgroup> maxima: array<f32, LANES>;
+var<workgroup> sums: array<f32, LANES>;
+
+@compute @workgroup_size(128)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let row = linear_group(group, groups);
+  if row >= params.groups { return; }
+  let head = row / params.frames;
+  let batch = head / params.heads;
+  let live = min(lengths[params.lengths_base + batch], params.frames);
+  let key_head = batch * params.key_heads + head % params.heads / (params.heads / params.key_heads);
+
+  var largest = LOWEST;
+  var sum = 0.0;
+  let end = select(0u, live, row % params.frames < live);
+  for (var j = lane.index; j < end; j += LANES) {
+    var logit = 0.0;
+    for (var c = 0u; c < params.channels; c++) {
+      let q = elem_f32(queries[params.queries_base + row * params.channels + c]);
+      logit += elem_dot(q, elem_f32(keys[params.keys_base + (key_head * params.frames + j) * params.channels + c]));
+    }
+    logit *= params.scale;
+    let grown = max(largest, logit);
+    sum = sum * exp(largest - grown) + exp(logit - grown);
+    largest = grown;
+  }
+  maxima[lane.index] = largest;
+  sums[lane.index] = sum;
+  workgroupBarrier();
+  if lane.index == 0u && end > 0u {
+    for (var part = 1u; part < LANES; part++) {
+      largest = max(largest, maxima[part]);
+    }
+    var total = 0.0;
+    for (var part = 0u; part < LANES; part++) {
+      total += sums[part] * exp(maxima[part] - largest);
+    }
+    lse[params.lse_base + row] = largest + log(total);
+  }
+}
