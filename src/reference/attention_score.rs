@@ -141,7 +141,7 @@ impl Attention<'_> {
     }
 
     /// `sum_c q_c k_c`, and `sum_c |q_c k_c|`, which its error is proportional to.
-    fn dot(&self, b: usize, h: usize, row: usize, key: usize) -> (f64, f64) {
+    pub(super) fn dot(&self, b: usize, h: usize, row: usize, key: usize) -> (f64, f64) {
         let group = self.heads / self.key_heads;
         let q = &self.queries[((b * self.heads + h) * self.query_count + row) * self.channels..];
         let k = &self.keys[((b * self.key_heads + h / group) * self.key_count + key) * self.channels..];
@@ -278,7 +278,7 @@ pub(super) const ULP: f64 = 2.0 * EPSILON_F32;
 ///
 /// D products and D sums in any order, each within one ulp: `(D + 1) ulp sum |q_c k_c|`. The scale's product and the
 /// bias' sum are one ulp each of what they give, which is at most `|scale| sum |q k| + |bias|`.
-fn logit_error(attention: &Attention<'_>, b: usize, h: usize, row: usize, key: usize) -> (f64, f64) {
+pub(super) fn logit_error(attention: &Attention<'_>, b: usize, h: usize, row: usize, key: usize) -> (f64, f64) {
     let (_, magnitude) = attention.dot(b, h, row, key);
     let raw = (attention.channels as f64 + 1.0) * ULP * magnitude + f64::from(f32::MIN_POSITIVE);
     let scale = f64::from(attention.scale).abs();
