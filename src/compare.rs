@@ -1,6 +1,6 @@
 //! Judging a kernel's outputs against its reference's.
 
-use crate::tensor::{HostData, HostTensor};
+use crate::tensor::{Elem, HostData, HostTensor};
 
 /// How far an output is from its reference.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,6 +97,18 @@ impl Comparison {
         })
     }
 
+    /// As [`Comparison::within`], without a bound for what is not finite, nor for what may overflow f16: that may be rounded to its
+    /// largest number instead.
+    pub fn in_range(expected: &HostTensor, actual: &HostTensor, mut bounds: Vec<f64>) -> Self {
+        let half = expected.desc().elem == Elem::F16;
+        for (bound, value) in bounds.iter_mut().zip(expected.floats()) {
+            if !value.is_finite() || (half && f64::from(value.abs()) + *bound > 65504.0) {
+                *bound = f64::INFINITY;
+            }
+        }
+        Self::within(expected, actual, &bounds)
+    }
+
     /// An element-wise judgement of the caller's own: `judge` gives the bound's use, above 1 for a failure.
     pub fn judged(expected: &HostTensor, actual: &HostTensor, mut judge: impl FnMut(usize) -> Worst) -> Self {
         let mut comparison = Self::empty(expected, actual);
@@ -126,9 +138,9 @@ pub const EPSILON_F32: f64 = 1.0 / (1u64 << 24) as f64;
 
 /// Largest error of storing `value` in the tensor's element type: half a unit in the last place for f32
 /// arithmetic's own last step, a whole one for f16, whose rounding direction Vulkan leaves open.
-pub fn storage_error(elem: crate::tensor::Elem, value: f64) -> f64 {
+pub fn storage_error(elem: Elem, value: f64) -> f64 {
     match elem {
-        crate::tensor::Elem::F16 => (value.abs() / 1024.0).max(2f64.powi(-24)),
+        Elem::F16 => (value.abs() / 1024.0).max(2f64.powi(-24)),
         _ => value.abs() * EPSILON_F32 + f64::from(f32::MIN_POSITIVE),
     }
 }

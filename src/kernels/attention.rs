@@ -78,6 +78,22 @@ pub enum Heads {
 ///
 /// Cost: one dispatch; 2 M N (D + V) operations a head, and 2 M N D more for each 64 channels of V above the first 64 (16 where D or
 /// V is not a multiple of 4).
+///
+/// ```
+/// use tokenpress::kernels::{Attention, QueryKeyValue};
+/// use tokenpress::{Elem, Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let queries = graph.constant(HostTensor::f32([1, 1, 1, 2], vec![0.0, 0.0]));
+/// let (keys, values) = (graph.input("keys", [1, 1, 3, 2], Elem::F32), graph.input("values", [1, 1, 3, 1], Elem::F32));
+/// let inputs = QueryKeyValue { queries, keys, values, bias: None, lengths: None, query_lengths: None };
+/// let attended = Attention { lse: true, ..Attention::default() }.attend(&mut graph, inputs)?;
+/// graph.output("rows", attended.rows)?;
+/// let values = HostTensor::f32([1, 1, 3, 1], vec![1.0, 2.0, 6.0]);
+/// let inputs = [("keys".to_owned(), HostTensor::f32([1, 1, 3, 2], vec![1.0; 6])), ("values".to_owned(), values)];
+/// assert_eq!(graph.run_reference(&inputs.into())?["rows"].floats(), [3.0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Attention {
     /// Right-aligned: key j is visible to query i iff `j <= i + live keys - live queries`.
@@ -309,15 +325,16 @@ impl Kernel for Attention {
                 causal: self.causal.into(),
                 biased: (descs.len() > 5).into(),
                 with_lse: self.lse.into(),
-                scale: scale(self, channels),
+                scale: scale_of(self.scale, channels),
             },
             groups,
         })
     }
 }
 
-fn scale(kernel: &Attention, channels: u32) -> f32 {
-    kernel.scale.unwrap_or_else(|| (1.0 / f64::from(channels.max(1)).sqrt()) as f32)
+/// The factor of dot products of so many channels.
+pub(super) fn scale_of(given: Option<f32>, channels: u32) -> f32 {
+    given.unwrap_or_else(|| (1.0 / f64::from(channels.max(1)).sqrt()) as f32)
 }
 
 impl Attention {
@@ -374,7 +391,7 @@ impl<'a> Operands<'a> {
             query_count: self.geometry.query_count as usize,
             key_count: self.geometry.key_count as usize,
             channels: self.geometry.channels as usize,
-            scale: scale(kernel, self.geometry.channels),
+            scale: scale_of(kernel.scale, self.geometry.channels),
             causal: kernel.causal,
         }
     }

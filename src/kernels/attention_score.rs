@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::Kernel;
+use super::attention::scale_of;
 use crate::compare::Comparison;
 use crate::error::Error;
 use crate::gpu::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
@@ -253,10 +254,6 @@ impl AttentionScore {
         let columns = self.columns.clone().unwrap_or(0..key_count);
         Ok(Geometry { batch, heads, key_heads, query_count, key_count, channels, rows, columns })
     }
-
-    fn scale(&self, channels: u32) -> f32 {
-        self.scale.unwrap_or_else(|| (1.0 / f64::from(channels.max(1)).sqrt()) as f32)
-    }
 }
 
 /// Sizes of a call.
@@ -440,7 +437,7 @@ impl Kernel for AttentionScore {
             parts_count: parts as u32,
             stored: stored.into(),
             chunks: chunks as u32,
-            scale: self.scale(channels),
+            scale: scale_of(self.scale, channels),
         };
         let needs_lse = self.lse || self.norm == Norm::Softmax;
         let lse = match self.lse {
@@ -494,7 +491,7 @@ impl<'a> Operands<'a> {
         let descs: Vec<_> = inputs.iter().map(|t| t.desc()).collect();
         let geometry = kernel.geometry(&descs).unwrap_or_else(|error| panic!("{error}"));
         Self {
-            scale: kernel.scale(geometry.channels),
+            scale: scale_of(kernel.scale, geometry.channels),
             causal: kernel.causal,
             geometry,
             queries: inputs[0].floats(),

@@ -1,5 +1,6 @@
 //! The attention that pools of frames receive.
 
+use super::attention::scale_of;
 use super::{Kernel, expect, lengths_or_full};
 use crate::compare::Comparison;
 use crate::error::Error;
@@ -72,10 +73,6 @@ impl PooledAttention {
         Ok(PoolImportance { received: outputs[0], own: outputs[1] })
     }
 
-    fn scale(&self, channels: u32) -> f32 {
-        self.scale.unwrap_or_else(|| (1.0 / f64::from(channels.max(1)).sqrt()) as f32)
-    }
-
     fn of(&self, inputs: &[&HostTensor]) -> Vec<Received> {
         let [_, heads, frames, channels] = inputs[0].dims();
         let (queries, keys) = (inputs[0].floats(), inputs[1].floats());
@@ -90,7 +87,7 @@ impl PooledAttention {
             query_count: frames,
             key_count: frames,
             channels,
-            scale: self.scale(channels as u32),
+            scale: scale_of(self.scale, channels as u32),
             causal: false,
         };
         reference::pooled_attention(&attention, self.pool as usize)
@@ -150,7 +147,7 @@ impl Kernel for PooledAttention {
         let key_heads = lowering.input(1).shape.dims()[1];
         let rows = u64::from(batch) * u64::from(heads) * u64::from(frames);
         let lse = lowering.scratch(rows, Elem::F32);
-        let scale = self.scale(channels);
+        let scale = scale_of(self.scale, channels);
         let channels = channels / header.width();
         let params = |groups: u64| Params { groups: groups as u32, pools, pool: self.pool, heads, key_heads, frames, channels, scale };
         lowering.dispatch(Call {
