@@ -95,6 +95,22 @@ impl DyCoke {
 /// `a` is the attention that the newest token pays to the video's, a mean over the heads, as
 /// [`AttentionScore`](crate::kernels::AttentionScore) gives it with [`Queries::Last`](crate::kernels::Queries). All of it stays on
 /// the GPU; the published code reads the decision and the list back at every step.
+///
+/// ```
+/// use tokenpress::methods::{DyCokeCache, DyCokeStep};
+/// use tokenpress::{Graph, HostTensor, NONE};
+///
+/// let mut graph = Graph::new();
+/// let last = DyCokeStep {
+///     attention: graph.constant(HostTensor::f32([1, 4], vec![0.0; 4])),
+///     selected: graph.constant(HostTensor::u32([1, 2], vec![NONE; 2])),
+/// };
+/// let attention = graph.constant(HostTensor::f32([1, 4], vec![0.1, 0.4, 0.2, 0.3]));
+/// let step = DyCokeCache { keep: 0.5, similarity: 0.9 }.step(&mut graph, attention, None, last)?;
+/// graph.output("selected", step.selected)?;
+/// assert_eq!(graph.run_reference(&[].into())?["selected"].integers(), [1, 3]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DyCokeCache {
     /// Share of the video's tokens that is used, 0 to 1; the published code's is 0.3.
