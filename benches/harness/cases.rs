@@ -7,7 +7,8 @@ use tokenpress::kernels::{
     TopKInputs, Windows, add, compact, concat_rows, density_peaks, fence, gather_rows, group_tokens, invert_index, linear, log_size,
     lookup, merge_tokens, multiply, pair_similarity, previous_at, reduce, row_normalize,
 };
-use tokenpress::{Elem, Error, Graph, HostTensor, Tensor};
+use tokenpress::methods::{Protect, ToMe};
+use tokenpress::{Elem, Error, Graph, HostTensor, Tensor, Tokens};
 
 use super::data;
 
@@ -126,6 +127,20 @@ impl Cases {
                 let parent = graph.constant(parent);
                 let groups = group_tokens(graph, parent, outputs)?;
                 Ok(vec![merge_tokens(graph, x, groups, Some(size), Reduce::WeightedMean)?])
+            });
+        }
+    }
+
+    /// From keys to merged tokens.
+    fn tome(&mut self) {
+        let elem = self.elem;
+        for [b, n, d, c] in self.shapes(vec![[64, 577, 64, 1024], [1, 4096, 640, 640]], vec![[8, 577, 64, 1024]]) {
+            let merge = n / 4;
+            self.add("tome", format!("merge r{merge} {elem} B{b} N{n} D{d} C{c}"), |graph| {
+                let (x, metric) = (graph.input("x", [b, n, c], elem), graph.input("metric", [b, n, d], elem));
+                let tokens = Tokens::new(graph, x)?;
+                let merged = ToMe { merge, protect: Protect::CLASS, ..ToMe::default() }.build(graph, &tokens, metric)?;
+                Ok(vec![merged.tokens.x, merged.tokens.size])
             });
         }
     }
@@ -381,6 +396,7 @@ impl Cases {
         cases.row_normalize();
         cases.bipartite_match();
         cases.merge_tokens();
+        cases.tome();
         cases.gather_rows();
         cases.invert_index();
         cases.log_size();
