@@ -153,7 +153,8 @@ impl Kernel for Normalize {
     }
 
     fn batched_inputs(&self, inputs: &[Desc]) -> Option<Vec<bool>> {
-        Some((0..inputs.len()).map(|i| i == 0).collect())
+        // A single row is not cut.
+        (inputs[0].shape.dims().len() > 1).then(|| (0..inputs.len()).map(|i| i == 0).collect())
     }
 
     fn flops(&self, inputs: &[Desc]) -> u64 {

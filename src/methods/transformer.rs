@@ -104,6 +104,8 @@ impl FeedForward {
 
 /// A block that normalises before each of its halves, as vision transformers and language models do, in its two halves:
 /// `x + attention(norm1(x))`, behind which tokens are merged or pruned, and `x + feed_forward(norm2(x))`.
+///
+/// Keys behind the lengths of a [`KeyMask`] do not count. Dead rows go through all layers like any other, and nothing comes of them.
 #[derive(Debug, Clone, Copy)]
 pub struct TransformerBlock {
     /// The kind of both norms: LayerNorm or RMSNorm, and its epsilon.

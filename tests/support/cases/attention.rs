@@ -105,6 +105,7 @@ pub fn cases() -> Vec<Case> {
     for s in [Setup { batch: 0, ..setup(5, 5, [4, 4]) }, Setup { heads: [0, 0], ..setup(5, 5, [4, 4]) }] {
         cases.push(case(&s, plain));
     }
+    cases.push(case(&Setup { heads: [2, 1], ..setup(70, 577, [64, 64]) }, causal));
     // Ragged batches, aligned with the last keys where causal.
     let ragged = Setup { batch: 5, lengths: Some(vec![65, 0, 1, 33, 99]), ..setup(65, 65, [8, 8]) };
     let fewer = Setup { batch: 3, lengths: Some(vec![66, 40, 1]), query_lengths: Some(vec![40, 41, 0]), ..setup(40, 66, [4, 8]) };
