@@ -77,6 +77,8 @@ pub struct Graph {
 pub struct StepCost {
     /// The kernel.
     pub kernel: &'static str,
+    /// Which call it is: an index into [`Plan::calls`].
+    pub call: usize,
     /// Dispatches on the device asked for.
     pub dispatches: u32,
     /// Bytes and operations that the definition needs.
@@ -213,6 +215,11 @@ impl Graph {
         self.outputs.iter().map(|(name, tensor)| (name.as_str(), tensor.desc))
     }
 
+    /// Kernel calls made so far: what the next one's index in [`Plan::calls`] will be. Two of them are the range of a model's part.
+    pub fn calls(&self) -> usize {
+        self.nodes.len()
+    }
+
     pub(crate) fn nodes(&self) -> &[Node] {
         &self.nodes
     }
@@ -260,6 +267,7 @@ impl Graph {
             let (inputs, outputs) = (descs(&node.inputs), descs(&node.outputs));
             StepCost {
                 kernel: node.kernel.name(),
+                call: index,
                 dispatches: program.dispatches.iter().filter(|d| d.node == index).count() as u32,
                 work: Work { bytes: node.kernel.bytes(&inputs, &outputs), flops: node.kernel.flops(&inputs) },
             }
