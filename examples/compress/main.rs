@@ -9,7 +9,11 @@
 //! reference where there is none. The picture has the photo on the left, with a line around the patches that
 //! became one token and dropped patches darkened, and what can be made of the tokens that are left on the right.
 
+#[path = "../shared/device.rs"]
+mod device;
 mod methods;
+#[path = "../shared/photo.rs"]
+mod photo;
 mod picture;
 mod report;
 
@@ -18,13 +22,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use device::{Backend, Failure, choose};
 use image::ImageFormat;
 use methods::{Layout, METHODS, Method, Patches, Request, State};
 use picture::{CHANNELS, Photo, mean_squared_error, side_by_side};
 use tokenpress::kernels::{PixelUnshuffle, linear};
 use tokenpress::readback::{Context, HostTensors};
-use tokenpress::{Capabilities, Error, Graph, HostTensor, Tensor, wgpu};
+use tokenpress::{Capabilities, Error, Graph, HostTensor, Tensor};
 
 /// Compresses the tokens of a photo, and draws what became of them.
 ///
@@ -69,43 +74,10 @@ struct Options {
     output: PathBuf,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Backend {
-    Vulkan,
-    Metal,
-    Dx12,
-    Gl,
-}
-
-impl From<Backend> for wgpu::Backends {
-    fn from(backend: Backend) -> Self {
-        match backend {
-            Backend::Vulkan => Self::VULKAN,
-            Backend::Metal => Self::METAL,
-            Backend::Dx12 => Self::DX12,
-            Backend::Gl => Self::GL,
-        }
-    }
-}
-
 fn after_help() -> String {
     let line = |m: &Method| format!("  {:<10} {}\n", m.name, m.about);
     let lines = METHODS.iter().map(line).collect::<String>();
     format!("Methods:\n{lines}\nMethods of a chain that name no share divide what --keep leaves to them.")
-}
-
-/// What ends the program.
-enum Failure {
-    /// The request cannot be met: exit code 2.
-    Request(String),
-    /// The device, the disk or the library failed: exit code 1.
-    Run(String),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Run(error.to_string())
-    }
 }
 
 fn main() -> ExitCode {
@@ -126,7 +98,7 @@ fn run(options: &Options) -> Result<(), Failure> {
     let patches = Patches { rows: height / options.patch, columns: width / options.patch };
     let stages = stages(options, &chain, patches).map_err(Failure::Request)?;
     let graph = build(options, &stages, patches)?;
-    let context = choose(options)?;
+    let context = choose(options.adapter.as_deref(), options.backend)?;
 
     let inputs: HostTensors = [("photo".to_owned(), HostTensor::f32([1, height, width, CHANNELS], photo.normalized()))].into();
     let start = Instant::now();
@@ -137,14 +109,14 @@ fn run(options: &Options) -> Result<(), Failure> {
         None => (expected.clone(), report::price(&graph, &Capabilities::portable())?),
     };
 
+    let Patches { rows, columns } = patches;
     let restored = photo.denormalized(&outputs["restored"].floats());
     let parent = outputs["parent"].integers();
     let after = parent.iter().filter(|p| **p != tokenpress::NONE).collect::<HashSet<_>>().len();
-    let picture = side_by_side(&photo.image, &restored, patches, parent);
+    let picture = side_by_side(&photo.image, &restored, columns, parent);
     picture.save(&options.output).map_err(|e| Failure::Request(format!("cannot write {}: {e}", options.output.display())))?;
 
     let name = options.photo.as_ref().map_or("the shipped photo".to_owned(), |p| p.display().to_string());
-    let Patches { rows, columns } = patches;
     let before = rows * columns;
     let adapter = context.as_ref().map_or("none: the CPU reference".to_owned(), Context::describe);
     println!("adapter  {adapter}");
@@ -158,7 +130,7 @@ fn run(options: &Options) -> Result<(), Failure> {
         println!("The CPU reference, which is written to be read and not to be fast, took {:.1} s in all.", reference.as_secs_f64());
     }
     if let Some(context) = &context {
-        let clock = if report::has_timestamps(context) { "the device's timestamps" } else { "the wall clock, submission included" };
+        let clock = if device::has_timestamps(context) { "the device's timestamps" } else { "the wall clock, submission included" };
         println!("Times are by {clock}; the difference is the largest from the CPU reference on the same inputs.");
         println!("{}", agreement(&outputs, &expected));
     }
@@ -302,28 +274,6 @@ fn projection(width: u32, channels: u32) -> HostTensor {
         if state >> 63 == 0 { scale } else { -scale }
     };
     HostTensor::f32([width, channels], (0..width * channels).map(|_| sign()).collect())
-}
-
-/// The device that was asked for, or the best there is; none for the reference.
-fn choose(options: &Options) -> Result<Option<Context>, Failure> {
-    let asked = options.adapter.as_deref().map(str::to_lowercase);
-    if asked.as_deref() == Some("reference") {
-        return Ok(None);
-    }
-    let backends = options.backend.map_or(wgpu::Backends::all(), wgpu::Backends::from);
-    let adapters = pollster::block_on(Context::adapters(backends));
-    let names: Vec<_> = adapters.iter().map(|a| format!("{} ({:?})", a.get_info().name, a.get_info().backend)).collect();
-    let fits = |a: &wgpu::Adapter| asked.as_deref().is_none_or(|part| a.get_info().name.to_lowercase().contains(part));
-    match (adapters.into_iter().find(fits), &asked, options.backend) {
-        (Some(adapter), ..) => Ok(Some(pollster::block_on(Context::new(&adapter))?)),
-        (None, Some(asked), _) if names.is_empty() => Err(Failure::Request(format!("there is no adapter {asked:?}, nor any other"))),
-        (None, Some(asked), _) => Err(Failure::Request(format!("there is no adapter {asked:?}, only {}", names.join(", ")))),
-        (None, None, Some(_)) => Err(Failure::Request("there is no adapter of this backend".to_owned())),
-        (None, None, None) => {
-            println!("No GPU was found, so this runs on the CPU reference; `apt-get install mesa-vulkan-drivers` brings a software GPU.");
-            Ok(None)
-        }
-    }
 }
 
 /// How the whole run compares with the reference's: rounding can tip a choice between two that are equally good.

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use image::{DynamicImage, ImageDecoder, ImageReader, Rgb, RgbImage, imageops};
-use tokenpress::NONE;
+use image::{Rgb, RgbImage, imageops};
 
-use crate::methods::Patches;
+use crate::photo::{open, regions, shipped};
 
 /// Numbers of a pixel.
 pub(crate) const CHANNELS: u32 = 4;
@@ -25,7 +24,7 @@ impl Photo {
     /// Reads a file, or the shipped photo; makes the longer side `size` at most, and cuts it to whole patches.
     pub(crate) fn read(path: Option<&Path>, size: u32, patch: u32) -> Result<Self, String> {
         let image = match path {
-            None => image::load_from_memory(include_bytes!("../../assets/coffee.jpg")).map_err(|e| e.to_string())?,
+            None => shipped()?,
             Some(path) => open(path)?,
         };
         let image = if image.width().max(image.height()) > size { image.resize(size, size, imageops::FilterType::Triangle) } else { image };
@@ -65,20 +64,6 @@ impl Photo {
     }
 }
 
-fn open(path: &Path) -> Result<DynamicImage, String> {
-    let unreadable = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
-    let reader = ImageReader::open(path).map_err(unreadable)?.with_guessed_format().map_err(unreadable)?;
-    let not_an_image = |error| match error {
-        image::ImageError::Unsupported(_) => format!("{} is not a PNG or JPEG image", path.display()),
-        error => format!("cannot read the image {}: {error}", path.display()),
-    };
-    let mut decoder = reader.into_decoder().map_err(not_an_image)?;
-    let orientation = decoder.orientation().map_err(not_an_image)?;
-    let mut image = DynamicImage::from_decoder(decoder).map_err(not_an_image)?;
-    image.apply_orientation(orientation);
-    Ok(image)
-}
-
 /// Mean squared difference of two images, in levels of 255.
 pub(crate) fn mean_squared_error(a: &RgbImage, b: &RgbImage) -> f64 {
     let sum: f64 = a.as_raw().iter().zip(b.as_raw()).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum();
@@ -86,55 +71,13 @@ pub(crate) fn mean_squared_error(a: &RgbImage, b: &RgbImage) -> f64 {
 }
 
 /// The photo with the regions that became one token drawn over it, beside the reconstruction.
-pub(crate) fn side_by_side(photo: &RgbImage, restored: &RgbImage, patches: Patches, parent: &[u32]) -> RgbImage {
+pub(crate) fn side_by_side(photo: &RgbImage, restored: &RgbImage, columns: u32, parent: &[u32]) -> RgbImage {
     let scale = 1200u32.div_ceil(2 * photo.width()).clamp(1, 8);
     let enlarge = |image: &RgbImage| imageops::resize(image, image.width() * scale, image.height() * scale, imageops::FilterType::Nearest);
-    let (left, right) = (regions(&enlarge(photo), patches, parent), enlarge(restored));
+    let (left, right) = (regions(&enlarge(photo), columns, parent), enlarge(restored));
     let gap = 12;
     let mut picture = RgbImage::from_pixel(left.width() + gap + right.width(), left.height(), Rgb([255; 3]));
     imageops::replace(&mut picture, &left, 0, 0);
     imageops::replace(&mut picture, &right, i64::from(left.width() + gap), 0);
     picture
-}
-
-/// Dropped patches darkened, a line around every region.
-fn regions(photo: &RgbImage, patches: Patches, parent: &[u32]) -> RgbImage {
-    let side = photo.width() / patches.columns;
-    let at = |x: u32, y: u32| parent[(y / side * patches.columns + x / side) as usize];
-    let mut members = std::collections::HashMap::new();
-    for p in parent {
-        *members.entry(*p).or_insert(0u32) += 1;
-    }
-    let mut drawn = photo.clone();
-    for (x, y, pixel) in drawn.enumerate_pixels_mut() {
-        let own = at(x, y);
-        if own == NONE {
-            *pixel = blend(*pixel, [0; 3], 0.75);
-            continue;
-        }
-        let reach = if members[&own] > 1 { 1 } else { 0 };
-        let differs = |dx: i64, dy: i64| {
-            let (x, y) = (i64::from(x) + dx, i64::from(y) + dy);
-            let inside = x >= 0 && y >= 0 && x < i64::from(photo.width()) && y < i64::from(photo.height());
-            inside && at(x as u32, y as u32) != own
-        };
-        let edge = (0..=reach).any(|d| [(1 + d, 0), (0, 1 + d), (-d, 0), (0, -d)].into_iter().any(|(dx, dy)| differs(dx, dy)));
-        if edge {
-            *pixel = if members[&own] > 1 { blend(*pixel, colour(own), 0.85) } else { blend(*pixel, [255; 3], 0.35) };
-        }
-    }
-    drawn
-}
-
-fn blend(pixel: Rgb<u8>, colour: [u8; 3], share: f32) -> Rgb<u8> {
-    Rgb([0, 1, 2].map(|c| (f32::from(pixel.0[c]) * (1.0 - share) + f32::from(colour[c]) * share) as u8))
-}
-
-/// A bright colour for a region: hues a golden ratio apart, so that near numbers differ.
-fn colour(region: u32) -> [u8; 3] {
-    let hue = (f64::from(region) * 0.618_033_988_749_895).fract() * 6.0;
-    [5.0, 3.0, 1.0].map(|shift: f64| {
-        let k = (shift + hue) % 6.0;
-        (255.0 - 175.0 * k.min(4.0 - k).clamp(0.0, 1.0)) as u8
-    })
 }

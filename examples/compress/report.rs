@@ -1,10 +1,10 @@
 //! Runs a graph on a device, and says what each kernel took.
 
-use std::time::Instant;
-
 use tokenpress::readback::{Context, HostTensors};
 use tokenpress::verify::{Placement, Reference};
-use tokenpress::{Bindings, Error, Graph, Plan, wgpu};
+use tokenpress::{Bindings, Error, Graph};
+
+use crate::device::time;
 
 /// One kernel of a graph, all its calls together.
 #[derive(Default)]
@@ -70,73 +70,6 @@ pub(crate) fn run(context: &Context, graph: &Graph, inputs: &HostTensors) -> Res
         outputs.insert(name, pollster::block_on(context.download(&view))?);
     }
     Ok((outputs, lines))
-}
-
-/// Whether the device times its own work.
-pub(crate) fn has_timestamps(context: &Context) -> bool {
-    context.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
-}
-
-/// Median seconds of each call over three runs, or as many as a second holds, after a first one that is not
-/// counted.
-fn time(context: &Context, plan: &Plan) -> Result<Vec<f64>, Error> {
-    let run = || if has_timestamps(context) { time_by_timestamps(context, plan) } else { time_by_wall_clock(context, plan) };
-    run()?;
-    let start = Instant::now();
-    let mut runs = vec![run()?];
-    while runs.len() < 3 && start.elapsed().as_secs_f64() < 1.0 {
-        runs.push(run()?);
-    }
-    let median = |call: usize| {
-        let mut times: Vec<f64> = runs.iter().map(|run| run[call]).collect();
-        times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
-    };
-    Ok((0..plan.calls().len()).map(median).collect())
-}
-
-/// Each call in a pass of its own, between two timestamps.
-fn time_by_timestamps(context: &Context, plan: &Plan) -> Result<Vec<f64>, Error> {
-    let mut seconds = Vec::new();
-    let calls: Vec<usize> = (0..plan.calls().len()).collect();
-    for part in calls.chunks(wgpu::QUERY_SET_MAX_QUERIES as usize / 2) {
-        let count = 2 * part.len() as u32;
-        let descriptor = wgpu::QuerySetDescriptor { label: None, ty: wgpu::QueryType::Timestamp, count };
-        let queries = context.device.create_query_set(&descriptor);
-        let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
-        let descriptor = wgpu::BufferDescriptor { label: None, size: u64::from(count) * 8, usage, mapped_at_creation: false };
-        let resolved = context.device.create_buffer(&descriptor);
-        let mut encoder = context.device.create_command_encoder(&Default::default());
-        for (index, call) in part.iter().enumerate() {
-            let first = 2 * index as u32;
-            let timestamp_writes = Some(wgpu::ComputePassTimestampWrites {
-                query_set: &queries,
-                beginning_of_pass_write_index: Some(first),
-                end_of_pass_write_index: Some(first + 1),
-            });
-            plan.record_call(*call, &mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes }));
-        }
-        encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
-        context.queue.submit([encoder.finish()]);
-        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&pollster::block_on(context.read(&resolved))?);
-        let period = f64::from(context.queue.get_timestamp_period()) * 1e-9;
-        seconds.extend(ticks.chunks(2).map(|t| t[1].saturating_sub(t[0]) as f64 * period));
-    }
-    Ok(seconds)
-}
-
-/// Each call from its submission to its end.
-fn time_by_wall_clock(context: &Context, plan: &Plan) -> Result<Vec<f64>, Error> {
-    let mut seconds = Vec::new();
-    for call in 0..plan.calls().len() {
-        let mut encoder = context.device.create_command_encoder(&Default::default());
-        plan.record_call(call, &mut encoder.begin_compute_pass(&Default::default()));
-        let start = Instant::now();
-        context.queue.submit([encoder.finish()]);
-        context.device.poll(wgpu::PollType::wait_indefinitely()).map_err(|e| Error::Device { message: e.to_string() })?;
-        seconds.push(start.elapsed().as_secs_f64());
-    }
-    Ok(seconds)
 }
 
 /// The lines as a table.

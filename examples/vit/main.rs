@@ -1,0 +1,226 @@
+//! Runs a pretrained ViT-S/14 with fewer tokens, and shows what that keeps and what it saves.
+//!
+//! ```text
+//! scripts/fetch-models vit
+//! cargo run --release --example vit -- --compress tome:r=8
+//! cargo run --release --example vit -- photo.jpg --compress topk:layer=3,keep=128+tome:r=4 -o tokens.png
+//! cargo run --release --example vit -- photos/ --evaluate saliency --compress tome:r=4 --compress tome:r=8
+//! ```
+//!
+//! The whole model is one graph: patches, twelve layers with the compression between attention and feed-forward, and a head that
+//! marks what is salient in the photo, pixel by pixel, from tokens that are put back to where they came from. Merged tokens count
+//! in attention as often as they have members.
+
+#[path = "../shared/device.rs"]
+mod device;
+mod methods;
+mod model;
+#[path = "../shared/photo.rs"]
+mod photo;
+mod picture;
+mod report;
+mod runner;
+mod stages;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use device::{Backend, Failure, choose};
+use indicatif::{ProgressBar, ProgressStyle};
+use methods::{METHODS, Method, chain};
+use model::Model;
+use report::Price;
+use runner::{Place, Runner};
+use safetensors::tensor::{Dtype, TensorView};
+
+/// Runs a pretrained ViT-S/14 with fewer tokens, and shows what that keeps and what it saves.
+///
+/// A table says for each layer how many tokens there are and what its parts take. The picture has the photo, what the model
+/// finds salient in it with and without compression, and for each layer that compresses the patches that became one token.
+#[derive(Parser)]
+#[command(after_help = after_help())]
+struct Options {
+    /// PNG or JPEG file, or a folder of them; without one, the photo that comes with tokenpress
+    photo: Option<PathBuf>,
+    /// What compresses, at which layers: "tome:r=8", "topk:layer=3,keep=128+tome:r=4"; several to compare them in --evaluate
+    #[arg(short, long, value_name = "METHOD[:KEY=NUMBER,..]+..")]
+    compress: Vec<String>,
+    /// Report over all photos instead of drawing one
+    #[arg(short, long)]
+    evaluate: Option<Evaluation>,
+    /// Weights that scripts/fetch-models has made [default: vit-s-14-saliency.safetensors in tokenpress' cache folder]
+    #[arg(short, long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// Side of the photo that the model sees, in pixels: a multiple of 14
+    #[arg(long, value_name = "PIXELS", default_value_t = 224)]
+    size: u32,
+    /// A part of an adapter's name, or "reference" for the CPU reference
+    #[arg(short, long, value_name = "NAME")]
+    adapter: Option<String>,
+    /// Only adapters of this backend
+    #[arg(short, long)]
+    backend: Option<Backend>,
+    /// Where the picture goes
+    #[arg(short, long, value_name = "FILE", default_value = "vit.png")]
+    output: PathBuf,
+    /// Where what the model read and gave without compression goes, to compare it with another runtime's
+    #[arg(long, value_name = "FILE")]
+    tensors: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Evaluation {
+    /// How far what is salient overlaps with what the uncompressed model finds
+    Saliency,
+}
+
+fn after_help() -> String {
+    let line = |m: &Method| {
+        let numbers: Vec<_> = m.numbers.iter().map(|(name, _)| *name).collect();
+        format!("  {:<8} {} ({})\n", m.name, m.about, numbers.join(", "))
+    };
+    let lines = METHODS.iter().map(line).collect::<String>();
+    format!("Methods, with their numbers:\n{lines}\nlayer=3 or layer=4/7/10 says at which layers, counted from 1.")
+}
+
+fn main() -> ExitCode {
+    let (message, code) = match run(&Options::parse()) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Request(message)) => (message, 2),
+        Err(Failure::Run(message)) => (message, 1),
+    };
+    eprintln!("error: {message}");
+    ExitCode::from(code)
+}
+
+fn run(options: &Options) -> Result<(), Failure> {
+    let weights = options.weights.clone().unwrap_or_else(cached);
+    let photos = photos(options.photo.as_deref()).map_err(Failure::Request)?;
+    let model = Model::read(&weights, options.size).map_err(Failure::Request)?;
+    let chains = options.compress.iter().map(|text| chain(text, model.layers)).collect::<Result<Vec<_>, _>>().map_err(Failure::Request)?;
+    let place = Place::new(choose(options.adapter.as_deref(), options.backend)?, &model);
+    println!("adapter  {}", place.describe());
+    let mut runners = vec![Runner::new(&place, &model, model.build(&[])?)?];
+    for steps in &chains {
+        runners.push(Runner::new(&place, &model, model.build(steps)?)?);
+    }
+    match options.evaluate {
+        Some(Evaluation::Saliency) => evaluate(options, &place, &runners, &photos),
+        None => show(options, &place, &model, &runners, &photos),
+    }
+}
+
+/// Where scripts/fetch-models puts them.
+fn cached() -> PathBuf {
+    let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache"))).unwrap_or_default();
+    cache.join("tokenpress/vit-s-14-saliency.safetensors")
+}
+
+/// The photos that were asked for; `None` is the shipped one.
+fn photos(path: Option<&Path>) -> Result<Vec<Option<PathBuf>>, String> {
+    let Some(folder) = path.filter(|path| path.is_dir()) else { return Ok(vec![path.map(Path::to_path_buf)]) };
+    let entries = std::fs::read_dir(folder).map_err(|e| format!("cannot read {}: {e}", folder.display()))?;
+    let is_photo =
+        |path: &PathBuf| path.extension().is_some_and(|e| ["jpg", "jpeg", "png"].iter().any(|known| e.eq_ignore_ascii_case(known)));
+    let mut files: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_photo).collect();
+    files.sort();
+    if files.is_empty() {
+        Err(format!("there is no PNG or JPEG file in {}", folder.display()))
+    } else {
+        Ok(files.into_iter().map(Some).collect())
+    }
+}
+
+/// One photo: the tables, and the picture.
+fn show(options: &Options, place: &Place, model: &Model, runners: &[Runner<'_>], photos: &[Option<PathBuf>]) -> Result<(), Failure> {
+    let [photo] = photos else { return Err(Failure::Request("a folder needs --evaluate".to_owned())) };
+    if options.compress.len() > 1 {
+        return Err(Failure::Request("several --compress need --evaluate; a chain is one, with + between its methods".to_owned()));
+    }
+    let image = picture::read(photo.as_deref(), options.size).map_err(Failure::Request)?;
+    let input = picture::normalized(&image);
+    let mut results = Vec::new();
+    for (index, runner) in runners.iter().enumerate() {
+        let (outputs, seconds) = runner.run(&input)?;
+        let counts = report::tokens(model.layers, &outputs);
+        println!("\n{}\n", if index == 0 { "without compression" } else { &options.compress[0] });
+        println!("{}", report::table(runner, model.layers, &counts, &place.capabilities())?);
+        results.push((outputs, runner.median(&input, seconds)?));
+    }
+    if let Some(path) = &options.tensors {
+        save(path, &[("photo", &input), ("features", &results[0].0["features"]), ("logits", &results[0].0["logits"])])?;
+    }
+    let saliency: Vec<_> = results.iter().map(|(outputs, _)| outputs["saliency"].floats()).collect();
+    let (first, last) = (&saliency[0], &saliency[saliency.len() - 1]);
+    let parents: Vec<_> = match (runners.last(), results.last()) {
+        (Some(runner), Some((outputs, _))) => {
+            runner.built.compressing.iter().map(|layer| outputs[&format!("parent.{layer}")].integers().to_vec()).collect()
+        }
+        _ => Vec::new(),
+    };
+    if !parents.is_empty() {
+        println!(
+            "What is salient overlaps by {:.3} with what is without compression (intersection over union).",
+            report::overlap(first, last)
+        );
+    }
+    let drawn = picture::draw(&image, model.grid, [first, last], &parents);
+    drawn.save(&options.output).map_err(|e| Failure::Request(format!("cannot write {}: {e}", options.output.display())))?;
+    println!("Wrote {}.", options.output.display());
+    Ok(())
+}
+
+/// All photos: what each chain keeps of the saliency, and what it takes.
+fn evaluate(options: &Options, place: &Place, runners: &[Runner<'_>], photos: &[Option<PathBuf>]) -> Result<(), Failure> {
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} photos, {eta} left").unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(photos.len() as u64).with_style(style);
+    let mut overlaps = vec![Vec::new(); runners.len()];
+    let mut seconds = vec![Vec::new(); runners.len()];
+    let mut tokens = vec![Vec::new(); runners.len()];
+    for photo in photos {
+        let input = picture::normalized(&picture::read(photo.as_deref(), options.size).map_err(Failure::Request)?);
+        let mut whole = Vec::new();
+        for (index, runner) in runners.iter().enumerate() {
+            let (outputs, taken) = runner.run(&input)?;
+            let saliency = outputs["saliency"].floats();
+            if index == 0 {
+                whole.clone_from(&saliency);
+            }
+            overlaps[index].push(report::overlap(&whole, &saliency));
+            seconds[index].push(taken);
+            let layers = runner.built.compressing.last().map_or(0, |layer| layer + 1);
+            tokens[index].extend(report::tokens(layers, &outputs).last().map(|count| *count as f64));
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    println!("photos   {}, the middle of each at {1} x {1}\n", photos.len(), options.size);
+    println!("{:<40}{:>8}{:>18}{:>12}{:>12}{:>8}", "compression", "tokens", "overlap", "median, ms", "dispatches", "GFLOP");
+    for (index, runner) in runners.iter().enumerate() {
+        let name = if index == 0 { "none" } else { &options.compress[index - 1] };
+        let (overlap, error) = report::mean(&overlaps[index]);
+        let price = Price::of(&runner.built, &place.capabilities())?;
+        seconds[index].sort_by(f64::total_cmp);
+        let median = seconds[index][photos.len() / 2] * 1e3;
+        let (dispatches, operations) = (price.dispatches.iter().sum::<f64>(), price.operations.iter().sum::<f64>());
+        let (left, _) = report::mean(&tokens[index]);
+        println!("{name:<40}{left:>8.1}{overlap:>10.3} ± {error:.3}{median:>12.1}{dispatches:>12}{operations:>8.2}");
+    }
+    println!("\nOverlap is the intersection over the union of the pixels that are salient (1/2 or more), with its standard error.");
+    Ok(())
+}
+
+/// Writes tensors of floats as safetensors.
+fn save(path: &Path, tensors: &[(&str, &tokenpress::HostTensor)]) -> Result<(), Failure> {
+    let view = |(name, tensor): &(&str, &tokenpress::HostTensor)| {
+        let shape = tensor.shape().dims().iter().map(|d| *d as usize).collect();
+        (name.to_string(), tensor.bytes().to_vec(), shape)
+    };
+    let owned: Vec<(String, Vec<u8>, Vec<usize>)> = tensors.iter().map(view).collect();
+    let wrong = |e: safetensors::SafeTensorError| Failure::Request(format!("cannot write {}: {e}", path.display()));
+    let views = owned.iter().map(|(name, bytes, shape)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?)));
+    let views = views.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+    safetensors::serialize_to_file(views, None, path).map_err(wrong)
+}

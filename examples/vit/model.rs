@@ -1,0 +1,310 @@
+//! ViT-S/14 with its saliency head as a graph: weights are inputs, named as in their file.
+//!
+//! What never changes is multiplied into the weights on the host: LayerScale into the linear layers before it, the normalisation
+//! of batches into the transposed convolutions, and the position table is interpolated to the photo's patches.
+
+use std::path::Path;
+
+use safetensors::{Dtype, SafeTensors};
+use tokenpress::kernels::{
+    Activation, ChannelOrder, LayerNorm, Linear, PixelUnshuffle, Pool, Window, activate, add, concat_rows, gather_rows, linear, log_size,
+};
+use tokenpress::methods::{Affine, FeedForward, KeyMask, MultiHeadAttention, Projections, TransformerBlock};
+use tokenpress::readback::HostTensors;
+use tokenpress::{Desc, Elem, Error, Graph, HostTensor, Tensor, TokenMap, Tokens};
+
+use crate::methods::{Layer, Step};
+use crate::stages::{Part, Stages};
+
+/// The model's weights, and its sizes, which they have.
+pub(crate) struct Model {
+    weights: HostTensors,
+    pub(crate) layers: usize,
+    heads: u32,
+    patch: u32,
+    /// Rows and columns of patches.
+    pub(crate) grid: u32,
+}
+
+/// A graph of the model.
+pub(crate) struct Built {
+    /// Reads `photo`; gives `features` `[1, 1 + patches, C]` (the class token first, every patch with the row of its token),
+    /// `logits` and `saliency` `[1, pixels, 1]`, and for each layer that compresses, counted from 0, `parent.LAYER` `[1, 1 + patches]`.
+    pub(crate) graph: Graph,
+    /// Which calls are which part.
+    pub(crate) stages: Stages,
+    /// Layers, counted from 0, that compress.
+    pub(crate) compressing: Vec<usize>,
+}
+
+impl Model {
+    /// Reads a safetensors file, for photos of `size` x `size` pixels.
+    pub(crate) fn read(path: &Path, size: u32) -> Result<Self, String> {
+        let bytes = std::fs::read(path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => format!("there are no weights at {}: scripts/fetch-models gets them", path.display()),
+            _ => format!("cannot read {}: {e}", path.display()),
+        })?;
+        let wrong = |e: safetensors::SafeTensorError| format!("{} is not a file of weights: {e}", path.display());
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(wrong)?;
+        let heads = header.metadata().as_ref().and_then(|m| m.get("heads")?.parse().ok());
+        let heads = heads.ok_or_else(|| format!("{} does not say how many heads its model has", path.display()))?;
+        let file = SafeTensors::deserialize(&bytes).map_err(wrong)?;
+        let read = |(name, view): (String, safetensors::tensor::TensorView<'_>)| match view.dtype() {
+            Dtype::F32 => {
+                let shape: Vec<u32> = view.shape().iter().map(|&d| d as u32).collect();
+                Ok((name, HostTensor::from_bytes(Desc { shape: shape_of(&shape), elem: Elem::F32 }, view.data())))
+            }
+            other => Err(format!("{name} in {} has elements of type {other:?}, not F32", path.display())),
+        };
+        Self::new(file.tensors().into_iter().map(read).collect::<Result<_, _>>()?, heads, size)
+    }
+
+    /// Of tensors as they are in the file.
+    pub(crate) fn new(mut weights: HostTensors, heads: u32, size: u32) -> Result<Self, String> {
+        let names =
+            ["backbone.embeddings.patch_embeddings.projection.weight", "backbone.embeddings.position_embeddings", "decoder.bn3.bias"];
+        if let Some(name) = names.into_iter().find(|name| !weights.contains_key(*name)) {
+            return Err(format!("the weights have no {name}"));
+        }
+        let patch = weights[names[0]].shape().dims()[2];
+        if size == 0 || !size.is_multiple_of(patch) {
+            return Err(format!("--size must be a multiple of {patch}, the side of a patch, not {size}"));
+        }
+        let grid = size / patch;
+        let layers = (0..).take_while(|layer| weights.contains_key(&format!("backbone.encoder.layer.{layer}.norm1.weight"))).count();
+        for layer in 0..layers {
+            for (scale, of) in [("layer_scale1", "attention.output.dense"), ("layer_scale2", "mlp.fc2")] {
+                let scale = take(&mut weights, &format!("backbone.encoder.layer.{layer}.{scale}.lambda1"));
+                for part in ["weight", "bias"] {
+                    scale_rows(&mut weights, &format!("backbone.encoder.layer.{layer}.{of}.{part}"), &scale);
+                }
+            }
+        }
+        embeddings(&mut weights, grid);
+        for stage in 1..=3 {
+            upconvolution(&mut weights, stage);
+        }
+        Ok(Self { weights, layers, heads, patch, grid })
+    }
+
+    /// The graph's inputs but for the photo.
+    pub(crate) fn weights(&self) -> &HostTensors {
+        &self.weights
+    }
+
+    /// The model with these steps of compression in its layers, between attention and feed-forward.
+    pub(crate) fn build(&self, steps: &[Step]) -> Result<Built, Error> {
+        let mut graph = Graph::new();
+        let mut stages = Stages::default();
+        let mut tokens = self.embed(&mut graph)?;
+        stages.end(&graph, Part::Embed);
+        let whole = TokenMap::identity(&mut graph, &tokens)?;
+        // What brings dropped tokens back as they were: maps, and the rows that they had before.
+        let mut undo: Vec<(TokenMap, Option<Tensor>)> = vec![(whole, None)];
+        let (mut all, mut compressing, mut parents) = (whole, Vec::new(), Vec::new());
+        for index in 0..self.layers {
+            let block = self.block(&mut graph, index);
+            let mut projected = block.project(&mut graph, tokens.x)?;
+            // Without merged tokens every logarithm is 0.
+            let bias = if parents.is_empty() { None } else { Some(log_size(&mut graph, tokens.size, Some(tokens.lengths))?) };
+            let mask = KeyMask { bias, lengths: Some(tokens.lengths), query_lengths: None };
+            tokens.x = block.attend(&mut graph, tokens.x, projected, mask)?;
+            stages.end(&graph, Part::Attention(index));
+            let here: Vec<_> = steps.iter().filter(|step| step.layers.contains(&index) || step.layers.is_empty()).collect();
+            for step in &here {
+                let layer = Layer { tokens, projected, attention: block.attention, grid: self.grid };
+                let compressed = (step.method.build)(&mut graph, &layer, step)?;
+                let map = compressed.map;
+                match undo.last_mut().filter(|_| !step.method.drops) {
+                    Some((last, _)) => *last = last.then(&mut graph, &map)?,
+                    None => undo.push((map, Some(tokens.x))),
+                }
+                all = all.then(&mut graph, &map)?;
+                projected.queries = map.gather(&mut graph, projected.queries)?;
+                projected.keys = map.gather(&mut graph, projected.keys)?;
+                tokens = compressed.tokens;
+            }
+            if !here.is_empty() {
+                compressing.push(index);
+                parents.push((format!("parent.{index}"), all.parent));
+            }
+            stages.end(&graph, Part::Compression(index));
+            tokens.x = block.feed_forward(&mut graph, tokens.x)?;
+            stages.end(&graph, Part::FeedForward(index));
+        }
+        let dense = undo.iter().rev().try_fold(tokens.x, |x, (map, before)| map.unmerge(&mut graph, x, *before))?;
+        let norm = self.affine(&mut graph, "backbone.layernorm");
+        let features = NORM.apply(&mut graph, dense, Some(norm.weight), norm.bias)?;
+        let logits = self.head(&mut graph, features)?;
+        let saliency = activate(&mut graph, logits, Activation::Sigmoid)?;
+        stages.end(&graph, Part::Head);
+        let outputs = [("features", features), ("logits", logits), ("saliency", saliency)];
+        for (name, tensor) in outputs.into_iter().chain(parents.iter().map(|(name, parent)| (name.as_str(), *parent))) {
+            graph.output(name, tensor)?;
+        }
+        Ok(Built { graph, stages, compressing })
+    }
+
+    /// A weight of this model, once a graph.
+    fn weight(&self, graph: &mut Graph, name: &str) -> Tensor {
+        graph.input(name, self.weights[name].shape(), Elem::F32)
+    }
+
+    fn affine(&self, graph: &mut Graph, name: &str) -> Affine {
+        let bias = Some(self.weight(graph, &format!("{name}.bias")));
+        Affine { weight: self.weight(graph, &format!("{name}.weight")), bias }
+    }
+
+    /// Patches as tokens behind the class token.
+    fn embed(&self, graph: &mut Graph) -> Result<Tokens, Error> {
+        let size = [self.grid * self.patch; 2];
+        let photo = graph.input("photo", [1, size[0], size[1], 3], Elem::F32);
+        let cut = PixelUnshuffle { factor: [self.patch; 2], channels: ChannelOrder::ChannelFirst, ..Default::default() };
+        let pixels = cut.unshuffle_tokens(graph, photo, size)?;
+        let Affine { weight, bias } = self.affine(graph, "backbone.embeddings.patch_embeddings.projection");
+        let weight = graph.reshape(weight, [weight.shape().dims()[0], pixels.shape().dims()[2]])?;
+        let patches = linear(graph, pixels, weight, bias)?;
+        let positions = self.weight(graph, "backbone.embeddings.position_embeddings");
+        let patches = add(graph, patches, positions)?;
+        let class = self.weight(graph, "backbone.embeddings.cls_token");
+        let (x, _) = concat_rows(graph, (class, None), (patches, None))?;
+        Tokens::new(graph, x)
+    }
+
+    fn block(&self, graph: &mut Graph, layer: usize) -> TransformerBlock {
+        let mut affine = |name: &str| self.affine(graph, &format!("backbone.encoder.layer.{layer}.{name}"));
+        let projections = Projections {
+            queries: affine("attention.attention.query"),
+            keys: affine("attention.attention.key"),
+            values: affine("attention.attention.value"),
+            output: affine("attention.output.dense"),
+        };
+        TransformerBlock {
+            norm: NORM,
+            attention_norm: affine("norm1"),
+            attention: MultiHeadAttention { heads: self.heads, projections },
+            feed_forward_norm: affine("norm2"),
+            feed_forward: FeedForward { up: affine("mlp.fc1"), activation: Activation::Gelu, down: affine("mlp.fc2") },
+        }
+    }
+
+    /// One number for each pixel, from the patches behind the class token.
+    fn head(&self, graph: &mut Graph, features: Tensor) -> Result<Tensor, Error> {
+        let mut side = self.grid;
+        let patches = graph.constant(HostTensor::u32([side * side], (1..=side * side).collect()));
+        let mut x = gather_rows(graph, features, patches, None)?;
+        // A transposed convolution of 4 x 4 with stride 2: each window of 2 x 2 patches gives the 2 x 2 places in its middle, of which
+        // those beyond the edge are left out.
+        let window = Window { size: [2, 2], stride: [1, 1], padding: [1, 1] };
+        for stage in 1..=3 {
+            let Affine { weight, bias } = self.affine(graph, &format!("decoder.upconv{stage}"));
+            let rows = window.unfold(graph, x, [side, side])?;
+            let places = Linear { activation: Activation::Relu }.apply(graph, rows, weight, bias)?;
+            let (windows, channels) = (side + 1, weight.shape().dims()[0] / 4);
+            let places = graph.reshape(places, [1, windows * windows * 4, channels])?;
+            side *= 2;
+            let place = |i: u32| {
+                let [row, column] = [i / side + 1, i % side + 1];
+                (row / 2 * windows + column / 2) * 4 + row % 2 * 2 + column % 2
+            };
+            let order = graph.constant(HostTensor::u32([side * side], (0..side * side).map(place).collect()));
+            x = gather_rows(graph, places, order, None)?;
+        }
+        let Affine { weight, bias } = self.affine(graph, "decoder.final_conv");
+        let weight = graph.reshape(weight, [1, weight.shape().dims()[1]])?;
+        let map = linear(graph, x, weight, bias)?;
+        Pool::Bilinear([self.grid * self.patch; 2]).build(graph, map, [side, side], None)
+    }
+}
+
+const NORM: LayerNorm = LayerNorm { subtract_mean: true, epsilon: 1e-6 };
+
+/// A shape of so many dimensions as the file has.
+fn shape_of(dims: &[u32]) -> tokenpress::Shape {
+    match *dims {
+        [a] => [a].into(),
+        [a, b] => [a, b].into(),
+        [a, b, c] => [a, b, c].into(),
+        [a, b, c, d] => [a, b, c, d].into(),
+        _ => [dims.iter().product::<u32>()].into(),
+    }
+}
+
+fn take(weights: &mut HostTensors, name: &str) -> Vec<f32> {
+    weights.remove(name).map(|tensor| tensor.floats()).unwrap_or_default()
+}
+
+/// Multiplies each row of a matrix, or each number of a list, by its scale.
+fn scale_rows(weights: &mut HostTensors, name: &str, scale: &[f32]) {
+    let Some(tensor) = weights.get_mut(name) else { return };
+    let mut values = tensor.floats();
+    let width = values.len() / scale.len().max(1);
+    for (row, scale) in values.chunks_mut(width.max(1)).zip(scale) {
+        row.iter_mut().for_each(|value| *value *= scale);
+    }
+    *tensor = HostTensor::f32(tensor.shape(), values);
+}
+
+/// The position of the class token is added to it; those of the patches are interpolated from their table.
+fn embeddings(weights: &mut HostTensors, grid: u32) {
+    let name = "backbone.embeddings.position_embeddings";
+    let class = take(weights, "backbone.embeddings.cls_token");
+    let table = take(weights, name);
+    let channels = class.len();
+    let (of_class, of_patches) = table.split_at(channels);
+    let class = class.iter().zip(of_class).map(|(a, b)| a + b).collect();
+    let side = (of_patches.len() / channels).isqrt();
+    let positions = bicubic(of_patches, side, grid as usize, channels);
+    weights.insert("backbone.embeddings.cls_token".to_owned(), HostTensor::f32([1, 1, channels as u32], class));
+    weights.insert(name.to_owned(), HostTensor::f32([1, grid * grid, channels as u32], positions));
+}
+
+/// A table of `from` x `from` rows at `to` x `to` places: Keys' cubic convolution with a = -3/4 about `(i + 1/2) from / to - 1/2`,
+/// without antialiasing; beyond the edges the table repeats its last rows.
+pub(crate) fn bicubic(table: &[f32], from: usize, to: usize, channels: usize) -> Vec<f32> {
+    const A: f64 = -0.75;
+    let weight = |distance: f64| match distance.abs() {
+        d if d <= 1.0 => ((A + 2.0) * d - (A + 3.0)) * d * d + 1.0,
+        d => ((A * d - 5.0 * A) * d + 8.0 * A) * d - 4.0 * A,
+    };
+    let taps = |i: usize| {
+        let at = (i as f64 + 0.5) * from as f64 / to as f64 - 0.5;
+        [-1.0, 0.0, 1.0, 2.0].map(|offset| {
+            let tap = at.floor() + offset;
+            (tap.clamp(0.0, from as f64 - 1.0) as usize, weight(at - tap))
+        })
+    };
+    let mut out = Vec::with_capacity(to * to * channels);
+    for (row, column) in (0..to * to).map(|i| (taps(i / to), taps(i % to))) {
+        for channel in 0..channels {
+            let value = |y: usize, x: usize| f64::from(table[(y * from + x) * channels + channel]);
+            let line = |y: usize| column.iter().map(|(x, w)| w * value(y, *x)).sum::<f64>();
+            out.push(row.iter().map(|(y, w)| w * line(*y)).sum::<f64>() as f32);
+        }
+    }
+    out
+}
+
+/// A transposed convolution `[C, O, 4, 4]` of stride 2 and padding 1, with the normalisation behind it, as the linear layer
+/// `[4 O, 4 C]` from windows of 2 x 2 to the 2 x 2 places in their middle.
+fn upconvolution(weights: &mut HostTensors, stage: u32) {
+    let (name, norm) = (format!("decoder.upconv{stage}"), format!("decoder.bn{stage}"));
+    let shape = weights[&format!("{name}.weight")].shape();
+    let [channels, outputs] = [0, 1].map(|axis| shape.dims()[axis] as usize);
+    let kernel = take(weights, &format!("{name}.weight"));
+    let bias = take(weights, &format!("{name}.bias"));
+    let [gamma, beta, mean, variance] =
+        ["weight", "bias", "running_mean", "running_var"].map(|part| take(weights, &format!("{norm}.{part}")));
+    let scale: Vec<f32> = gamma.iter().zip(&variance).map(|(g, v)| (f64::from(*g) / (f64::from(*v) + 1e-5).sqrt()) as f32).collect();
+    let mut matrix = Vec::with_capacity(16 * channels * outputs);
+    let mut shift = Vec::with_capacity(4 * outputs);
+    for (place, output) in (0..4).flat_map(|place| (0..outputs).map(move |output| (place, output))) {
+        shift.push((bias[output] - mean[output]) * scale[output] + beta[output]);
+        for (channel, tap) in (0..channels).flat_map(|channel| (0..4).map(move |tap| (channel, tap))) {
+            let (y, x) = (2 * (1 - tap / 2) + place / 2, 2 * (1 - tap % 2) + place % 2);
+            matrix.push(kernel[(channel * outputs + output) * 16 + y * 4 + x] * scale[output]);
+        }
+    }
+    weights.insert(format!("{name}.weight"), HostTensor::f32([4 * outputs as u32, 4 * channels as u32], matrix));
+    weights.insert(format!("{name}.bias"), HostTensor::f32([4 * outputs as u32], shift));
+}
