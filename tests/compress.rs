@@ -53,15 +53,49 @@ fn default_run() {
 
 #[test]
 fn every_method_on_the_reference() {
-    for method in METHODS {
+    for (method, left) in METHODS {
         let arguments = ["--method", method, "--patch", "32", "--adapter", "reference"];
         let (_, printed) = succeeds(&format!("{}.png", method.replace(':', "-")), &arguments, &[]);
         assert!(printed.contains("none: the CPU reference"), "{printed}");
-        assert!(printed.contains("216 before, 54 after"), "{printed}");
+        assert!(printed.contains(&format!("216 before, {left} after")), "{method}: {printed}");
     }
 }
 
-const METHODS: &[&str] = &["tome", "topk", "pool", "unshuffle", "topk:0.5+tome:0.5", "unshuffle:0.25+topk:1", "pool+tome:1"];
+/// Every method and some chains, and the tokens that they leave of 216. How many `prumerge` and `mustdrop` leave, the photo decides.
+const METHODS: &[(&str, u32)] = &[
+    ("tome", 54),
+    ("tomesd", 54),
+    ("topk", 54),
+    ("atome", 108),
+    ("fastadasp", 54),
+    ("evit", 54),
+    ("visionzip", 54),
+    ("prumerge", 22),
+    ("prumerge-plus", 87),
+    ("mustdrop", 144),
+    ("vispruner", 54),
+    ("holov", 54),
+    ("btp", 54),
+    ("divprune", 54),
+    ("cdpruner", 54),
+    ("idpruner", 54),
+    ("dart", 54),
+    ("dpc", 54),
+    ("pool", 54),
+    ("unshuffle", 54),
+    ("topk:0.5+tome:0.5", 54),
+    ("unshuffle:0.25+topk:1", 54),
+    ("pool+tome:1", 54),
+    ("prumerge+tome:1", 22),
+];
+
+#[test]
+fn help_lists_the_methods_that_are_tested() {
+    let help = String::from_utf8(compress(&["--help"], &[]).stdout).expect("text");
+    let listed: Vec<_> = help.lines().skip_while(|l| *l != "Methods:").skip(1).map_while(|l| l.split_whitespace().next()).collect();
+    let tested: Vec<_> = METHODS.iter().map(|(name, _)| *name).filter(|name| !name.contains(['+', ':'])).collect();
+    assert_eq!(listed, tested);
+}
 
 /// Drivers are hidden from the loaders.
 #[test]
@@ -106,6 +140,9 @@ fn bad_input() {
     assert!(refuses(&["--method", "topk+pool"]).starts_with("pool needs patches in rows and columns"));
     assert_eq!(refuses(&["--method", "topk:2+tome"]), "the share of topk must be above 0 and at most 1, not 2");
     assert_eq!(refuses(&["--method", "topk:0.1+tome"]), "topk:0.1+tome keeps less than 0.25 of the tokens already");
+    assert!(refuses(&["--method", "prumerge", "--keep", "0.5"]).starts_with("prumerge says itself what it keeps"));
+    assert_eq!(refuses(&["--method", "mustdrop:0.5"]), "mustdrop takes no share: the photo's content decides how much is left");
+    assert!(refuses(&["--method", "mustdrop", "--patch", "40"]).starts_with("mustdrop needs rows and columns in threes"));
     assert!(refuses(&["--method", "topk:0.1", "--keep", "0.5"]).starts_with("topk:0.1 says itself what it keeps"));
     assert_eq!(refuses(&["-o", "tokens.txt"]), "cannot write tokens.txt: its name must end in .png or .jpg");
     assert_eq!(refuses(&["-o", "nowhere/tokens.png"]), "cannot write nowhere/tokens.png: there is no such folder");

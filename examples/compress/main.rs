@@ -121,8 +121,8 @@ fn run(options: &Options) -> Result<(), Failure> {
     let adapter = context.as_ref().map_or("none: the CPU reference".to_owned(), Context::describe);
     println!("adapter  {adapter}");
     println!("photo    {name}, {width} x {height}: {columns} x {rows} patches of {0} x {0}", options.patch);
-    for Planned { method, before, after, .. } in &stages {
-        println!("method   {}, {} to {}: {}", method.name, before.count, after.count, method.about);
+    for Planned { method, .. } in &stages {
+        println!("method   {}: {}", method.name, method.about);
     }
     println!("tokens   {before} before, {after} after ({:.1} %)\n", 100.0 * after as f64 / f64::from(before));
     println!("{}", report::table(&lines));
@@ -188,7 +188,10 @@ fn check(options: &Options, chain: &Chain) -> Result<(), String> {
     if options.width.is_some() && !chain.iter().any(|(method, _)| method.compares) {
         return Err(format!("--width means nothing to {}, which compares no patches", options.method));
     }
-    if (options.keep.is_some() || options.merge.is_some()) && chain.iter().all(|(_, share)| share.is_some()) {
+    if let Some((method, _)) = chain.iter().find(|(method, share)| !method.shares && share.is_some()) {
+        return Err(format!("{} takes no share: the photo's content decides how much is left", method.name));
+    }
+    if (options.keep.is_some() || options.merge.is_some()) && chain.iter().all(|(method, share)| !method.shares || share.is_some()) {
         return Err(format!("{} says itself what it keeps: --keep and --merge have nothing to say", options.method));
     }
     Ok(())
@@ -213,8 +216,8 @@ fn stages(options: &Options, chain: &Chain, patches: Patches) -> Result<Vec<Plan
     }
     let whole = options.merge.map_or(options.keep.unwrap_or(0.25), |merge| f64::from(count - merge) / f64::from(count));
     let named: f64 = chain.iter().filter_map(|(_, share)| *share).product();
-    let unnamed = chain.iter().filter(|(_, share)| share.is_none()).count();
-    let rest = if unnamed == 1 { whole / named } else { (whole / named).powf(1.0 / unnamed as f64) };
+    let unnamed = chain.iter().filter(|(method, share)| method.shares && share.is_none()).count();
+    let rest = if unnamed < 2 { whole / named } else { (whole / named).powf(1.0 / unnamed as f64) };
     if unnamed > 0 && rest > 1.0 {
         return Err(format!("{} keeps less than {whole} of the tokens already", options.method));
     }

@@ -1,10 +1,13 @@
 //! The methods that the example offers, one entry each, and chains of them.
 
 use tokenpress::kernels::{
-    AttentionInputs, AttentionScore, HeadReduction, Norm, Order, Partition, PixelUnshuffle, Pool, Queries, RowReduction, Windows,
-    gather_rows,
+    AttentionInputs, AttentionScore, HeadReduction, Norm, Order, Partition, PixelUnshuffle, Pool, Queries, RowReduction, Statistic,
+    Windows, concat_rows, gather_rows, lookup, reduce,
 };
-use tokenpress::methods::{Matching, Protect, Prune, ToMe};
+use tokenpress::methods::{
+    AToMe, AdjacentPairs, BalancedPrune, CdPruner, Contextual, Dart, DensityClusters, DivPrune, EVit, FastAdaSp, HoloV, IdPruner, Matching,
+    PairChoice, Protect, PruMerge, Prune, ToMe, VisPruner, VisionZip, WindowMerge, key_size, spatial_spread, text_similarity,
+};
 use tokenpress::{Compressed, Error, Graph, HostTensor, Tensor, TokenMap, Tokens};
 
 /// A way to compress.
@@ -15,7 +18,9 @@ pub(crate) struct Method {
     pub(crate) about: &'static str,
     /// Whether patches are compared with each other, so that `--width` means something.
     pub(crate) compares: bool,
-    /// What is left when this share is asked for; the reason where it cannot be had.
+    /// Whether it leaves the share that is asked for, and not as much as the photo's content makes it.
+    pub(crate) shares: bool,
+    /// What is left at most when this share is asked for; the reason where it cannot be had.
     pub(crate) left: fn(Layout, f64) -> Result<Layout, String>,
     /// Adds the calls to the graph.
     pub(crate) build: fn(&mut Graph, &Request, &State) -> Result<Stage, Error>,
@@ -27,6 +32,7 @@ pub(crate) const METHODS: &[Method] = &[
         name: "tome",
         about: "merges the most similar patches into one, layer by layer (ToMe)",
         compares: true,
+        shares: true,
         // The first patch stays by itself.
         left: |layout, share| Ok(Layout::list(share_of(layout, share).max(layout.count.min(2)))),
         build: tome,
@@ -35,6 +41,7 @@ pub(crate) const METHODS: &[Method] = &[
         name: "tomesd",
         about: "merges patches into the most similar of a few, one at random in each 2 x 2 (ToMe for Stable Diffusion)",
         compares: true,
+        shares: true,
         left: |layout, share| {
             let grid = grid(layout, "tomesd")?;
             Ok(Layout::list(share_of(layout, share).max((grid.rows / 2) * (grid.columns / 2))))
@@ -45,13 +52,141 @@ pub(crate) const METHODS: &[Method] = &[
         name: "topk",
         about: "keeps the patches that receive the most attention from all patches, and drops the others",
         compares: true,
-        left: |layout, share| Ok(Layout::list(share_of(layout, share))),
+        shares: true,
+        left: any_share,
         build: top_k,
+    },
+    Method {
+        name: "atome",
+        about: "merges neighbours in a row that are alike, two into one (A-ToMe); half of them at most",
+        compares: true,
+        shares: true,
+        left: |layout, share| Ok(Layout::list(share_of(layout, share).max(layout.count.div_ceil(2)))),
+        build: atome,
+    },
+    Method {
+        name: "fastadasp",
+        about: "merges runs of neighbours that are alike, each into one (FastAdaSP)",
+        compares: true,
+        shares: true,
+        left: any_share,
+        build: fastadasp,
+    },
+    Method {
+        name: "evit",
+        about: "keeps the patches that a class token, the mean of all, attends to most, and fuses the others (EViT)",
+        compares: true,
+        shares: true,
+        left: |layout, share| Ok(Layout::list(share_of(layout, share).max(2))),
+        build: evit,
+    },
+    Method {
+        name: "visionzip",
+        about: "keeps what the class token attends to most, and merges the others into a few (VisionZip)",
+        compares: true,
+        shares: true,
+        left: |layout, share| Ok(Layout::list(share_of(layout, share).max(2))),
+        build: visionzip,
+    },
+    Method {
+        name: "prumerge",
+        about: "keeps what stands out in the class token's attention, and adds its surroundings (LLaVA-PruMerge)",
+        compares: true,
+        shares: false,
+        left: |layout, _| Ok(Layout::list(layout.count + 1)),
+        build: prumerge,
+    },
+    Method {
+        name: "prumerge-plus",
+        about: "the same, and patches at even distances (PruMerge+)",
+        compares: true,
+        shares: false,
+        left: |layout, _| Ok(Layout::list(layout.count + 1)),
+        build: prumerge_plus,
+    },
+    Method {
+        name: "mustdrop",
+        about: "merges 3 x 3 windows of patches that are alike (MustDrop's first stage)",
+        compares: true,
+        shares: false,
+        left: |layout, _| match grid(layout, "mustdrop")? {
+            Patches { rows, columns } if rows % 3 == 0 && columns % 3 == 0 => Ok(Layout::list(layout.count)),
+            Patches { rows, columns } => Err(format!("mustdrop needs rows and columns in threes, and there are {columns} x {rows}")),
+        },
+        build: mustdrop,
+    },
+    Method {
+        name: "vispruner",
+        about: "keeps patches of much attention, and of the others those that repeat the least (VisPruner)",
+        compares: true,
+        shares: true,
+        left: any_share,
+        build: vispruner,
+    },
+    Method {
+        name: "holov",
+        about: "keeps patches of much attention in every part of the photo, more of them where it varies (HoloV)",
+        compares: true,
+        shares: true,
+        left: any_share,
+        build: holov,
+    },
+    Method {
+        name: "btp",
+        about: "keeps patches by attention, by diversity and by place (a first stage of Balanced Token Pruning)",
+        compares: true,
+        shares: true,
+        left: |layout, share| {
+            grid(layout, "btp")?;
+            any_share(layout, share)
+        },
+        build: btp,
+    },
+    Method {
+        name: "divprune",
+        about: "keeps the patches that are farthest from each other (DivPrune)",
+        compares: true,
+        shares: true,
+        left: any_share,
+        build: divprune,
+    },
+    Method {
+        name: "cdpruner",
+        about: "keeps patches that are diverse and like the photo as a whole (CDPruner)",
+        compares: true,
+        shares: true,
+        left: any_share,
+        build: cdpruner,
+    },
+    Method {
+        name: "idpruner",
+        about: "weighs attention against likeness to the patches kept already (IDPruner)",
+        compares: true,
+        shares: true,
+        left: any_share,
+        build: idpruner,
+    },
+    Method {
+        name: "dart",
+        about: "keeps the patches that are least like a few large ones (DART)",
+        compares: true,
+        shares: true,
+        left: any_share,
+        build: dart,
+    },
+    Method {
+        name: "dpc",
+        about: "makes clusters around peaks of density, one token each (as SparseVLM recycles)",
+        compares: true,
+        shares: true,
+        left: any_share,
+        build: density_clusters,
     },
     Method {
         name: "pool",
         about: "averages k x k patches (LLaVA-Video, Gemma 3)",
         compares: false,
+        shares: true,
         left: |layout, share| {
             let (grid, side) = (grid(layout, "pool")?, side(share, "pool")?);
             match Pool::Average(Windows::cells(side)).outputs([grid.rows, grid.columns]) {
@@ -65,6 +200,7 @@ pub(crate) const METHODS: &[Method] = &[
         name: "unshuffle",
         about: "makes one token of k x k patches, with all their channels (InternVL, Llama 4): nothing is lost",
         compares: false,
+        shares: true,
         left: |layout, share| {
             let (grid, side) = (grid(layout, "unshuffle")?, side(share, "unshuffle")?);
             if side > grid.rows.max(grid.columns) {
@@ -165,6 +301,10 @@ impl From<Compressed> for Stage {
     }
 }
 
+fn any_share(layout: Layout, share: f64) -> Result<Layout, String> {
+    Ok(Layout::list(share_of(layout, share)))
+}
+
 /// The number of tokens nearest to a share, at least one.
 fn share_of(layout: Layout, share: f64) -> u32 {
     ((f64::from(layout.count) * share).round() as u32).max(1)
@@ -222,7 +362,14 @@ fn tomesd(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, 
 }
 
 fn top_k(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {
-    let features = (request.project)(graph, state.tokens.x)?;
+    let score = received(graph, request, &state.tokens)?;
+    let left = request.after.count;
+    Ok(Prune { order: Order::Index }.build(graph, &state.tokens, score, None, |_| left)?.compressed.into())
+}
+
+/// The attention that each token receives from all tokens, `[1, tokens]`.
+fn received(graph: &mut Graph, request: &Request, tokens: &Tokens) -> Result<Tensor, Error> {
+    let features = (request.project)(graph, tokens.x)?;
     let heads = split_heads(graph, features)?;
     let attention = AttentionScore {
         queries: Queries::All,
@@ -231,11 +378,155 @@ fn top_k(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, E
         heads: HeadReduction::Mean,
         ..Default::default()
     };
-    let lengths = Some(state.tokens.lengths);
+    let lengths = Some(tokens.lengths);
     let inputs = AttentionInputs { queries: heads, keys: heads, bias: None, lengths, query_lengths: lengths };
-    let score = attention.score(graph, inputs)?.score;
-    let left = request.after.count;
-    Ok(Prune { order: Order::Index }.build(graph, &state.tokens, score, None, |_| left)?.compressed.into())
+    Ok(attention.score(graph, inputs)?.score)
+}
+
+fn atome(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {
+    let metric = (request.project)(graph, state.tokens.x)?;
+    let choice = PairChoice::Merge(1.0 - f64::from(request.after.count) / f64::from(request.before.count));
+    Ok(AToMe { choice, pairs: AdjacentPairs::Disjoint }.build(graph, &state.tokens, metric)?.into())
+}
+
+fn fastadasp(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {
+    let metric = (request.project)(graph, state.tokens.x)?;
+    let choice = PairChoice::Merge(1.0 - f64::from(request.after.count) / f64::from(request.before.count));
+    Ok(FastAdaSp { choice }.build(graph, &state.tokens, metric, None)?.into())
+}
+
+fn evit(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {
+    let (tokens, features) = with_class(graph, request, &state.tokens)?;
+    let heads = split_heads(graph, features)?;
+    let method = EVit { keep: f64::from(request.after.count - 1) / f64::from(request.before.count), fuse: true };
+    let compressed = method.build(graph, &tokens, heads, heads)?.compressed;
+    Ok(without_class(graph, &state.tokens, compressed)?.into())
+}
+
+/// A tenth of what is left are the merged ones.
+fn visionzip(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {
+    let (tokens, features) = with_class(graph, request, &state.tokens)?;
+    let heads = split_heads(graph, features)?;
+    let contextual = request.after.count.div_ceil(10);
+    let method = VisionZip { dominant: request.after.count - contextual, contextual, merge: Contextual::Mean };
+    let compressed = method.build(graph, &tokens, heads, heads)?.compressed;
+    Ok(without_class(graph, &state.tokens, compressed)?.into())
+}
+
+fn prumerge(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {
+    pru_merge(graph, request, state, false)
+}
+
+fn prumerge_plus(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {
+    pru_merge(graph, request, state, true)
+}
+
+fn pru_merge(graph: &mut Graph, request: &Request, state: &State, spatial: bool) -> Result<Stage, Error> {
+    let (_, features) = with_class(graph, request, &state.tokens)?;
+    let [_, rows, channels] = features.shape().exactly("prumerge: features", "[1, N, C]")?;
+    let head = graph.reshape(features, [1, 1, rows, channels])?;
+    Ok(PruMerge { spatial, ..PruMerge::default() }.build(graph, &state.tokens, head, head)?.compressed.into())
+}
+
+fn mustdrop(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {
+    let (tokens, _) = with_class(graph, request, &state.tokens)?;
+    let (Patches { rows: height, columns: width }, _) = grids(request);
+    let method = WindowMerge { height, width, window: 3, threshold: 0.8, shared_count: false };
+    let compressed = method.build(graph, &tokens)?.compressed;
+    Ok(without_class(graph, &state.tokens, compressed)?.into())
+}
+
+fn vispruner(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {
+    let score = received(graph, request, &state.tokens)?;
+    let method = VisPruner { keep: request.after.count, important: 0.5 };
+    Ok(method.build(graph, &state.tokens, score)?.pruned.compressed.into())
+}
+
+fn holov(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {
+    let score = received(graph, request, &state.tokens)?;
+    let method = HoloV { keep: request.after.count, crops: 16.min(request.before.count) };
+    Ok(method.build(graph, &state.tokens, score)?.pruned.compressed.into())
+}
+
+fn btp(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {
+    let score = received(graph, request, &state.tokens)?;
+    let (Patches { rows, columns }, _) = grids(request);
+    let keep = request.after.count;
+    let method = BalancedPrune::first(keep, spatial_spread(rows, columns, keep / 4));
+    Ok(method.build(graph, &state.tokens, score)?.pruned.compressed.into())
+}
+
+fn divprune(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {
+    Ok(DivPrune { keep: part(request) }.build(graph, &state.tokens)?.pruned.compressed.into())
+}
+
+fn cdpruner(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {
+    let features = (request.project)(graph, state.tokens.x)?;
+    let mean = mean(graph, features, state.tokens.lengths)?;
+    let similarity = text_similarity(graph, features, mean, Some(state.tokens.lengths), None)?;
+    let method = CdPruner { keep: request.after.count, negated: false, over_batch: false };
+    Ok(method.build(graph, &state.tokens, similarity)?.kept.pruned.compressed.into())
+}
+
+fn idpruner(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {
+    let score = received(graph, request, &state.tokens)?;
+    Ok(IdPruner { keep: part(request), relevance: 0.5 }.build(graph, &state.tokens, score)?.pruned.compressed.into())
+}
+
+fn dart(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {
+    let features = (request.project)(graph, state.tokens.x)?;
+    let heads = split_heads(graph, features)?;
+    let sizes = key_size(graph, heads)?;
+    let method = Dart { keep: part(request), image_pivots: 4.min(request.after.count) };
+    Ok(method.build(graph, &state.tokens, sizes, None)?.pruned.compressed.into())
+}
+
+fn density_clusters(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {
+    let method = DensityClusters { clusters: request.after.count, nearest: 8.min(request.before.count) };
+    Ok(method.build(graph, &state.tokens)?.compressed.into())
+}
+
+/// The part of the tokens that is left, as their numbers have it.
+fn part(request: &Request) -> f64 {
+    f64::from(request.after.count) / f64::from(request.before.count)
+}
+
+/// `[1, 1, C]` of the live tokens.
+fn mean(graph: &mut Graph, x: Tensor, lengths: Tensor) -> Result<Tensor, Error> {
+    let [batch, _, channels] = x.shape().exactly("mean: x", "[1, N, C]")?;
+    let mean = reduce(graph, x, 1, Statistic::Mean, Some(lengths))?;
+    graph.reshape(mean, [batch, 1, channels])
+}
+
+/// The tokens behind a class token, their mean, and what is compared in their place.
+fn with_class(graph: &mut Graph, request: &Request, tokens: &Tokens) -> Result<(Tokens, Tensor), Error> {
+    let class = mean(graph, tokens.x, tokens.lengths)?;
+    let one = graph.constant(HostTensor::f32([1, 1], vec![1.0]));
+    let (x, lengths) = concat_rows(graph, (class, None), (tokens.x, Some(tokens.lengths)))?;
+    let (size, _) = concat_rows(graph, (one, None), (tokens.size, Some(tokens.lengths)))?;
+    // Of a whole grid the number of tokens is known, which some methods ask for.
+    let lengths = match request.before.grid {
+        Some(_) => graph.constant(HostTensor::u32([1], vec![request.before.count + 1])),
+        None => lengths,
+    };
+    let features = (request.project)(graph, x)?;
+    Ok((Tokens { x, size, lengths }, features))
+}
+
+/// Takes the class token off again: it came before the tokens, and is row 0 of what became of them.
+fn without_class(graph: &mut Graph, before: &Tokens, compressed: Compressed) -> Result<Compressed, Error> {
+    let (old, new) = (before.capacity(), compressed.tokens.capacity());
+    let mut list = |values: Vec<u32>| graph.constant(HostTensor::u32([1, values.len() as u32], values));
+    let shifted = |count: u32| std::iter::once(tokenpress::NONE).chain(0..count - 1).collect();
+    let (in_parent, in_representative) = (list((1..=old).collect()), list(shifted(old + 1)));
+    let (out_parent, out_representative) = (list(shifted(new)), list((1..new).collect()));
+    let less_one = graph.constant(HostTensor::u32([new + 1], (0..=new).map(|n: u32| n.saturating_sub(1)).collect()));
+    let lengths = lookup(graph, less_one, compressed.map.lengths)?;
+    let entered = TokenMap { parent: in_parent, representative: in_representative, lengths: compressed.map.lengths };
+    let left = TokenMap { parent: out_parent, representative: out_representative, lengths };
+    let (x, size) = (left.gather(graph, compressed.tokens.x)?, left.gather(graph, compressed.tokens.size)?);
+    let map = entered.then(graph, &compressed.map)?.then(graph, &left)?;
+    Ok(Compressed { tokens: Tokens { x, size, lengths }, map })
 }
 
 /// `[1, N, C]` as heads `[1, H, N, C / H]` of at most 64 channels each, or as near to that as C divides.
