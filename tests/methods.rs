@@ -2,7 +2,7 @@
 #![allow(missing_docs, reason = "a test")]
 
 use tokenpress::kernels::Reduce;
-use tokenpress::methods::{EVit, FastV, Matching, Protect, ToMe};
+use tokenpress::methods::{EVit, FastV, Matching, Prefill, Protect, PruMerge, PuMer, PyramidDrop, ToMe, WindowMerge};
 use tokenpress::readback::HostTensors;
 use tokenpress::schedule::MergeSchedule;
 use tokenpress::{Elem, Error, Graph, HostTensor, NONE, Tokens};
@@ -151,6 +151,22 @@ fn options_out_of_range_are_errors() {
     };
     assert!(matches!(fastv(5, 5, 1), Some(Error::Value { argument: "fastv: image", .. })));
     assert!(matches!(fastv(1, 5, 6), Some(Error::Value { argument: "fastv: rank", .. })));
+    let stage = PyramidDrop { image_start: 1, image_tokens: 5, ratios: vec![0.5] }.build(&mut graph, &tokens, 1, heads, heads).err();
+    assert!(matches!(stage, Some(Error::Value { argument: "pyramiddrop: stage", .. })));
+    for (height, width, window, argument) in [(2, 4, 1, "window"), (2, 4, 3, "window"), (2, 2, 2, "grid")] {
+        let method = WindowMerge { height, width, window, threshold: 0.5, shared_count: false };
+        let error = method.build(&mut graph, &tokens).err();
+        assert!(matches!(error, Some(Error::Value { argument: a, .. }) if a == format!("mustdrop: {argument}")), "{error:?}");
+    }
+    let lengths = graph.input("lengths", [1], Elem::U32);
+    let ragged = Tokens { lengths, ..tokens };
+    let error = PruMerge { spatial: true, ..Default::default() }.build(&mut graph, &ragged, heads, heads).err();
+    assert!(matches!(error, Some(Error::Shape { .. } | Error::Value { .. })), "{error:?}");
+    let mask = graph.input("mask", [1, 3], Elem::F32);
+    let error = PuMer::default().build(&mut graph, &ragged, (mask, lengths), heads, heads).err();
+    assert!(matches!(error, Some(Error::Value { argument: "pumer: lengths", .. })), "{error:?}");
+    let error = Prefill::new(&mut graph, tokens, 5, 5, lengths).err();
+    assert!(matches!(error, Some(Error::Value { argument: "mustdrop: image", .. })), "{error:?}");
     let wrong = graph.input("wrong", [1, 8, 4], Elem::F32);
     assert!(matches!(ToMe::default().build(&mut graph, &tokens, wrong), Err(Error::Shape { argument: "tome: metric", .. })));
     let x = graph.input("flat", [9, 4], Elem::F32);

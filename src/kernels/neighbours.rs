@@ -57,6 +57,20 @@ const MOST: u32 = 64;
 /// a row with a NaN or an infinity is NaN, and so is a distance that is not finite in f32: these rank last.
 ///
 /// Cost: one dispatch, `2 B Q M C` operations for M candidates of Q queries, `3 B Q M C` for distances.
+///
+/// ```
+/// use tokenpress::kernels::{Among, Neighbours};
+/// use tokenpress::{Elem, Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.input("x", [1, 4, 1], Elem::F32);
+/// let nearest = Neighbours { nearest: 2, exclude_self: true }.closest(&mut graph, x, Among::default())?;
+/// graph.output("indices", nearest.indices)?;
+/// let x = HostTensor::f32([1, 4, 1], vec![0.0, 3.0, 1.0, 7.0]);
+/// let out = graph.run_reference(&[("x".to_owned(), x)].into())?;
+/// assert_eq!(out["indices"].integers(), [2, 1, 2, 0, 0, 1, 1, 2]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Neighbours {
     /// How many to find for each query, at most 64.

@@ -16,6 +16,22 @@ use crate::token_map::{Compressed, TokenMap, Tokens};
 /// The output is in descending score of the centres. Du et al., "Study on density peaks clustering based on k-nearest neighbors and
 /// principal component analysis" (Knowledge-Based Systems, 2016); for tokens first in Zeng et al., "Not All Tokens Are Equal:
 /// Human-centric Visual Analysis via Token Clustering Transformer" (CVPR 2022).
+///
+/// ```
+/// use tokenpress::methods::DensityClusters;
+/// use tokenpress::{Elem, Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let tokens = graph.tokens("x", [1, 6, 1], Elem::F32)?;
+/// let merged = DensityClusters { clusters: 2, nearest: 3 }.build(&mut graph, &tokens)?;
+/// graph.output("centres", merged.compressed.map.representative)?;
+/// graph.output("parent", merged.compressed.map.parent)?;
+/// let x = HostTensor::f32([1, 6, 1], vec![0.0, 0.5, 1.0, 5.0, 5.25, 5.5]);
+/// let out = graph.run_reference(&[("x".to_owned(), x)].into())?;
+/// assert_eq!(out["centres"].integers(), [4, 1]);
+/// assert_eq!(out["parent"].integers(), [1, 1, 1, 0, 0, 0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DensityClusters {
     /// Clusters at most.

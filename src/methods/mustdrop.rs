@@ -94,15 +94,20 @@ impl Prefill {
 ///
 /// ```
 /// use tokenpress::methods::{DualAttention, Prefill};
-/// use tokenpress::{Elem, Graph};
+/// use tokenpress::{Elem, Graph, HostTensor};
 ///
 /// let mut graph = Graph::new();
-/// let tokens = graph.tokens("x", [1, 680, 4096], Elem::F32)?;
-/// let key = graph.input("key", [1, 47], Elem::U32);
-/// let prompt = Prefill::new(&mut graph, tokens, 35, 576, key)?;
-/// let [queries, keys, values] = ["q", "k", "v"].map(|name| graph.input(name, [1, 32, 680, 128], Elem::F32));
-/// let kept = DualAttention { global: 0.001, individual: 0.001 }.build(&mut graph, &prompt, queries, keys)?;
-/// let cache = kept.map.gather(&mut graph, values)?;
+/// let tokens = graph.tokens("x", [1, 6, 1], Elem::F32)?;
+/// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 1, 6, 1], Elem::F32));
+/// let key = graph.constant(HostTensor::u32([1, 1], vec![1]));
+/// let prompt = Prefill::new(&mut graph, tokens, 1, 4, key)?;
+/// let kept = DualAttention { global: 0.2, individual: 0.2 }.build(&mut graph, &prompt, queries, keys)?;
+/// graph.output("lengths", kept.map.lengths)?;
+/// let x = HostTensor::f32([1, 6, 1], vec![0.0, 3.0, 0.0, 1.0, 4.0, 1.0]);
+/// let heads = x.clone().reshaped([1, 1, 6, 1]);
+/// let inputs = [("x", x), ("q", heads.clone()), ("k", heads)].map(|(name, value)| (name.to_owned(), value));
+/// // Of image tokens 1 to 4 the text attends to 1 and 4, and 2 is key.
+/// assert_eq!(graph.run_reference(&inputs.into())?["lengths"].integers(), [5]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]

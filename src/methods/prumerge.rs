@@ -11,7 +11,7 @@ use crate::kernels::{
     row_normalize,
 };
 use crate::tensor::HostTensor;
-use crate::token_map::{Compressed, Tokens, count_by_length};
+use crate::token_map::{Compressed, Tokens, count_by_length, table_by_length};
 
 /// Keeps the patches whose attention from the class token is an outlier, and adds to each what is like it.
 ///
@@ -25,18 +25,23 @@ use crate::token_map::{Compressed, Tokens, count_by_length};
 /// How many stay, at most a quarter, is decided on the GPU for each row. With `spatial` (PruMerge+) patches at even distances,
 /// `int(int(N / n) / 3)`, stay as well, behind the others in ascending order; rows must then be full. (The paper's text clusters only
 /// dropped patches and takes weighted averages; the published code, and this, sum without dividing, over kept ones too. Its code
-/// samples at distances within 0..575 whatever the number of patches N; here it is 0..N - 1, the same for its 576. It rounds n by
-/// way of a ratio, which loses one for a few N, and lets a batch share one n.)
+/// samples at distances within 0..575 whatever the number of patches N; here it is 0..N - 1, the same for its 576. It lets a
+/// batch share one n.)
 ///
 /// ```
 /// use tokenpress::methods::PruMerge;
-/// use tokenpress::{Elem, Graph};
+/// use tokenpress::{Elem, Graph, HostTensor};
 ///
 /// let mut graph = Graph::new();
-/// let patches = graph.tokens("patches", [1, 576, 1024], Elem::F32)?;
-/// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 1, 577, 1024], Elem::F32));
-/// let merged = PruMerge::default().build(&mut graph, &patches, queries, keys)?;
-/// assert_eq!(merged.compressed.tokens.capacity(), 144 + 1);
+/// let patches = graph.tokens("x", [1, 8, 1], Elem::F32)?;
+/// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 1, 9, 1], Elem::F32));
+/// let merged = PruMerge { neighbours: 2, ..Default::default() }.build(&mut graph, &patches, queries, keys)?;
+/// graph.output("lengths", merged.compressed.tokens.lengths)?;
+/// let heads = HostTensor::f32([1, 1, 9, 1], vec![1.0, 0.1, 0.2, 0.1, 5.0, 0.0, 0.1, 0.2, 0.1]);
+/// let x = HostTensor::f32([1, 8, 1], vec![1.0; 8]);
+/// let inputs = [("x", x), ("q", heads.clone()), ("k", heads)].map(|(name, value)| (name.to_owned(), value));
+/// // One patch stands out; the others become the last token.
+/// assert_eq!(graph.run_reference(&inputs.into())?["lengths"].integers(), [2]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,12 +52,14 @@ pub struct PruMerge {
     pub neighbours: u32,
     /// Whether patches at even distances stay as well: PruMerge+.
     pub spatial: bool,
+    /// Whether `floor(N (n / N))` in f64 patches stay instead of n, as published: for a few N it is n - 1.
+    pub count_from_ratio: bool,
 }
 
-/// The published settings.
+/// The published settings, but for the count.
 impl Default for PruMerge {
     fn default() -> Self {
-        Self { factor: 1.5, neighbours: 32, spatial: false }
+        Self { factor: 1.5, neighbours: 32, spatial: false, count_from_ratio: false }
     }
 }
 
@@ -89,10 +96,11 @@ impl PruMerge {
         let outliers = compact(graph, outlying, lengths)?.counts;
         // Those above the upper quartile, at position 3/4 (N - 1).
         let most = capacity - capacity.min(1) - (u64::from(capacity.saturating_sub(1)) * 3 / 4) as u32;
+        let counts = if self.count_from_ratio { from_ratio(graph, patches, outliers, most)? } else { outliers };
         let select = TopK { k: most, order: Order::Value, largest: true, complement: Some(Order::Index), mask: false };
-        let selection = select.select(graph, TopKInputs { scores: score, lengths, counts: Some(outliers), marks: None })?;
+        let selection = select.select(graph, TopKInputs { scores: score, lengths, counts: Some(counts), marks: None })?;
         let (kept, dropped) = if self.spatial {
-            self.with_spatial(graph, patches, score, selection)?
+            self.with_spatial(graph, patches, score, selection, outliers)?
         } else {
             let dropped = selection.complement.unwrap_or(selection.indices);
             ((selection.indices, selection.kept), dropped)
@@ -124,6 +132,7 @@ impl PruMerge {
         patches: &Tokens,
         score: Tensor,
         outliers: Selection,
+        count: Tensor,
     ) -> Result<((Tensor, Tensor), Tensor), Error> {
         let (batch, capacity) = (patches.batch(), patches.capacity());
         patches.expect_full(graph, "prumerge: lengths", "spatial patches")?;
@@ -139,7 +148,7 @@ impl PruMerge {
         let taken = |d: u32| (0..capacity).map(move |i| u32::from(d != u32::MAX / 3 && i + 1 < capacity && i.is_multiple_of(d.max(1))));
         let patterns = HostTensor::u32([1, distances.len() as u32, capacity], distances.iter().flat_map(|d| taken(*d)).collect());
         let (of_count, patterns) = (graph.constant(of_count), graph.constant(patterns));
-        let pattern = lookup(graph, of_count, outliers.kept)?;
+        let pattern = lookup(graph, of_count, count)?;
         let pattern = graph.reshape(pattern, [1, batch])?;
         let chosen = gather_rows(graph, patterns, pattern, None)?;
         let chosen = graph.reshape(chosen, [batch, capacity])?;
@@ -160,4 +169,15 @@ impl PruMerge {
         let dropped = compact(graph, dropped, None)?.indices;
         Ok((kept, dropped))
     }
+}
+
+/// `floor(N (n / N))` for N live patches of which n, at most `most`, are outliers.
+fn from_ratio(graph: &mut Graph, patches: &Tokens, outliers: Tensor, most: u32) -> Result<Tensor, Error> {
+    let batch = patches.batch();
+    let count = |n: u32, live: u32| (f64::from(live) * (f64::from(n) / f64::from(live.max(1)))) as u32;
+    let counts =
+        table_by_length(graph, patches.lengths, patches.capacity(), most + 1, |live| (0..=most).map(|n| count(n, live)).collect())?;
+    let outliers = graph.reshape(outliers, [batch, 1])?;
+    let counts = gather_rows(graph, counts, outliers, None)?;
+    graph.reshape(counts, [batch])
 }

@@ -51,16 +51,19 @@ pub enum PuMerMerge {
 ///
 /// ```
 /// use tokenpress::methods::PuMer;
-/// use tokenpress::{Elem, Graph};
+/// use tokenpress::{Elem, Graph, HostTensor};
 ///
 /// let mut graph = Graph::new();
-/// let tokens = graph.tokens("x", [1, 40 + 200, 768], Elem::F32)?;
-/// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 12, 240, 64], Elem::F32));
-/// let mask = graph.input("mask", [1, 40], Elem::F32);
-/// let lengths = graph.input("lengths", [1], Elem::U32);
-/// let reduced = PuMer::default().build(&mut graph, &tokens, (mask, lengths), queries, keys)?;
-/// // 20 of 200 pruned, 60 merged; 8 of 40 merged.
-/// assert_eq!(reduced.compressed.tokens.capacity(), 32 + 120);
+/// let tokens = graph.tokens("x", [1, 12, 1], Elem::F32)?;
+/// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 1, 12, 1], Elem::F32));
+/// let mask = graph.constant(HostTensor::f32([1, 2], vec![1.0; 2]));
+/// let length = graph.constant(HostTensor::u32([1], vec![2]));
+/// let reduced = PuMer { prune: 0.2, ..Default::default() }.build(&mut graph, &tokens, (mask, length), queries, keys)?;
+/// graph.output("lengths", reduced.compressed.tokens.lengths)?;
+/// let heads = HostTensor::f32([1, 1, 12, 1], (0..12).map(|i| (i % 5) as f32).collect());
+/// let inputs = [("x", heads.clone().reshaped([1, 12, 1])), ("q", heads.clone()), ("k", heads)].map(|(n, v)| (n.to_owned(), v));
+/// // Of 10 image tokens 2 are pruned and 3 merge.
+/// assert_eq!(graph.run_reference(&inputs.into())?["lengths"].integers(), [2 + 5]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -21,15 +21,18 @@ use crate::token_map::Tokens;
 ///
 /// ```
 /// use tokenpress::methods::PyramidDrop;
-/// use tokenpress::{Elem, Graph};
+/// use tokenpress::{Elem, Graph, HostTensor};
 ///
 /// let mut graph = Graph::new();
-/// let tokens = graph.tokens("x", [1, 700, 4096], Elem::F32)?;
-/// let keys = graph.input("k", [1, 8, 700, 128], Elem::F32);
-/// let queries = graph.input("q", [1, 32, 1, 128], Elem::F32);
-/// let method = PyramidDrop { image_start: 35, image_tokens: 576, ratios: vec![0.5, 0.25, 0.125] };
+/// let tokens = graph.tokens("x", [1, 6, 1], Elem::F32)?;
+/// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 1, 6, 1], Elem::F32));
+/// let method = PyramidDrop { image_start: 1, image_tokens: 4, ratios: vec![0.5, 0.25] };
 /// let kept = method.build(&mut graph, &tokens, 0, queries, keys)?;
-/// assert_eq!(kept.pruned.compressed.tokens.capacity(), 700 - 288);
+/// graph.output("kept", kept.pruned.selection.indices)?;
+/// let x = HostTensor::f32([1, 6, 1], vec![0.0, 3.0, 1.0, 2.0, 4.0, 1.0]);
+/// let heads = x.clone().reshaped([1, 1, 6, 1]);
+/// let inputs = [("x", x), ("q", heads.clone()), ("k", heads)].map(|(name, value)| (name.to_owned(), value));
+/// assert_eq!(graph.run_reference(&inputs.into())?["kept"].integers(), [0, 1, 4, 5]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]

@@ -30,16 +30,20 @@ use crate::token_map::{Compressed, Tokens, count_by_length};
 ///
 /// ```
 /// use tokenpress::methods::SparseVlm;
-/// use tokenpress::{Elem, Graph};
+/// use tokenpress::{Elem, Graph, HostTensor};
 ///
 /// let mut graph = Graph::new();
-/// let tokens = graph.tokens("x", [1, 680, 4096], Elem::F32)?;
-/// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 32, 680, 128], Elem::F32));
-/// let stage = SparseVlm { image_start: 35, image_tokens: 576, rank: 300, recycle: true };
+/// let tokens = graph.tokens("x", [1, 8, 1], Elem::F32)?;
+/// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 1, 8, 1], Elem::F32));
+/// let stage = SparseVlm { image_start: 1, image_tokens: 4, rank: 2, recycle: true };
 /// let raters = stage.raters(&mut graph, &tokens)?;
 /// let kept = stage.build(&mut graph, &tokens, &raters, queries, keys)?;
-/// // 83 of the 276 dropped tokens become 9.
-/// assert_eq!(kept.compressed.tokens.capacity(), 680 - 276 + 9);
+/// graph.output("parent", kept.compressed.map.parent)?;
+/// let x = HostTensor::f32([1, 8, 1], vec![0.0, 3.0, 1.0, 2.0, 4.0, 1.0, 2.0, 1.0]);
+/// let heads = x.clone().reshaped([1, 1, 8, 1]);
+/// let inputs = [("x", x), ("q", heads.clone()), ("k", heads)].map(|(name, value)| (name.to_owned(), value));
+/// // Image tokens 1 and 4 stay, 3 is recycled, and 2 is gone.
+/// assert_eq!(graph.run_reference(&inputs.into())?["parent"].integers(), [0, 1, tokenpress::NONE, 3, 2, 4, 5, 6]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

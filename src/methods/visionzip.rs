@@ -33,13 +33,18 @@ pub enum Contextual {
 ///
 /// ```
 /// use tokenpress::methods::VisionZip;
-/// use tokenpress::{Elem, Graph};
+/// use tokenpress::{Elem, Graph, HostTensor};
 ///
 /// let mut graph = Graph::new();
-/// let tokens = graph.tokens("x", [1, 577, 1024], Elem::F32)?;
-/// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 16, 577, 64], Elem::F32));
-/// let zipped = VisionZip { dominant: 53, contextual: 10, ..Default::default() }.build(&mut graph, &tokens, queries, keys)?;
-/// assert_eq!(zipped.compressed.tokens.capacity(), 64);
+/// let tokens = graph.tokens("x", [1, 9, 1], Elem::F32)?;
+/// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 1, 9, 1], Elem::F32));
+/// let zipped = VisionZip { dominant: 2, contextual: 2, ..Default::default() }.build(&mut graph, &tokens, queries, keys)?;
+/// graph.output("parent", zipped.compressed.map.parent)?;
+/// let x = HostTensor::f32([1, 9, 1], vec![1.0, 2.0, 9.0, 3.0, 1.0, 8.0, 3.0, 2.0, 1.0]);
+/// let heads = x.clone().reshaped([1, 1, 9, 1]);
+/// let inputs = [("x", x), ("q", heads.clone()), ("k", heads)].map(|(name, value)| (name.to_owned(), value));
+/// // Patches 2 and 5 stay; of the others 1 and 6 are targets, and in one dimension all are alike.
+/// assert_eq!(graph.run_reference(&inputs.into())?["parent"].integers(), [0, 3, 1, 3, 3, 2, 4, 3, 3]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

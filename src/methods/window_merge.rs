@@ -22,6 +22,22 @@ use crate::token_map::{Compressed, TokenMap, Tokens};
 ///
 /// A merged token is the mean of its window, weighted by sizes, and stands at its last patch. The published code lets the batch share
 /// the smallest R; here each row has its own unless [`WindowMerge::shared_count`] is set.
+///
+/// ```
+/// use tokenpress::methods::WindowMerge;
+/// use tokenpress::{Elem, Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let tokens = graph.tokens("x", [1, 9, 2], Elem::F32)?;
+/// let method = WindowMerge { height: 2, width: 4, window: 2, threshold: 0.8, shared_count: false };
+/// let merged = method.build(&mut graph, &tokens)?;
+/// graph.output("parent", merged.compressed.map.parent)?;
+/// // The class token, and two rows of four patches: the right window's are alike.
+/// let x = vec![1., 1., 1., 0., 0., 1., 1., 1., 1., 1., 0., 1., 1., 0., 1., 1., 1., 1.];
+/// let out = graph.run_reference(&[("x".to_owned(), HostTensor::f32([1, 9, 2], x))].into())?;
+/// assert_eq!(out["parent"].integers(), [0, 2, 3, 1, 1, 4, 5, 1, 1]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct WindowMerge {
     /// Rows of the patches' grid.

@@ -76,7 +76,7 @@ pub fn prumerge(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure>
     let [queries, keys] = ["q", "k"].map(|name| Ok::<_, Failure>(feed.input(name, one_head(golden.input(name)?)?)));
     let graph = &mut feed.graph;
     let patches = Tokens::new(graph, x)?;
-    let method = PruMerge { neighbours: golden.count("k_nn")?, spatial: golden.flag("plus"), ..Default::default() };
+    let method = PruMerge { neighbours: golden.count("k_nn")?, spatial: golden.flag("plus"), count_from_ratio: true, ..Default::default() };
     let merged = method.build(graph, &patches, queries?, keys?)?;
     for (name, tensor) in [
         ("y", merged.compressed.tokens.x),

@@ -22,7 +22,7 @@ pub const METHODS: &[Method] = &[
     Method {
         subject: "prumerge",
         options: "5 neighbours",
-        build: |graph, given| prumerge(graph, given, PruMerge { neighbours: 5, factor: 0.5, ..Default::default() }),
+        build: |graph, given| prumerge(graph, given, PruMerge { neighbours: 5, factor: 0.5, count_from_ratio: true, ..Default::default() }),
         ragged: true,
     },
     Method {
