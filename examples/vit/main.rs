@@ -27,6 +27,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use device::{Backend, Failure, choose};
+use image::ImageFormat;
 use indicatif::{ProgressBar, ProgressStyle};
 use methods::{METHODS, Method, chain};
 use model::Model;
@@ -97,6 +98,7 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<(), Failure> {
     let weights = options.weights.clone().unwrap_or_else(cached);
     let photos = photos(options.photo.as_deref()).map_err(Failure::Request)?;
+    check(options, photos.len()).map_err(Failure::Request)?;
     let model = Model::read(&weights, options.size).map_err(Failure::Request)?;
     let chains = options.compress.iter().map(|text| chain(text, model.layers)).collect::<Result<Vec<_>, _>>().map_err(Failure::Request)?;
     let place = Place::new(choose(options.adapter.as_deref(), options.backend)?, &model);
@@ -133,13 +135,30 @@ fn photos(path: Option<&Path>) -> Result<Vec<Option<PathBuf>>, String> {
     }
 }
 
+/// What can be said of the options before anything is read.
+fn check(options: &Options, photos: usize) -> Result<(), String> {
+    if options.evaluate.is_some() {
+        return Ok(());
+    }
+    if photos > 1 {
+        return Err("several photos need --evaluate".to_owned());
+    }
+    if options.compress.len() > 1 {
+        return Err("several --compress need --evaluate; a chain is one, with + between its methods".to_owned());
+    }
+    let output = options.output.display();
+    if !matches!(ImageFormat::from_path(&options.output), Ok(ImageFormat::Png | ImageFormat::Jpeg)) {
+        return Err(format!("cannot write {output}: its name must end in .png or .jpg"));
+    }
+    if options.output.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        return Err(format!("cannot write {output}: there is no such folder"));
+    }
+    Ok(())
+}
+
 /// One photo: the tables, and the picture.
 fn show(options: &Options, place: &Place, model: &Model, runners: &[Runner<'_>], photos: &[Option<PathBuf>]) -> Result<(), Failure> {
-    let [photo] = photos else { return Err(Failure::Request("a folder needs --evaluate".to_owned())) };
-    if options.compress.len() > 1 {
-        return Err(Failure::Request("several --compress need --evaluate; a chain is one, with + between its methods".to_owned()));
-    }
-    let image = picture::read(photo.as_deref(), options.size).map_err(Failure::Request)?;
+    let image = picture::read(photos[0].as_deref(), options.size).map_err(Failure::Request)?;
     let input = picture::normalized(&image);
     let mut results = Vec::new();
     for (index, runner) in runners.iter().enumerate() {

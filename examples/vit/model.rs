@@ -61,12 +61,7 @@ impl Model {
 
     /// Of tensors as they are in the file.
     pub(crate) fn new(mut weights: HostTensors, heads: u32, size: u32) -> Result<Self, String> {
-        let names =
-            ["backbone.embeddings.patch_embeddings.projection.weight", "backbone.embeddings.position_embeddings", "decoder.bn3.bias"];
-        if let Some(name) = names.into_iter().find(|name| !weights.contains_key(*name)) {
-            return Err(format!("the weights have no {name}"));
-        }
-        let patch = weights[names[0]].shape().dims()[2];
+        let patch = patch_size(&weights)?;
         if size == 0 || !size.is_multiple_of(patch) {
             return Err(format!("--size must be a multiple of {patch}, the side of a patch, not {size}"));
         }
@@ -74,15 +69,15 @@ impl Model {
         let layers = (0..).take_while(|layer| weights.contains_key(&format!("backbone.encoder.layer.{layer}.norm1.weight"))).count();
         for layer in 0..layers {
             for (scale, of) in [("layer_scale1", "attention.output.dense"), ("layer_scale2", "mlp.fc2")] {
-                let scale = take(&mut weights, &format!("backbone.encoder.layer.{layer}.{scale}.lambda1"));
+                let scale = take(&mut weights, &format!("backbone.encoder.layer.{layer}.{scale}.lambda1"))?;
                 for part in ["weight", "bias"] {
-                    scale_rows(&mut weights, &format!("backbone.encoder.layer.{layer}.{of}.{part}"), &scale);
+                    scale_rows(&mut weights, &format!("backbone.encoder.layer.{layer}.{of}.{part}"), &scale)?;
                 }
             }
         }
-        embeddings(&mut weights, grid);
+        embeddings(&mut weights, grid)?;
         for stage in 1..=3 {
-            upconvolution(&mut weights, stage);
+            upconvolution(&mut weights, stage)?;
         }
         Ok(Self { weights, layers, heads, patch, grid })
     }
@@ -103,7 +98,7 @@ impl Model {
         let mut undo: Vec<(TokenMap, Option<Tensor>)> = vec![(whole, None)];
         let (mut all, mut compressing, mut parents) = (whole, Vec::new(), Vec::new());
         for index in 0..self.layers {
-            let block = self.block(&mut graph, index);
+            let block = self.block(&mut graph, index)?;
             let mut projected = block.project(&mut graph, tokens.x)?;
             // Without merged tokens every logarithm is 0.
             let bias = if parents.is_empty() { None } else { Some(log_size(&mut graph, tokens.size, Some(tokens.lengths))?) };
@@ -133,7 +128,7 @@ impl Model {
             stages.end(&graph, Part::FeedForward(index));
         }
         let dense = undo.iter().rev().try_fold(tokens.x, |x, (map, before)| map.unmerge(&mut graph, x, *before))?;
-        let norm = self.affine(&mut graph, "backbone.layernorm");
+        let norm = self.affine(&mut graph, "backbone.layernorm")?;
         let features = NORM.apply(&mut graph, dense, Some(norm.weight), norm.bias)?;
         let logits = self.head(&mut graph, features)?;
         let saliency = activate(&mut graph, logits, Activation::Sigmoid)?;
@@ -146,13 +141,14 @@ impl Model {
     }
 
     /// A weight of this model, once a graph.
-    fn weight(&self, graph: &mut Graph, name: &str) -> Tensor {
-        graph.input(name, self.weights[name].shape(), Elem::F32)
+    fn weight(&self, graph: &mut Graph, name: &str) -> Result<Tensor, Error> {
+        let weight = self.weights.get(name).ok_or_else(|| Error::MissingBinding { tensor: name.to_owned() })?;
+        Ok(graph.input(name, weight.shape(), Elem::F32))
     }
 
-    fn affine(&self, graph: &mut Graph, name: &str) -> Affine {
-        let bias = Some(self.weight(graph, &format!("{name}.bias")));
-        Affine { weight: self.weight(graph, &format!("{name}.weight")), bias }
+    fn affine(&self, graph: &mut Graph, name: &str) -> Result<Affine, Error> {
+        let bias = Some(self.weight(graph, &format!("{name}.bias"))?);
+        Ok(Affine { weight: self.weight(graph, &format!("{name}.weight"))?, bias })
     }
 
     /// Patches as tokens behind the class token.
@@ -161,31 +157,31 @@ impl Model {
         let photo = graph.input("photo", [1, size[0], size[1], 3], Elem::F32);
         let cut = PixelUnshuffle { factor: [self.patch; 2], channels: ChannelOrder::ChannelFirst, ..Default::default() };
         let pixels = cut.unshuffle_tokens(graph, photo, size)?;
-        let Affine { weight, bias } = self.affine(graph, "backbone.embeddings.patch_embeddings.projection");
+        let Affine { weight, bias } = self.affine(graph, "backbone.embeddings.patch_embeddings.projection")?;
         let weight = graph.reshape(weight, [weight.shape().dims()[0], pixels.shape().dims()[2]])?;
         let patches = linear(graph, pixels, weight, bias)?;
-        let positions = self.weight(graph, "backbone.embeddings.position_embeddings");
+        let positions = self.weight(graph, "backbone.embeddings.position_embeddings")?;
         let patches = add(graph, patches, positions)?;
-        let class = self.weight(graph, "backbone.embeddings.cls_token");
+        let class = self.weight(graph, "backbone.embeddings.cls_token")?;
         let (x, _) = concat_rows(graph, (class, None), (patches, None))?;
         Tokens::new(graph, x)
     }
 
-    fn block(&self, graph: &mut Graph, layer: usize) -> TransformerBlock {
+    fn block(&self, graph: &mut Graph, layer: usize) -> Result<TransformerBlock, Error> {
         let mut affine = |name: &str| self.affine(graph, &format!("backbone.encoder.layer.{layer}.{name}"));
         let projections = Projections {
-            queries: affine("attention.attention.query"),
-            keys: affine("attention.attention.key"),
-            values: affine("attention.attention.value"),
-            output: affine("attention.output.dense"),
+            queries: affine("attention.attention.query")?,
+            keys: affine("attention.attention.key")?,
+            values: affine("attention.attention.value")?,
+            output: affine("attention.output.dense")?,
         };
-        TransformerBlock {
+        Ok(TransformerBlock {
             norm: NORM,
-            attention_norm: affine("norm1"),
+            attention_norm: affine("norm1")?,
             attention: MultiHeadAttention { heads: self.heads, projections },
-            feed_forward_norm: affine("norm2"),
-            feed_forward: FeedForward { up: affine("mlp.fc1"), activation: Activation::Gelu, down: affine("mlp.fc2") },
-        }
+            feed_forward_norm: affine("norm2")?,
+            feed_forward: FeedForward { up: affine("mlp.fc1")?, activation: Activation::Gelu, down: affine("mlp.fc2")? },
+        })
     }
 
     /// One number for each pixel, from the patches behind the class token.
@@ -197,7 +193,7 @@ impl Model {
         // those beyond the edge are left out.
         let window = Window { size: [2, 2], stride: [1, 1], padding: [1, 1] };
         for stage in 1..=3 {
-            let Affine { weight, bias } = self.affine(graph, &format!("decoder.upconv{stage}"));
+            let Affine { weight, bias } = self.affine(graph, &format!("decoder.upconv{stage}"))?;
             let rows = window.unfold(graph, x, [side, side])?;
             let places = Linear { activation: Activation::Relu }.apply(graph, rows, weight, bias)?;
             let (windows, channels) = (side + 1, weight.shape().dims()[0] / 4);
@@ -210,7 +206,7 @@ impl Model {
             let order = graph.constant(HostTensor::u32([side * side], (0..side * side).map(place).collect()));
             x = gather_rows(graph, places, order, None)?;
         }
-        let Affine { weight, bias } = self.affine(graph, "decoder.final_conv");
+        let Affine { weight, bias } = self.affine(graph, "decoder.final_conv")?;
         let weight = graph.reshape(weight, [1, weight.shape().dims()[1]])?;
         let map = linear(graph, x, weight, bias)?;
         Pool::Bilinear([self.grid * self.patch; 2]).build(graph, map, [side, side], None)
@@ -230,33 +226,48 @@ fn shape_of(dims: &[u32]) -> tokenpress::Shape {
     }
 }
 
-fn take(weights: &mut HostTensors, name: &str) -> Vec<f32> {
-    weights.remove(name).map(|tensor| tensor.floats()).unwrap_or_default()
+fn take(weights: &mut HostTensors, name: &str) -> Result<Vec<f32>, String> {
+    weights.remove(name).map(|tensor| tensor.floats()).ok_or_else(|| format!("the weights have no {name}"))
+}
+
+/// Pixels of a patch's side.
+fn patch_size(weights: &HostTensors) -> Result<u32, String> {
+    let name = "backbone.embeddings.patch_embeddings.projection.weight";
+    let shape = weights.get(name).ok_or_else(|| format!("the weights have no {name}"))?.shape();
+    match *shape.dims() {
+        [_, 3, height, width] if height == width && height > 0 => Ok(height),
+        _ => Err(format!("{name} is {shape}, not of square patches of three colours")),
+    }
 }
 
 /// Multiplies each row of a matrix, or each number of a list, by its scale.
-fn scale_rows(weights: &mut HostTensors, name: &str, scale: &[f32]) {
-    let Some(tensor) = weights.get_mut(name) else { return };
+fn scale_rows(weights: &mut HostTensors, name: &str, scale: &[f32]) -> Result<(), String> {
+    let tensor = weights.get_mut(name).ok_or_else(|| format!("the weights have no {name}"))?;
     let mut values = tensor.floats();
     let width = values.len() / scale.len().max(1);
     for (row, scale) in values.chunks_mut(width.max(1)).zip(scale) {
         row.iter_mut().for_each(|value| *value *= scale);
     }
     *tensor = HostTensor::f32(tensor.shape(), values);
+    Ok(())
 }
 
 /// The position of the class token is added to it; those of the patches are interpolated from their table.
-fn embeddings(weights: &mut HostTensors, grid: u32) {
+fn embeddings(weights: &mut HostTensors, grid: u32) -> Result<(), String> {
     let name = "backbone.embeddings.position_embeddings";
-    let class = take(weights, "backbone.embeddings.cls_token");
-    let table = take(weights, name);
+    let class = take(weights, "backbone.embeddings.cls_token")?;
+    let table = take(weights, name)?;
     let channels = class.len();
+    let side = (table.len() / channels.max(1)).saturating_sub(1).isqrt();
+    if side == 0 || table.len() != (side * side + 1) * channels {
+        return Err(format!("{name} is not of a class token and a square of patches"));
+    }
     let (of_class, of_patches) = table.split_at(channels);
     let class = class.iter().zip(of_class).map(|(a, b)| a + b).collect();
-    let side = (of_patches.len() / channels).isqrt();
     let positions = bicubic(of_patches, side, grid as usize, channels);
     weights.insert("backbone.embeddings.cls_token".to_owned(), HostTensor::f32([1, 1, channels as u32], class));
     weights.insert(name.to_owned(), HostTensor::f32([1, grid * grid, channels as u32], positions));
+    Ok(())
 }
 
 /// A table of `from` x `from` rows at `to` x `to` places: Keys' cubic convolution with a = -3/4 about `(i + 1/2) from / to - 1/2`,
@@ -287,14 +298,17 @@ pub(crate) fn bicubic(table: &[f32], from: usize, to: usize, channels: usize) ->
 
 /// A transposed convolution `[C, O, 4, 4]` of stride 2 and padding 1, with the normalisation behind it, as the linear layer
 /// `[4 O, 4 C]` from windows of 2 x 2 to the 2 x 2 places in their middle.
-fn upconvolution(weights: &mut HostTensors, stage: u32) {
+fn upconvolution(weights: &mut HostTensors, stage: u32) -> Result<(), String> {
     let (name, norm) = (format!("decoder.upconv{stage}"), format!("decoder.bn{stage}"));
-    let shape = weights[&format!("{name}.weight")].shape();
-    let [channels, outputs] = [0, 1].map(|axis| shape.dims()[axis] as usize);
-    let kernel = take(weights, &format!("{name}.weight"));
-    let bias = take(weights, &format!("{name}.bias"));
-    let [gamma, beta, mean, variance] =
-        ["weight", "bias", "running_mean", "running_var"].map(|part| take(weights, &format!("{norm}.{part}")));
+    let kernel = take(weights, &format!("{name}.weight"))?;
+    let bias = take(weights, &format!("{name}.bias"))?;
+    let mut part = |part: &str| take(weights, &format!("{norm}.{part}"));
+    let (gamma, beta, mean, variance) = (part("weight")?, part("bias")?, part("running_mean")?, part("running_var")?);
+    let outputs = bias.len();
+    let channels = kernel.len() / (16 * outputs).max(1);
+    if kernel.len() != 16 * channels * outputs || [&gamma, &beta, &mean, &variance].iter().any(|part| part.len() != outputs) {
+        return Err(format!("{name} is not a transposed convolution of 4 x 4 with {outputs} outputs"));
+    }
     let scale: Vec<f32> = gamma.iter().zip(&variance).map(|(g, v)| (f64::from(*g) / (f64::from(*v) + 1e-5).sqrt()) as f32).collect();
     let mut matrix = Vec::with_capacity(16 * channels * outputs);
     let mut shift = Vec::with_capacity(4 * outputs);
@@ -307,4 +321,5 @@ fn upconvolution(weights: &mut HostTensors, stage: u32) {
     }
     weights.insert(format!("{name}.weight"), HostTensor::f32([4 * outputs as u32, 4 * channels as u32], matrix));
     weights.insert(format!("{name}.bias"), HostTensor::f32([4 * outputs as u32], shift));
+    Ok(())
 }
