@@ -50,7 +50,7 @@ fn line(method: &Method, options: &Options, adapter: Option<&Adapter>) -> Result
         method.subject.to_owned(),
         method.options.to_owned(),
         (BATCH * options.tokens).to_string(),
-        left(&graph.run_reference(&inputs)?),
+        left(&graph, &graph.run_reference(&inputs)?),
         cost.dispatches().to_string(),
         format!("{:.0} KiB", cost.bytes() as f64 / 1024.0),
         error,
@@ -58,12 +58,12 @@ fn line(method: &Method, options: &Options, adapter: Option<&Adapter>) -> Result
     Ok((cells, passed))
 }
 
-/// Tokens that are left of the whole batch.
-fn left(outputs: &HostTensors) -> String {
-    match (outputs.get("lengths'"), outputs.get("x'")) {
+/// Tokens that are left of the whole batch: as the method says, or the rows of what it gives first.
+fn left(graph: &Graph, outputs: &HostTensors) -> String {
+    let rows = |desc: tokenpress::Desc| desc.shape.dims().iter().take(2).product::<u32>().to_string();
+    match (outputs.get("lengths'"), graph.outputs().next()) {
         (Some(lengths), _) => lengths.integers().iter().sum::<u32>().to_string(),
-        (None, Some(x)) => x.shape().dims().iter().take(2).product::<u32>().to_string(),
-        (None, None) => "-".to_owned(),
+        (None, first) => first.map_or(String::new(), |(_, desc)| rows(desc)),
     }
 }
 

@@ -2,10 +2,11 @@
 
 use tokenpress::kernels::{
     Allocate, Among, AssignInputs, AssignTokens, Attention, AttentionInputs, AttentionScore, BipartiteMatch, ChannelOrder, Convolution,
-    DeformableInputs, DeformableSample, GreedyInputs, GreedySelect, LayerNorm, Limit, MinMax, Neighbours, Normalized, Objective, Partition,
-    PixelUnshuffle, Points, Pool, Queries, QueryKeyValue, Reduce, RowReduction, RunSegments, Statistic, Threshold, ThresholdInputs, TopK,
-    TopKInputs, Windows, add, compact, concat_rows, density_peaks, fence, gather_rows, group_tokens, invert_index, linear, log_size,
-    lookup, merge_tokens, multiply, pair_similarity, previous_at, reduce, row_normalize,
+    DeformableInputs, DeformableSample, FrameBudget, GreedyInputs, GreedySelect, LayerNorm, Limit, MinMax, Neighbours, Normalized,
+    Objective, Partition, PixelUnshuffle, Points, Pool, PooledAttention, Queries, QueryKeyValue, Reduce, RowReduction, RunSegments,
+    Statistic, Threshold, ThresholdInputs, TopK, TopKInputs, Windows, add, compact, concat_rows, density_peaks, fence, gather_rows,
+    gaussian_similarity, group_tokens, grow_runs, invert_index, linear, log_size, lookup, merge_tokens, multiply, pair_similarity,
+    previous_at, previous_equal, reduce, row_normalize,
 };
 use tokenpress::methods::{Protect, ToMe};
 use tokenpress::{Elem, Error, Graph, HostTensor, Tensor, Tokens};
@@ -317,6 +318,38 @@ impl Cases {
         }
     }
 
+    fn frames(&mut self) {
+        let elem = self.elem;
+        for [b, n, c, of_frame] in self.shapes(vec![[8, 3136, 1152, 196]], vec![[1, 3136, 128, 196]]) {
+            self.add("previous_equal", format!("B{b} N{n}, frames of {of_frame}"), |graph| {
+                let places = (0..b).flat_map(|_| (0..n).map(|i| i % of_frame)).collect();
+                let places = graph.constant(HostTensor::u32([b, n], places));
+                Ok(vec![previous_equal(graph, places, None)?])
+            });
+            self.add("gaussian_similarity", format!("{elem} B{b} N{n} C{c}"), |graph| {
+                let (x, centers) = (graph.input("x", [b, n, c], elem), graph.input("centers", [b, n, c], elem));
+                Ok(vec![gaussian_similarity(graph, x, centers, None)?])
+            });
+        }
+        for [b, frames] in self.shapes(vec![[256, 64]], vec![[8, 16]]) {
+            self.add("frame_budget", format!("B{b}, {frames} frames"), |graph| {
+                let scores = graph.input("scores", [b, frames], Elem::F32);
+                let sizes = graph.constant(HostTensor::u32([b, frames], vec![196; (b * frames) as usize]));
+                Ok(vec![FrameBudget { base: 0.25, temperature: 0.01 }.find(graph, scores, sizes)?])
+            });
+        }
+        for [b, h, n, d] in self.shapes(vec![[16, 20, 1500, 64]], vec![[1, 6, 256, 64]]) {
+            self.add("grow_runs", format!("f32 B{b} N{n} C{}", h * d), |graph| {
+                let (unit, norm) = (graph.input("unit", [b, n, h * d], Elem::F32), graph.input("norm", [b, n], Elem::F32));
+                Ok(vec![grow_runs(graph, Normalized { unit, norm }, 0.5, None)?])
+            });
+            self.add("pooled_attention", format!("pools of 2 {elem} B{b} H{h} N{n} D{d}"), |graph| {
+                let (queries, keys) = (graph.input("queries", [b, h, n, d], elem), graph.input("keys", [b, h, n, d], elem));
+                Ok(vec![PooledAttention { pool: 2, scale: None }.find(graph, queries, keys, None)?.received])
+            });
+        }
+    }
+
     fn attend(&mut self) {
         let elem = self.elem;
         let gpu = vec![[64, 16, 577, 577, 64], [1, 32, 4096, 4096, 128], [64, 12, 32, 257, 64]];
@@ -406,6 +439,7 @@ impl Cases {
         cases.statistics();
         cases.neighbours();
         cases.selections();
+        cases.frames();
         cases.attend();
         cases.grids();
         cases.blocks();
