@@ -50,28 +50,6 @@ struct Params {
 @group(0) @binding(5) var<storage, read> list: array<u32>;
 @group(0) @binding(6) var<storage, read_write> logits: array<f32>;
 
-const LAST = 0xffffffffu; // in `list`: the last live row
-
-// Query row of the r-th row asked for; at least `live` where there is none.
-fn query_row(r: u32, live: u32) -> u32 {
-  if params.every_row == 1u { return r; }
-  let row = list[params.list_base + r];
-  return select(row, live - 1u, row == LAST); // live 0 gives LAST again, which is at least live
-}
-
-// Where a query row's channels begin. Rows beyond the last read the last: what comes of them is masked.
-fn query_base(batch: u32, head: u32, row: u32) -> u32 {
-  let row_of_head = (batch * params.all_heads + params.head_first + head) * params.query_count;
-  return params.queries_base + (row_of_head + min(row, params.query_count - 1u)) * params.channels;
-}
-
-// Where a key's channels begin. Keys beyond the last read the last: what comes of them is masked.
-fn key_base(batch: u32, head: u32, key: u32) -> u32 {
-  let key_head = (params.head_first + head) / (params.all_heads / params.key_heads);
-  let row_of_head = (batch * params.key_heads + key_head) * params.key_count;
-  return params.keys_base + (row_of_head + min(key, params.key_count - 1u)) * params.channels;
-}
-
 // What one step along the dot product adds to one row of a tile: a with each of four.
 fn products(a: elem_f32, b0: elem_f32, b1: elem_f32, b2: elem_f32, b3: elem_f32) -> vec4<f32> {
   return vec4<f32>(elem_dot(a, b0), elem_dot(a, b1), elem_dot(a, b2), elem_dot(a, b3));

@@ -51,24 +51,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read> list: array<u32>;
 @group(0) @binding(6) var<storage, read_write> lse: array<f32>;
 
-const LAST = 0xffffffffu; // in `list`: the last live row
 const LOWEST = -3.4028234e38;
-
-// Query row of the r-th row asked for; at least `live` where there is none.
-fn query_row(r: u32, live: u32) -> u32 {
-  if params.every_row == 1u { return r; }
-  let row = list[params.list_base + r];
-  return select(row, live - 1u, row == LAST); // live 0 gives LAST again, which is at least live
-}
-
-// How many keys this query row sees, from the first on: none if it is dead.
-fn visible_keys(row: u32, live_queries: u32, live_keys: u32) -> u32 {
-  if row >= live_queries { return 0u; }
-  if params.causal == 0u { return live_keys; }
-  // Key j is visible iff j <= row + live_keys - live_queries.
-  let reach = row + 1u + live_keys;
-  return reach - min(reach, live_queries);
-}
 
 @compute @workgroup_size(WG)
 fn main(

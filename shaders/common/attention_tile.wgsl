@@ -1,36 +1,5 @@
-// Rows, keys and 8x8 tiles of dot products of attention_score's wide passes. The including shader declares `params`, `queries`,
-// `keys`, `bias` and `list`.
-const LAST = 0xffffffffu; // in `list`: the last live row
-
-// Query row of the r-th row asked for; at least `live` where there is none.
-fn query_row(r: u32, live: u32) -> u32 {
-  if params.every_row == 1u { return r; }
-  let row = list[params.list_base + r];
-  return select(row, live - 1u, row == LAST); // live 0 gives LAST again, which is at least live
-}
-
-// How many keys this query row sees, from the first on: none if it is dead.
-fn visible_keys(row: u32, live_queries: u32, live_keys: u32) -> u32 {
-  if row >= live_queries { return 0u; }
-  if params.causal == 0u { return live_keys; }
-  // Key j is visible iff j <= row + live_keys - live_queries.
-  let reach = row + 1u + live_keys;
-  return reach - min(reach, live_queries);
-}
-
-// Where a query row's channels begin. Rows beyond the last read the last: what comes of them is masked.
-fn query_base(batch: u32, head: u32, row: u32) -> u32 {
-  let row_of_head = (batch * params.all_heads + params.head_first + head) * params.query_count;
-  return params.queries_base + (row_of_head + min(row, params.query_count - 1u)) * params.channels;
-}
-
-// Where a key's channels begin. Keys beyond the last read the last: what comes of them is masked.
-fn key_base(batch: u32, head: u32, key: u32) -> u32 {
-  let key_head = (params.head_first + head) / (params.all_heads / params.key_heads);
-  let row_of_head = (batch * params.key_heads + key_head) * params.key_count;
-  return params.keys_base + (row_of_head + min(key, params.key_count - 1u)) * params.channels;
-}
-
+// 8x8 tiles of dot products for attention_score's wide passes, behind attention_rows and attention_bases. The including shader declares
+// `params`, `queries`, `keys`, `bias` and `list`.
 // The same of the r-th row asked for, which may be beyond the last.
 fn row_base(batch: u32, head: u32, r: u32, live_queries: u32) -> u32 {
   if r >= params.rows { return query_base(batch, head, 0u); }

@@ -165,7 +165,11 @@ pub enum Include {
     Order,
     /// `common/elem_order.wgsl`: the same of each channel of an `elem`, behind [`Include::Order`].
     ElemOrder,
-    /// `common/attention_tile.wgsl`: what the wide passes of `attention_score` share.
+    /// `common/attention_bases.wgsl`: where the queries and keys of `attention_score` begin.
+    AttentionBases,
+    /// `common/attention_rows.wgsl`: which query rows `attention_score` reads, and what they see.
+    AttentionRows,
+    /// `common/attention_tile.wgsl`: tiles of its wide passes, behind the other two.
     AttentionTile,
     /// `common/distance.wgsl`: squared distances of rows.
     Distance,
@@ -283,6 +287,8 @@ impl Variant {
         for include in self.shader.includes {
             text += match (include, self.subgroups) {
                 (Include::Activation, _) => include_str!("../../shaders/common/activation.wgsl"),
+                (Include::AttentionBases, _) => include_str!("../../shaders/common/attention_bases.wgsl"),
+                (Include::AttentionRows, _) => include_str!("../../shaders/common/attention_rows.wgsl"),
                 (Include::AttentionTile, _) => include_str!("../../shaders/common/attention_tile.wgsl"),
                 (Include::ElemOrder, _) => include_str!("../../shaders/common/elem_order.wgsl"),
                 (Include::Distance, _) => include_str!("../../shaders/common/distance.wgsl"),

@@ -65,7 +65,7 @@ const FLOATS: &[Header] = &[Header::F32, Header::F16, Header::F32x4, Header::F16
 pub(super) static LOGITS: Shader = Shader {
     name: "attention_score.logits",
     source: include_str!("../../shaders/attention_score.logits.wgsl"),
-    includes: &[],
+    includes: &[Include::AttentionRows, Include::AttentionBases],
     headers: FLOATS,
     inputs: &[QUERIES, KEYS, LENGTHS, QUERY_LENGTHS, LIST],
     outputs: &[("logits", F32)],
@@ -76,7 +76,7 @@ pub(super) static LOGITS: Shader = Shader {
 pub(super) static STORED_LSE: Shader = Shader {
     name: "attention_score.lse",
     source: include_str!("../../shaders/attention_score.lse.wgsl"),
-    includes: &[Include::Reduce],
+    includes: &[Include::Reduce, Include::AttentionRows],
     headers: &[Header::F32],
     inputs: &[("logits", F32), LENGTHS, QUERY_LENGTHS, BIAS, LIST],
     outputs: &[LSE],
@@ -87,7 +87,7 @@ pub(super) static STORED_LSE: Shader = Shader {
 pub(super) static ROW_LSE: Shader = Shader {
     name: "attention_score.row_lse",
     source: include_str!("../../shaders/attention_score.row_lse.wgsl"),
-    includes: &[Include::AttentionTile],
+    includes: &[Include::AttentionRows, Include::AttentionBases, Include::AttentionTile],
     headers: FLOATS,
     inputs: &[QUERIES, KEYS, LENGTHS, QUERY_LENGTHS, BIAS, LIST],
     outputs: &[LSE],
@@ -98,7 +98,7 @@ pub(super) static ROW_LSE: Shader = Shader {
 pub(super) static COLUMNS: Shader = Shader {
     name: "attention_score.columns",
     source: include_str!("../../shaders/attention_score.columns.wgsl"),
-    includes: &[Include::AttentionTile],
+    includes: &[Include::AttentionRows, Include::AttentionBases, Include::AttentionTile],
     headers: FLOATS,
     inputs: &[QUERIES, KEYS, LENGTHS, QUERY_LENGTHS, BIAS, LIST, LSE],
     outputs: &[("partials", F32)],
@@ -109,7 +109,7 @@ pub(super) static COLUMNS: Shader = Shader {
 pub(super) static SCORE: Shader = Shader {
     name: "attention_score",
     source: include_str!("../../shaders/attention_score.wgsl"),
-    includes: &[],
+    includes: &[Include::AttentionRows],
     headers: &[Header::F32],
     inputs: &[("parts", F32), LSE, LENGTHS, QUERY_LENGTHS, BIAS, LIST],
     outputs: &[("score", F32)],
