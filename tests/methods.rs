@@ -172,3 +172,18 @@ fn options_out_of_range_are_errors() {
     let x = graph.input("flat", [9, 4], Elem::F32);
     assert!(matches!(Tokens::new(&mut graph, x), Err(Error::Shape { argument: "tokens: x", .. })));
 }
+
+/// Every relative link of the README leads somewhere, and every kernel is named in it.
+#[test]
+fn the_readme_is_complete() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).expect("a README");
+    let links = readme.split("](").skip(1).filter_map(|rest| rest.split(')').next()).filter(|link| !link.starts_with("http"));
+    let broken: Vec<_> = links.filter(|link| !root.join(link).exists()).collect();
+    assert!(broken.is_empty(), "{broken:?}");
+    let kernels = std::fs::read_dir(root.join("src/kernels")).expect("a folder").map(|entry| entry.expect("a file").path());
+    // `copy` is of the plan's own, `partition` no kernel.
+    let named = |name: &str| ["mod", "copy", "partition"].contains(&name) || readme.contains(&format!("`{name}`"));
+    let missing: Vec<_> = kernels.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).filter(|name| !named(name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
