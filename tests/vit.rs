@@ -1,6 +1,9 @@
 //! The model of `examples/vit`, with tiny weights drawn here, and the example's refusals.
 #![allow(missing_docs, reason = "a test")]
 
+#[path = "../examples/vit/cifar10.rs"]
+#[allow(dead_code, reason = "photos are the example's")]
+mod cifar10;
 #[path = "support/example.rs"]
 mod example;
 #[path = "../examples/vit/methods.rs"]
@@ -13,8 +16,9 @@ mod model;
 #[allow(dead_code, reason = "times are the example's")]
 mod stages;
 
+use cifar10::Probe;
 use methods::{METHODS, chain};
-use model::{Model, bicubic};
+use model::{Model, Wanted, bicubic};
 use tokenpress::random::random_u32;
 use tokenpress::readback::{Context, HostTensors};
 use tokenpress::{HostTensor, NONE, wgpu};
@@ -93,7 +97,7 @@ fn inputs(model: &Model) -> HostTensors {
 fn run(compress: &str) -> HostTensors {
     let model = model();
     let steps = if compress.is_empty() { Vec::new() } else { chain(compress, model.layers).expect("a chain") };
-    model.build(&steps).expect("a graph").graph.run_reference(&inputs(&model)).expect("a run")
+    model.build(&steps, Wanted::Saliency).expect("a graph").graph.run_reference(&inputs(&model)).expect("a run")
 }
 
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
@@ -181,11 +185,29 @@ fn tokens_behind_every_method() {
 }
 
 #[test]
+fn the_class_token_alone() {
+    let model = model();
+    let steps = chain("tome:r=3", model.layers).expect("a chain");
+    let mut inputs = inputs(&model);
+    inputs.retain(|name, _| !name.starts_with("decoder"));
+    let alone = model.build(&steps, Wanted::ClassToken).expect("a graph").graph.run_reference(&inputs).expect("a run");
+    assert_eq!(alone["features"].floats(), run("tome:r=3")["features"].floats()[..CHANNELS as usize]);
+}
+
+#[test]
+fn a_probe_finds_what_it_has_seen() {
+    let feature = |i: u32| noise(i, 12).iter().zip(0..).map(|(n, k)| n / 10.0 + if i % 10 == k { 1.0 } else { 0.0 }).collect();
+    let features: Vec<Vec<f32>> = (0..100).map(feature).collect();
+    let labels: Vec<usize> = (0..100).map(|i| i % 10).collect();
+    assert_eq!(Probe::new(&features, &labels).right(&features, &labels), 100);
+}
+
+#[test]
 fn a_device_agrees() {
     let Some(adapter) = pollster::block_on(Context::adapters(wgpu::Backends::all())).into_iter().next() else { return };
     let context = pollster::block_on(Context::new(&adapter)).expect("a device");
     let model = model();
-    let built = model.build(&chain("pool:layer=2", model.layers).expect("a chain")).expect("a graph");
+    let built = model.build(&chain("pool:layer=2", model.layers).expect("a chain"), Wanted::Saliency).expect("a graph");
     let expected = built.graph.run_reference(&inputs(&model)).expect("a run");
     let outputs = pollster::block_on(context.run(&built.graph, &inputs(&model))).expect("a run");
     assert!(largest_difference(&outputs["features"].floats(), &expected["features"].floats()) < 1e-4);

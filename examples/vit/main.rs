@@ -11,6 +11,7 @@
 //! marks what is salient in the photo, pixel by pixel, from tokens that are put back to where they came from. Merged tokens count
 //! in attention as often as they have members.
 
+mod cifar10;
 #[path = "../shared/device.rs"]
 mod device;
 mod methods;
@@ -25,15 +26,17 @@ mod stages;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use cifar10::Probe;
 use clap::{Parser, ValueEnum};
 use device::{Backend, Failure, choose};
 use image::ImageFormat;
 use indicatif::{ProgressBar, ProgressStyle};
 use methods::{METHODS, Method, chain};
-use model::Model;
+use model::{Model, Wanted};
 use report::Price;
 use runner::{Place, Runner};
 use safetensors::tensor::{Dtype, TensorView};
+use tokenpress::Error;
 
 /// Runs a pretrained ViT-S/14 with fewer tokens, and shows what that keeps and what it saves.
 ///
@@ -50,6 +53,12 @@ struct Options {
     /// Report over all photos instead of drawing one
     #[arg(short, long)]
     evaluate: Option<Evaluation>,
+    /// Photos that the probe of --evaluate cifar10 is trained on, at most 10000
+    #[arg(long, value_name = "PHOTOS", default_value_t = 2000)]
+    train: usize,
+    /// Photos that it is tested on, at most 10000
+    #[arg(long, value_name = "PHOTOS", default_value_t = 500)]
+    test: usize,
     /// Weights that scripts/fetch-models has made [default: vit-s-14-saliency.safetensors in tokenpress' cache folder]
     #[arg(short, long, value_name = "FILE")]
     weights: Option<PathBuf>,
@@ -74,6 +83,9 @@ struct Options {
 enum Evaluation {
     /// How far what is salient overlaps with what the uncompressed model finds
     Saliency,
+    /// How often a linear probe, trained on class tokens without compression, names what a photo of CIFAR-10 shows; PHOTO is the
+    /// folder of the data set, and scripts/fetch-models cifar10 gets it
+    Cifar10,
 }
 
 fn after_help() -> String {
@@ -97,27 +109,36 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<(), Failure> {
     let weights = options.weights.clone().unwrap_or_else(cached);
-    let photos = photos(options.photo.as_deref()).map_err(Failure::Request)?;
+    let photos = match options.evaluate {
+        Some(Evaluation::Cifar10) => Vec::new(),
+        _ => photos(options.photo.as_deref()).map_err(Failure::Request)?,
+    };
     check(options, photos.len()).map_err(Failure::Request)?;
     let model = Model::read(&weights, options.size).map_err(Failure::Request)?;
     let chains = options.compress.iter().map(|text| chain(text, model.layers)).collect::<Result<Vec<_>, _>>().map_err(Failure::Request)?;
     let place = Place::new(choose(options.adapter.as_deref(), options.backend)?, &model);
     println!("adapter  {}", place.describe());
-    let mut runners = vec![Runner::new(&place, &model, model.build(&[])?)?];
+    let wanted = if matches!(options.evaluate, Some(Evaluation::Cifar10)) { Wanted::ClassToken } else { Wanted::Saliency };
+    let mut runners = vec![Runner::new(&place, &model, model.build(&[], wanted)?)?];
     for steps in &chains {
-        runners.push(Runner::new(&place, &model, model.build(steps)?)?);
+        runners.push(Runner::new(&place, &model, model.build(steps, wanted)?)?);
     }
     match options.evaluate {
         Some(Evaluation::Saliency) => evaluate(options, &place, &runners, &photos),
+        Some(Evaluation::Cifar10) => probe(options, &runners),
         None => show(options, &place, &model, &runners, &photos),
     }
 }
 
 /// Where scripts/fetch-models puts them.
 fn cached() -> PathBuf {
+    cache().join("vit-s-14-saliency.safetensors")
+}
+
+fn cache() -> PathBuf {
     let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache"))).unwrap_or_default();
-    cache.join("tokenpress/vit-s-14-saliency.safetensors")
+    cache.join("tokenpress")
 }
 
 /// The photos that were asked for; `None` is the shipped one.
@@ -193,8 +214,7 @@ fn show(options: &Options, place: &Place, model: &Model, runners: &[Runner<'_>],
 
 /// All photos: what each chain keeps of the saliency, and what it takes.
 fn evaluate(options: &Options, place: &Place, runners: &[Runner<'_>], photos: &[Option<PathBuf>]) -> Result<(), Failure> {
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} photos, {eta} left").unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(photos.len() as u64).with_style(style);
+    let bar = progress(photos.len());
     let mut overlaps = vec![Vec::new(); runners.len()];
     let mut seconds = vec![Vec::new(); runners.len()];
     let mut tokens = vec![Vec::new(); runners.len()];
@@ -228,6 +248,40 @@ fn evaluate(options: &Options, place: &Place, runners: &[Runner<'_>], photos: &[
         println!("{name:<40}{left:>8.1}{overlap:>10.3} ± {error:.3}{median:>12.1}{dispatches:>12}{operations:>8.2}");
     }
     println!("\nOverlap is the intersection over the union of the pixels that are salient (1/2 or more), with its standard error.");
+    Ok(())
+}
+
+fn progress(photos: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} photos, {eta} left").unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(photos as u64).with_style(style)
+}
+
+/// CIFAR-10: a probe on class tokens without compression, and how often it is right behind each chain.
+fn probe(options: &Options, runners: &[Runner<'_>]) -> Result<(), Failure> {
+    let folder = options.photo.clone().unwrap_or_else(|| cache().join("cifar10"));
+    let read = |batch, labels, count| cifar10::read(&folder, batch, labels, count, options.size).map_err(Failure::Request);
+    let train = read("data_batch_1.png", "train_lables.json", options.train)?;
+    let test = read("test_batch.png", "test_lables.json", options.test)?;
+    let bar = progress(train.photos.len() + runners.len() * test.photos.len());
+    let class_tokens = |runner: &Runner<'_>, photos: &[image::RgbImage]| {
+        let class_token = |photo| {
+            bar.inc(1);
+            Ok(runner.run(&picture::normalized(photo))?.0["features"].floats())
+        };
+        photos.iter().map(class_token).collect::<Result<Vec<_>, Error>>()
+    };
+    let probe = Probe::new(&class_tokens(&runners[0], &train.photos)?, &train.labels);
+    println!("probe    trained on {}, tested on {} photos of CIFAR-10\n", train.photos.len(), test.photos.len());
+    println!("{:<40}{:>20}", "compression", "right");
+    for (index, runner) in runners.iter().enumerate() {
+        let name = if index == 0 { "none" } else { &options.compress[index - 1] };
+        let right = probe.right(&class_tokens(runner, &test.photos)?, &test.labels);
+        let count = test.photos.len().max(1) as f64;
+        let share = right as f64 / count;
+        let error = (share * (1.0 - share) / count).sqrt();
+        bar.suspend(|| println!("{name:<40}{:>10.1} ± {:.1} %", 100.0 * share, 100.0 * error));
+    }
+    bar.finish_and_clear();
     Ok(())
 }
 

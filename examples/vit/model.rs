@@ -26,6 +26,15 @@ pub(crate) struct Model {
     pub(crate) grid: u32,
 }
 
+/// What a graph gives.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Every output.
+    Saliency,
+    /// `features` `[1, 1, C]` of the class token alone.
+    ClassToken,
+}
+
 /// A graph of the model.
 pub(crate) struct Built {
     /// Reads `photo`; gives `features` `[1, 1 + patches, C]` (the class token first, every patch with the row of its token),
@@ -88,7 +97,7 @@ impl Model {
     }
 
     /// The model with these steps of compression in its layers, between attention and feed-forward.
-    pub(crate) fn build(&self, steps: &[Step]) -> Result<Built, Error> {
+    pub(crate) fn build(&self, steps: &[Step], wanted: Wanted) -> Result<Built, Error> {
         let mut graph = Graph::new();
         let mut stages = Stages::default();
         let mut tokens = self.embed(&mut graph)?;
@@ -127,16 +136,26 @@ impl Model {
             tokens.x = block.feed_forward(&mut graph, tokens.x)?;
             stages.end(&graph, Part::FeedForward(index));
         }
-        let dense = undo.iter().rev().try_fold(tokens.x, |x, (map, before)| map.unmerge(&mut graph, x, *before))?;
+        let dense = match wanted {
+            Wanted::Saliency => undo.iter().rev().try_fold(tokens.x, |x, (map, before)| map.unmerge(&mut graph, x, *before))?,
+            Wanted::ClassToken => {
+                let first = graph.constant(HostTensor::u32([1], vec![0]));
+                gather_rows(&mut graph, tokens.x, first, None)?
+            }
+        };
         let norm = self.affine(&mut graph, "backbone.layernorm")?;
         let features = NORM.apply(&mut graph, dense, Some(norm.weight), norm.bias)?;
-        let logits = self.head(&mut graph, features)?;
-        let saliency = activate(&mut graph, logits, Activation::Sigmoid)?;
-        stages.end(&graph, Part::Head);
-        let outputs = [("features", features), ("logits", logits), ("saliency", saliency)];
-        for (name, tensor) in outputs.into_iter().chain(parents.iter().map(|(name, parent)| (name.as_str(), *parent))) {
-            graph.output(name, tensor)?;
+        graph.output("features", features)?;
+        if wanted == Wanted::Saliency {
+            let logits = self.head(&mut graph, features)?;
+            let saliency = activate(&mut graph, logits, Activation::Sigmoid)?;
+            graph.output("logits", logits)?;
+            graph.output("saliency", saliency)?;
+            for (name, parent) in &parents {
+                graph.output(name, *parent)?;
+            }
         }
+        stages.end(&graph, Part::Head);
         Ok(Built { graph, stages, compressing })
     }
 
