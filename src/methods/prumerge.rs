@@ -24,8 +24,7 @@ use crate::token_map::{Compressed, Tokens, count_by_length, table_by_length};
 ///
 /// How many stay, at most a quarter, is decided on the GPU for each row. With `spatial` (PruMerge+) patches at even distances,
 /// `int(int(N / n) / 3)`, stay as well, behind the others in ascending order; rows must then be full. (The paper's text clusters only
-/// dropped patches and takes weighted averages; the published code, and this, sum without dividing, over kept ones too. Its code
-/// samples at distances within 0..575 whatever the number of patches N; here it is 0..N - 1, the same for its 576. It lets a
+/// dropped patches and takes weighted averages; the published code, and this, sum without dividing, over kept ones too. It lets a
 /// batch share one n.)
 ///
 /// ```
@@ -52,6 +51,9 @@ pub struct PruMerge {
     pub neighbours: u32,
     /// Whether patches at even distances stay as well: PruMerge+.
     pub spatial: bool,
+    /// Patches that the spatial ones are taken from, the first; all but the last by default. The published code has 575 whatever
+    /// the number of patches, the same for its 576.
+    pub spatial_among: Option<u32>,
     /// Whether `floor(N (n / N))` in f64 patches stay instead of n, as published: for a few N it is n - 1.
     pub count_from_ratio: bool,
 }
@@ -59,7 +61,7 @@ pub struct PruMerge {
 /// The published settings, but for the count.
 impl Default for PruMerge {
     fn default() -> Self {
-        Self { factor: 1.5, neighbours: 32, spatial: false, count_from_ratio: false }
+        Self { factor: 1.5, neighbours: 32, spatial: false, spatial_among: None, count_from_ratio: false }
     }
 }
 
@@ -144,8 +146,9 @@ impl PruMerge {
         distances.dedup();
         let place = |n: &u32| distances.partition_point(|d| d < n) as u32;
         let of_count = HostTensor::u32([of_count.len() as u32], of_count.iter().map(place).collect());
+        let end = self.spatial_among.unwrap_or(capacity.saturating_sub(1));
         // Of no outliers the distance is infinite, and no patch is taken: not even the first.
-        let taken = |d: u32| (0..capacity).map(move |i| u32::from(d != u32::MAX / 3 && i + 1 < capacity && i.is_multiple_of(d.max(1))));
+        let taken = |d: u32| (0..capacity).map(move |i| u32::from(d != u32::MAX / 3 && i < end && i.is_multiple_of(d.max(1))));
         let patterns = HostTensor::u32([1, distances.len() as u32, capacity], distances.iter().flat_map(|d| taken(*d)).collect());
         let (of_count, patterns) = (graph.constant(of_count), graph.constant(patterns));
         let pattern = lookup(graph, of_count, count)?;

@@ -76,7 +76,8 @@ pub fn prumerge(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure>
     let [queries, keys] = ["q", "k"].map(|name| Ok::<_, Failure>(feed.input(name, one_head(golden.input(name)?)?)));
     let graph = &mut feed.graph;
     let patches = Tokens::new(graph, x)?;
-    let method = PruMerge { neighbours: golden.count("k_nn")?, spatial: golden.flag("plus"), count_from_ratio: true, ..Default::default() };
+    let (neighbours, spatial) = (golden.count("k_nn")?, golden.flag("plus"));
+    let method = PruMerge { neighbours, spatial, spatial_among: Some(575), count_from_ratio: true, ..Default::default() };
     let merged = method.build(graph, &patches, queries?, keys?)?;
     for (name, tensor) in [
         ("y", merged.compressed.tokens.x),
@@ -143,17 +144,17 @@ pub fn pyramiddrop(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failu
     let keys = rotated(&x, &norm, &k?, golden.count("kv_heads")?)?;
     let (start, now, keep, stage) =
         (golden.count("image_start")?, golden.count("image_tokens_now")?, golden.count("keep")?, golden.count("stage")? as usize);
-    // The file's ratios begin with that of all tokens, whose number it does not say.
+    // The file's ratios begin with the first layers', and it does not say of how many tokens.
     let ratios = golden.numbers("ratios").ok_or("no ratios")?;
     let share = |n: u32, stage: usize| (f64::from(n) * ratios[stage]) as u32;
     let all = (now..=now * 1000).find(|n| share(*n, stage) == now && share(*n, stage + 1) == keep).ok_or("no such number of tokens")?;
-    let method = PyramidDrop { image_start: start, image_tokens: all, ratios: ratios[1..].to_vec() };
+    let method = PyramidDrop { image_start: start, image_tokens: all, ratios };
 
     let mut feed = Feed::default();
     let [x, queries, keys] = [("x", x), ("q", queries), ("k", keys)].map(|(name, value)| feed.input(name, value));
     let graph = &mut feed.graph;
     let tokens = Tokens::new(graph, x)?;
-    let kept = method.build(graph, &tokens, stage, queries, keys)?;
+    let kept = method.build(graph, &tokens, stage + 1, queries, keys)?;
     let positions = kept.pruned.compressed.map.positions(graph, None, Positions::Compact)?;
     graph.output("y", kept.pruned.compressed.tokens.x)?;
     graph.output("score", kept.score)?;

@@ -32,6 +32,12 @@ pub const METHODS: &[Method] = &[
         ragged: false,
     },
     Method {
+        subject: "prumerge",
+        options: "plus, of the first five",
+        build: |graph, given| prumerge(graph, given, PruMerge { spatial: true, spatial_among: Some(5), factor: 0.5, ..Default::default() }),
+        ragged: false,
+    },
+    Method {
         subject: "pyramiddrop",
         options: "second stage",
         build: |graph, given| {
