@@ -68,7 +68,7 @@ pub struct QFormerInputs {
     pub mask: Option<Tensor>,
     /// The image's tokens, `[B, N, E]`, which have passed their own norm.
     pub image: Tensor,
-    /// f32 `[B, N]`, the same for them.
+    /// f32 `[B, N]`, the same for them. A row that is -10000 everywhere hides nothing, but its logits keep few digits.
     pub image_mask: Option<Tensor>,
     /// u32 `[B]`: live tokens of the image. All for `None`.
     pub image_lengths: Option<Tensor>,

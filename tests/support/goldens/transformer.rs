@@ -69,10 +69,16 @@ impl Feed {
         Ok((feed_forward, self.affine(golden, &format!("{layer}.output{kind}.LayerNorm"))?))
     }
 
-    /// What a mask adds to the logits: `hidden` where it is this number.
+    /// What a mask adds to the logits: `hidden` where it is this number. A row that hides every key hides none: a softmax is blind to
+    /// what all logits share, and the logits keep their digits.
     fn bias(&mut self, golden: &Golden, name: &str, number: u32, hidden: f32) -> Result<Option<Tensor>, Failure> {
         let Some(mask) = golden.optional_input(name)? else { return Ok(None) };
-        let values = mask.integers().iter().map(|m| if *m == number { hidden } else { 0.0 }).collect();
+        let [_, keys] = mask.shape().exactly("mask", "[B, N]")?;
+        let of_row = |row: &[u32]| {
+            let all = row.iter().all(|m| *m == number);
+            row.iter().map(|m| if *m == number && !all { hidden } else { 0.0 }).collect::<Vec<_>>()
+        };
+        let values = mask.integers().chunks(keys.max(1) as usize).flat_map(of_row).collect();
         Ok(Some(self.input(name, HostTensor::f32(mask.shape(), values))))
     }
 }
