@@ -46,7 +46,8 @@ pub fn row_set(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> 
         columns: Some(golden.count("c0").unwrap_or(0)..golden.count("c1").unwrap_or(keys)),
         ..AttentionScore::default()
     };
-    let with = |norm, rows, heads| AttentionScore { norm, rows, heads, ..base.clone() };
+    // The mask belongs to the softmax: raw logits are those of all columns.
+    let with = |norm, rows, heads| AttentionScore { norm, rows, heads, causal: base.causal && norm == Norm::Softmax, ..base.clone() };
     for (name, score) in [
         ("score_mean", with(Norm::Softmax, RowReduction::Mean, HeadReduction::Mean)),
         ("score_sum", with(Norm::Softmax, RowReduction::Sum, HeadReduction::Sum)),

@@ -211,7 +211,7 @@ pub fn vit(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
     let mut whole = TokenMap::identity(graph, &tokens)?;
     let schedule = golden.numbers("r_schedule").ok_or("no list r_schedule")?;
     let mut decided = Vec::new();
-    for (layer, (block, merge)) in blocks.iter().zip(schedule).enumerate() {
+    for (layer, (block, merge)) in blocks.iter().zip(schedule.into_iter().chain(std::iter::repeat(0.0))).enumerate() {
         let tome = ToMe { merge: merge as u32, protect: protect(golden), ..ToMe::default() };
         let merged = tome.block(graph, &tokens, block, golden.flag("prop_attn"))?;
         // The same calls once more, for what was decided.
@@ -246,7 +246,9 @@ pub fn parse_r(golden: &Golden, _side: Side<'_>) -> Result<HostTensors, Failure>
         (_, Some(list)) => MergeSchedule::List(list.into_iter().map(|r| r as u32).collect()),
         (_, None) => MergeSchedule::Constant(golden.count("r_arg")?),
     };
-    let counts = schedule.counts(layers as usize)?;
+    // The published function hands a list that is longer than there are layers back whole.
+    let listed = if let MergeSchedule::List(list) = &schedule { list.len() } else { 0 };
+    let counts = schedule.counts(listed.max(layers as usize))?;
     Ok([("r".to_owned(), HostTensor::u32([counts.len() as u32], counts))].into())
 }
 
@@ -277,6 +279,9 @@ pub fn random2d(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure>
     let mut outputs = feed.run(side)?;
     if merging.is_some() {
         positions(&mut outputs, "")?;
+    } else {
+        let empty = HostTensor::u32([tokens.batch(), 0], Vec::new());
+        outputs.extend(["src", "dst", "unm"].map(|name| (name.to_owned(), empty.clone())));
     }
     Ok(outputs)
 }
