@@ -126,7 +126,11 @@ fn a_wrong_golden_is_caught() -> Result<(), Failed> {
             let word = &mut wrong[at..at + 4];
             let old = [word[0], word[1], word[2], word[3]];
             let (number, index) = (f32::from_le_bytes(old), u32::from_le_bytes(old));
-            word.copy_from_slice(&if float { (number * 1.01 + 0.01).to_le_bytes() } else { index.wrapping_add(1).to_le_bytes() });
+            word.copy_from_slice(&if float {
+                (number + 0.01 * (1.0 + number.abs())).to_le_bytes()
+            } else {
+                index.wrapping_add(1).to_le_bytes()
+            });
             let changed = Golden::parse(golden.name.clone(), wrong).map_err(|e| e.to_string())?;
             require(changed.check(Side::Reference).is_err(), &format!("{}: a wrong element of {output}", golden.name))?;
 

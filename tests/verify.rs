@@ -72,11 +72,16 @@ fn an_adapter_that_is_not_there_is_a_failure() {
 
 #[test]
 fn goldens_pass_and_unknown_ones_are_skipped_by_name() {
-    let folder = goldens("right", &["nvlm_shuffle_00", "fastv_00", "cdpruner_00"], |_| {});
+    // A system that nobody has heard of.
+    let rename = |bytes: &mut Vec<u8>| {
+        let at = bytes.windows(5).position(|name| name == b"fastv").expect("its name in the header");
+        bytes[at..at + 5].copy_from_slice(b"slowv");
+    };
+    let folder = goldens("right", &["fastv_00", "nvlm_shuffle_00"], rename);
     let (code, printed) = verify(&["--goldens", path(&folder)]);
     let [passed, failed, skipped] = counts(&printed);
     assert_eq!((code, failed, skipped), (Some(0), 0, 1), "{printed}");
-    assert!(passed >= 2 && printed.contains("cdpruner"), "{printed}");
+    assert!(passed >= 1 && printed.contains("slowv"), "{printed}");
 }
 
 #[test]

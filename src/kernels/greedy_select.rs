@@ -175,11 +175,12 @@ impl Kernel for GreedySelect {
             let expected = format!("at most the {tokens} tokens");
             return Err(Error::Value { argument: "greedy_select: k", expected, actual: self.k.to_string() });
         }
-        if let Objective::MarginalRelevance { relevance } = self.objective
-            && !(0.0..=1.0).contains(&relevance)
-        {
-            let expected = "from 0 to 1".to_owned();
-            return Err(Error::Value { argument: "greedy_select: relevance", expected, actual: relevance.to_string() });
+        match self.objective {
+            Objective::MarginalRelevance { relevance } if !(0.0..=1.0).contains(&relevance) => {
+                let expected = "from 0 to 1".to_owned();
+                return Err(Error::Value { argument: "greedy_select: relevance", expected, actual: relevance.to_string() });
+            }
+            _ => {}
         }
         Ok(vec![Desc::new([batch, self.k], Elem::U32), Desc::new([batch], Elem::U32)])
     }
