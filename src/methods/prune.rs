@@ -9,6 +9,23 @@ use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
 /// Keeps the tokens of the highest score.
 ///
 /// Ties go to the lowest position, NaN scores are kept last. Which tokens must stay is said by `marks`.
+///
+/// ```
+/// use tokenpress::kernels::Order;
+/// use tokenpress::methods::Prune;
+/// use tokenpress::{Elem, Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let tokens = graph.tokens("x", [1, 3, 1], Elem::F32)?;
+/// let scores = graph.input("scores", [1, 3], Elem::F32);
+/// let pruned = Prune { order: Order::Index }.build(&mut graph, &tokens, scores, None, |live| live - 1)?;
+/// graph.output("x'", pruned.compressed.tokens.x)?;
+/// let x = HostTensor::f32([1, 3, 1], vec![5.0, 6.0, 7.0]);
+/// let scores = HostTensor::f32([1, 3], vec![0.2, 0.1, 0.7]);
+/// let out = graph.run_reference(&[("x".to_owned(), x), ("scores".to_owned(), scores)].into())?;
+/// assert_eq!(out["x'"].floats(), [5.0, 7.0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Prune {
     /// Output in descending score, or in ascending position.
