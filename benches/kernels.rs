@@ -38,19 +38,8 @@ fn measure(timer: &Timer, criterion: &mut Criterion, group: &str, id: BenchmarkI
     group.finish();
 }
 
-/// The adapter that the environment names, or the best.
-fn choose(mut adapters: Vec<wgpu::Adapter>) -> Option<wgpu::Adapter> {
-    if let Ok(wanted) = std::env::var("TOKENPRESS_ADAPTER") {
-        adapters.retain(|adapter| {
-            let wgpu::AdapterInfo { name, driver, driver_info, backend, .. } = adapter.get_info();
-            format!("{name} {driver} {driver_info} {backend:?}").to_lowercase().contains(&wanted.to_lowercase())
-        });
-    }
-    adapters.into_iter().next()
-}
-
 fn main() {
-    let adapter = choose(pollster::block_on(Context::adapters(wgpu::Backends::all()))).expect("no adapter of this name, or none at all");
+    let adapter = harness::adapter(std::env::var("TOKENPRESS_ADAPTER").ok().as_deref()).unwrap_or_else(|error| panic!("{error}"));
     let context = pollster::block_on(Context::new(&adapter)).expect("a device");
     eprintln!("{}", context.describe());
     let small = context.info.device_type == wgpu::DeviceType::Cpu;

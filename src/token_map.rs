@@ -148,6 +148,13 @@ impl TokenMap {
         merge_tokens(graph, x, groups, weights, reduce)
     }
 
+    /// The new tokens: rows as [`TokenMap::merge`] makes them, sizes added up.
+    pub fn compress(&self, graph: &mut Graph, tokens: &Tokens, weights: Option<Tensor>, reduce: Reduce) -> Result<Compressed, Error> {
+        let x = self.merge(graph, tokens.x, weights, reduce)?;
+        let size = self.sizes(graph, tokens.size)?;
+        Ok(Compressed { tokens: Tokens { x, size, lengths: self.lengths }, map: *self })
+    }
+
     /// Number of original tokens that each new row stands for, given that of the old ones: `[batch, new]` f32. With
     /// sizes of 1 it is the number of members.
     pub fn sizes(&self, graph: &mut Graph, size: Tensor) -> Result<Tensor, Error> {

@@ -327,7 +327,7 @@ impl Cases {
                 Ok(vec![previous_equal(graph, places, None)?])
             });
             self.add("gaussian_similarity", format!("{elem} B{b} N{n} C{c}"), |graph| {
-                let (x, centers) = (graph.input("x", [b, n, c], elem), graph.input("centers", [b, n, c], elem));
+                let (x, centers) = (graph.input("x", [b, n, c], elem), graph.input("centers", [b, c], elem));
                 Ok(vec![gaussian_similarity(graph, x, centers, None)?])
             });
         }

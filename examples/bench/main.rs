@@ -68,7 +68,7 @@ fn main() -> ExitCode {
 }
 
 fn bench(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
-    let adapter = choose(options)?;
+    let adapter = harness::adapter(options.adapter.as_deref())?;
     let context = pollster::block_on(Context::new(&adapter))?;
     let software = context.info.device_type == wgpu::DeviceType::Cpu;
     let elem = if context.gpu.capabilities().f16 && !software { Elem::F16 } else { Elem::F32 };
@@ -110,21 +110,6 @@ fn bench(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     }
     let wrong = report.rows.iter().filter(|row| row.wrong()).count();
     if wrong > 0 { Err(format!("{wrong} cases gave wrong or varying results").into()) } else { Ok(()) }
-}
-
-fn choose(options: &Options) -> Result<wgpu::Adapter, String> {
-    let text = |adapter: &wgpu::Adapter| {
-        let wgpu::AdapterInfo { name, driver, driver_info, backend, .. } = adapter.get_info();
-        format!("{name} {driver} {driver_info} {backend:?}").to_lowercase()
-    };
-    let adapters = pollster::block_on(Context::adapters(wgpu::Backends::all()));
-    let names: Vec<_> = adapters.iter().map(|a| format!("{} ({:?})", a.get_info().name, a.get_info().backend)).collect();
-    let fits = |adapter: &wgpu::Adapter| options.adapter.as_ref().is_none_or(|wanted| text(adapter).contains(&wanted.to_lowercase()));
-    let none = || match &options.adapter {
-        Some(wanted) => format!("there is no adapter {wanted:?} among these: {}", names.join(", ")),
-        None => "there is no adapter; on Debian, `apt-get install mesa-vulkan-drivers` brings a software one".to_owned(),
-    };
-    adapters.into_iter().find(fits).ok_or_else(none)
 }
 
 fn progress(length: usize) -> ProgressBar {

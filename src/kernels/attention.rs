@@ -1,6 +1,6 @@
 //! Softmax attention.
 
-use super::{Kernel, expect};
+use super::{Kernel, expect, live_of_attention};
 use crate::compare::Comparison;
 use crate::error::Error;
 use crate::gpu::{BindingElem, Call, Header, Lowering, Shader, Slot, params};
@@ -142,9 +142,7 @@ impl Attention {
     pub fn attend(self, graph: &mut Graph, inputs: QueryKeyValue) -> Result<Attended, Error> {
         let QueryKeyValue { queries, keys, values, bias, lengths, query_lengths } = inputs;
         let Geometry { batch, query_count, key_count, .. } = self.geometry(&[queries.desc(), keys.desc(), values.desc()])?;
-        let mut all = |count| graph.constant(HostTensor::u32([batch], vec![count; batch as usize]));
-        let live_keys = lengths.unwrap_or_else(|| all(key_count));
-        let live_queries = query_lengths.or(lengths.filter(|_| query_count == key_count)).unwrap_or_else(|| all(query_count));
+        let [live_keys, live_queries] = live_of_attention(graph, batch, [query_count, key_count], lengths, query_lengths);
         let inputs: Vec<_> = [queries, keys, values, live_keys, live_queries].into_iter().chain(bias).collect();
         let outputs = graph.call(self, &inputs)?;
         Ok(Attended { rows: outputs[0], lse: outputs.get(1).copied() })

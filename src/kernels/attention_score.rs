@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::Kernel;
 use super::attention::scale_of;
+use super::{Kernel, live_of_attention};
 use crate::compare::Comparison;
 use crate::error::Error;
 use crate::gpu::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
@@ -222,10 +222,7 @@ impl AttentionScore {
         let AttentionInputs { queries, keys, bias, lengths, query_lengths } = inputs;
         let [batch, _, query_count, _] = queries.shape().exactly("attention_score: queries", "[B, H, M, D]")?;
         let [_, _, key_count, _] = keys.shape().exactly("attention_score: keys", "[B, Hkv, N, D]")?;
-        let mut all = |count| graph.constant(HostTensor::u32([batch], vec![count; batch as usize]));
-        let given = lengths;
-        let lengths = given.unwrap_or_else(|| all(key_count));
-        let query_lengths = query_lengths.or(given.filter(|_| query_count == key_count)).unwrap_or_else(|| all(query_count));
+        let [lengths, query_lengths] = live_of_attention(graph, batch, [query_count, key_count], lengths, query_lengths);
         if let Some(bias) = bias {
             bias.shape().exactly::<2>("attention_score: bias", "[B, N]")?;
         }

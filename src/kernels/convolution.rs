@@ -1,7 +1,7 @@
 //! Convolutions of a grid of tokens.
 
-use super::unfold::{Window, dimensions, flat};
-use super::{Kernel, expect, linear};
+use super::unfold::{Window, dimensions};
+use super::{Kernel, expect, flat, linear};
 use crate::compare::Comparison;
 use crate::error::Error;
 use crate::gpu::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};

@@ -1,6 +1,6 @@
 //! Logarithms of token sizes.
 
-use super::Kernel;
+use super::{Kernel, lengths_or_full};
 use crate::compare::Comparison;
 use crate::error::Error;
 use crate::gpu::{BindingElem, Call, Header, Lowering, Shader, Slot, params};
@@ -34,7 +34,7 @@ struct LogSize;
 /// else open. `lengths` is u32 `[B]`, all N for `None`. Within 3 ulp, or 2^-21 for sizes between 0.5 and 2. Cost: one dispatch.
 pub fn log_size(graph: &mut Graph, size: Tensor, lengths: Option<Tensor>) -> Result<Tensor, Error> {
     let [batch, tokens] = size.shape().exactly("log_size: size", "[B, N]")?;
-    let lengths = lengths.unwrap_or_else(|| graph.constant(HostTensor::u32([batch], vec![tokens; batch as usize])));
+    let lengths = lengths_or_full(graph, lengths, batch, tokens);
     Ok(graph.call(LogSize, &[size, lengths])?[0])
 }
 

@@ -165,6 +165,27 @@ pub(crate) fn lengths_or_full(graph: &mut Graph, lengths: Option<Tensor>, batch:
     lengths.unwrap_or_else(|| graph.constant(HostTensor::u32([batch], vec![tokens; batch as usize])))
 }
 
+/// Live keys and live query rows of an attention of M rows over N keys, where some are not given: all keys, and as many rows as keys
+/// where M is N, or else all rows.
+fn live_of_attention(
+    graph: &mut Graph,
+    batch: u32,
+    [rows, keys]: [u32; 2],
+    lengths: Option<Tensor>,
+    query_lengths: Option<Tensor>,
+) -> [Tensor; 2] {
+    let query_lengths = query_lengths.or(lengths.filter(|_| rows == keys));
+    [lengths_or_full(graph, lengths, batch, keys), lengths_or_full(graph, query_lengths, batch, rows)]
+}
+
+/// A grid of tokens as a row of them.
+pub(super) fn flat(graph: &Graph, x: Tensor, grid: [u32; 2]) -> Result<Tensor, Error> {
+    match *x.shape().dims() {
+        [b, h, w, c] if [h, w] == grid && u64::from(h) * u64::from(w) <= u64::from(u32::MAX) => graph.reshape(x, [b, h * w, c]),
+        _ => Ok(x),
+    }
+}
+
 /// Every shader of the crate, for those who test, dump or warm them up.
 pub fn shaders() -> Vec<&'static Shader> {
     let groups: &[&[&'static Shader]] = &[

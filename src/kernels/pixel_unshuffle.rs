@@ -1,6 +1,6 @@
 //! Space to depth, and back.
 
-use super::Kernel;
+use super::{Kernel, flat};
 use crate::error::Error;
 use crate::gpu::{BindingElem, Call, Header, Lowering, Shader, Slot};
 use crate::graph::{Graph, Tensor};
@@ -108,10 +108,7 @@ impl PixelUnshuffle {
     /// `x` is `[B, skip + h * w, C]`, or `[B, h, w, C]` where nothing is skipped, of any element type; `grid` is `[h, w]`.
     /// Gives `[B, ceil(h / kh) * ceil(w / kw), kh * kw * C]`.
     pub fn unshuffle_tokens(&self, graph: &mut Graph, x: Tensor, grid: [u32; 2]) -> Result<Tensor, Error> {
-        let x = match *x.shape().dims() {
-            [b, h, w, c] if [h, w] == grid && u64::from(h) * u64::from(w) <= u64::from(u32::MAX) => graph.reshape(x, [b, h * w, c])?,
-            _ => x,
-        };
+        let x = flat(graph, x, grid)?;
         self.call(graph, x, grid, false, Direction::Unshuffle)
     }
 

@@ -1,6 +1,6 @@
 //! Windows of a grid of tokens, each reduced to one token.
 
-use super::{Kernel, expect, lengths_or_full};
+use super::{Kernel, expect, flat, lengths_or_full};
 use crate::compare::Comparison;
 use crate::error::Error;
 use crate::gpu::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
@@ -100,10 +100,7 @@ impl Pool {
     /// [`Error::Shape`] and [`Error::Elem`] for tensors that are not as above; [`Error::Value`] for sizes or strides of 0 or above
     /// 2^24, and for outputs of which an axis of n places has more than `2^30 / (n + 1)`.
     pub fn build(&self, graph: &mut Graph, x: Tensor, grid: [u32; 2], lengths: Option<Tensor>) -> Result<Tensor, Error> {
-        let x = match *x.shape().dims() {
-            [b, h, w, c] if [h, w] == grid && u64::from(h) * u64::from(w) <= u64::from(u32::MAX) => graph.reshape(x, [b, h * w, c])?,
-            _ => x,
-        };
+        let x = flat(graph, x, grid)?;
         let [batch, _, _] = x.shape().exactly("pool: x", "[B, h * w, C]")?;
         let lengths = lengths_or_full(graph, lengths, batch, grid[1]);
         Ok(graph.call(Call2d { pool: *self, grid }, &[x, lengths])?[0])

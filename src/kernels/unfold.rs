@@ -1,6 +1,6 @@
 //! The tokens under a sliding window.
 
-use super::Kernel;
+use super::{Kernel, flat};
 use crate::error::Error;
 use crate::gpu::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
 use crate::graph::{Graph, Tensor};
@@ -82,14 +82,6 @@ impl Window {
     /// Tokens under it.
     pub(super) fn taps(&self) -> u32 {
         self.size[0].saturating_mul(self.size[1])
-    }
-}
-
-/// A grid of tokens as a row of them.
-pub(super) fn flat(graph: &Graph, x: Tensor, grid: [u32; 2]) -> Result<Tensor, Error> {
-    match *x.shape().dims() {
-        [b, h, w, c] if [h, w] == grid && u64::from(h) * u64::from(w) <= u64::from(u32::MAX) => graph.reshape(x, [b, h * w, c]),
-        _ => Ok(x),
     }
 }
 

@@ -75,8 +75,6 @@ impl AToMe {
     /// Merges tokens, weighting each by its size; sizes add up.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, metric: Tensor) -> Result<Compressed, Error> {
         let map = self.decide(graph, tokens, metric)?.map;
-        let x = map.merge(graph, tokens.x, Some(tokens.size), Reduce::WeightedMean)?;
-        let size = map.sizes(graph, tokens.size)?;
-        Ok(Compressed { tokens: Tokens { x, size, lengths: map.lengths }, map })
+        map.compress(graph, tokens, Some(tokens.size), Reduce::WeightedMean)
     }
 }

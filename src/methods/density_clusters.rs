@@ -65,8 +65,6 @@ impl DensityClusters {
         let place = invert_index(graph, centres.indices, capacity)?;
         let parent = gather_rows(graph, own, place, Some(nearest))?;
         let map = TokenMap { parent, representative: centres.indices, lengths: centres.kept };
-        let x = map.merge(graph, tokens.x, None, Reduce::Mean)?;
-        let size = map.sizes(graph, tokens.size)?;
-        Ok(DensityClustersOutput { compressed: Compressed { tokens: Tokens { x, size, lengths: map.lengths }, map }, peaks })
+        Ok(DensityClustersOutput { compressed: map.compress(graph, tokens, None, Reduce::Mean)?, peaks })
     }
 }

@@ -7,8 +7,8 @@ use super::video::Frames;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
-    Limit, Order, Relation, Threshold, ThresholdInputs, TopK, TopKInputs, concat_rows, gather_rows, lookup, pair_similarity, previous_at,
-    row_normalize,
+    Limit, Order, Relation, Threshold, ThresholdInputs, TopK, TopKInputs, concat_rows, gather_rows, lengths_or_full, lookup,
+    pair_similarity, previous_at, row_normalize,
 };
 use crate::schedule::{Rounding, keep_count};
 use crate::tensor::{HostTensor, NONE};
@@ -137,7 +137,7 @@ impl DyCokeCache {
             return Err(Error::Value { argument: "dycoke: keep", expected: "0 to 1".to_owned(), actual: self.keep.to_string() });
         }
         let keep = |live: u32| keep_count(live, self.keep, Rounding::Floor);
-        let lengths = lengths.unwrap_or_else(|| graph.constant(HostTensor::u32([batch], vec![tokens; batch as usize])));
+        let lengths = lengths_or_full(graph, lengths, batch, tokens);
         let (counts, _) = count_by_length(graph, lengths, tokens, keep)?;
         let select = TopK { k: keep(tokens), ..TopK::default() };
         let inputs = TopKInputs { scores: attention, lengths: Some(lengths), counts: Some(counts), marks: None };

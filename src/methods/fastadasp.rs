@@ -52,8 +52,6 @@ impl FastAdaSp {
     /// 0 becomes 0.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, metric: Tensor, weights: Option<Tensor>) -> Result<Compressed, Error> {
         let map = self.decide(graph, tokens, metric)?.map;
-        let x = map.merge(graph, tokens.x, Some(weights.unwrap_or(tokens.size)), Reduce::WeightedMean)?;
-        let size = map.sizes(graph, tokens.size)?;
-        Ok(Compressed { tokens: Tokens { x, size, lengths: map.lengths }, map })
+        map.compress(graph, tokens, Some(weights.unwrap_or(tokens.size)), Reduce::WeightedMean)
     }
 }

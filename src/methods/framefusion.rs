@@ -100,9 +100,7 @@ impl FrameFusion {
     /// Merges similar tokens.
     pub fn merge(&self, graph: &mut Graph, tokens: &Tokens, places: Tensor) -> Result<Compressed, Error> {
         let map = self.decide(graph, tokens, places)?;
-        let x = map.merge(graph, tokens.x, None, Reduce::Mean)?;
-        let size = map.sizes(graph, tokens.size)?;
-        Ok(Compressed { tokens: Tokens { x, size, lengths: map.lengths }, map })
+        map.compress(graph, tokens, None, Reduce::Mean)
     }
 
     /// Keeps the share `keep` of the video's tokens, those of the highest `attention` `[batch, tokens]` f32: what each receives, a mean

@@ -194,9 +194,7 @@ impl PuMer {
         let Some(map) = map else {
             return Ok(Compressed { tokens: *tokens, map: TokenMap::identity(graph, tokens)? });
         };
-        let x = map.merge(graph, tokens.x, None, Reduce::Sum)?;
-        let size = map.sizes(graph, tokens.size)?;
-        Ok(Compressed { tokens: Tokens { x, size, lengths: map.lengths }, map })
+        map.compress(graph, tokens, None, Reduce::Sum)
     }
 }
 

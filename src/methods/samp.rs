@@ -80,14 +80,12 @@ impl Samp {
         let joins = grow_runs(graph, normalized, self.threshold, Some(tokens.lengths))?;
         let previous = previous_at(graph, capacity, 1);
         let map = collapse(graph, tokens, joins, previous, false, capacity)?;
-        let x = map.merge(graph, tokens.x, Some(importance), Reduce::WeightedMean)?;
-        let size = map.sizes(graph, tokens.size)?;
+        let merged = map.compress(graph, tokens, Some(importance), Reduce::WeightedMean)?;
         let relevance = map.merge(graph, relevance, None, Reduce::Mean)?;
-        let merged = Compressed { tokens: Tokens { x, size, lengths: map.lengths }, map };
 
         let keep = |live: u32| keep_count(live, self.keep, Rounding::NearestEven).max(2).min(live);
         let (counts, k) = count_by_length(graph, tokens.lengths, capacity, keep)?;
-        let normalized = row_normalize(graph, x, Some(map.lengths))?;
+        let normalized = row_normalize(graph, merged.tokens.x, Some(map.lengths))?;
         let inputs =
             GreedyInputs { weights: Some(relevance), lengths: Some(map.lengths), counts: Some(counts), ..GreedyInputs::new(normalized) };
         let selected = GreedySelect { objective: Objective::Determinant, k }.select(graph, inputs)?;

@@ -153,9 +153,7 @@ impl ToMe {
         let Some(Merging { map, .. }) = self.decide(graph, tokens, metric)? else {
             return Ok(Compressed { tokens: *tokens, map: TokenMap::identity(graph, tokens)? });
         };
-        let x = map.merge(graph, tokens.x, Some(tokens.size), Reduce::WeightedMean)?;
-        let size = map.sizes(graph, tokens.size)?;
-        Ok(Compressed { tokens: Tokens { x, size, lengths: map.lengths }, map })
+        map.compress(graph, tokens, Some(tokens.size), Reduce::WeightedMean)
     }
 
     /// A whole block: attention, the merge of what comes of it by the mean of the heads' keys, and the feed-forward layers of what

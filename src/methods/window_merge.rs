@@ -116,9 +116,8 @@ impl WindowMerge {
         let select = TopK { k: windows, order: Order::Value, largest: true, complement: None, mask: false };
         let selection = select.select(graph, TopKInputs { counts: Some(counts), ..TopKInputs::new(score) })?;
         let map = self.map(graph, tokens, selection, &window_of)?;
-        let x = map.merge(graph, tokens.x, Some(tokens.size), Reduce::WeightedMean)?;
-        let size = map.sizes(graph, tokens.size)?;
-        Ok(WindowMergeOutput { compressed: Compressed { tokens: Tokens { x, size, lengths: map.lengths }, map }, score, selection })
+        let compressed = map.compress(graph, tokens, Some(tokens.size), Reduce::WeightedMean)?;
+        Ok(WindowMergeOutput { compressed, score, selection })
     }
 
     /// The class token, the merged windows, the other patches.
