@@ -37,10 +37,14 @@ impl Tokens {
         Ok(Self { x, size, lengths })
     }
 
+    /// Whether every row is known to be full.
+    pub(crate) fn is_full(&self, graph: &Graph) -> bool {
+        graph.constant_value(self.lengths).is_some_and(|lengths| lengths.integers().iter().all(|&live| live >= self.capacity()))
+    }
+
     /// An error unless every row is known to be full, which `what` needs.
     pub(crate) fn expect_full(&self, graph: &Graph, argument: &'static str, what: &str) -> Result<(), Error> {
-        let full = |lengths: &HostTensor| lengths.integers().iter().all(|&live| live >= self.capacity());
-        if graph.constant_value(self.lengths).is_some_and(full) {
+        if self.is_full(graph) {
             return Ok(());
         }
         let expected = "rows that are full, known when the graph is built".to_owned();

@@ -3,7 +3,7 @@
 //! Cao, Paranjape and Hajishirzi, "PuMer: Pruning and Merging Tokens for Efficient Vision Language Models" (ACL 2023).
 
 use super::prune::{Prune, Pruned, keep_listed};
-use super::tome::{Protect, ToMe};
+use super::{Protect, ToMe};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{

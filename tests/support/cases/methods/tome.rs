@@ -1,5 +1,6 @@
 use tokenpress::kernels::{Partition, Reduce};
 use tokenpress::methods::{Matching, Protect, ToMe};
+use tokenpress::random::random_permutation;
 use tokenpress::{Error, Graph, Positions};
 
 use super::{Given, Method};
@@ -43,7 +44,27 @@ pub const METHODS: &[Method] = &[
             let partition = Partition::random(graph, batch, tokens, tokens.div_ceil(2), 7)?;
             tome(graph, given, ToMe { merge: u32::MAX, matching: Matching::Lists(partition), ..Default::default() })
         },
-        ragged: false,
+        ragged: true,
+    },
+    Method {
+        subject: "tome",
+        options: "scattered lists",
+        build: |graph, given| {
+            let order = random_permutation(7, 0, 64);
+            listed(graph, given, &order[..40], &order[40..], 9)
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "tome",
+        options: "one of each cell (tomesd)",
+        build: |graph, given| {
+            let grid = Partition::grid2d_random(graph, 8, 8, 2, 2, 3)?;
+            let list = |list| graph.constant_value(list).map_or(Vec::new(), |list| list.integers().to_vec());
+            let (sources, destinations) = (list(grid.sources), list(grid.destinations));
+            listed(graph, given, &sources, &destinations, u32::MAX)
+        },
+        ragged: true,
     },
     Method {
         subject: "tome",
@@ -77,6 +98,14 @@ pub const METHODS: &[Method] = &[
         ragged: true,
     },
 ];
+
+/// Lists that do not depend on the capacity but for what lies behind it.
+fn listed(graph: &mut Graph, given: Given, sources: &[u32], destinations: &[u32], merge: u32) -> Result<(), Error> {
+    let [sources, destinations] =
+        [sources, destinations].map(|list| list.iter().copied().filter(|i| *i < given.tokens.capacity()).collect::<Vec<_>>());
+    let partition = Partition::lists(graph, &sources, &destinations)?;
+    tome(graph, given, ToMe { merge, matching: Matching::Lists(partition), ..Default::default() })
+}
 
 fn tome(graph: &mut Graph, given: Given, method: ToMe) -> Result<(), Error> {
     let merged = method.build(graph, &given.tokens, given.keys)?;
