@@ -42,7 +42,7 @@ pub mod verify;
 
 pub use error::Error;
 pub use gpu::{Bindings, Capabilities, Gpu, Plan, Policy, TensorView, required_features, required_limits};
-pub use graph::{Cost, Graph, StepCost, Tensor};
+pub use graph::{Cost, Graph, Rates, StepCost, Tensor};
 pub use tensor::{Desc, Elem, HostData, HostTensor, MAX_RANK, NONE, Shape};
 pub use token_map::{Compressed, Positions, TokenMap, Tokens};
 pub use wgpu;

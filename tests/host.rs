@@ -555,6 +555,12 @@ fn a_plan_binds_again_where_pipelines_and_uniforms_stay() {
     // A plan made for a shared buffer may have its tensors anywhere.
     let shared = noop.plan(&graph, &all(at(4), at(512), at(1024), at(2048))).expect("a plan");
     shared.rebind(&noop.gpu, &all(at(4), own(), own(), own())).expect("apart");
+
+    // Of a pool, either way.
+    let gpu = noop.gpu.with_policy(Policy::POOLED);
+    let pooled = graph.plan(&gpu, &all(at(4), own(), own(), own())).expect("a plan");
+    let together = noop.silently(|| pooled.rebind(&gpu, &all(at(4), at(512), at(1024), at(2048)))).expect("together");
+    noop.record(&[&together]);
 }
 
 #[test]

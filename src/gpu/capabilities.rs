@@ -78,6 +78,10 @@ impl Policy {
     /// The device decides.
     pub const AUTO: Self = Self { portable: false, read_write: false };
 
+    /// For callers whose pool places several tensors in one buffer: a plan can be bound again wherever its tensors lie, whether they
+    /// share a buffer there or not.
+    pub const POOLED: Self = Self { portable: false, read_write: true };
+
     /// Forces the portable reductions, and the `read_write` inputs.
     pub const fn forced(portable: bool, read_write: bool) -> Self {
         Self { portable, read_write }
