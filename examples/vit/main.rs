@@ -11,14 +11,19 @@
 //! marks what is salient in the photo, pixel by pixel, from tokens that are put back to where they came from. Merged tokens count
 //! in attention as often as they have members.
 
+#[path = "../shared/chart.rs"]
+mod chart;
 mod cifar10;
 #[path = "../shared/device.rs"]
 mod device;
+mod evaluation;
 mod methods;
 mod model;
 #[path = "../shared/photo.rs"]
 mod photo;
 mod picture;
+#[path = "../shared/rates.rs"]
+mod rates;
 mod report;
 mod runner;
 mod stages;
@@ -26,17 +31,14 @@ mod stages;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use cifar10::Probe;
 use clap::{Parser, ValueEnum};
 use device::{Backend, Failure, choose};
+use evaluation::Chains;
 use image::ImageFormat;
-use indicatif::{ProgressBar, ProgressStyle};
 use methods::{METHODS, Method, chain};
 use model::{Model, Wanted};
-use report::Price;
 use runner::{Place, Runner};
 use safetensors::tensor::{Dtype, TensorView};
-use tokenpress::Error;
 
 /// Runs a pretrained ViT-S/14 with fewer tokens, and shows what that keeps and what it saves.
 ///
@@ -53,6 +55,15 @@ struct Options {
     /// Report over all photos instead of drawing one
     #[arg(short, long)]
     evaluate: Option<Evaluation>,
+    /// Report times too
+    #[arg(long)]
+    times: bool,
+    /// Where the report goes, too
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Where a picture of the report goes
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
     /// Photos that the probe of --evaluate cifar10 is trained on, at most 10000
     #[arg(long, value_name = "PHOTOS", default_value_t = 2000)]
     train: usize,
@@ -86,6 +97,9 @@ enum Evaluation {
     /// How often a linear probe, trained on class tokens without compression, names what a photo of CIFAR-10 shows; PHOTO is the
     /// folder of the data set, and scripts/fetch-models cifar10 gets it
     Cifar10,
+    /// What `Graph::cost` says that the class token takes, of products, copies and dispatches as fast as they are measured, against the
+    /// clock, for one photo
+    Cost,
 }
 
 fn after_help() -> String {
@@ -118,16 +132,31 @@ fn run(options: &Options) -> Result<(), Failure> {
     let chains = options.compress.iter().map(|text| chain(text, model.layers)).collect::<Result<Vec<_>, _>>().map_err(Failure::Request)?;
     let place = Place::new(choose(options.adapter.as_deref(), options.backend)?, &model);
     println!("adapter  {}", place.describe());
-    let wanted = if matches!(options.evaluate, Some(Evaluation::Cifar10)) { Wanted::ClassToken } else { Wanted::Saliency };
-    let mut runners = vec![Runner::new(&place, &model, model.build(&[], wanted)?)?];
-    for steps in &chains {
-        runners.push(Runner::new(&place, &model, model.build(steps, wanted)?)?);
+    let wanted = match options.evaluate {
+        Some(Evaluation::Cifar10 | Evaluation::Cost) => Wanted::ClassToken,
+        Some(Evaluation::Saliency) | None => Wanted::Saliency,
+    };
+    let mut runners = vec![("none".to_owned(), Runner::new(&place, &model, model.build(&[], wanted)?)?)];
+    for (name, steps) in options.compress.iter().zip(&chains) {
+        runners.push((name.clone(), Runner::new(&place, &model, model.build(steps, wanted)?)?));
     }
-    match options.evaluate {
-        Some(Evaluation::Saliency) => evaluate(options, &place, &runners, &photos),
-        Some(Evaluation::Cifar10) => probe(options, &runners),
-        None => show(options, &place, &model, &runners, &photos),
-    }
+    let Options { size, times, json, plot, .. } = options;
+    let (json, plot) = (json.as_deref(), plot.as_deref());
+    let report = match options.evaluate {
+        Some(Evaluation::Saliency) => evaluation::saliency(&place, &runners, &photos, *size, *times)?,
+        Some(Evaluation::Cifar10) => {
+            let folder = options.photo.clone().unwrap_or_else(|| cache().join("cifar10"));
+            evaluation::probe(&place, &runners, &folder, [options.train, options.test], *size, *times)?
+        }
+        Some(Evaluation::Cost) => {
+            let found = evaluation::cost(&place, &runners, photos[0].as_deref(), *size, model.product())?;
+            found.print();
+            return evaluation::write(json, plot, &found, &found.chart());
+        }
+        None => return show(options, &place, &model, &runners, &photos),
+    };
+    report.print();
+    evaluation::write(json, plot, &report, &report.chart())
 }
 
 /// Where scripts/fetch-models puts them.
@@ -178,11 +207,11 @@ fn check(options: &Options, photos: usize) -> Result<(), String> {
 }
 
 /// One photo: the tables, and the picture.
-fn show(options: &Options, place: &Place, model: &Model, runners: &[Runner<'_>], photos: &[Option<PathBuf>]) -> Result<(), Failure> {
+fn show(options: &Options, place: &Place, model: &Model, runners: &Chains<'_>, photos: &[Option<PathBuf>]) -> Result<(), Failure> {
     let image = picture::read(photos[0].as_deref(), options.size).map_err(Failure::Request)?;
     let input = picture::normalized(&image);
     let mut results = Vec::new();
-    for (index, runner) in runners.iter().enumerate() {
+    for (index, (_, runner)) in runners.iter().enumerate() {
         let (outputs, seconds) = runner.run(&input)?;
         let counts = report::tokens(model.layers, &outputs);
         println!("\n{}\n", if index == 0 { "without compression" } else { &options.compress[0] });
@@ -195,7 +224,7 @@ fn show(options: &Options, place: &Place, model: &Model, runners: &[Runner<'_>],
     let saliency: Vec<_> = results.iter().map(|(outputs, _)| outputs["saliency"].floats()).collect();
     let (first, last) = (&saliency[0], &saliency[saliency.len() - 1]);
     let parents: Vec<_> = match (runners.last(), results.last()) {
-        (Some(runner), Some((outputs, _))) => {
+        (Some((_, runner)), Some((outputs, _))) => {
             runner.built.compressing.iter().map(|layer| outputs[&format!("parent.{layer}")].integers().to_vec()).collect()
         }
         _ => Vec::new(),
@@ -209,79 +238,6 @@ fn show(options: &Options, place: &Place, model: &Model, runners: &[Runner<'_>],
     let drawn = picture::draw(&image, model.grid, [first, last], &parents);
     drawn.save(&options.output).map_err(|e| Failure::Request(format!("cannot write {}: {e}", options.output.display())))?;
     println!("Wrote {}.", options.output.display());
-    Ok(())
-}
-
-/// All photos: what each chain keeps of the saliency, and what it takes.
-fn evaluate(options: &Options, place: &Place, runners: &[Runner<'_>], photos: &[Option<PathBuf>]) -> Result<(), Failure> {
-    let bar = progress(photos.len());
-    let mut overlaps = vec![Vec::new(); runners.len()];
-    let mut seconds = vec![Vec::new(); runners.len()];
-    let mut tokens = vec![Vec::new(); runners.len()];
-    for photo in photos {
-        let input = picture::normalized(&picture::read(photo.as_deref(), options.size).map_err(Failure::Request)?);
-        let mut whole = Vec::new();
-        for (index, runner) in runners.iter().enumerate() {
-            let (outputs, taken) = runner.run(&input)?;
-            let saliency = outputs["saliency"].floats();
-            if index == 0 {
-                whole.clone_from(&saliency);
-            }
-            overlaps[index].push(report::overlap(&whole, &saliency));
-            seconds[index].push(taken);
-            let layers = runner.built.compressing.last().map_or(0, |layer| layer + 1);
-            tokens[index].extend(report::tokens(layers, &outputs).last().map(|count| *count as f64));
-        }
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    println!("photos   {}, the middle of each at {1} x {1}\n", photos.len(), options.size);
-    println!("{:<40}{:>8}{:>18}{:>12}{:>12}{:>8}", "compression", "tokens", "overlap", "median, ms", "dispatches", "GFLOP");
-    for (index, runner) in runners.iter().enumerate() {
-        let name = if index == 0 { "none" } else { &options.compress[index - 1] };
-        let (overlap, error) = report::mean(&overlaps[index]);
-        let price = Price::of(&runner.built, &place.capabilities())?;
-        seconds[index].sort_by(f64::total_cmp);
-        let median = seconds[index][photos.len() / 2] * 1e3;
-        let (dispatches, operations) = (price.dispatches.iter().sum::<f64>(), price.operations.iter().sum::<f64>());
-        let (left, _) = report::mean(&tokens[index]);
-        println!("{name:<40}{left:>8.1}{overlap:>10.3} ± {error:.3}{median:>12.1}{dispatches:>12}{operations:>8.2}");
-    }
-    println!("\nOverlap is the intersection over the union of the pixels that are salient (1/2 or more), with its standard error.");
-    Ok(())
-}
-
-fn progress(photos: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} photos, {eta} left").unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(photos as u64).with_style(style)
-}
-
-/// CIFAR-10: a probe on class tokens without compression, and how often it is right behind each chain.
-fn probe(options: &Options, runners: &[Runner<'_>]) -> Result<(), Failure> {
-    let folder = options.photo.clone().unwrap_or_else(|| cache().join("cifar10"));
-    let read = |batch, labels, count| cifar10::read(&folder, batch, labels, count, options.size).map_err(Failure::Request);
-    let train = read("data_batch_1.png", "train_lables.json", options.train)?;
-    let test = read("test_batch.png", "test_lables.json", options.test)?;
-    let bar = progress(train.photos.len() + runners.len() * test.photos.len());
-    let class_tokens = |runner: &Runner<'_>, photos: &[image::RgbImage]| {
-        let class_token = |photo| {
-            bar.inc(1);
-            Ok(runner.run(&picture::normalized(photo))?.0["features"].floats())
-        };
-        photos.iter().map(class_token).collect::<Result<Vec<_>, Error>>()
-    };
-    let probe = Probe::new(&class_tokens(&runners[0], &train.photos)?, &train.labels);
-    println!("probe    trained on {}, tested on {} photos of CIFAR-10\n", train.photos.len(), test.photos.len());
-    println!("{:<40}{:>20}", "compression", "right");
-    for (index, runner) in runners.iter().enumerate() {
-        let name = if index == 0 { "none" } else { &options.compress[index - 1] };
-        let right = probe.right(&class_tokens(runner, &test.photos)?, &test.labels);
-        let count = test.photos.len().max(1) as f64;
-        let share = right as f64 / count;
-        let error = (share * (1.0 - share) / count).sqrt();
-        bar.suspend(|| println!("{name:<40}{:>10.1} ± {:.1} %", 100.0 * share, 100.0 * error));
-    }
-    bar.finish_and_clear();
     Ok(())
 }
 

@@ -31,14 +31,15 @@ pub(crate) struct Model {
 pub(crate) enum Wanted {
     /// Every output.
     Saliency,
-    /// `features` `[1, 1, C]` of the class token alone.
+    /// `features` `[1, 1, C]` of the class token alone, and `tokens`.
     ClassToken,
 }
 
 /// A graph of the model.
 pub(crate) struct Built {
-    /// Reads `photo`; gives `features` `[1, 1 + patches, C]` (the class token first, every patch with the row of its token),
-    /// `logits` and `saliency` `[1, pixels, 1]`, and for each layer that compresses, counted from 0, `parent.LAYER` `[1, 1 + patches]`.
+    /// Reads `photo`; gives `features` `[1, 1 + patches, C]` (the class token first, every patch with the row of its token), `tokens`
+    /// `[1]`, how many are left, `logits` and `saliency` `[1, pixels, 1]`, and for each layer that compresses, counted from 0,
+    /// `parent.LAYER` `[1, 1 + patches]`.
     pub(crate) graph: Graph,
     /// Which calls are which part.
     pub(crate) stages: Stages,
@@ -89,6 +90,15 @@ impl Model {
             upconvolution(&mut weights, stage)?;
         }
         Ok(Self { weights, layers, heads, patch, grid })
+    }
+
+    /// Rows, inputs and outputs of the largest matrix product of a layer.
+    pub(crate) fn product(&self) -> [u32; 3] {
+        let weight = self.weights.get("backbone.encoder.layer.0.mlp.fc1.weight").map(HostTensor::shape);
+        match weight.as_ref().map(tokenpress::Shape::dims) {
+            Some([outputs, inputs]) => [1 + self.grid * self.grid, *inputs, *outputs],
+            _ => [1 + self.grid * self.grid, 1, 1],
+        }
     }
 
     /// The graph's inputs but for the photo.
@@ -146,6 +156,7 @@ impl Model {
         let norm = self.affine(&mut graph, "backbone.layernorm")?;
         let features = NORM.apply(&mut graph, dense, Some(norm.weight), norm.bias)?;
         graph.output("features", features)?;
+        graph.output("tokens", tokens.lengths)?;
         if wanted == Wanted::Saliency {
             let logits = self.head(&mut graph, features)?;
             let saliency = activate(&mut graph, logits, Activation::Sigmoid)?;

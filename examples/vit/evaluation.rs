@@ -1,0 +1,339 @@
+//! What chains of methods keep, over many photos; and what `Graph::cost` says that they take, against the clock.
+
+use std::path::{Path, PathBuf};
+
+use image::RgbImage;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use tokenpress::{Error, Rates};
+
+use crate::chart::{Chart, Point, Series};
+use crate::cifar10::{self, Probe};
+use crate::device::Failure;
+use crate::picture;
+use crate::rates;
+use crate::report::{self, Price};
+use crate::runner::{Place, Runner};
+
+/// Chains by their names, the first of them without compression.
+pub(crate) type Chains<'a> = [(String, Runner<'a>)];
+
+/// What is written to files.
+#[derive(Serialize)]
+pub(crate) struct Report {
+    adapter: String,
+    /// What `score` is of each photo, or over all of them.
+    score: &'static str,
+    photos: usize,
+    rows: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    compression: String,
+    /// At the end, on average.
+    tokens: f64,
+    score: f64,
+    standard_error: f64,
+    dispatches: f64,
+    gflop: f64,
+    /// Median of a photo's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    milliseconds: Option<f64>,
+}
+
+impl Report {
+    pub(crate) fn print(&self) {
+        let times = self.rows.iter().any(|row| row.milliseconds.is_some());
+        print!("{:<40}{:>8}{:>18}{:>12}{:>8}", "compression", "tokens", self.score, "dispatches", "GFLOP");
+        println!("{}", if times { format!("{:>12}", "median, ms") } else { String::new() });
+        for Row { compression, tokens, score, standard_error, dispatches, gflop, milliseconds } in &self.rows {
+            print!("{compression:<40}{tokens:>8.1}{score:>10.3} ± {standard_error:.3}{dispatches:>12}{gflop:>8.2}");
+            println!("{}", milliseconds.map_or_else(String::new, |time| format!("{time:>12.1}")));
+        }
+    }
+
+    /// Scores over tokens: a line for each method, from the whole model on.
+    pub(crate) fn chart(&self) -> Chart {
+        let point = |row: &Row| Point { label: row.compression.clone(), x: row.tokens, y: row.score, error: row.standard_error };
+        let mut series: Vec<Series> = Vec::new();
+        for row in self.rows.iter().skip(1) {
+            let name = row.compression.split(':').next().unwrap_or_default();
+            match series.iter_mut().find(|series| series.name == name) {
+                Some(series) => series.points.push(point(row)),
+                None => series.push(Series { name: name.to_owned(), points: vec![point(&self.rows[0]), point(row)] }),
+            }
+        }
+        let title = format!("ViT-S/14, {} photos, {}", self.photos, short(&self.adapter));
+        Chart { title, axes: ["tokens behind the last layer".to_owned(), self.score.to_owned()], series }
+    }
+}
+
+/// An adapter's name without its driver's.
+fn short(adapter: &str) -> &str {
+    adapter.split(" (").next().unwrap_or(adapter)
+}
+
+/// How a chain did on each photo.
+#[derive(Default)]
+struct Runs {
+    tokens: Vec<f64>,
+    seconds: Vec<f64>,
+}
+
+impl Runs {
+    fn row(self, name: &str, runner: &Runner<'_>, place: &Place, (score, standard_error): (f64, f64), times: bool) -> Result<Row, Error> {
+        let price = Price::of(&runner.built, &place.capabilities())?;
+        Ok(Row {
+            compression: name.to_owned(),
+            tokens: report::mean(&self.tokens).0,
+            score,
+            standard_error,
+            dispatches: price.dispatches.iter().sum(),
+            gflop: price.operations.iter().sum(),
+            milliseconds: times.then(|| 1e3 * median(self.seconds)),
+        })
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn progress(count: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} photos, {eta} left").unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(count as u64).with_style(style)
+}
+
+/// All photos: how far what each chain finds salient overlaps with what the whole model does.
+pub(crate) fn saliency(place: &Place, chains: &Chains<'_>, photos: &[Option<PathBuf>], size: u32, times: bool) -> Result<Report, Failure> {
+    let bar = progress(photos.len());
+    let mut found: Vec<(Runs, Vec<f64>)> = chains.iter().map(|_| Default::default()).collect();
+    for photo in photos {
+        let input = picture::normalized(&picture::read(photo.as_deref(), size).map_err(Failure::Request)?);
+        let mut whole = Vec::new();
+        for (index, ((_, runner), (runs, overlaps))) in chains.iter().zip(&mut found).enumerate() {
+            let (outputs, seconds) = runner.run(&input)?;
+            let saliency = outputs["saliency"].floats();
+            if index == 0 {
+                whole.clone_from(&saliency);
+            }
+            overlaps.push(report::overlap(&whole, &saliency));
+            runs.seconds.push(seconds);
+            runs.tokens.extend(outputs["tokens"].integers().iter().map(|count| f64::from(*count)));
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let row = |((name, runner), (runs, overlaps)): (&(String, Runner<'_>), (Runs, Vec<f64>))| {
+        runs.row(name, runner, place, report::mean(&overlaps), times)
+    };
+    let rows = chains.iter().zip(found).map(row).collect::<Result<_, _>>()?;
+    Ok(Report { adapter: place.describe(), score: "saliency IoU", photos: photos.len(), rows })
+}
+
+/// CIFAR-10: a probe on class tokens without compression, and how often it is right behind each chain.
+pub(crate) fn probe(
+    place: &Place,
+    chains: &Chains<'_>,
+    folder: &Path,
+    [train, test]: [usize; 2],
+    size: u32,
+    times: bool,
+) -> Result<Report, Failure> {
+    let read = |batch, labels, count| cifar10::read(folder, batch, labels, count, size).map_err(Failure::Request);
+    let train = read("data_batch_1.png", "train_lables.json", train)?;
+    let test = read("test_batch.png", "test_lables.json", test)?;
+    let bar = progress(train.photos.len() + chains.len() * test.photos.len());
+    let class_tokens = |runner: &Runner<'_>, photos: &[RgbImage]| {
+        let (mut runs, mut features) = (Runs::default(), Vec::new());
+        for photo in photos {
+            let (outputs, seconds) = runner.run(&picture::normalized(photo))?;
+            features.push(outputs["features"].floats());
+            runs.seconds.push(seconds);
+            runs.tokens.extend(outputs["tokens"].integers().iter().map(|count| f64::from(*count)));
+            bar.inc(1);
+        }
+        Ok::<_, Error>((runs, features))
+    };
+    let probe = Probe::new(&class_tokens(&chains[0].1, &train.photos)?.1, &train.labels);
+    let mut rows = Vec::new();
+    for (name, runner) in chains {
+        let (runs, features) = class_tokens(runner, &test.photos)?;
+        let count = test.photos.len().max(1) as f64;
+        let share = probe.right(&features, &test.labels) as f64 / count;
+        rows.push(runs.row(name, runner, place, (share, (share * (1.0 - share) / count).sqrt()), times)?);
+    }
+    bar.finish_and_clear();
+    println!("probe    trained on {} photos of CIFAR-10", train.photos.len());
+    Ok(Report { adapter: place.describe(), score: "right", photos: test.photos.len(), rows })
+}
+
+/// What `Graph::cost` says of each chain, and what it takes.
+#[derive(Serialize)]
+pub(crate) struct Prediction {
+    adapter: String,
+    gflop_a_second: f64,
+    gigabytes_a_second: f64,
+    dispatch_microseconds: f64,
+    rows: Vec<Predicted>,
+    /// Of the chains together.
+    kernels: Vec<OfKernel>,
+}
+
+#[derive(Serialize)]
+struct Predicted {
+    compression: String,
+    tokens: f64,
+    dispatches: u32,
+    gflop: f64,
+    megabytes: f64,
+    predicted_milliseconds: f64,
+    milliseconds: f64,
+}
+
+#[derive(Serialize, Default)]
+struct OfKernel {
+    compression: String,
+    kernel: String,
+    calls: usize,
+    gflop: f64,
+    megabytes: f64,
+    predicted_milliseconds: f64,
+    milliseconds: f64,
+}
+
+/// Runs of each chain, in turns, so that what else a machine does touches all alike.
+const ROUNDS: usize = 7;
+
+pub(crate) fn cost(place: &Place, chains: &Chains<'_>, photo: Option<&Path>, size: u32, product: [u32; 3]) -> Result<Prediction, Failure> {
+    let Place::Device(context, _) = place else {
+        return Err(Failure::Request("--evaluate cost needs a device: the CPU reference is not made to be fast".to_owned()));
+    };
+    let rates = rates::measure(context, product)?;
+    let input = picture::normalized(&picture::read(photo, size).map_err(Failure::Request)?);
+    let mut seconds = vec![Vec::new(); chains.len()];
+    let mut tokens = vec![0.0; chains.len()];
+    for round in 0..=ROUNDS {
+        for (index, (_, runner)) in chains.iter().enumerate() {
+            let (outputs, taken) = runner.run(&input)?;
+            tokens[index] = f64::from(outputs["tokens"].integers()[0]);
+            // The first one makes what is made once.
+            if round > 0 {
+                seconds[index].push(taken);
+            }
+        }
+    }
+    let (mut rows, mut kernels) = (Vec::new(), Vec::new());
+    for (((name, runner), seconds), tokens) in chains.iter().zip(seconds).zip(tokens) {
+        let cost = runner.built.graph.cost(&place.capabilities())?;
+        rows.push(Predicted {
+            compression: name.clone(),
+            tokens,
+            dispatches: cost.dispatches(),
+            gflop: cost.flops() as f64 / 1e9,
+            megabytes: cost.bytes() as f64 / 1e6,
+            predicted_milliseconds: 1e3 * cost.seconds(&rates),
+            milliseconds: 1e3 * median(seconds),
+        });
+        kernels.extend(of_kernels(name, runner, &cost, &rates)?);
+    }
+    Ok(Prediction {
+        adapter: place.describe(),
+        gflop_a_second: rates.flops / 1e9,
+        gigabytes_a_second: rates.bytes / 1e9,
+        dispatch_microseconds: 1e6 / rates.dispatches,
+        rows,
+        kernels,
+    })
+}
+
+/// The kernels' shares of a chain, the longest first.
+fn of_kernels(name: &str, runner: &Runner<'_>, cost: &tokenpress::Cost, rates: &Rates) -> Result<Vec<OfKernel>, Error> {
+    let times = runner.times()?.unwrap_or_default();
+    let mut kernels: Vec<OfKernel> = Vec::new();
+    for step in &cost.steps {
+        let index = kernels.iter().position(|k| k.kernel == step.kernel).unwrap_or_else(|| {
+            kernels.push(OfKernel { compression: name.to_owned(), kernel: step.kernel.to_owned(), ..OfKernel::default() });
+            kernels.len() - 1
+        });
+        let kernel = &mut kernels[index];
+        kernel.calls += 1;
+        kernel.gflop += step.work.flops as f64 / 1e9;
+        kernel.megabytes += step.work.bytes as f64 / 1e6;
+        kernel.predicted_milliseconds += 1e3 * step.seconds(rates);
+        kernel.milliseconds += 1e3 * times.get(step.call).copied().unwrap_or_default();
+    }
+    kernels.sort_by(|a, b| b.milliseconds.total_cmp(&a.milliseconds));
+    Ok(kernels)
+}
+
+impl Prediction {
+    pub(crate) fn print(&self) {
+        let Self { gflop_a_second, gigabytes_a_second, dispatch_microseconds, rows, .. } = self;
+        println!(
+            "rates    products {gflop_a_second:.1} GFLOP/s, copies {gigabytes_a_second:.1} GB/s, a dispatch {dispatch_microseconds:.1} µs\n"
+        );
+        let head = ["tokens", "dispatches", "GFLOP", "MB", "predicted, ms", "measured, ms", "predicted", "measured"];
+        let cells = |name: &str, cells: [String; 8]| {
+            let [a, b, c, d, e, f, g, h] = cells;
+            println!("{name:<30}{a:>8}{b:>12}{c:>8}{d:>8}{e:>15}{f:>14}{g:>12}{h:>10}");
+        };
+        cells("compression", head.map(str::to_owned));
+        for row in rows {
+            let [predicted, measured] = rows.first().map_or([1.0; 2], |whole| row.speedup(whole));
+            let numbers = [row.gflop, row.megabytes, row.predicted_milliseconds, row.milliseconds].map(|number| format!("{number:.1}"));
+            let [gflop, megabytes, expected, taken] = numbers;
+            let speedups = [predicted, measured].map(|speedup| format!("{speedup:.2} x"));
+            let [predicted, measured] = speedups;
+            cells(
+                &row.compression,
+                [format!("{:.0}", row.tokens), row.dispatches.to_string(), gflop, megabytes, expected, taken, predicted, measured],
+            );
+        }
+        println!(
+            "\n{:<30}{:<18}{:>6}{:>10}{:>10}{:>15}{:>14}{:>10}",
+            "compression", "kernel", "calls", "GFLOP", "MB", head[4], head[5], "GFLOP/s"
+        );
+        for k in &self.kernels {
+            let rate = k.gflop / k.milliseconds * 1e3;
+            print!("{:<30}{:<18}{:>6}{:>10.3}{:>10.1}", k.compression, k.kernel, k.calls, k.gflop, k.megabytes);
+            println!("{:>15.2}{:>14.2}{rate:>10.1}", k.predicted_milliseconds, k.milliseconds);
+        }
+    }
+
+    /// How often each chain is as fast as the whole model, predicted and measured.
+    pub(crate) fn chart(&self) -> Chart {
+        let series = |name: &str, which: usize| {
+            let point = |row: &Predicted| {
+                let y = self.rows.first().map_or([1.0; 2], |whole| row.speedup(whole))[which];
+                Point { label: if which == 1 { row.compression.clone() } else { String::new() }, x: row.tokens, y, error: 0.0 }
+            };
+            Series { name: name.to_owned(), points: self.rows.iter().map(point).collect() }
+        };
+        Chart {
+            title: format!("ViT-S/14, {}", short(&self.adapter)),
+            axes: ["tokens behind the last layer".to_owned(), "times as fast as the whole model".to_owned()],
+            series: vec![series("predicted", 0), series("measured", 1)],
+        }
+    }
+}
+
+impl Predicted {
+    /// As predicted, and as measured.
+    fn speedup(&self, whole: &Self) -> [f64; 2] {
+        [whole.predicted_milliseconds / self.predicted_milliseconds, whole.milliseconds / self.milliseconds]
+    }
+}
+
+/// Writes what was found as JSON, and as a picture.
+pub(crate) fn write<T: Serialize>(json: Option<&Path>, plot: Option<&Path>, found: &T, chart: &Chart) -> Result<(), Failure> {
+    let write = |path: &Path, text: String| {
+        std::fs::write(path, text).map_err(|e| Failure::Request(format!("cannot write {}: {e}", path.display())))
+    };
+    if let Some(path) = json {
+        write(path, serde_json::to_string_pretty(found).map_err(|e| Failure::Run(e.to_string()))? + "\n")?;
+    }
+    plot.map_or(Ok(()), |path| write(path, chart.svg()))
+}
