@@ -10,9 +10,9 @@
 // list:          [R] u32; rows asked for
 // lse:           [B, heads, R] f32; 0 where a row is dead or sees nothing
 //
-// Cost: 2 R N D operations a head. Query-stationary: a workgroup has 64 rows and walks over the keys 64 at a time; its
-// 8x8 lanes have 8x8 logits each, keep a running maximum and sum for their eight rows, and are combined at the end.
-// Nothing of size R x N is stored, and no barrier is in the loop. Tiles start at key 0 whatever the padding.
+// Cost: 2 R N D operations a head. Query-stationary: a workgroup has 64 rows and walks over the keys 64 at a time; an invocation
+// keeps a running maximum and sum for each of its rows, and those of a row are combined at the end. Nothing of size R x N is
+// stored, and no barrier is in the loop. Tiles start at key 0 whatever the padding.
 struct Params {
   queries_base: u32,
   keys_base: u32,
@@ -54,9 +54,11 @@ struct Params {
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 @group(0) @binding(6) var<storage, read> list: array<u32>;
 @group(0) @binding(7) var<storage, read_write> lse: array<f32>;
-// Row t of the tile: [t, lane column].
-var<workgroup> maxima: array<f32, 512>;
-var<workgroup> sums: array<f32, 512>;
+// Row t of the tile: [t, lane of keys].
+var<workgroup> maxima: array<f32, 1024>;
+var<workgroup> sums: array<f32, 1024>;
+// Query rows and keys that are alive.
+var<workgroup> live: vec2<u32>;
 
 const LOWEST = -3.4028234e38;
 
@@ -66,20 +68,16 @@ struct Running {
   sum: f32,
 }
 
-// The running values after eight more logits, of which the masked ones do not count.
-fn add_logits(running: Running, near: vec4<f32>, far: vec4<f32>, near_mask: vec4<bool>, far_mask: vec4<bool>) -> Running {
-  let lowest = vec4<f32>(LOWEST);
-  let four = max(select(lowest, near, near_mask), select(lowest, far, far_mask));
-  let tile = max(max(four.x, four.y), max(four.z, four.w));
-  var next = running;
-  if tile > next.largest {
-    // The factor is rounded, so it is applied only where the maximum grew.
-    next.sum *= exp(next.largest - tile);
-    next.largest = tile;
-  }
-  let terms = select(vec4<f32>(), exp(near - next.largest), near_mask) + select(vec4<f32>(), exp(far - next.largest), far_mask);
-  next.sum += (terms.x + terms.y) + (terms.z + terms.w);
-  return next;
+// The running values after four more keys of the r-th row, of which the masked ones do not count.
+fn add_row(running: Running, products: vec4<f32>, offset: vec4<f32>, place: Place, r: u32, key: vec4<u32>) -> Running {
+  let mask = key < vec4<u32>(visible_to(place, r));
+  let logits = params.scale * products + offset;
+  let shown = select(vec4<f32>(LOWEST), logits, mask);
+  let largest = max(running.largest, max(max(shown.x, shown.y), max(shown.z, shown.w)));
+  // The factor is rounded, so it is applied only where the maximum grew.
+  let factor = select(exp(running.largest - largest), 1.0, largest == running.largest);
+  let terms = select(vec4<f32>(), exp(logits - largest), mask);
+  return Running(largest, running.sum * factor + ((terms.x + terms.y) + (terms.z + terms.w)));
 }
 
 @compute @workgroup_size(64)
@@ -94,84 +92,58 @@ fn main(
   let head = id / tiles % params.heads;
   let batch = id / tiles / params.heads;
   let tile_first = id % tiles * 64u;
-  let live_keys = min(lengths[params.lengths_base + batch], params.key_count);
-  let live_queries = min(query_lengths[params.query_lengths_base + batch], params.query_count);
-  let x = lane.index % 8u;
-  let y = lane.index / 8u;
-
-  var bases: Eight;
-  var visible: Eight;
-  for (var i = 0u; i < 4u; i++) {
-    let near = tile_first + y * 8u + i;
-    bases.near[i] = row_base(batch, head, near, live_queries);
-    visible.near[i] = visible_to(near, live_queries, live_keys);
-    bases.far[i] = row_base(batch, head, near + 4u, live_queries);
-    visible.far[i] = visible_to(near + 4u, live_queries, live_keys);
+  if lane.index == 0u {
+    live = vec2<u32>(
+      min(query_lengths[params.query_lengths_base + batch], params.query_count),
+      min(lengths[params.lengths_base + batch], params.key_count),
+    );
   }
-  var run0 = Running(LOWEST, 0.0);
-  var run1 = Running(LOWEST, 0.0);
-  var run2 = Running(LOWEST, 0.0);
-  var run3 = Running(LOWEST, 0.0);
-  var run4 = Running(LOWEST, 0.0);
-  var run5 = Running(LOWEST, 0.0);
-  var run6 = Running(LOWEST, 0.0);
-  var run7 = Running(LOWEST, 0.0);
-  let most = max(visible.near, visible.far);
-  let reach = max(max(most.x, most.y), max(most.z, most.w));
+  let counts = workgroupUniformLoad(&live);
+  let place = Place(batch, head, counts.x, counts.y);
+
+  let row = tile_first + tile_row(lane);
+  var largest: array<f32, 16>;
+  var sum: array<f32, 16>;
+  for (var i = 0u; i < 16u; i++) {
+    largest[i] = LOWEST;
+    sum[i] = 0.0;
+  }
+  // Of rows in order the last sees the most.
+  let last = min(tile_first + 63u, max(place.live_queries, 1u) - 1u);
+  let reach = select(place.live_keys, visible_keys(last, place.live_queries, place.live_keys), params.every_row == 1u);
   for (var first = 0u; first < reach; first += 64u) {
-    let key = first + x * 8u;
-    let near = vec4<u32>(key, key + 1u, key + 2u, key + 3u);
-    let far = near + 4u;
-    let tile = dot_tile(bases, Eight(key_bases(batch, head, near), key_bases(batch, head, far)));
-    let near_bias = key_bias(batch, key);
-    let far_bias = key_bias(batch, key + 4u);
-    var see = vec4<u32>(visible.near.x);
-    run0 = add_logits(run0, params.scale * tile.near0 + near_bias, params.scale * tile.far0 + far_bias, near < see, far < see);
-    see = vec4<u32>(visible.near.y);
-    run1 = add_logits(run1, params.scale * tile.near1 + near_bias, params.scale * tile.far1 + far_bias, near < see, far < see);
-    see = vec4<u32>(visible.near.z);
-    run2 = add_logits(run2, params.scale * tile.near2 + near_bias, params.scale * tile.far2 + far_bias, near < see, far < see);
-    see = vec4<u32>(visible.near.w);
-    run3 = add_logits(run3, params.scale * tile.near3 + near_bias, params.scale * tile.far3 + far_bias, near < see, far < see);
-    see = vec4<u32>(visible.far.x);
-    run4 = add_logits(run4, params.scale * tile.near4 + near_bias, params.scale * tile.far4 + far_bias, near < see, far < see);
-    see = vec4<u32>(visible.far.y);
-    run5 = add_logits(run5, params.scale * tile.near5 + near_bias, params.scale * tile.far5 + far_bias, near < see, far < see);
-    see = vec4<u32>(visible.far.z);
-    run6 = add_logits(run6, params.scale * tile.near6 + near_bias, params.scale * tile.far6 + far_bias, near < see, far < see);
-    see = vec4<u32>(visible.far.w);
-    run7 = add_logits(run7, params.scale * tile.near7 + near_bias, params.scale * tile.far7 + far_bias, near < see, far < see);
+    let column = first + tile_column(lane);
+    let key = vec4<u32>(column, column + 1u, column + 2u, column + 3u);
+    let offset = key_bias(batch, column);
+    let tile = dot_tile(lane, place, row, column, params.channels);
+    var products = array<vec4<f32>, 16>(
+      tile.r0, tile.r1, tile.r2, tile.r3, tile.r4, tile.r5, tile.r6, tile.r7,
+      tile.r8, tile.r9, tile.r10, tile.r11, tile.r12, tile.r13, tile.r14, tile.r15,
+    );
+    for (var i = 0u; i < 16u; i++) {
+      let next = add_row(Running(largest[i], sum[i]), products[i], offset, place, row + i, key);
+      largest[i] = next.largest;
+      sum[i] = next.sum;
+    }
   }
 
-  let slot = y * 64u + x;
-  maxima[slot + 0u] = run0.largest;
-  maxima[slot + 8u] = run1.largest;
-  maxima[slot + 16u] = run2.largest;
-  maxima[slot + 24u] = run3.largest;
-  maxima[slot + 32u] = run4.largest;
-  maxima[slot + 40u] = run5.largest;
-  maxima[slot + 48u] = run6.largest;
-  maxima[slot + 56u] = run7.largest;
-  sums[slot + 0u] = run0.sum;
-  sums[slot + 8u] = run1.sum;
-  sums[slot + 16u] = run2.sum;
-  sums[slot + 24u] = run3.sum;
-  sums[slot + 32u] = run4.sum;
-  sums[slot + 40u] = run5.sum;
-  sums[slot + 48u] = run6.sum;
-  sums[slot + 56u] = run7.sum;
+  let slot = tile_row(lane) * 16u + tile_column(lane) / 4u;
+  for (var i = 0u; i < 16u; i++) {
+    maxima[slot + i * 16u] = largest[i];
+    sums[slot + i * 16u] = sum[i];
+  }
   workgroupBarrier();
   let r = tile_first + lane.index;
   if r < params.rows {
-    var largest = LOWEST;
-    for (var i = 0u; i < 8u; i++) {
-      largest = max(largest, maxima[lane.index * 8u + i]);
+    var most = LOWEST;
+    for (var i = 0u; i < 16u; i++) {
+      most = max(most, maxima[lane.index * 16u + i]);
     }
-    var sum = 0.0;
-    for (var i = 0u; i < 8u; i++) {
-      sum += sums[lane.index * 8u + i] * exp(maxima[lane.index * 8u + i] - largest);
+    var total = 0.0;
+    for (var i = 0u; i < 16u; i++) {
+      total += sums[lane.index * 16u + i] * exp(maxima[lane.index * 16u + i] - most);
     }
-    let sees = visible_to(r, live_queries, live_keys) > 0u;
-    lse[params.lse_base + (batch * params.heads + head) * params.rows + r] = select(0.0, largest + log(sum), sees);
+    let sees = visible_to(place, r) > 0u;
+    lse[params.lse_base + (batch * params.heads + head) * params.rows + r] = select(0.0, most + log(total), sees);
   }
 }

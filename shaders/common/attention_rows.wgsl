@@ -10,9 +10,8 @@ fn query_row(r: u32, live: u32) -> u32 {
 
 // How many keys this query row sees, from the first on: none if it is dead.
 fn visible_keys(row: u32, live_queries: u32, live_keys: u32) -> u32 {
-  if row >= live_queries { return 0u; }
-  if params.causal == 0u { return live_keys; }
-  // Key j is visible iff j <= row + live_keys - live_queries.
+  // Where it is causal, key j is visible iff j <= row + live_keys - live_queries.
   let reach = row + 1u + live_keys;
-  return reach - min(reach, live_queries);
+  let seen = select(live_keys, reach - min(reach, live_queries), params.causal == 1u);
+  return select(0u, seen, row < live_queries);
 }

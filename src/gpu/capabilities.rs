@@ -1,5 +1,7 @@
 //! Facts about a device, kept apart from the choices made on them.
 
+use super::Shader;
+
 /// What a device can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
@@ -44,6 +46,12 @@ impl Capabilities {
     /// What WebGPU promises everywhere: default limits, no subgroups, no f16.
     pub fn portable() -> Self {
         Self::from_limits(&wgpu::Limits::default())
+    }
+
+    /// Whether a shader has a form with subgroup operations that works here.
+    pub(crate) fn runs_subgroup_form(&self, shader: &Shader) -> bool {
+        let eight = [self.subgroup_min, self.subgroup_max] == [8, 8];
+        self.subgroups && shader.has_subgroup_form() && (eight || !shader.needs_subgroups_of_eight())
     }
 
     fn from_limits(limits: &wgpu::Limits) -> Self {

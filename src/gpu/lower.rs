@@ -142,7 +142,7 @@ impl Lowering<'_> {
             node: self.node,
             shader,
             header,
-            subgroups: shader.has_subgroup_form() && self.capabilities.subgroups && !self.policy.portable,
+            subgroups: self.capabilities.runs_subgroup_form(shader) && !self.policy.portable,
             constants,
             resources: slots.iter().map(|&slot| self.resource(slot)).collect(),
             params: bytemuck::pod_collect_to_vec(bytemuck::bytes_of(&params)),

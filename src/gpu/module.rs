@@ -169,7 +169,7 @@ pub enum Include {
     AttentionBases,
     /// `common/attention_rows.wgsl`: which query rows `attention_score` reads, and what they see.
     AttentionRows,
-    /// `common/attention_tile.wgsl`: tiles of its wide passes, behind the other two.
+    /// `common/attention_tile.wgsl`: rows and columns of its wide passes, behind the other two and before [`Include::Tile`].
     AttentionTile,
     /// `common/distance.wgsl`: squared distances of rows.
     Distance,
@@ -177,6 +177,8 @@ pub enum Include {
     Reduce,
     /// `common/sort.wgsl`: a sort in workgroup memory.
     Sort,
+    /// `common/tile.wgsl` or its twin for subgroups of eight: tiles of dot products.
+    Tile,
     /// `common/window.wgsl`: a window that slides over a grid of tokens.
     Window,
 }
@@ -234,7 +236,12 @@ impl Shader {
     }
 
     pub(crate) fn has_subgroup_form(&self) -> bool {
-        self.includes.contains(&Include::Reduce)
+        self.includes.contains(&Include::Reduce) || self.needs_subgroups_of_eight()
+    }
+
+    /// Whether its subgroup form is for subgroups of exactly eight invocations.
+    pub(crate) fn needs_subgroups_of_eight(&self) -> bool {
+        self.includes.contains(&Include::Tile)
     }
 
     pub(crate) fn bindings(&self) -> impl Iterator<Item = &(&'static str, BindingElem)> {
@@ -296,6 +303,8 @@ impl Variant {
                 (Include::Reduce, false) => include_str!("../../shaders/common/reduce.wgsl"),
                 (Include::Reduce, true) => include_str!("../../shaders/common/reduce_subgroup.wgsl"),
                 (Include::Sort, _) => include_str!("../../shaders/common/sort.wgsl"),
+                (Include::Tile, false) => include_str!("../../shaders/common/tile.wgsl"),
+                (Include::Tile, true) => include_str!("../../shaders/common/tile_subgroup.wgsl"),
                 (Include::Window, _) => include_str!("../../shaders/common/window.wgsl"),
             };
         }

@@ -496,5 +496,5 @@ impl Gpu {
 }
 
 fn supports(capabilities: &Capabilities, variant: &super::Variant) -> bool {
-    (capabilities.f16 || !variant.header.is_f16()) && (capabilities.subgroups || !variant.subgroups)
+    (capabilities.f16 || !variant.header.is_f16()) && (!variant.subgroups || capabilities.runs_subgroup_form(variant.shader))
 }

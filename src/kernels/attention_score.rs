@@ -87,7 +87,7 @@ pub(super) static STORED_LSE: Shader = Shader {
 pub(super) static ROW_LSE: Shader = Shader {
     name: "attention_score.row_lse",
     source: include_str!("../../shaders/attention_score.row_lse.wgsl"),
-    includes: &[Include::AttentionRows, Include::AttentionBases, Include::AttentionTile],
+    includes: &[Include::AttentionRows, Include::AttentionBases, Include::AttentionTile, Include::Tile],
     headers: FLOATS,
     inputs: &[QUERIES, KEYS, LENGTHS, QUERY_LENGTHS, BIAS, LIST],
     outputs: &[LSE],
@@ -98,7 +98,7 @@ pub(super) static ROW_LSE: Shader = Shader {
 pub(super) static COLUMNS: Shader = Shader {
     name: "attention_score.columns",
     source: include_str!("../../shaders/attention_score.columns.wgsl"),
-    includes: &[Include::AttentionRows, Include::AttentionBases, Include::AttentionTile],
+    includes: &[Include::AttentionRows, Include::AttentionBases, Include::AttentionTile, Include::Tile],
     headers: FLOATS,
     inputs: &[QUERIES, KEYS, LENGTHS, QUERY_LENGTHS, BIAS, LIST, LSE],
     outputs: &[("partials", F32)],

@@ -1,0 +1,94 @@
+// `tile.wgsl` for subgroups of exactly eight invocations, which is what a CPU with 256-bit vectors has.
+// The including shader declares `alias Place`, what its rows and columns depend on besides their number, and
+//
+//   fn row_first(place: Place, row: u32) -> u32        where a row's elems begin; any place beyond the last row
+//   fn row_elem(at: u32) -> elem_f32                   one of them
+//   fn column_first, column_elem                       the same of columns
+//
+// A subgroup has 16 rows in common: each invocation reads two of them, and the others get them by broadcast. Loads are what a CPU
+// spends its time with: there a load by eight invocations is eight loads, and a broadcast is one instruction. To be called in uniform
+// control flow.
+// Row i of the lane and its four columns. Named, since arrays of accumulators would not stay in registers everywhere.
+struct Tile {
+  r0: vec4<f32>,
+  r1: vec4<f32>,
+  r2: vec4<f32>,
+  r3: vec4<f32>,
+  r4: vec4<f32>,
+  r5: vec4<f32>,
+  r6: vec4<f32>,
+  r7: vec4<f32>,
+  r8: vec4<f32>,
+  r9: vec4<f32>,
+  r10: vec4<f32>,
+  r11: vec4<f32>,
+  r12: vec4<f32>,
+  r13: vec4<f32>,
+  r14: vec4<f32>,
+  r15: vec4<f32>,
+}
+
+// What one step along the dot product adds to a row: a with each of four.
+fn products(a: elem_f32, b0: elem_f32, b1: elem_f32, b2: elem_f32, b3: elem_f32) -> vec4<f32> {
+  return vec4<f32>(elem_dot(a, b0), elem_dot(a, b1), elem_dot(a, b2), elem_dot(a, b3));
+}
+
+// The first of the invocation's rows and columns within the tile.
+fn tile_row(lane: Lane) -> u32 {
+  return lane.subgroup % 4u * 16u;
+}
+
+fn tile_column(lane: Lane) -> u32 {
+  return lane.subgroup / 4u * 32u + lane.in_subgroup * 4u;
+}
+
+// Dot products of 16 rows from `row` on with four columns from `column` on, each a sum over ascending elems.
+fn dot_tile(lane: Lane, place: Place, row: u32, column: u32, elems: u32) -> Tile {
+  let near = row_first(place, row + lane.in_subgroup);
+  let far = row_first(place, row + 8u + lane.in_subgroup);
+  let column0 = column_first(place, column + 0u);
+  let column1 = column_first(place, column + 1u);
+  let column2 = column_first(place, column + 2u);
+  let column3 = column_first(place, column + 3u);
+  var r0 = vec4<f32>();
+  var r1 = vec4<f32>();
+  var r2 = vec4<f32>();
+  var r3 = vec4<f32>();
+  var r4 = vec4<f32>();
+  var r5 = vec4<f32>();
+  var r6 = vec4<f32>();
+  var r7 = vec4<f32>();
+  var r8 = vec4<f32>();
+  var r9 = vec4<f32>();
+  var r10 = vec4<f32>();
+  var r11 = vec4<f32>();
+  var r12 = vec4<f32>();
+  var r13 = vec4<f32>();
+  var r14 = vec4<f32>();
+  var r15 = vec4<f32>();
+  for (var k = 0u; k < elems; k++) {
+    let b0 = column_elem(column0 + k);
+    let b1 = column_elem(column1 + k);
+    let b2 = column_elem(column2 + k);
+    let b3 = column_elem(column3 + k);
+    let a = row_elem(near + k);
+    r0 += products(subgroupBroadcast(a, 0u), b0, b1, b2, b3);
+    r1 += products(subgroupBroadcast(a, 1u), b0, b1, b2, b3);
+    r2 += products(subgroupBroadcast(a, 2u), b0, b1, b2, b3);
+    r3 += products(subgroupBroadcast(a, 3u), b0, b1, b2, b3);
+    r4 += products(subgroupBroadcast(a, 4u), b0, b1, b2, b3);
+    r5 += products(subgroupBroadcast(a, 5u), b0, b1, b2, b3);
+    r6 += products(subgroupBroadcast(a, 6u), b0, b1, b2, b3);
+    r7 += products(subgroupBroadcast(a, 7u), b0, b1, b2, b3);
+    let c = row_elem(far + k);
+    r8 += products(subgroupBroadcast(c, 0u), b0, b1, b2, b3);
+    r9 += products(subgroupBroadcast(c, 1u), b0, b1, b2, b3);
+    r10 += products(subgroupBroadcast(c, 2u), b0, b1, b2, b3);
+    r11 += products(subgroupBroadcast(c, 3u), b0, b1, b2, b3);
+    r12 += products(subgroupBroadcast(c, 4u), b0, b1, b2, b3);
+    r13 += products(subgroupBroadcast(c, 5u), b0, b1, b2, b3);
+    r14 += products(subgroupBroadcast(c, 6u), b0, b1, b2, b3);
+    r15 += products(subgroupBroadcast(c, 7u), b0, b1, b2, b3);
+  }
+  return Tile(r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, r13, r14, r15);
+}
