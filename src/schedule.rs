@@ -28,6 +28,14 @@ pub fn keep_count(tokens: u32, ratio: f64, rounding: Rounding) -> u32 {
     (whole as u32).min(tokens)
 }
 
+/// An error unless a share is from 0 to 1.
+pub(crate) fn expect_share(argument: &'static str, share: f64) -> Result<(), Error> {
+    if (0.0..=1.0).contains(&share) {
+        return Ok(());
+    }
+    Err(Error::Value { argument, expected: "0 to 1".to_owned(), actual: share.to_string() })
+}
+
 /// How many tokens to merge at each layer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum MergeSchedule {

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{Reduce, concat_rows, gather_rows, group_tokens, invert_index, merge_tokens};
+use crate::kernels::{Reduce, concat_rows, gather_rows, group_tokens, invert_index, keep_live, merge_tokens};
 use crate::tensor::{Elem, HostTensor, NONE, Shape};
 
 /// A batch of tokens on its way through a model.
@@ -40,15 +40,6 @@ impl Tokens {
     /// Whether every row is known to be full.
     pub(crate) fn is_full(&self, graph: &Graph) -> bool {
         graph.constant_value(self.lengths).is_some_and(|lengths| lengths.integers().iter().all(|&live| live >= self.capacity()))
-    }
-
-    /// An error unless every row is known to be full, which `what` needs.
-    pub(crate) fn expect_full(&self, graph: &Graph, argument: &'static str, what: &str) -> Result<(), Error> {
-        if self.is_full(graph) {
-            return Ok(());
-        }
-        let expected = "rows that are full, known when the graph is built".to_owned();
-        Err(Error::Value { argument, expected, actual: format!("{what} over ragged rows") })
     }
 
     /// Batch rows.
@@ -96,11 +87,7 @@ pub struct TokenMap {
 impl TokenMap {
     /// Every live token stays where it is.
     pub fn identity(graph: &mut Graph, tokens: &Tokens) -> Result<Self, Error> {
-        let (batch, capacity) = (tokens.batch(), tokens.capacity());
-        let own = table_by_length(graph, tokens.lengths, capacity, capacity, |live| {
-            (0..capacity).map(|i| if i < live { i } else { NONE }).collect()
-        })?;
-        let own = graph.reshape(own, [batch, capacity])?;
+        let own = first_rows(graph, tokens.lengths, tokens.capacity())?;
         Ok(Self { parent: own, representative: own, lengths: tokens.lengths })
     }
 
@@ -179,7 +166,7 @@ impl TokenMap {
             (Positions::Keep, Some(positions)) => self.gather(graph, positions),
             (Positions::Compact, _) => {
                 let new = self.representative.shape().dims()[1];
-                table_by_length(graph, self.lengths, new, new, |live| (0..new).map(|i| if i < live { i } else { NONE }).collect())
+                first_rows(graph, self.lengths, new)
             }
         }
     }
@@ -195,6 +182,11 @@ pub struct Compressed {
 }
 
 impl Compressed {
+    /// What was made of these tokens, with where the old ones went.
+    pub fn then(&self, graph: &mut Graph, next: &Self) -> Result<Self, Error> {
+        Ok(Self { map: self.map.then(graph, &next.map)?, ..*next })
+    }
+
     /// These tokens, and behind them others that were made of the same old ones ([`TokenMap::append`]).
     pub fn append(&self, graph: &mut Graph, other: &Self) -> Result<Self, Error> {
         let (kept, added) = (Some(self.tokens.lengths), Some(other.tokens.lengths));
@@ -203,6 +195,17 @@ impl Compressed {
         let map = self.map.append(graph, &other.map)?;
         Ok(Self { tokens: Tokens { x, size, lengths }, map })
     }
+}
+
+/// 0, 1, 2 .. for the live tokens of every batch row, [`NONE`] behind them: u32 `[batch, tokens]`.
+fn first_rows(graph: &mut Graph, lengths: Tensor, tokens: u32) -> Result<Tensor, Error> {
+    let batch = lengths.shape().dims()[0];
+    if let Some(known) = graph.constant_value(lengths) {
+        let rows = known.integers().iter().flat_map(|&live| (0..tokens).map(move |i| if i < live { i } else { NONE })).collect();
+        return Ok(graph.constant(HostTensor::u32([batch, tokens], rows)));
+    }
+    let all = graph.constant(HostTensor::u32([batch, tokens], (0..batch).flat_map(|_| 0..tokens).collect()));
+    keep_live(graph, all, lengths)
 }
 
 /// `row(lengths[b])` for every batch row: `[batch, width]` u32.

@@ -50,10 +50,13 @@ pub fn concat_rows(graph: &mut Graph, first: Ragged, second: Ragged) -> Result<(
     Ok((outputs[0], outputs[1]))
 }
 
-/// The live tokens of each row of `x` `[B, N, C]`, with zeros behind them. One copy.
+/// The live tokens of each row of `x` `[B, N, C]` or `[B, N]`, with zeros behind them, or [`NONE`]. One copy.
 pub(crate) fn keep_live(graph: &mut Graph, x: Tensor, lengths: Tensor) -> Result<Tensor, Error> {
-    let [batch, _, channels] = x.shape().exactly("concat_rows: tokens", "[B, N, C]")?;
-    let nothing = graph.constant(HostTensor::from_bytes(Desc::new([batch, 0, channels], x.elem()), &[]));
+    let nothing = match *x.shape().dims() {
+        [batch, _, channels] => Shape::from([batch, 0, channels]),
+        ref dims => [dims.first().copied().unwrap_or(0), 0].into(),
+    };
+    let nothing = graph.constant(HostTensor::from_bytes(Desc::new(nothing, x.elem()), &[]));
     Ok(concat_rows(graph, (x, Some(lengths)), (nothing, None))?.0)
 }
 

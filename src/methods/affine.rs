@@ -50,6 +50,15 @@ pub struct Projections {
     pub output: Affine,
 }
 
+/// Linear layers with an activation between them, and none behind the last.
+pub(super) fn perceptron(graph: &mut Graph, mut x: Tensor, layers: &[Affine], activation: Activation) -> Result<Tensor, Error> {
+    for (i, layer) in layers.iter().enumerate() {
+        let last = i + 1 == layers.len();
+        x = layer.linear(graph, x, if last { Activation::None } else { activation })?;
+    }
+    Ok(x)
+}
+
 /// The part of one head.
 pub(super) fn per_head(heads: u32, channels: u32) -> Result<u32, Error> {
     let wrong = || Error::Value { argument: "heads", expected: format!("at least 1, a divisor of {channels}"), actual: heads.to_string() };
@@ -66,30 +75,4 @@ pub(super) fn repeat(graph: &mut Graph, argument: &'static str, tokens: Tensor, 
     let first = graph.constant(HostTensor::u32([batch], vec![0; batch as usize]));
     let all = gather_rows(graph, one, first, None)?;
     graph.reshape(all, Shape::from([batch, rows, channels]))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tensor::Elem;
-
-    #[test]
-    fn heads_divide_channels() {
-        assert_eq!(per_head(3, 12), Ok(4));
-        for heads in [0, 5, 24] {
-            assert!(matches!(per_head(heads, 12), Err(Error::Value { argument: "heads", .. })), "{heads}");
-        }
-    }
-
-    #[test]
-    fn learned_tokens_are_repeated() {
-        let mut graph = Graph::new();
-        let tokens = graph.constant(HostTensor::f32([1, 2, 2], vec![1.0, 2.0, 3.0, 4.0]));
-        let all = repeat(&mut graph, "tokens", tokens, 2).and_then(|all| graph.output("all", all));
-        assert_eq!(all, Ok(()));
-        let out = graph.run_reference(&[].into()).map(|out| out["all"].clone());
-        assert_eq!(out, Ok(HostTensor::f32([2, 2, 2], vec![1.0, 2.0, 3.0, 4.0, 1.0, 2.0, 3.0, 4.0])));
-        let batch = graph.input("batch", [2, 2, 2], Elem::F32);
-        assert!(matches!(repeat(&mut graph, "tokens", batch, 2), Err(Error::Shape { argument: "tokens", .. })));
-    }
 }

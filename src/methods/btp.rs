@@ -2,14 +2,14 @@
 //!
 //! Li et al., "Balanced Token Pruning: Accelerating Vision Language Models Beyond Local Optimization" (NeurIPS 2025).
 
+use super::RebalancedTopK;
 use super::diverse::diverse;
+use super::lists::each_row;
 use super::prune::{Prune, Pruned};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{
-    GreedyInputs, GreedySelect, GreedySelected, Objective, TopK, TopKInputs, concat_rows, gather_rows, lookup, mark, row_normalize,
-};
-use crate::tensor::HostTensor;
+use crate::kernels::{GreedyInputs, GreedySelect, GreedySelected, Objective, concat_rows, row_normalize};
+use crate::schedule::expect_share;
 use crate::token_map::Tokens;
 
 /// Keeps image tokens by attention and by diversity in shares that change from stage to stage.
@@ -43,7 +43,7 @@ pub struct BalancedPrune {
     pub diversity: f64,
     /// How many times as many tokens the preference for low positions has to choose from, at least 1.
     pub oversample: f64,
-    /// Positions that stay in any case: [`spatial_spread`] of an image that is still whole.
+    /// Positions that stay in any case: [`spatial_spread`](super::spatial_spread) of an image that is still whole.
     pub spatial: Vec<u32>,
 }
 
@@ -85,11 +85,9 @@ impl BalancedPrune {
     /// the heads, in the layer before ([`Norm::ScaledLogits`](crate::kernels::Norm), without a softmax).
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, score: Tensor) -> Result<BalancedOutput, Error> {
         for (argument, share) in [("btp: attention", self.attention), ("btp: diversity", self.diversity)] {
-            if !(0.0..=1.0).contains(&share) {
-                return Err(Error::Value { argument, expected: "0 to 1".into(), actual: share.to_string() });
-            }
+            expect_share(argument, share)?;
         }
-        let (batch, capacity) = (tokens.batch(), tokens.capacity());
+        let capacity = tokens.capacity();
         let normalized = row_normalize(graph, tokens.x, Some(tokens.lengths))?;
         let diversity = self.count(self.diversity).min(capacity);
         let diverse = diverse(graph, tokens, Objective::MaxMin, None, |_| diversity)?.selected.indices;
@@ -97,7 +95,7 @@ impl BalancedPrune {
         let attended = by_attention.select(graph, score, Some(tokens.lengths))?;
 
         let (chosen, _) = concat_rows(graph, (diverse, None), (attended, None))?;
-        let spatial = graph.constant(HostTensor::u32([batch, self.spatial.len() as u32], self.spatial.repeat(batch as usize)));
+        let spatial = each_row(graph, tokens.batch(), self.spatial.clone());
         let (chosen, _) = concat_rows(graph, (chosen, None), (spatial, None))?;
         let inputs = GreedyInputs { given: Some(chosen), lengths: Some(tokens.lengths), ..GreedyInputs::new(normalized) };
         let fill = GreedySelect { objective: Objective::MaxMin, k: self.keep.min(capacity) };
@@ -105,53 +103,4 @@ impl BalancedPrune {
         let pruned = Prune::listed(graph, tokens, selected.indices, |live| self.keep.min(live))?;
         Ok(BalancedOutput { pruned, selected, diverse, attended })
     }
-}
-
-/// The tokens of highest score, with a preference for low positions.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RebalancedTopK {
-    /// Tokens to select.
-    pub select: u32,
-    /// `int(select * oversample)` tokens of highest score are candidates, at least `select`.
-    pub oversample: f64,
-    /// Candidates at positions below this go first.
-    pub early: u32,
-}
-
-impl RebalancedTopK {
-    /// Positions by `scores` `[batch, tokens]`: u32 `[batch, select]`, early ones first, each kind in descending score; [`NONE`](crate::NONE)
-    /// behind the last.
-    pub fn select(&self, graph: &mut Graph, scores: Tensor, lengths: Option<Tensor>) -> Result<Tensor, Error> {
-        let [batch, tokens] = scores.shape().exactly("btp: score", "[B, N]")?;
-        if !(1.0..).contains(&self.oversample) {
-            return Err(Error::Value { argument: "btp: oversample", expected: "at least 1".into(), actual: self.oversample.to_string() });
-        }
-        let candidates = ((f64::from(self.select) * self.oversample) as u32).min(tokens);
-        let first = TopK { k: candidates, ..Default::default() }.select(graph, TopKInputs { lengths, ..TopKInputs::new(scores) })?;
-        // Protected candidates rank by their index, which is their rank by score; all others have equal scores, and rank so too.
-        let early = (0..tokens).map(|i| if i < self.early { mark::PROTECTED } else { mark::CANDIDATE }).chain([mark::EXCLUDED]);
-        let early = graph.constant(HostTensor::u32([tokens + 1], early.collect()));
-        let marks = lookup(graph, early, first.indices)?;
-        let equal = graph.constant(HostTensor::f32([batch, candidates], vec![0.0; (batch * candidates) as usize]));
-        let select = TopK { k: self.select.min(candidates), ..Default::default() };
-        let best = select.select(graph, TopKInputs { marks: Some(marks), ..TopKInputs::new(equal) })?;
-        gather_rows(graph, first.indices, best.indices, None)
-    }
-}
-
-/// Positions of an image's grid of tokens that are far from each other: farthest-point sampling by the Manhattan distance, from
-/// position 0, the lowest of equally far ones.
-pub fn spatial_spread(height: u32, width: u32, count: u32) -> Vec<u32> {
-    let tokens = height * width;
-    let mut distances = vec![u32::MAX; tokens as usize];
-    let mut spread = Vec::new();
-    while spread.len() < count.min(tokens) as usize {
-        let farthest = (0..tokens).fold(0, |best, i| if distances[i as usize] > distances[best as usize] { i } else { best });
-        spread.push(farthest);
-        for i in 0..tokens {
-            let distance = (i / width).abs_diff(farthest / width) + (i % width).abs_diff(farthest % width);
-            distances[i as usize] = distances[i as usize].min(distance);
-        }
-    }
-    spread
 }

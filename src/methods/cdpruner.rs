@@ -71,6 +71,19 @@ impl CdPruner {
 
 /// The mean cosine of every image token's embedding `[batch, tokens, channels]` to the embeddings of its texts
 /// `[batch, texts, channels]`, of the same joint space: `[batch, tokens]` f32. `lengths` and `text_lengths` are u32 `[batch]`.
+///
+/// ```
+/// use tokenpress::methods::text_similarity;
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let image = graph.constant(HostTensor::f32([1, 2, 2], vec![1.0, 0.0, 0.0, 2.0]));
+/// let text = graph.constant(HostTensor::f32([1, 1, 2], vec![3.0, 0.0]));
+/// let similarity = text_similarity(&mut graph, image, text, None, None)?;
+/// graph.output("similarity", similarity)?;
+/// assert_eq!(graph.run_reference(&[].into())?["similarity"].floats(), [1.0, 0.0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
 pub fn text_similarity(
     graph: &mut Graph,
     image: Tensor,

@@ -2,15 +2,15 @@
 //!
 //! Wen et al., "Stop Looking for Important Tokens in Multimodal Language Models: Duplication Matters More" (EMNLP 2025).
 
-use super::prune::{Prune, Pruned, marks_of};
+use super::lists::marks_of;
+use super::prune::{Prune, Pruned};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
-    Activation, AttentionInputs, AttentionScore, Elementwise, HeadReduction, Norm, Operation, Queries, RowReduction, Statistic, TopK,
-    TopKInputs, add, concat_rows, gather_rows, mark, reduce, row_normalize,
+    AttentionInputs, AttentionScore, HeadReduction, Norm, Queries, RowReduction, TopK, TopKInputs, concat_rows, gather_rows, mark,
+    row_normalize,
 };
-use crate::schedule::{Rounding, keep_count};
-use crate::tensor::HostTensor;
+use crate::schedule::{Rounding, expect_share, keep_count};
 use crate::token_map::{Tokens, count_by_length};
 
 /// Keeps a few pivots, and for each pivot the tokens that are least like it.
@@ -55,12 +55,10 @@ pub struct DartOutput {
 }
 
 impl Dart {
-    /// Prunes `tokens`, the image's rows, by the sizes of their keys `[batch, tokens]` f32 ([`key_size`]); `text` are the rows of the
+    /// Prunes `tokens`, the image's rows, by the sizes of their keys `[batch, tokens]` f32 ([`key_size`](super::key_size)); `text` are the rows of the
     /// text's pivots `[batch, pivots, channels]`.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, sizes: Tensor, text: Option<Tensor>) -> Result<DartOutput, Error> {
-        if !(0.0..=1.0).contains(&self.keep) {
-            return Err(Error::Value { argument: "dart: keep", expected: "0 to 1".into(), actual: self.keep.to_string() });
-        }
+        expect_share("dart: keep", self.keep)?;
         let text_pivots = text.map_or(0, |text| text.shape().dims()[1]);
         if self.image_pivots == 0 && text_pivots == 0 {
             return Err(Error::Value { argument: "dart: pivots", expected: "at least 1".into(), actual: "0".into() });
@@ -114,16 +112,4 @@ impl Dart {
         }
         Ok(DartOutput { pruned: Prune::listed(graph, tokens, order, keep)?, order })
     }
-}
-
-/// The sum of the magnitudes of each token's keys `[batch, heads, tokens, channels]`, over all heads: `[batch, tokens]`, of their
-/// element type.
-pub fn key_size(graph: &mut Graph, keys: Tensor) -> Result<Tensor, Error> {
-    let one = graph.constant(HostTensor::f32([1], vec![1.0]));
-    // |x| = relu(x) + relu(-x)
-    let side = |scale: f32| Elementwise { operation: Operation::Multiply, scale, activation: Activation::Relu };
-    let (positive, negative) = (side(1.0).apply(graph, keys, one)?, side(-1.0).apply(graph, keys, one)?);
-    let magnitudes = add(graph, positive, negative)?;
-    let of_heads = reduce(graph, magnitudes, 3, Statistic::Sum, None)?;
-    reduce(graph, of_heads, 1, Statistic::Sum, None)
 }

@@ -6,7 +6,7 @@ use super::diverse::{Diverse, diverse};
 use crate::error::Error;
 use crate::graph::Graph;
 use crate::kernels::Objective;
-use crate::schedule::{Rounding, keep_count};
+use crate::schedule::{Rounding, expect_share, keep_count};
 use crate::token_map::Tokens;
 
 /// Keeps tokens that are far from each other: a greedy maximum of the smallest distance among them.
@@ -41,9 +41,7 @@ pub struct DivPrune {
 impl DivPrune {
     /// Prunes `tokens` by their own rows.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens) -> Result<Diverse, Error> {
-        if !(0.0..=1.0).contains(&self.keep) {
-            return Err(Error::Value { argument: "divprune: keep", expected: "0 to 1".into(), actual: self.keep.to_string() });
-        }
+        expect_share("divprune: keep", self.keep)?;
         diverse(graph, tokens, Objective::MaxMin, None, |live| keep_count(live, self.keep, Rounding::NearestEven))
     }
 }

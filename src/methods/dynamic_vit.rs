@@ -4,8 +4,9 @@
 //! `https://arxiv.org/abs/2106.02034`.
 
 use super::affine::Affine;
-use super::prune::{Prune, Pruned, class_protected};
-use super::transformer::tokens as tokens_of;
+use super::lists::class_protected;
+use super::lists::rows_of;
+use super::prune::{Prune, Pruned};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Activation, Elementwise, LayerNorm, Order, Statistic, concat_rows, gather_rows, reduce};
@@ -70,7 +71,7 @@ impl DynamicVit {
     /// Prunes `tokens`, whose token 0 is the class token, before a block.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, predictor: &Predictor) -> Result<DynamicVitOutput, Error> {
         let capacity = tokens.capacity();
-        let patches = tokens_of(graph, tokens.x, capacity.min(1), capacity)?;
+        let patches = rows_of(graph, tokens.x, capacity.min(1)..capacity)?;
         let (lengths, _) = count_by_length(graph, tokens.lengths, capacity, |live| live.saturating_sub(1))?;
         let score = predictor.score(graph, patches, lengths)?;
         let places = (0..capacity).map(|i| if i == 0 { NONE } else { i - 1 }).collect();

@@ -3,8 +3,10 @@
 //! Liang et al., "Not All Patches Are What You Need: Expediting Vision Transformers via Token Reorganizations"
 //! (ICLR 2022).
 
-use super::prune::{Prune, Pruned, fused};
-use super::transformer::{KeyMask, TransformerBlock};
+use super::fused::fused;
+use super::multi_head_attention::KeyMask;
+use super::prune::{Prune, Pruned};
+use super::transformer::TransformerBlock;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{AttentionInputs, AttentionScore, HeadReduction, Norm, Order, Queries, RowReduction, mark};
@@ -20,6 +22,22 @@ use crate::token_map::{Compressed, Tokens, count_by_length, table_by_length};
 /// ```
 ///
 /// A row of which every patch is kept stays as it is, without a fused token.
+///
+/// ```
+/// use tokenpress::methods::EVit;
+/// use tokenpress::{Elem, Graph, HostTensor, NONE};
+///
+/// let mut graph = Graph::new();
+/// let tokens = graph.tokens("x", [1, 4, 1], Elem::F32)?;
+/// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 1, 4, 1], Elem::F32));
+/// let kept = EVit { keep: 0.5, fuse: false }.build(&mut graph, &tokens, queries, keys)?;
+/// graph.output("parent", kept.compressed.map.parent)?;
+/// let x = HostTensor::f32([1, 4, 1], vec![1.0, 0.0, 2.0, 1.5]);
+/// let heads = x.clone().reshaped([1, 1, 4, 1]);
+/// let inputs = [("x", x), ("q", heads.clone()), ("k", heads)].map(|(name, value)| (name.to_owned(), value));
+/// assert_eq!(graph.run_reference(&inputs.into())?["parent"].integers(), [0, NONE, 1, 2]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EVit {
     /// Share of the patches (the class token aside) that stays, above 0 and at most 1. The paper's is 0.7.

@@ -7,7 +7,7 @@ use super::video::Frames;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Order, TopK, TopKInputs, mark, pair_similarity, previous_at, row_normalize};
-use crate::schedule::{Rounding, keep_count};
+use crate::schedule::{Rounding, expect_share, keep_count};
 use crate::tensor::HostTensor;
 use crate::token_map::{Tokens, count_by_length};
 
@@ -62,9 +62,7 @@ impl Evs {
     /// Prunes `tokens`, frame after frame.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens) -> Result<EvsOutput, Error> {
         Frames::of(tokens, self.tokens_per_frame, "evs: tokens_per_frame")?;
-        if !(0.0..=1.0).contains(&self.prune) {
-            return Err(Error::Value { argument: "evs: prune", expected: "0 to 1".to_owned(), actual: self.prune.to_string() });
-        }
+        expect_share("evs: prune", self.prune)?;
         let (capacity, lengths) = (tokens.capacity(), Some(tokens.lengths));
         let normalized = row_normalize(graph, tokens.x, lengths)?;
         let previous = previous_at(graph, capacity, self.tokens_per_frame);
@@ -76,28 +74,5 @@ impl Evs {
         let inputs = TopKInputs { scores: similarity, lengths, counts: Some(counts), marks: Some(marks) };
         let selection = select.select(graph, inputs)?;
         Ok(EvsOutput { pruned: Pruned::of(graph, tokens, selection)?, similarity })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::methods::video::tests::{cosine, positions, run, video};
-
-    #[test]
-    fn a_second_formulation() {
-        let (frame, lengths) = (6, [30, 48, 6, 0]);
-        let method = Evs { tokens_per_frame: frame, prune: 0.6 };
-        let x = video(3, [4, 48, 5]);
-        let kept = positions(&run(&x, &lengths, |graph, tokens| Ok(method.build(graph, tokens)?.pruned.compressed)));
-        for (b, &live) in lengths.iter().enumerate() {
-            let row = |i: u32| &x[(b * 48 + i as usize) * 5..][..5];
-            let distance = |i: u32| if i < frame { 255.0 } else { 1.0 - cosine(row(i), row(i - frame)) };
-            let mut order: Vec<u32> = (0..live).collect();
-            order.sort_by(|&i, &j| distance(j).total_cmp(&distance(i)));
-            let mut expected = order[..(frame.min(live)).max((f64::from(live) * 0.4) as u32) as usize].to_vec();
-            expected.sort_unstable();
-            assert_eq!(kept[b], expected);
-        }
     }
 }

@@ -3,7 +3,8 @@
 //! Chen et al., "An Image is Worth 1/2 Tokens After Layer 2: Plug-and-Play Inference Acceleration for Large
 //! Vision-Language Models" (ECCV 2024).
 
-use super::prune::{ImageRange, Prune, Pruned};
+use super::image_range::ImageRange;
+use super::prune::{Prune, Pruned};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{AttentionInputs, AttentionScore, HeadReduction, Norm, Order, Queries, RowReduction};
@@ -19,6 +20,23 @@ use crate::token_map::Tokens;
 /// Position ids are the kept positions: `map.positions(graph, None, Positions::Keep)`. The published code lets the
 /// batch's first row decide for all; here each row decides for itself. (The paper's text averages the attention
 /// received from all tokens; its code, and this, take the last row's.)
+///
+/// ```
+/// use tokenpress::methods::FastV;
+/// use tokenpress::{Elem, Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let tokens = graph.tokens("x", [1, 6, 1], Elem::F32)?;
+/// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 1, 6, 1], Elem::F32));
+/// let method = FastV { image_start: 1, image_tokens: 4, rank: 2 };
+/// let kept = method.build(&mut graph, &tokens, queries, keys)?;
+/// graph.output("kept", kept.pruned.selection.indices)?;
+/// let x = HostTensor::f32([1, 6, 1], vec![0.0, 3.0, 1.0, 2.0, 4.0, 1.0]);
+/// let heads = x.clone().reshaped([1, 1, 6, 1]);
+/// let inputs = [("x", x), ("q", heads.clone()), ("k", heads)].map(|(name, value)| (name.to_owned(), value));
+/// assert_eq!(graph.run_reference(&inputs.into())?["kept"].integers(), [0, 1, 4, 5]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FastV {
     /// Position of the first image token (length of the system prompt).

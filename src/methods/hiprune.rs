@@ -2,11 +2,12 @@
 //!
 //! Liu et al., "HiPrune: Training-Free Visual Token Pruning via Hierarchical Attention in Vision-Language Models" (2025).
 
-use super::prune::{Prune, Pruned, marks_of};
+use super::lists::marks_of;
+use super::prune::{Prune, Pruned};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Order, TopK, TopKInputs, concat_rows, lookup, mark};
-use crate::schedule::{Rounding, keep_count};
+use crate::schedule::{Rounding, expect_share, keep_count};
 use crate::tensor::{HostTensor, NONE};
 use crate::token_map::{Tokens, count_by_length};
 
@@ -53,9 +54,7 @@ impl HiPrune {
     /// token receives of all attention, or of the class token's.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, middle: Tensor, deep: Tensor) -> Result<Pruned, Error> {
         for (argument, share) in [("hiprune: keep", self.keep), ("hiprune: share", self.share)] {
-            if !(0.0..=1.0).contains(&share) {
-                return Err(Error::Value { argument, expected: "0 to 1".into(), actual: share.to_string() });
-            }
+            expect_share(argument, share)?;
         }
         if self.width == 0 {
             return Err(Error::Value { argument: "hiprune: width", expected: "at least 1".into(), actual: "0".into() });

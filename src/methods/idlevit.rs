@@ -2,8 +2,10 @@
 //!
 //! Xu et al., "No Token Left Behind: Efficient Vision Transformer via Dynamic Token Idling" (2023).
 
-use super::prune::{Prune, Pruned, class_protected};
-use super::transformer::{KeyMask, Projected, TransformerBlock};
+use super::lists::class_protected;
+use super::multi_head_attention::{KeyMask, Projected};
+use super::prune::{Prune, Pruned};
+use super::transformer::TransformerBlock;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Activation, AttentionInputs, AttentionScore, HeadReduction, Norm, Order, Queries, RowReduction, gather_rows};
@@ -19,6 +21,24 @@ use crate::token_map::Tokens;
 ///
 /// The block runs on the selected rows; [`IdleVitOutput::scatter`] puts them back in place, and every other row
 /// stays bit for bit.
+///
+/// ```
+/// use tokenpress::methods::IdleVit;
+/// use tokenpress::{Elem, Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let tokens = graph.tokens("x", [1, 4, 1], Elem::F32)?;
+/// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 1, 4, 1], Elem::F32));
+/// let selected = IdleVit { keep: 1 }.build(&mut graph, &tokens, queries, keys)?;
+/// let twice = tokenpress::kernels::scale(&mut graph, selected.pruned.compressed.tokens.x, 2.0)?;
+/// let back = selected.scatter(&mut graph, twice, tokens.x)?;
+/// graph.output("x'", back)?;
+/// let x = HostTensor::f32([1, 4, 1], vec![1.0, 0.0, 3.0, 1.0]);
+/// let heads = x.clone().reshaped([1, 1, 4, 1]);
+/// let inputs = [("x", x), ("q", heads.clone()), ("k", heads)].map(|(name, value)| (name.to_owned(), value));
+/// assert_eq!(graph.run_reference(&inputs.into())?["x'"].floats(), [2.0, 0.0, 6.0, 1.0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IdleVit {
     /// Patches that take part: `keep_count(patches, ratio, Rounding::Floor)` in the paper, of the first layer's number.

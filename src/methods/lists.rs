@@ -1,17 +1,50 @@
 //! Lists and masks of the tokens of a batch.
 
+use std::ops::Range;
+
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{Limit, Threshold, ThresholdInputs, compact, gather_rows, mark};
+use crate::kernels::{
+    Groups, Limit, Order, Threshold, ThresholdInputs, TopK, TopKInputs, compact, concat_rows, gather_rows, invert_index, keep_live, lookup,
+    mark,
+};
 use crate::tensor::HostTensor;
-use crate::token_map::Tokens;
+use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
 
-/// 1 for every live token, `[batch, tokens]` u32.
-pub(super) fn live_mask(graph: &mut Graph, tokens: &Tokens) -> Result<Tensor, Error> {
-    let (batch, capacity) = (tokens.batch(), tokens.capacity());
-    let any = graph.constant(HostTensor::f32([batch, capacity], vec![0.0; batch as usize * capacity as usize]));
-    let every = graph.constant(HostTensor::u32([capacity], vec![mark::PROTECTED; capacity as usize]));
-    let inputs = ThresholdInputs { lengths: Some(tokens.lengths), marks: Some(every), ..ThresholdInputs::new(any, Limit::Constant(0.0)) };
+/// The same list for every batch row, `[batch, entries]`.
+pub(super) fn each_row(graph: &mut Graph, batch: u32, list: Vec<u32>) -> Tensor {
+    graph.constant(HostTensor::u32([batch, list.len() as u32], list.repeat(batch as usize)))
+}
+
+/// The tokens of a list `[batch, entries]` as one group.
+pub(super) fn as_one(graph: &mut Graph, members: Tensor) -> Result<Groups, Error> {
+    let [batch, entries] = members.shape().exactly("members", "[batch, entries]")?;
+    Ok(Groups { offsets: each_row(graph, batch, vec![0, entries]), members })
+}
+
+/// One of two numbers for each index: the first for those below `end`, the second for all others, [`NONE`](crate::NONE) among them.
+pub(super) fn choose(graph: &mut Graph, index: Tensor, end: u32, [below, other]: [u32; 2]) -> Result<Tensor, Error> {
+    let table = [vec![below; end as usize], vec![other]].concat();
+    let table = graph.constant(HostTensor::u32([end + 1], table));
+    lookup(graph, table, index)
+}
+
+/// The first or the second list of each row, `[batch, entries]` both, by `choice` `[batch, 1]` u32.
+pub(super) fn either(graph: &mut Graph, choice: Tensor, lists: [Tensor; 2]) -> Result<Tensor, Error> {
+    let [batch, entries] = lists[0].shape().exactly("list", "[batch, entries]")?;
+    // Both as tokens of a row.
+    let [first, second] = lists.map(|list| graph.reshape(list, [batch, 1, entries]));
+    let (both, _) = concat_rows(graph, (first?, None), (second?, None))?;
+    let chosen = gather_rows(graph, both, choice, None)?;
+    graph.reshape(chosen, [batch, entries])
+}
+
+/// 1 for the first `lengths[b]` of so many tokens, `[batch, tokens]` u32.
+pub(super) fn live_mask(graph: &mut Graph, lengths: Tensor, tokens: u32) -> Result<Tensor, Error> {
+    let batch = lengths.shape().dims()[0];
+    let any = graph.constant(HostTensor::f32([batch, tokens], vec![0.0; batch as usize * tokens as usize]));
+    let every = graph.constant(HostTensor::u32([tokens], vec![mark::PROTECTED; tokens as usize]));
+    let inputs = ThresholdInputs { lengths: Some(lengths), marks: Some(every), ..ThresholdInputs::new(any, Limit::Constant(0.0)) };
     Threshold::default().mask(graph, inputs)
 }
 
@@ -31,4 +64,62 @@ pub(super) fn live_entries(graph: &mut Graph, list: Tensor, live: Tensor) -> Res
         }
     };
     Ok((graph.reshape(listed, [batch, entries])?, kept.counts))
+}
+
+/// The tokens at the positions `indices` `[batch, new]`, of which the first `kept[b]` are live.
+pub(super) fn keep_listed(graph: &mut Graph, tokens: &Tokens, indices: Tensor, kept: Tensor) -> Result<Compressed, Error> {
+    let map = TokenMap::selection(graph, indices, kept, tokens.capacity())?;
+    let x = gather_rows(graph, tokens.x, indices, None)?;
+    let size = gather_rows(graph, tokens.size, indices, None)?;
+    Ok(Compressed { tokens: Tokens { x, size, lengths: kept }, map })
+}
+
+/// The tokens at the positions of a range.
+pub(super) fn keep_range(graph: &mut Graph, tokens: &Tokens, range: Range<u32>) -> Result<Compressed, Error> {
+    let live = |live: u32| live.min(range.end).saturating_sub(range.start);
+    let (kept, _) = count_by_length(graph, tokens.lengths, tokens.capacity(), live)?;
+    let list = each_row(graph, tokens.batch(), range.collect());
+    let list = if tokens.is_full(graph) { list } else { keep_live(graph, list, kept)? };
+    keep_listed(graph, tokens, list, kept)
+}
+
+/// The tokens whose entry of `mask` `[batch, tokens]` is not 0, in order. No row has more than `outputs` of them.
+pub(super) fn keep_marked(graph: &mut Graph, tokens: &Tokens, mask: Tensor, outputs: u32) -> Result<Compressed, Error> {
+    let kept = compact(graph, mask, Some(tokens.lengths))?;
+    let indices = first_entries(graph, kept.indices, outputs)?;
+    keep_listed(graph, tokens, indices, kept.counts)
+}
+
+/// The first entries of each row of `list` `[batch, entries]`, or rows of more where there are more.
+pub(super) fn first_entries(graph: &mut Graph, list: Tensor, entries: u32) -> Result<Tensor, Error> {
+    if list.shape().dims()[1] == entries {
+        return Ok(list);
+    }
+    rows_of(graph, list, 0..entries)
+}
+
+/// A [`mark`](crate::kernels::mark) for each of `tokens` tokens: `listed` for those of `indices` `[batch, entries]`, candidates for the
+/// others.
+pub(super) fn marks_of(graph: &mut Graph, indices: Tensor, tokens: u32, listed: u32) -> Result<Tensor, Error> {
+    let place = invert_index(graph, indices, tokens)?;
+    choose(graph, place, indices.shape().dims()[1], [listed, mark::CANDIDATE])
+}
+
+/// Marks that keep token 0, the class token, whatever its score.
+pub(super) fn class_protected(graph: &mut Graph, capacity: u32) -> Tensor {
+    let marks = (0..capacity).map(|i| if i == 0 { mark::PROTECTED } else { mark::CANDIDATE }).collect();
+    graph.constant(HostTensor::u32([capacity], marks))
+}
+
+/// Tokens of a range of every row of `x` `[batch, tokens, ..]`.
+pub(super) fn rows_of(graph: &mut Graph, x: Tensor, range: Range<u32>) -> Result<Tensor, Error> {
+    let index = graph.constant(HostTensor::u32([range.end - range.start], range.collect()));
+    gather_rows(graph, x, index, None)
+}
+
+/// What a selection takes, as 1 for every entry that it does.
+pub(super) fn select_mask(graph: &mut Graph, select: TopK, inputs: TopKInputs) -> Result<Tensor, Error> {
+    let selection = TopK { order: Order::Index, mask: true, ..select }.select(graph, inputs)?;
+    // A mask was asked for just above.
+    Ok(selection.mask.unwrap_or(selection.indices))
 }

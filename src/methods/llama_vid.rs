@@ -2,14 +2,14 @@
 //!
 //! Li et al., "LLaMA-VID: An Image is Worth 2 Tokens in Large Language Models" (ECCV 2024), `https://arxiv.org/abs/2311.17043`.
 
-use super::affine::Affine;
+use super::affine::{Affine, perceptron};
+use super::lists::{as_one, each_row};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
-    Activation, AttentionInputs, AttentionScore, Groups, HeadReduction, Norm, Pool, Queries, Reduce, RowReduction, Statistic, Windows,
-    concat_rows, merge_tokens, reduce,
+    Activation, AttentionInputs, AttentionScore, HeadReduction, Norm, Pool, Queries, Reduce, RowReduction, Statistic, Windows, concat_rows,
+    lengths_or_full, merge_tokens, reduce,
 };
-use crate::tensor::HostTensor;
 
 /// What is left of a frame besides its context token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -100,17 +100,15 @@ impl LlamaVid {
             heads: HeadReduction::One(0),
             ..AttentionScore::default()
         };
-        let mut all = |rows: u32| graph.constant(HostTensor::u32([count], vec![rows; count as usize]));
-        let query_lengths = Some(text_lengths.unwrap_or_else(|| all(rows)));
+        let query_lengths = Some(lengths_or_full(graph, text_lengths, count, rows));
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: None, query_lengths };
         let weights = attention.score(graph, inputs)?.score;
-        // All tokens of a frame in one group.
-        let offsets = graph.constant(HostTensor::u32([count, 2], [0, tokens].repeat(count as usize)));
-        let members = graph.constant(HostTensor::u32([count, tokens], (0..count).flat_map(|_| 0..tokens).collect()));
-        let sum = merge_tokens(graph, frames, Groups { offsets, members }, Some(weights), Reduce::WeightedSum)?;
+        let members = each_row(graph, count, (0..tokens).collect());
+        let all = as_one(graph, members)?;
+        let sum = merge_tokens(graph, frames, all, Some(weights), Reduce::WeightedSum)?;
         let context = self.value.linear(graph, sum, Activation::None)?;
 
-        let mut content = match self.content {
+        let content = match self.content {
             Content::Mean => {
                 let mean = reduce(graph, frames, 1, Statistic::Mean, None)?;
                 graph.reshape(mean, [count, 1, channels])?
@@ -125,10 +123,7 @@ impl LlamaVid {
             }
             Content::All => frames,
         };
-        for (index, layer) in self.projector.iter().enumerate() {
-            let last = index + 1 == self.projector.len();
-            content = layer.linear(graph, content, if last { Activation::None } else { Activation::Gelu })?;
-        }
+        let content = perceptron(graph, content, &self.projector, Activation::Gelu)?;
         let (tokens, _) = concat_rows(graph, (context, None), (content, None))?;
         Ok(LlamaVidOutput { tokens, context, content, weights })
     }

@@ -28,6 +28,22 @@ impl Protect {
 }
 
 /// Which tokens are sources, that may merge into another, and which are destinations.
+///
+/// ```
+/// use tokenpress::kernels::Partition;
+/// use tokenpress::methods::{Matching, ToMe};
+/// use tokenpress::{Elem, Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let tokens = graph.tokens("x", [1, 4, 1], Elem::F32)?;
+/// // A grid of 2 x 2 tokens, of which the first is a destination.
+/// let matching = Matching::Lists(Partition::grid2d(&mut graph, 2, 2, 2, 2, &[])?);
+/// let merged = ToMe { merge: 2, matching, ..Default::default() }.build(&mut graph, &tokens, tokens.x)?;
+/// graph.output("x'", merged.tokens.x)?;
+/// let x = HostTensor::f32([1, 4, 1], vec![1.0, 2.0, -5.0, 3.0]);
+/// assert_eq!(graph.run_reference(&[("x".to_owned(), x)].into())?["x'"].floats(), [-5.0, 2.0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub enum Matching {
     /// Even positions are sources, odd ones destinations.
@@ -104,7 +120,7 @@ impl ToMe {
                 let (partition, sources) = if full {
                     (lists, graph.constant(HostTensor::u32([tokens.batch()], vec![from; tokens.batch() as usize])))
                 } else {
-                    let live = live_mask(graph, tokens)?;
+                    let live = live_mask(graph, lengths, capacity)?;
                     let (sources, count) = live_entries(graph, lists.sources, live)?;
                     let (destinations, _) = live_entries(graph, lists.destinations, live)?;
                     (Partition { sources, destinations }, count)

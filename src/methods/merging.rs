@@ -1,12 +1,13 @@
 //! What merges with what: ToMe's decision.
 
 use super::ToMe;
+use super::lists::choose;
 use super::matching::Candidates;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
     AssignInputs, AssignTokens, Assignment, BipartiteMatch, Limit, Matches, Order, Partition, Relation, Selection, Threshold,
-    ThresholdInputs, TopK, TopKInputs, lookup, mark, row_normalize,
+    ThresholdInputs, TopK, TopKInputs, mark, row_normalize,
 };
 use crate::tensor::HostTensor;
 use crate::token_map::{TokenMap, Tokens};
@@ -64,24 +65,20 @@ impl ToMe {
         partition: Partition,
         partnered: bool,
     ) -> Result<Option<Tensor>, Error> {
-        let entries = |list: Tensor| list.shape().dims().last().copied().unwrap_or(0) as usize;
         let marks = if self.protected().class {
-            let mut marks = vec![mark::CANDIDATE; entries(matches.similarity)];
+            let mut marks = vec![mark::CANDIDATE; matches.similarity.shape().dims()[1] as usize];
             marks.iter_mut().take(1).for_each(|class| *class = mark::EXCLUDED);
             Some(graph.constant(HostTensor::u32([marks.len() as u32], marks)))
         } else if partnered {
             None
         } else {
-            // Of any partner, and of none.
-            let table = [vec![mark::CANDIDATE; entries(partition.destinations)], vec![mark::EXCLUDED]].concat();
-            let table = graph.constant(HostTensor::u32([table.len() as u32], table));
-            Some(lookup(graph, table, matches.partner)?)
+            let destinations = partition.destinations.shape().dims().last().copied().unwrap_or(0);
+            Some(choose(graph, matches.partner, destinations, [mark::CANDIDATE, mark::EXCLUDED])?)
         };
         let Some(threshold) = self.threshold else { return Ok(marks) };
         let inputs =
             ThresholdInputs { lengths: Some(sources), marks, ..ThresholdInputs::new(matches.similarity, Limit::Constant(threshold)) };
         let mask = Threshold { relation: Relation::AtLeast }.mask(graph, inputs)?;
-        let table = graph.constant(HostTensor::u32([2], vec![mark::EXCLUDED, mark::CANDIDATE]));
-        lookup(graph, table, mask).map(Some)
+        choose(graph, mask, 1, [mark::EXCLUDED, mark::CANDIDATE]).map(Some)
     }
 }

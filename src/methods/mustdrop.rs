@@ -1,84 +1,17 @@
-//! MustDrop: image tokens that no word looks at are dropped while the prompt is read, but for a key set. Its first stage, in the vision
-//! encoder, is [`WindowMerge`](super::WindowMerge).
+//! MustDrop: image tokens that no word looks at are dropped while the prompt is read, but for a key set, [`KeyTokens`](super::KeyTokens).
+//! Its first stage, in the vision encoder, is [`WindowMerge`](super::WindowMerge).
 //!
 //! Liu et al., "Multi-Stage Vision Token Dropping: Towards Efficient Multimodal Large Language Model" (2024).
 
-use super::prune::{keep_marked, marks_of};
+use super::Prefill;
+use super::lists::{as_one, choose, keep_marked, marks_of};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
-    AttentionInputs, AttentionScore, Groups, Limit, Order, Queries, Reduce, Relation, RowReduction, Selection, Statistic, Threshold,
-    ThresholdInputs, TopK, TopKInputs, compact, gather_rows, lookup, mark, merge_tokens, reduce, scale,
+    AttentionInputs, AttentionScore, Limit, Queries, Reduce, Relation, RowReduction, Statistic, Threshold, ThresholdInputs, compact,
+    gather_rows, mark, merge_tokens, reduce, scale,
 };
-use crate::schedule::{Rounding, keep_count};
-use crate::tensor::HostTensor;
-use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
-
-/// The key set: patches that later stages must not drop.
-///
-/// The `ceil(share * patches)` patches that the class token attends to most, in descending attention.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct KeyTokens {
-    /// Share of the patches; the published one is 0.08.
-    pub share: f64,
-}
-
-impl Default for KeyTokens {
-    fn default() -> Self {
-        Self { share: 0.08 }
-    }
-}
-
-impl KeyTokens {
-    /// Selects among `tokens`, whose token 0 is the class token, by the queries and keys `[batch, heads, tokens, channels]` of the
-    /// encoder's last attention. The indices count patches, from 0.
-    pub fn select(&self, graph: &mut Graph, tokens: &Tokens, queries: Tensor, keys: Tensor) -> Result<Selection, Error> {
-        let capacity = tokens.capacity();
-        let attention = AttentionScore { columns: Some(1.min(capacity)..capacity), ..Default::default() };
-        let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
-        let score = attention.score(graph, inputs)?.score;
-        let patches = |live: u32| live.saturating_sub(1);
-        let share = self.share;
-        let count = move |live: u32| keep_count(patches(live), share, Rounding::Ceil);
-        let (lengths, _) = count_by_length(graph, tokens.lengths, capacity, patches)?;
-        let (counts, most) = count_by_length(graph, tokens.lengths, capacity, count)?;
-        let select = TopK { k: most, order: Order::Value, largest: true, complement: None, mask: false };
-        select.select(graph, TopKInputs { scores: score, lengths: Some(lengths), counts: Some(counts), marks: None })
-    }
-}
-
-/// A prompt of image and text on its way through a language model.
-#[derive(Debug, Clone, Copy)]
-pub struct Prefill {
-    /// The tokens; the text is everything behind the image.
-    pub tokens: Tokens,
-    /// 1 for image tokens, `[batch, tokens]` u32.
-    pub image: Tensor,
-    /// Positions of the text, `[batch, text]` u32, and how many, `[batch]`.
-    pub text: (Tensor, Tensor),
-    /// Positions of the key set, `[batch, key]` u32, [`NONE`](crate::NONE) behind the last.
-    pub key: Tensor,
-}
-
-impl Prefill {
-    /// A prompt with `image_tokens` tokens from `image_start` on, of which those of `key` `[batch, key]`, counted from the first image
-    /// token, are the key set.
-    pub fn new(graph: &mut Graph, tokens: Tokens, image_start: u32, image_tokens: u32, key: Tensor) -> Result<Self, Error> {
-        let (batch, capacity) = (tokens.batch(), tokens.capacity());
-        let end = image_start.saturating_add(image_tokens);
-        if end > capacity {
-            let actual = format!("image tokens {image_start}..{end}");
-            return Err(Error::Value { argument: "mustdrop: image", expected: format!("a range within {capacity} tokens"), actual });
-        }
-        let mut each_row = |list: Vec<u32>| graph.constant(HostTensor::u32([batch, list.len() as u32], list.repeat(batch as usize)));
-        let image = each_row((0..capacity).map(|i| u32::from((image_start..end).contains(&i))).collect());
-        let text = each_row((end..capacity).collect());
-        let positions = each_row((image_start..end).collect());
-        let key = gather_rows(graph, positions, key, None)?;
-        let (text_lengths, _) = count_by_length(graph, tokens.lengths, capacity, |live| live.saturating_sub(end))?;
-        Ok(Self { tokens, image, text: (text, text_lengths), key })
-    }
-}
+use crate::token_map::{Compressed, TokenMap};
 
 /// Stage two, while the prompt is read: drops the image tokens that the text attends to neither together nor at any one word.
 ///
@@ -141,8 +74,8 @@ impl DualAttention {
         let of_text = attention.score(graph, inputs)?.score;
         let sum = reduce(graph, of_text, 1, Statistic::Sum, Some(text_lengths))?;
         let largest = reduce(graph, of_text, 1, Statistic::Max, Some(text_lengths))?;
-        let offsets = graph.constant(HostTensor::u32([batch, 2], [0, capacity].repeat(batch as usize)));
-        let of_image = Groups { offsets, members: compact(graph, image, lengths)?.indices };
+        let of_image = compact(graph, image, lengths)?.indices;
+        let of_image = as_one(graph, of_image)?;
         let total = merge_tokens(graph, sum, of_image, None, Reduce::Sum)?;
         let limit = scale(graph, total, self.global)?;
         let limit = graph.reshape(limit, [batch])?;
@@ -155,8 +88,7 @@ impl DualAttention {
         let marks = marks_of(graph, key, capacity, mark::EXCLUDED)?;
         let dropped = below.mask(graph, ThresholdInputs { marks: Some(marks), ..alone })?;
 
-        let negation = graph.constant(HostTensor::u32([2], vec![1, 0]));
-        let kept = lookup(graph, negation, dropped)?;
+        let kept = choose(graph, dropped, 1, [1, 0])?;
         let Compressed { tokens, map } = keep_marked(graph, &tokens, kept, capacity)?;
         let image = map.gather(graph, image)?;
         let text = gather_rows(graph, map.parent, text, None)?;

@@ -3,7 +3,8 @@
 //! Alayrac et al., "Flamingo: a Visual Language Model for Few-Shot Learning" (NeurIPS 2022), `https://arxiv.org/abs/2204.14198`.
 
 use super::affine::{Affine, repeat};
-use super::transformer::{FeedForward, KeyMask, MultiHeadAttention};
+use super::multi_head_attention::{KeyMask, MultiHeadAttention};
+use super::transformer::FeedForward;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{LayerNorm, add, concat_rows};

@@ -2,13 +2,14 @@
 //!
 //! Shang et al., "LLaVA-PruMerge: Adaptive Token Reduction for Efficient Large Multimodal Models" (ICCV 2025).
 
-use super::prune::{first_entries, fused, keep_listed, marks_of};
+use super::fused::fused;
+use super::lists::{each_row, keep_listed};
+use super::spatial_patches::Distances;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
-    Among, AttentionInputs, AttentionScore, Groups, Limit, Nearest, Neighbours, Order, Reduce, Relation, Selection, Threshold,
-    ThresholdInputs, TopK, TopKInputs, add, compact, concat_rows, fence, gather_rows, invert_index, lookup, mark, merge_tokens,
-    row_normalize,
+    Among, AttentionInputs, AttentionScore, Groups, Limit, Nearest, Neighbours, Order, Reduce, Relation, Threshold, ThresholdInputs, TopK,
+    TopKInputs, add, compact, fence, gather_rows, merge_tokens, row_normalize,
 };
 use crate::tensor::HostTensor;
 use crate::token_map::{Compressed, Tokens, count_by_length, table_by_length};
@@ -23,7 +24,7 @@ use crate::token_map::{Compressed, Tokens, count_by_length, table_by_length};
 /// ```
 ///
 /// How many stay, at most a quarter, is decided on the GPU for each row. With `spatial` (PruMerge+) patches at even distances,
-/// `int(int(N / n) / 3)`, stay as well, behind the others in ascending order; rows must then be full. (The paper's text clusters only
+/// `int(int(N / n) / 3)`, stay as well, behind the others in ascending order. (The paper's text clusters only
 /// dropped patches and takes weighted averages; the published code, and this, sum without dividing, over kept ones too. It lets a
 /// batch share one n.)
 ///
@@ -96,27 +97,24 @@ impl PruMerge {
         let above = ThresholdInputs { lengths, ..ThresholdInputs::new(score, Limit::PerRow(fence)) };
         let outlying = Threshold { relation: Relation::Above }.mask(graph, above)?;
         let outliers = compact(graph, outlying, lengths)?.counts;
-        // Those above the upper quartile, at position 3/4 (N - 1).
-        let most = capacity - capacity.min(1) - (u64::from(capacity.saturating_sub(1)) * 3 / 4) as u32;
+        let most = most_outliers(capacity);
         let counts = if self.count_from_ratio { from_ratio(graph, patches, outliers, most)? } else { outliers };
-        let select = TopK { k: most, order: Order::Value, largest: true, complement: Some(Order::Index), mask: false };
-        let selection = select.select(graph, TopKInputs { scores: score, lengths, counts: Some(counts), marks: None })?;
+        let select = TopK { k: most, complement: Some(Order::Index), ..Default::default() };
+        let selection = select.select(graph, TopKInputs { lengths, counts: Some(counts), ..TopKInputs::new(score) })?;
         let (kept, dropped) = if self.spatial {
-            self.with_spatial(graph, patches, score, selection, outliers)?
+            let distances = Distances { outliers: most, among: self.spatial_among };
+            distances.add(graph, patches, (selection.indices, selection.kept), outliers)?
         } else {
-            let dropped = selection.complement.unwrap_or(selection.indices);
-            ((selection.indices, selection.kept), dropped)
+            ((selection.indices, selection.kept), selection.complement.unwrap_or(selection.indices))
         };
 
-        let own = HostTensor::u32([capacity], (1..=capacity).collect());
-        let own = graph.constant(own);
+        let own = graph.constant(HostTensor::u32([capacity], (1..=capacity).collect()));
         let keys = gather_rows(graph, keys, own, None)?;
         let normalized = row_normalize(graph, keys, lengths)?;
         let search = Neighbours { nearest: self.neighbours.min(capacity.saturating_sub(1)), exclude_self: true };
         let neighbours = search.most_similar(graph, normalized, Among { queries: Some(kept.0), candidates: None, lengths })?;
         let rows = kept.0.shape().dims()[1];
-        let offsets = (0..batch).flat_map(|_| (0..=rows).map(|row| row * search.nearest)).collect();
-        let offsets = graph.constant(HostTensor::u32([batch, rows + 1], offsets));
+        let offsets = each_row(graph, batch, (0..=rows).map(|row| row * search.nearest).collect());
         let members = graph.reshape(neighbours.indices, [batch, rows * search.nearest])?;
         let around = merge_tokens(graph, patches.x, Groups { offsets, members }, Some(score), Reduce::WeightedSum)?;
         let compressed = keep_listed(graph, patches, kept.0, kept.1)?;
@@ -125,52 +123,6 @@ impl PruMerge {
         let rest = fused(graph, patches, dropped, score)?;
         let compressed = compressed.append(graph, &rest)?;
         Ok(PruMergeOutput { compressed, score, fence, outliers, kept, neighbours })
-    }
-
-    /// The outliers and the spatial ones, how many, and all others.
-    fn with_spatial(
-        &self,
-        graph: &mut Graph,
-        patches: &Tokens,
-        score: Tensor,
-        outliers: Selection,
-        count: Tensor,
-    ) -> Result<((Tensor, Tensor), Tensor), Error> {
-        let (batch, capacity) = (patches.batch(), patches.capacity());
-        patches.expect_full(graph, "prumerge: lengths", "spatial patches")?;
-        // The distance for every number of outliers, and, once for each distance, which patches those are.
-        let distance = |n: u32| (1.0 / (f64::from(n) / f64::from(capacity))) as u32 / 3;
-        let mut distances: Vec<u32> = (0..=outliers.indices.shape().dims()[1]).map(distance).collect();
-        let of_count = distances.clone();
-        distances.sort_unstable();
-        distances.dedup();
-        let place = |n: &u32| distances.partition_point(|d| d < n) as u32;
-        let of_count = HostTensor::u32([of_count.len() as u32], of_count.iter().map(place).collect());
-        let end = self.spatial_among.unwrap_or(capacity.saturating_sub(1));
-        // Of no outliers the distance is infinite, and no patch is taken: not even the first.
-        let taken = |d: u32| (0..capacity).map(move |i| u32::from(d != u32::MAX / 3 && i < end && i.is_multiple_of(d.max(1))));
-        let patterns = HostTensor::u32([1, distances.len() as u32, capacity], distances.iter().flat_map(|d| taken(*d)).collect());
-        let (of_count, patterns) = (graph.constant(of_count), graph.constant(patterns));
-        let pattern = lookup(graph, of_count, count)?;
-        let pattern = graph.reshape(pattern, [1, batch])?;
-        let chosen = gather_rows(graph, patterns, pattern, None)?;
-        let chosen = graph.reshape(chosen, [batch, capacity])?;
-
-        let marks = marks_of(graph, outliers.indices, capacity, mark::EXCLUDED)?;
-        let all = ThresholdInputs { marks: Some(marks), among: Some(chosen), ..ThresholdInputs::new(score, Limit::Constant(0.0)) };
-        let spatial = Threshold { relation: Relation::AtLeast }.mask(graph, all)?;
-        let spatial = compact(graph, spatial, None)?;
-        // As many as the densest pattern has.
-        let most = distances.iter().map(|d| taken(*d).sum::<u32>()).max().unwrap_or(0);
-        let listed = first_entries(graph, spatial.indices, most)?;
-        let kept = concat_rows(graph, (outliers.indices, Some(outliers.kept)), (listed, Some(spatial.counts)))?;
-        let place = invert_index(graph, kept.0, capacity)?;
-        let mut missing = vec![0; kept.0.shape().dims()[1] as usize];
-        missing.push(1);
-        let missing = graph.constant(HostTensor::u32([missing.len() as u32], missing));
-        let dropped = lookup(graph, missing, place)?;
-        let dropped = compact(graph, dropped, None)?.indices;
-        Ok((kept, dropped))
     }
 }
 
@@ -183,4 +135,9 @@ fn from_ratio(graph: &mut Graph, patches: &Tokens, outliers: Tensor, most: u32) 
     let outliers = graph.reshape(outliers, [batch, 1])?;
     let counts = gather_rows(graph, counts, outliers, None)?;
     graph.reshape(counts, [batch])
+}
+
+/// How many of `live` patches may be above the upper quartile, at position 3/4 (N - 1).
+pub(super) fn most_outliers(live: u32) -> u32 {
+    live - live.min(1) - (u64::from(live.saturating_sub(1)) * 3 / 4) as u32
 }

@@ -4,24 +4,12 @@
 //! `https://arxiv.org/abs/2301.12597`. InstructBLIP gives it the text, `https://arxiv.org/abs/2305.06500`.
 
 use super::affine::{Affine, repeat};
-use super::transformer::{FeedForward, KeyMask, MultiHeadAttention, tokens};
+use super::lists::rows_of;
+use super::multi_head_attention::KeyMask;
+use super::qformer_layer::{QFormerLayer, attended, fed_forward};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{LayerNorm, concat_rows};
-use crate::tensor::HostTensor;
-
-/// One layer of BERT with cross-attention, each part behind its residual with a norm: `x = norm(x + part(x))`.
-#[derive(Debug, Clone, Copy)]
-pub struct QFormerLayer {
-    /// Attention of queries and text among themselves.
-    pub attention: (MultiHeadAttention, Affine),
-    /// Attention of the queries to the image; in every second layer of the paper.
-    pub cross_attention: Option<(MultiHeadAttention, Affine)>,
-    /// Feed-forward layers of the queries.
-    pub query_feed_forward: (FeedForward, Affine),
-    /// Feed-forward layers of the text, where there is one.
-    pub text_feed_forward: Option<(FeedForward, Affine)>,
-}
+use crate::kernels::{LayerNorm, concat_rows, lengths_or_full};
 
 /// The whole Q-Former: as many tokens as queries, whatever the image.
 ///
@@ -102,29 +90,21 @@ impl QFormer {
         let mut text = inputs.text;
         let mut hidden = vec![x];
         for layer in &self.layers {
-            let (attention, affine) = &layer.attention;
-            let projected = attention.project(graph, [x; 3])?;
-            let change = attention.attend(graph, projected, KeyMask { bias: inputs.mask, ..KeyMask::default() })?;
-            x = affine.residual_norm(graph, x, change, norm)?;
-            queries = if all == count { x } else { tokens(graph, x, 0, count)? };
-            if let Some((attention, affine)) = &layer.cross_attention {
-                let projected = attention.project(graph, [queries, inputs.image, inputs.image])?;
+            x = attended(graph, &layer.attention, norm, [x, x], KeyMask { bias: inputs.mask, ..KeyMask::default() })?;
+            queries = if all == count { x } else { rows_of(graph, x, 0..count)? };
+            if let Some(attention) = &layer.cross_attention {
                 // The image's lengths are not the queries', even where there are as many of both.
-                let every = graph.constant(HostTensor::u32([batch], vec![count; batch as usize]));
+                let every = lengths_or_full(graph, None, batch, count);
                 let mask = KeyMask { bias: inputs.image_mask, lengths: inputs.image_lengths, query_lengths: Some(every) };
-                let change = attention.attend(graph, projected, mask)?;
-                queries = affine.residual_norm(graph, queries, change, norm)?;
+                queries = attended(graph, attention, norm, [queries, inputs.image], mask)?;
             }
-            let (feed_forward, affine) = &layer.query_feed_forward;
-            let change = feed_forward.apply(graph, queries)?;
-            queries = affine.residual_norm(graph, queries, change, norm)?;
+            queries = fed_forward(graph, &layer.query_feed_forward, norm, queries)?;
             if all > count {
-                let mut words = tokens(graph, x, count, all)?;
-                if let Some((feed_forward, affine)) = &layer.text_feed_forward {
-                    let change = feed_forward.apply(graph, words)?;
-                    words = affine.residual_norm(graph, words, change, norm)?;
-                }
-                text = Some(words);
+                let words = rows_of(graph, x, count..all)?;
+                text = Some(match &layer.text_feed_forward {
+                    Some(feed_forward) => fed_forward(graph, feed_forward, norm, words)?,
+                    None => words,
+                });
             }
             x = together(graph, queries, text)?;
             hidden.push(x);

@@ -1,13 +1,13 @@
 //! Tokens that merge with the one before: what A-ToMe, FastAdaSP, SAMP and FrameFusion share.
 
-use super::prune::first_entries;
+use super::lists::{first_entries, select_mask};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
-    Limit, Order, Relation, RunSegments, Threshold, ThresholdInputs, TopK, TopKInputs, compact, gather_rows, mark, pair_similarity,
-    previous_at, row_normalize,
+    Limit, Relation, RunSegments, Threshold, ThresholdInputs, TopK, TopKInputs, compact, gather_rows, mark, pair_similarity, previous_at,
+    row_normalize,
 };
-use crate::schedule::{Rounding, keep_count};
+use crate::schedule::{Rounding, expect_share, keep_count};
 use crate::tensor::HostTensor;
 use crate::token_map::{TokenMap, Tokens, count_by_length};
 
@@ -26,10 +26,8 @@ pub enum PairChoice {
 impl PairChoice {
     fn check(self, argument: &'static str) -> Result<(), Error> {
         match self {
-            Self::Merge(ratio) | Self::Keep(ratio) if !(0.0..=1.0).contains(&ratio) => {
-                Err(Error::Value { argument, expected: "0 to 1".to_owned(), actual: ratio.to_string() })
-            }
-            _ => Ok(()),
+            Self::Merge(ratio) | Self::Keep(ratio) => expect_share(argument, ratio),
+            Self::Similarity(_) => Ok(()),
         }
     }
 
@@ -82,10 +80,8 @@ impl Neighbours {
             }
             PairChoice::Merge(_) | PairChoice::Keep(_) => {
                 let (counts, k) = count_by_length(graph, tokens.lengths, capacity, count)?;
-                let select = TopK { k, order: Order::Index, largest: true, complement: None, mask: true };
-                let selection = select.select(graph, TopKInputs { scores: similarity, lengths, counts: Some(counts), marks })?;
-                // A mask was asked for just above.
-                selection.mask.unwrap_or(selection.indices)
+                let inputs = TopKInputs { lengths, counts: Some(counts), marks, ..TopKInputs::new(similarity) };
+                select_mask(graph, TopK { k, ..Default::default() }, inputs)?
             }
         };
         // Every chosen pair is one token less; of pairs that overlap, every second one at least.

@@ -2,7 +2,7 @@
 //!
 //! In Tencent's AngelSlim, `https://github.com/Tencent/AngelSlim`.
 
-use super::prune::{keep_marked, marks_of};
+use super::lists::{keep_marked, marks_of};
 use super::runs::collapse;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
@@ -10,7 +10,7 @@ use crate::kernels::{
     GreedyInputs, GreedySelect, GreedySelected, Objective, PoolImportance, PooledAttention, Reduce, grow_runs, mark, previous_at,
     row_normalize,
 };
-use crate::schedule::{Rounding, keep_count};
+use crate::schedule::{Rounding, expect_share, keep_count};
 use crate::token_map::{Compressed, Tokens, count_by_length};
 
 /// Merges runs of tokens that are all alike, then keeps a relevant and diverse part.
@@ -72,9 +72,7 @@ impl Samp {
 
     /// Compresses `tokens` by their `importance` and `relevance`, f32 `[batch, tokens]`.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, importance: Tensor, relevance: Tensor) -> Result<SampOutput, Error> {
-        if !(0.0..=1.0).contains(&self.keep) {
-            return Err(Error::Value { argument: "samp: keep", expected: "0 to 1".to_owned(), actual: self.keep.to_string() });
-        }
+        expect_share("samp: keep", self.keep)?;
         let capacity = tokens.capacity();
         let normalized = row_normalize(graph, tokens.x, Some(tokens.lengths))?;
         let joins = grow_runs(graph, normalized, self.threshold, Some(tokens.lengths))?;

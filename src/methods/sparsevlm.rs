@@ -2,16 +2,15 @@
 //!
 //! Zhang et al., "SparseVLM: Visual Token Sparsification for Efficient Vision-Language Model Inference" (ICML 2025).
 
+use super::Raters;
 use super::density_clusters::DensityClusters;
-use super::prune::{ImageRange, Prune, keep_listed};
+use super::image_range::ImageRange;
+use super::lists::{keep_listed, keep_range};
+use super::prune::Prune;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{
-    AttentionInputs, AttentionScore, Compacted, Groups, HeadReduction, Limit, Norm, Order, Queries, Reduce, RowReduction, Selection,
-    Statistic, Threshold, ThresholdInputs, TopK, TopKInputs, compact, gather_rows, merge_tokens, reduce,
-};
+use crate::kernels::{Order, Selection, TopK, TopKInputs, gather_rows};
 use crate::schedule::{Rounding, keep_count};
-use crate::tensor::HostTensor;
 use crate::token_map::{Compressed, Tokens, count_by_length};
 
 /// Keeps the image tokens that the raters, the words most like the image, attend to most; clusters a part of the others.
@@ -58,15 +57,6 @@ pub struct SparseVlm {
     pub recycle: bool,
 }
 
-/// The text tokens whose attention counts.
-#[derive(Debug, Clone, Copy)]
-pub struct Raters {
-    /// How much the image tokens look at each text token, `[batch, text]` f32.
-    pub score: Tensor,
-    /// The raters' places in the text, ascending, and how many.
-    pub listed: Compacted,
-}
-
 /// Tokens after a stage, and what decided.
 #[derive(Debug, Clone, Copy)]
 pub struct SparseVlmOutput {
@@ -79,7 +69,7 @@ pub struct SparseVlmOutput {
 }
 
 impl SparseVlm {
-    fn image(&self, capacity: u32) -> Result<ImageRange, Error> {
+    pub(super) fn image(&self, capacity: u32) -> Result<ImageRange, Error> {
         ImageRange::new(["sparsevlm: image", "sparsevlm: rank"], self.image_start, self.image_tokens, self.rank, capacity)
     }
 
@@ -88,28 +78,6 @@ impl SparseVlm {
         let dropped = self.image_tokens.saturating_sub(self.rank);
         let taken = (keep_count(dropped, 0.3, Rounding::Floor) + 1).min(dropped);
         (taken, if taken == 0 { 0 } else { taken / 10 + 1 })
-    }
-
-    /// Chooses the raters by the hidden states that enter the language model.
-    pub fn raters(&self, graph: &mut Graph, tokens: &Tokens) -> Result<Raters, Error> {
-        let (batch, capacity) = (tokens.batch(), tokens.capacity());
-        let image = self.image(capacity)?;
-        let text = capacity - image.end;
-        let mut part = |first: u32, count: u32| {
-            let list = graph.constant(HostTensor::u32([count], (first..first + count).collect()));
-            let rows = gather_rows(graph, tokens.x, list, None)?;
-            graph.reshape(rows, [batch, 1, count, tokens.x.shape().dims()[2]])
-        };
-        let (queries, keys) = (part(image.start, self.image_tokens)?, part(image.end, text)?);
-        let (image_lengths, _) = count_by_length(graph, tokens.lengths, capacity, |live| image.live(live))?;
-        let (lengths, _) = count_by_length(graph, tokens.lengths, capacity, |live| live.saturating_sub(image.end))?;
-        let (lengths, query_lengths) = (Some(lengths), Some(image_lengths));
-        let attention = AttentionScore { queries: Queries::All, scale: Some(1.0), ..Default::default() };
-        let score = attention.score(graph, AttentionInputs { queries, keys, bias: None, lengths, query_lengths })?.score;
-        let mean = reduce(graph, score, 1, Statistic::Mean, lengths)?;
-        let above = ThresholdInputs { lengths, ..ThresholdInputs::new(score, Limit::PerRow(mean)) };
-        let mask = Threshold::default().mask(graph, above)?;
-        Ok(Raters { score, listed: compact(graph, mask, lengths)? })
     }
 
     /// Prunes at a stage by the queries and keys `[batch, heads, tokens, channels]` of its layer.
@@ -121,12 +89,11 @@ impl SparseVlm {
         queries: Tensor,
         keys: Tensor,
     ) -> Result<SparseVlmOutput, Error> {
-        let (batch, capacity) = (tokens.batch(), tokens.capacity());
+        let capacity = tokens.capacity();
         let image = self.image(capacity)?;
-        let score = self.score(graph, tokens, image, raters, queries, keys)?;
-        // Up to the text; the text itself; and the clusters in between.
+        let score = raters.attention(graph, tokens, image, queries, keys)?;
+        // Up to the text; the clusters; and the text.
         let (before_text, _) = count_by_length(graph, tokens.lengths, capacity, |live| live.min(image.end))?;
-        let (text, _) = count_by_length(graph, tokens.lengths, capacity, |live| live.saturating_sub(image.end))?;
         let marks = image.others_protected(graph, capacity);
         let (this, head) = (*self, Tokens { lengths: before_text, ..*tokens });
         let keep = move |live: u32| image.kept(live, this.rank);
@@ -136,38 +103,9 @@ impl SparseVlm {
             let clusters = self.clusters(graph, tokens, image, score, dropped)?;
             compressed = compressed.append(graph, &clusters)?;
         }
-        let list = (0..batch).flat_map(|_| image.end..capacity).collect();
-        let list = graph.constant(HostTensor::u32([batch, capacity - image.end], list));
-        let text = keep_listed(graph, tokens, list, text)?;
+        let text = keep_range(graph, tokens, image.end..capacity)?;
         let compressed = compressed.append(graph, &text)?;
         Ok(SparseVlmOutput { compressed, score, selection: pruned.selection })
-    }
-
-    /// The raters' mean attention to every token.
-    fn score(
-        &self,
-        graph: &mut Graph,
-        tokens: &Tokens,
-        image: ImageRange,
-        raters: &Raters,
-        queries: Tensor,
-        keys: Tensor,
-    ) -> Result<Tensor, Error> {
-        let (batch, capacity) = (tokens.batch(), tokens.capacity());
-        let attention = AttentionScore {
-            queries: Queries::List((image.end..capacity).collect()),
-            norm: Norm::Softmax,
-            rows: RowReduction::None,
-            heads: HeadReduction::Mean,
-            causal: true,
-            ..Default::default()
-        };
-        let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
-        let of_text = attention.score(graph, inputs)?.score;
-        let offsets = graph.constant(HostTensor::u32([batch, 2], [0, capacity - image.end].repeat(batch as usize)));
-        let listed = Groups { offsets, members: raters.listed.indices };
-        let mean = merge_tokens(graph, of_text, listed, None, Reduce::Mean)?;
-        graph.reshape(mean, [batch, capacity])
     }
 
     /// The best of the dropped tokens as clusters.
@@ -178,13 +116,12 @@ impl SparseVlm {
         let (count, _) = count_by_length(graph, tokens.lengths, capacity, |live| image.live(live).saturating_sub(rank))?;
         // A score for each entry of the list.
         let scores = gather_rows(graph, score, dropped, None)?;
-        let select = TopK { k: taken, order: Order::Value, largest: true, complement: None, mask: false };
+        let select = TopK { k: taken, ..Default::default() };
         let best = select.select(graph, TopKInputs { lengths: Some(count), ..TopKInputs::new(scores) })?;
         let positions = gather_rows(graph, dropped, best.indices, None)?;
         let recycled = keep_listed(graph, tokens, positions, best.kept)?;
         let clusters = DensityClusters { clusters, nearest: clusters.min(64) };
         let merged = clusters.build(graph, &recycled.tokens)?.compressed;
-        let map = recycled.map.then(graph, &merged.map)?;
-        Ok(Compressed { map, ..merged })
+        recycled.then(graph, &merged)
     }
 }

@@ -5,7 +5,8 @@
 
 use super::matching::{Matching, Protect};
 use super::merging::Merging;
-use super::transformer::{KeyMask, TransformerBlock};
+use super::multi_head_attention::KeyMask;
+use super::transformer::TransformerBlock;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Reduce, log_size};
@@ -68,7 +69,12 @@ impl ToMe {
             return Err(Error::Shape { argument: "tome: metric", expected, actual: metric.shape() });
         }
         let candidates = self.candidates(graph, tokens)?;
-        if candidates.merged.1 == 0 && candidates.outputs == capacity {
+        let nothing_merges = match self.matching {
+            // They have an order of their own, whether or not there is a token to merge.
+            Matching::Lists(_) => self.merge == 0,
+            _ => candidates.merged.1 == 0 && candidates.outputs == capacity,
+        };
+        if nothing_merges {
             return Ok(None);
         }
         self.decide_among(graph, tokens, metric, candidates).map(Some)

@@ -1,89 +1,27 @@
 //! The layers of a transformer: what reduction methods work between, and what query methods are made of.
 
-use super::affine::{Affine, Projections, per_head};
+use super::affine::Affine;
+use super::multi_head_attention::{KeyMask, MultiHeadAttention, Projected};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{Activation, Attention, Heads, LayerNorm, QueryKeyValue, add, gather_rows};
-use crate::tensor::HostTensor;
-
-/// Attention with its four projections.
-#[derive(Debug, Clone, Copy)]
-pub struct MultiHeadAttention {
-    /// Number of heads, H.
-    pub heads: u32,
-    /// Its layers.
-    pub projections: Projections,
-}
-
-/// Queries, keys and values, `[B, M, H D]` and `[B, N, H D]`.
-#[derive(Debug, Clone, Copy)]
-pub struct Projected {
-    /// Of the tokens that ask.
-    pub queries: Tensor,
-    /// Of the tokens that answer.
-    pub keys: Tensor,
-    /// Of the same.
-    pub values: Tensor,
-}
-
-/// Which keys count, and how much.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct KeyMask {
-    /// f32 `[B, N]`, added to the scaled logits: the [`log_size`](crate::kernels::log_size) of merged tokens, or a mask of negative
-    /// infinities.
-    pub bias: Option<Tensor>,
-    /// u32 `[B]`: live keys; all for `None`.
-    pub lengths: Option<Tensor>,
-    /// u32 `[B]`: live queries. For `None` as many as keys where there are as many, and all otherwise.
-    pub query_lengths: Option<Tensor>,
-}
-
-impl MultiHeadAttention {
-    /// Queries of `[B, M, C]`, keys and values of `[B, N, E]`.
-    pub fn project(&self, graph: &mut Graph, [queries, keys, values]: [Tensor; 3]) -> Result<Projected, Error> {
-        let Projections { queries: query, keys: key, values: value, .. } = &self.projections;
-        let queries = query.linear(graph, queries, Activation::None)?;
-        let keys = key.linear(graph, keys, Activation::None)?;
-        let values = value.linear(graph, values, Activation::None)?;
-        Ok(Projected { queries, keys, values })
-    }
-
-    /// What every query takes from the values, through the last projection: `[B, M, O]`. Dead queries give its bias.
-    pub fn attend(&self, graph: &mut Graph, projected: Projected, mask: KeyMask) -> Result<Tensor, Error> {
-        let KeyMask { bias, lengths, query_lengths } = mask;
-        let [queries, keys, values] = [projected.queries, projected.keys, projected.values].map(|rows| self.with_heads(graph, rows));
-        let bias = match bias {
-            Some(bias) => {
-                let [batch, keys] = bias.shape().exactly("transformer: bias", "[B, N]")?;
-                Some(graph.reshape(bias, [batch, 1, 1, keys])?)
-            }
-            None => None,
-        };
-        let inputs = QueryKeyValue { queries: queries?, keys: keys?, values: values?, bias, lengths, query_lengths };
-        let attended = Attention { heads: Heads::Last, ..Attention::default() }.attend(graph, inputs)?.rows;
-        let [batch, rows, heads, channels] = attended.shape().exactly("transformer: rows", "[B, M, H, D]")?;
-        let attended = graph.reshape(attended, [batch, rows, heads * channels])?;
-        self.projections.output.linear(graph, attended, Activation::None)
-    }
-
-    /// Projected rows `[B, N, H D]` as `[B, H, N, D]`, which scores are made from. A copy.
-    pub fn heads_first(&self, graph: &mut Graph, rows: Tensor) -> Result<Tensor, Error> {
-        let split = self.with_heads(graph, rows)?;
-        let [batch, tokens, heads, channels] = split.shape().exactly("transformer: rows", "[B, N, H, D]")?;
-        let all = graph.reshape(split, [batch, tokens * heads, channels])?;
-        let order = (0..heads).flat_map(|h| (0..tokens).map(move |n| n * heads + h)).collect();
-        let order = graph.constant(HostTensor::u32([heads * tokens], order));
-        let first = gather_rows(graph, all, order, None)?;
-        graph.reshape(first, [batch, heads, tokens, channels])
-    }
-
-    fn with_heads(&self, graph: &Graph, rows: Tensor) -> Result<Tensor, Error> {
-        let [batch, tokens, channels] = rows.shape().exactly("transformer: rows", "[B, N, H D]")?;
-        graph.reshape(rows, [batch, tokens, self.heads, per_head(self.heads, channels)?])
-    }
-}
+use crate::kernels::{Activation, LayerNorm, add};
 
 /// Two linear layers with an activation between them.
+///
+/// ```
+/// use tokenpress::kernels::Activation;
+/// use tokenpress::methods::{Affine, FeedForward};
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let mut layer = |weight| Affine { weight: graph.constant(HostTensor::f32([1, 1], vec![weight])), bias: None };
+/// let layers = FeedForward { up: layer(2.0), activation: Activation::Relu, down: layer(0.5) };
+/// let x = graph.constant(HostTensor::f32([1, 2, 1], vec![-1.0, 3.0]));
+/// let y = layers.apply(&mut graph, x)?;
+/// graph.output("y", y)?;
+/// assert_eq!(graph.run_reference(&[].into())?["y"].floats(), [0.0, 3.0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct FeedForward {
     /// `[F, C]`.
@@ -106,6 +44,33 @@ impl FeedForward {
 /// `x + attention(norm1(x))`, behind which tokens are merged or pruned, and `x + feed_forward(norm2(x))`.
 ///
 /// Keys behind the lengths of a [`KeyMask`] do not count. Dead rows go through all layers like any other, and nothing comes of them.
+///
+/// ```
+/// use tokenpress::kernels::{Activation, LayerNorm};
+/// use tokenpress::methods::{Affine, FeedForward, KeyMask, MultiHeadAttention, Projections, TransformerBlock};
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let mut layer = |weight: Vec<f32>| Affine { weight: graph.constant(HostTensor::f32([1, 1], weight)), bias: None };
+/// let (zero, one) = (layer(vec![0.0]), layer(vec![1.0]));
+/// let norm = Affine { weight: graph.constant(HostTensor::f32([1], vec![1.0])), bias: None };
+/// let projections = Projections { queries: zero, keys: one, values: one, output: one };
+/// let block = TransformerBlock {
+///     norm: LayerNorm::root_mean_square(1e-30),
+///     attention_norm: norm,
+///     attention: MultiHeadAttention { heads: 1, projections },
+///     feed_forward_norm: norm,
+///     feed_forward: FeedForward { up: one, activation: Activation::None, down: one },
+/// };
+/// let x = graph.constant(HostTensor::f32([1, 2, 1], vec![1.0, 3.0]));
+/// let projected = block.project(&mut graph, x)?;
+/// let x = block.attend(&mut graph, x, projected, KeyMask::default())?;
+/// let x = block.feed_forward(&mut graph, x)?;
+/// graph.output("x'", x)?;
+/// // The norm of a positive number is 1; each half adds it.
+/// assert_eq!(graph.run_reference(&[].into())?["x'"].floats(), [3.0, 5.0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct TransformerBlock {
     /// The kind of both norms: LayerNorm or RMSNorm, and its epsilon.
@@ -144,10 +109,4 @@ impl TransformerBlock {
         let change = self.feed_forward.apply(graph, normal)?;
         add(graph, x, change)
     }
-}
-
-/// Tokens `from..to` of every row of `[B, N, C]`.
-pub(super) fn tokens(graph: &mut Graph, x: Tensor, from: u32, to: u32) -> Result<Tensor, Error> {
-    let index = graph.constant(HostTensor::u32([to - from], (from..to).collect()));
-    gather_rows(graph, x, index, None)
 }

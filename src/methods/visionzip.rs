@@ -2,25 +2,16 @@
 //!
 //! Yang et al., "VisionZip: Longer is Better but Not Necessary in Vision Language Models" (CVPR 2025).
 
-use super::prune::{Prune, Pruned, class_protected};
+use super::contextual::Contextual;
+use super::lists::class_protected;
+use super::prune::{Prune, Pruned};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
-    AttentionInputs, AttentionScore, BipartiteMatch, HeadReduction, Order, Partition, Reduce, Selection, add, gather_rows, invert_index,
-    row_normalize,
+    AttentionInputs, AttentionScore, BipartiteMatch, HeadReduction, Order, Partition, Selection, gather_rows, invert_index, row_normalize,
 };
 use crate::tensor::NONE;
 use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length, table_by_length};
-
-/// What a contextual token is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Contextual {
-    /// The target plus the mean of the tokens assigned to it, as the published code has it: about twice as long as a token.
-    #[default]
-    TargetPlusMean,
-    /// The mean of the target and the tokens assigned to it: the paper's average.
-    Mean,
-}
 
 /// Keeps the class token and the `dominant` patches that it attends to most, in order, and merges the others into `contextual` tokens.
 ///
@@ -121,14 +112,7 @@ impl VisionZip {
         let target_place = invert_index(graph, targets, capacity)?;
         let parent = gather_rows(graph, target, other_place, Some(target_place))?;
         let map = TokenMap { parent, representative: targets, lengths: target_count };
-        let x = match self.merge {
-            Contextual::Mean => map.merge(graph, tokens.x, None, Reduce::Mean)?,
-            Contextual::TargetPlusMean => {
-                let mean = TokenMap { parent: target_of_other, ..map }.merge(graph, tokens.x, None, Reduce::Mean)?;
-                let own = map.gather(graph, tokens.x)?;
-                add(graph, own, mean)?
-            }
-        };
+        let x = self.merge.apply(graph, tokens, &map, target_of_other)?;
         let size = map.sizes(graph, tokens.size)?;
         let merged = Compressed { tokens: Tokens { x, size, lengths: target_count }, map };
         let compressed = compressed.append(graph, &merged)?;

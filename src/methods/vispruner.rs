@@ -2,10 +2,12 @@
 //!
 //! Zhang et al., "Beyond Text-Visual Attention: Exploiting Visual Cues for Effective Token Pruning in VLMs" (ICCV 2025).
 
-use super::prune::{Prune, Pruned, first_entries};
+use super::lists::first_entries;
+use super::prune::{Prune, Pruned};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{BipartiteMatch, Order, Partition, TopK, TopKInputs, concat_rows, gather_rows, row_normalize};
+use crate::schedule::expect_share;
 use crate::tensor::HostTensor;
 use crate::token_map::{Tokens, count_by_length};
 
@@ -63,9 +65,7 @@ impl VisPruner {
     /// Prunes `tokens` by a score `[batch, tokens]`: the class token's attention to them in the encoder's last layer but one, averaged
     /// over the heads.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, score: Tensor) -> Result<VisPrunerOutput, Error> {
-        if !(0.0..=1.0).contains(&self.important) {
-            return Err(Error::Value { argument: "vispruner: important", expected: "0 to 1".into(), actual: self.important.to_string() });
-        }
+        expect_share("vispruner: important", self.important)?;
         let (lengths, capacity) = (tokens.lengths, tokens.capacity());
         let (important, most) = count_by_length(graph, lengths, capacity, |live| self.important_of(live))?;
         let by_score = TopK { k: most, complement: Some(Order::Value), ..Default::default() };

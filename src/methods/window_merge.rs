@@ -2,15 +2,16 @@
 //!
 //! Liu et al., "Multi-Stage Vision Token Dropping: Towards Efficient Multimodal Large Language Model" (2024).
 
-use super::prune::first_entries;
+use super::lists::{choose, each_row, first_entries, keep_range};
+use super::mean_cosine::mean_cosine;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
-    Elementwise, Limit, Operation, Order, Reduce, Relation, Selection, Statistic, Threshold, ThresholdInputs, TopK, TopKInputs, compact,
-    gather_rows, invert_index, lookup, multiply, reduce, row_normalize, scale,
+    Limit, Reduce, Relation, Selection, Statistic, Threshold, ThresholdInputs, TopK, TopKInputs, compact, gather_rows, invert_index,
+    lookup, reduce, row_normalize,
 };
 use crate::tensor::{HostTensor, NONE};
-use crate::token_map::{Compressed, TokenMap, Tokens};
+use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
 
 /// The first stage of MustDrop, in the vision encoder: merges each window of the patches' grid that looks alike into one token.
 ///
@@ -20,7 +21,8 @@ use crate::token_map::{Compressed, TokenMap, Tokens};
 /// output = [class, merged windows in descending s, other patches ascending]
 /// ```
 ///
-/// A merged token is the mean of its window, weighted by sizes, and stands at its last patch. The published code lets the batch share
+/// The places behind a row's live tokens are empty, and a window with an empty place stays as it is: images of fewer rows than the
+/// grid take part. A merged token is the mean of its window, weighted by sizes, and stands at its last patch. The published code lets the batch share
 /// the smallest R; here each row has its own unless [`WindowMerge::shared_count`] is set.
 ///
 /// ```
@@ -57,55 +59,44 @@ pub struct WindowMerge {
 pub struct WindowMergeOutput {
     /// `[class, merged.., others..]`, and where every token went.
     pub compressed: Compressed,
-    /// Mean cosine of each window, row-major, `[batch, windows]` f32.
+    /// Mean cosine of each window that the capacity has room for, row-major, `[batch, windows]` f32.
     pub score: Tensor,
     /// The windows that merge.
     pub selection: Selection,
 }
 
 impl WindowMerge {
-    /// Merges `tokens`, the class token and the patches row-major. Rows must be full.
+    /// Merges `tokens`, the class token and the patches row-major, of which there are at most as many as places in the grid.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens) -> Result<WindowMergeOutput, Error> {
         let (batch, capacity, side) = (tokens.batch(), tokens.capacity(), self.window);
-        let patches = u64::from(self.height) * u64::from(self.width);
-        let value = |argument, expected: String, actual: String| Err(Error::Value { argument, expected, actual });
+        let value = |argument, expected, actual| Err(Error::Value { argument, expected, actual });
         if side < 2 || !self.height.is_multiple_of(side) || !self.width.is_multiple_of(side) {
             let expected = format!("at least 2, and a divisor of {} and {}", self.height, self.width);
             return value("mustdrop: window", expected, side.to_string());
         }
-        if patches + 1 != u64::from(capacity) {
-            return value(
-                "mustdrop: grid",
-                format!("{capacity} tokens with the class token's"),
-                format!("{} x {}", self.height, self.width),
-            );
+        let places = u64::from(self.height) * u64::from(self.width);
+        if places + 1 < u64::from(capacity) || places >= u64::from(u32::MAX) {
+            let expected = format!("{capacity} tokens at most with the class token's, and fewer than 2^32 places");
+            return value("mustdrop: grid", expected, format!("{} x {}", self.height, self.width));
         }
-        tokens.expect_full(graph, "mustdrop: lengths", "windows")?;
-        // Token positions, window by window.
+        // Token positions, window by window; the last of each window, which ascend.
         let (columns, members) = (self.width / side, side * side);
-        let windows = self.height / side * columns;
         let token = |w: u32, i: u32| 1 + (w / columns * side + i / side) * self.width + w % columns * side + i % side;
+        let last = (0..self.height / side * columns).map(|w| token(w, members - 1));
+        let last: Vec<u32> = last.take_while(|token| *token < capacity).collect();
+        let windows = last.len() as u32;
         let order: Vec<u32> = (0..windows).flat_map(|w| (0..members).map(move |i| (w, i))).map(|(w, i)| token(w, i)).collect();
-        let mut window_of = vec![NONE; capacity as usize];
-        order.iter().enumerate().for_each(|(place, &token)| window_of[token as usize] = place as u32 / members);
+        let (whole, _) = count_by_length(graph, tokens.lengths, capacity, |live| last.partition_point(|token| *token < live) as u32)?;
 
-        // The sum over pairs is the square of the sum, less the squares.
-        let unit = row_normalize(graph, tokens.x, None)?.unit;
-        let order = graph.constant(HostTensor::u32([windows * members], order));
-        let channels = unit.shape().dims()[2];
-        let unit = gather_rows(graph, unit, order, None)?;
-        let in_window = graph.reshape(unit, [batch * windows, members, channels])?;
-        let sum = reduce(graph, in_window, 1, Statistic::Sum, None)?;
-        let sum = multiply(graph, sum, sum)?;
-        let all = reduce(graph, sum, 1, Statistic::Sum, None)?;
-        let in_window = graph.reshape(unit, [batch * windows, members * channels])?;
-        let squares = multiply(graph, in_window, in_window)?;
-        let squares = reduce(graph, squares, 1, Statistic::Sum, None)?;
-        let pairs = Elementwise { operation: Operation::Add, scale: -1.0, ..Default::default() }.apply(graph, all, squares)?;
-        let score = scale(graph, pairs, 1.0 / (members * (members - 1)) as f32)?;
+        let unit = row_normalize(graph, tokens.x, Some(tokens.lengths))?.unit;
+        let [_, _, channels] = unit.shape().exactly("mustdrop: x", "[batch, tokens, channels]")?;
+        let list = graph.constant(HostTensor::u32([windows * members], order.clone()));
+        let by_window = gather_rows(graph, unit, list, None)?;
+        let by_window = graph.reshape(by_window, [batch * windows, members, channels])?;
+        let score = mean_cosine(graph, by_window)?;
         let score = graph.reshape(score, [batch, windows])?;
 
-        let alike = ThresholdInputs::new(score, Limit::Constant(self.threshold));
+        let alike = ThresholdInputs { lengths: Some(whole), ..ThresholdInputs::new(score, Limit::Constant(self.threshold)) };
         let alike = Threshold { relation: Relation::AtLeast }.mask(graph, alike)?;
         let mut counts = reduce(graph, alike, 1, Statistic::Sum, None)?;
         if self.shared_count {
@@ -113,45 +104,35 @@ impl WindowMerge {
             let everywhere = graph.constant(HostTensor::u32([batch], vec![0; batch as usize]));
             counts = lookup(graph, smallest, everywhere)?;
         }
-        let select = TopK { k: windows, order: Order::Value, largest: true, complement: None, mask: false };
-        let selection = select.select(graph, TopKInputs { counts: Some(counts), ..TopKInputs::new(score) })?;
-        let map = self.map(graph, tokens, selection, &window_of)?;
+        let inputs = TopKInputs { lengths: Some(whole), counts: Some(counts), ..TopKInputs::new(score) };
+        let selection = TopK { k: windows, ..Default::default() }.select(graph, inputs)?;
+
+        let mut window_of = vec![NONE; capacity as usize];
+        order.into_iter().enumerate().for_each(|(place, token)| window_of[token as usize] = place as u32 / members);
+        let map = merge_windows(graph, tokens, selection, window_of, last)?;
         let compressed = map.compress(graph, tokens, Some(tokens.size), Reduce::WeightedMean)?;
         Ok(WindowMergeOutput { compressed, score, selection })
     }
+}
 
-    /// The class token, the merged windows, the other patches.
-    fn map(&self, graph: &mut Graph, tokens: &Tokens, selection: Selection, window_of: &[u32]) -> Result<TokenMap, Error> {
-        let (batch, capacity) = (tokens.batch(), tokens.capacity());
-        let [_, windows] = selection.indices.shape().exactly("mustdrop: windows", "[batch, windows]")?;
-        let last = |w: u32| window_of.iter().rposition(|of| *of == w).map_or(NONE, |token| token as u32);
-        let last = (0..batch).flat_map(|_| (0..windows).map(last)).collect();
-        let last = graph.constant(HostTensor::u32([batch, windows], last));
-        let window_of = graph.constant(HostTensor::u32([capacity], window_of.to_vec()));
-        let rank = invert_index(graph, selection.indices, windows)?;
-        let parent = gather_rows(graph, rank, window_of, None)?;
-        let representative = gather_rows(graph, last, selection.indices, None)?;
-        let merged = TokenMap { parent, representative, lengths: selection.kept };
+/// The class token, the selected windows, the other patches, given the window of each token and the last token of each window.
+fn merge_windows(graph: &mut Graph, tokens: &Tokens, selection: Selection, window_of: Vec<u32>, last: Vec<u32>) -> Result<TokenMap, Error> {
+    let (batch, capacity, windows) = (tokens.batch(), tokens.capacity(), last.len() as u32);
+    let last = each_row(graph, batch, last);
+    let window_of = graph.constant(HostTensor::u32([capacity], window_of));
+    let rank = invert_index(graph, selection.indices, windows)?;
+    let parent = gather_rows(graph, rank, window_of, None)?;
+    let representative = gather_rows(graph, last, selection.indices, None)?;
+    let merged = TokenMap { parent, representative, lengths: selection.kept };
 
-        // What went nowhere, without the class token, which is the first of it.
-        let mut nowhere = vec![0; windows as usize];
-        nowhere.push(1);
-        let nowhere = graph.constant(HostTensor::u32([windows + 1], nowhere));
-        let flags = lookup(graph, nowhere, parent)?;
-        let others = compact(graph, flags, None)?;
-        let behind = graph.constant(HostTensor::u32([capacity - 1], (1..capacity).collect()));
-        let indices = gather_rows(graph, others.indices, behind, None)?;
-        let one_less = (0..=capacity).map(|count| count.saturating_sub(1)).collect();
-        let one_less = graph.constant(HostTensor::u32([capacity + 1], one_less));
-        let count = lookup(graph, one_less, others.counts)?;
-        let others = TokenMap::selection(graph, indices, count, capacity)?;
-
-        let first = graph.constant(HostTensor::u32([batch, 1], vec![0; batch as usize]));
-        let one = graph.constant(HostTensor::u32([batch], vec![1; batch as usize]));
-        let class = TokenMap::selection(graph, first, one, capacity)?;
-        let map = class.append(graph, &merged)?.append(graph, &others)?;
-        // There are never more rows than tokens.
-        let representative = first_entries(graph, map.representative, capacity)?;
-        Ok(TokenMap { representative, ..map })
-    }
+    // What went nowhere; the class token has its place.
+    let only_class = each_row(graph, batch, (0..capacity).map(|i| if i == 0 { 0 } else { NONE }).collect());
+    let placed = gather_rows(graph, rank, window_of, Some(only_class))?;
+    let nowhere = choose(graph, placed, windows.max(1), [0, 1])?;
+    let others = compact(graph, nowhere, Some(tokens.lengths))?;
+    let others = TokenMap::selection(graph, others.indices, others.counts, capacity)?;
+    let map = keep_range(graph, tokens, 0..1.min(capacity))?.map.append(graph, &merged)?.append(graph, &others)?;
+    // There are never more rows than tokens.
+    let representative = first_entries(graph, map.representative, capacity)?;
+    Ok(TokenMap { representative, ..map })
 }

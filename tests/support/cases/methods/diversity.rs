@@ -1,4 +1,4 @@
-use tokenpress::kernels::{AttentionInputs, AttentionScore, HeadReduction, Norm, Queries, RowReduction, gather_rows};
+use tokenpress::kernels::{AttentionInputs, AttentionScore, HeadReduction, Norm, Queries, RowReduction, gather_rows, lookup};
 use tokenpress::methods::{BalancedPrune, CdPruner, Dart, DivPrune, HiPrune, HoloV, IdPruner, Pruned, VisPruner, text_similarity};
 use tokenpress::{Error, Graph, HostTensor, Tensor};
 
@@ -19,18 +19,17 @@ pub const METHODS: &[Method] = &[
         subject: "cdpruner",
         options: "6",
         build: |graph, given| {
-            // The queries of the first head stand for texts, its keys for the tokens' embeddings.
-            let [batch, heads, tokens, channels] = given.keys.shape().exactly("keys", "[B, H, N, C]")?;
-            let rows = |graph: &Graph, x: Tensor| graph.reshape(x, [batch, tokens, heads * channels]);
-            let (image, text) = (rows(graph, given.keys)?, rows(graph, given.queries)?);
-            let lengths = Some(given.tokens.lengths);
-            let similarity = text_similarity(graph, image, text, lengths, lengths)?;
+            // The first tokens stand for words.
+            let few = graph.constant(HostTensor::u32([3], vec![0, 1, 2]));
+            let text = gather_rows(graph, given.tokens.x, few, None)?;
+            let few = graph.constant(HostTensor::u32([4], vec![0, 1, 2, 3]));
+            let words = lookup(graph, few, given.tokens.lengths)?;
+            let similarity = text_similarity(graph, given.tokens.x, text, Some(given.tokens.lengths), Some(words))?;
             let kept = CdPruner { keep: 6, ..Default::default() }.build(graph, &given.tokens, similarity)?;
             graph.output("order", kept.kept.selected.indices)?;
             pruned(graph, &kept.kept.pruned)
         },
-        // The heads of a token are not its row here.
-        ragged: false,
+        ragged: true,
     },
     Method {
         subject: "btp",

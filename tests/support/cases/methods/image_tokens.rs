@@ -1,4 +1,4 @@
-use tokenpress::kernels::gather_rows;
+use tokenpress::kernels::{gather_rows, lookup};
 use tokenpress::methods::{
     Contextual, DualAttention, KeyTokens, Prefill, PruMerge, PuMer, PuMerMerge, PyramidDrop, SparseVlm, TextScore, VisionZip, WindowMerge,
 };
@@ -29,26 +29,27 @@ pub const METHODS: &[Method] = &[
         subject: "prumerge",
         options: "plus",
         build: |graph, given| prumerge(graph, given, PruMerge { spatial: true, ..Default::default() }),
-        ragged: false,
+        ragged: true,
     },
     Method {
         subject: "prumerge",
         options: "plus, of the first five",
         build: |graph, given| prumerge(graph, given, PruMerge { spatial: true, spatial_among: Some(5), factor: 0.5, ..Default::default() }),
-        ragged: false,
+        ragged: true,
     },
     Method {
         subject: "pyramiddrop",
         options: "second stage",
         build: |graph, given| {
             let (image_start, image_tokens) = image(given);
-            let method = PyramidDrop { image_start, image_tokens, ratios: vec![1.0, 0.4] };
+            // The first of them, whether or not a short row has all four.
+            let share = (1.5 / f64::from(image_tokens.max(1))).min(1.0);
+            let method = PyramidDrop { image_start, image_tokens, ratios: vec![1.0, share] };
             let kept = method.build(graph, &given.tokens, 1, given.queries, given.keys)?;
             name(graph, kept.pruned.compressed)?;
             graph.output("score", kept.score)
         },
-        // How many image tokens stay is a share of all, which a short row does not have.
-        ragged: false,
+        ragged: true,
     },
     Method {
         subject: "sparsevlm",
@@ -64,7 +65,7 @@ pub const METHODS: &[Method] = &[
         },
         ragged: true,
     },
-    Method { subject: "mustdrop", options: "windows", build: windows, ragged: false },
+    Method { subject: "mustdrop", options: "windows", build: windows, ragged: true },
     Method {
         subject: "mustdrop",
         options: "two stages of a prompt",
@@ -82,12 +83,12 @@ pub const METHODS: &[Method] = &[
         },
         ragged: true,
     },
-    Method { subject: "pumer", options: "average", build: |graph, given| pumer(graph, given, PuMer::default()), ragged: false },
+    Method { subject: "pumer", options: "average", build: |graph, given| pumer(graph, given, PuMer::default()), ragged: true },
     Method {
         subject: "pumer",
         options: "weighted sum by keys",
         build: |graph, given| pumer(graph, given, PuMer { score: TextScore::Keys, style: PuMerMerge::Sum, ..Default::default() }),
-        ragged: false,
+        ragged: true,
     },
     Method {
         subject: "pumer",
@@ -95,7 +96,7 @@ pub const METHODS: &[Method] = &[
         build: |graph, given| {
             pumer(graph, given, PuMer { score: TextScore::FirstHead, style: PuMerMerge::ScoreDifference, ..Default::default() })
         },
-        ragged: false,
+        ragged: true,
     },
 ];
 
@@ -128,7 +129,7 @@ fn prumerge(graph: &mut Graph, given: Given, method: PruMerge) -> Result<(), Err
         None => {
             let one_less = HostTensor::u32([capacity + 1], (0..=capacity).map(|live| live.saturating_sub(1)).collect());
             let one_less = graph.constant(one_less);
-            let lengths = tokenpress::kernels::lookup(graph, one_less, given.tokens.lengths)?;
+            let lengths = lookup(graph, one_less, given.tokens.lengths)?;
             Tokens::ragged(graph, x, lengths)?
         }
     };
@@ -140,22 +141,17 @@ fn prumerge(graph: &mut Graph, given: Given, method: PruMerge) -> Result<(), Err
     graph.output("fence", merged.fence)
 }
 
-/// The class token and as many patches as two rows of windows have.
+/// A class token and patches in windows of 2 x 2, of which a row has as many as it has patches for.
 fn windows(graph: &mut Graph, given: Given) -> Result<(), Error> {
-    let width = (given.tokens.capacity() - 1) / 4 * 2;
-    let patches = graph.constant(HostTensor::u32([1 + 2 * width], (0..1 + 2 * width).collect()));
-    let x = gather_rows(graph, given.tokens.x, patches, None)?;
-    let tokens = Tokens::new(graph, x)?;
-    let method = WindowMerge { height: 2, width, window: 2, threshold: 0.0, shared_count: false };
-    let merged = method.build(graph, &tokens)?;
-    name(graph, merged.compressed)?;
-    graph.output("score of windows", merged.score)
+    let merged = WindowMerge { height: 10, width: 4, window: 2, threshold: 0.0, shared_count: false }.build(graph, &given.tokens)?;
+    name(graph, merged.compressed)
 }
 
 fn pumer(graph: &mut Graph, given: Given, method: PuMer) -> Result<(), Error> {
     let (batch, text) = (given.tokens.batch(), 7.min(given.tokens.capacity()));
     let mask = graph.constant(HostTensor::f32([batch, text], vec![1.0; (batch * text) as usize]));
-    let lengths = graph.constant(HostTensor::u32([batch], vec![text; batch as usize]));
+    let all = graph.constant(HostTensor::u32([text + 1], (0..=text).collect()));
+    let lengths = lookup(graph, all, given.tokens.lengths)?;
     let reduced = method.build(graph, &given.tokens, (mask, lengths), given.queries, given.keys)?;
     name(graph, reduced.compressed)?;
     graph.output("mask", reduced.mask)

@@ -22,16 +22,16 @@ pub const METHODS: &[Method] = &[
         subject: "fastv",
         options: "third of the image",
         build: |graph, given| {
-            let image_tokens = given.tokens.capacity() / 2;
-            let method = FastV { image_start: 2.min(given.tokens.capacity() - image_tokens), image_tokens, rank: image_tokens / 3 };
+            let image_start = 2.min(given.tokens.capacity());
+            let image_tokens = 12.min(given.tokens.capacity() - image_start);
+            let method = FastV { image_start, image_tokens, rank: 4.min(image_tokens) };
             let kept = method.build(graph, &given.tokens, given.queries, given.keys)?;
             graph.output("x'", kept.pruned.compressed.tokens.x)?;
             graph.output("indices", kept.pruned.selection.indices)?;
             graph.output("lengths'", kept.pruned.compressed.tokens.lengths)?;
             graph.output("score", kept.score)
         },
-        // Where the image lies depends on the capacity here.
-        ragged: false,
+        ragged: true,
     },
     Method {
         subject: "idlevit",

@@ -54,7 +54,7 @@ pub const METHODS: &[Method] = &[
             let y = graph.reshape(y, [batch, tokens, left * (CHANNELS / 12)])?;
             graph.output("x'", y)
         },
-        ragged: false,
+        ragged: true,
     },
     Method {
         subject: "audio",
@@ -132,7 +132,7 @@ pub const METHODS: &[Method] = &[
             let (norm, layers) = norm_and_layers(graph, given, CHANNELS);
             projected(graph, given, &Projector::qwen2_5_vl(1, norm.weight, layers))
         },
-        ragged: false,
+        ragged: true,
     },
     Method {
         subject: "projector",
@@ -149,7 +149,7 @@ pub const METHODS: &[Method] = &[
             let y = graph.reshape(y, [batch, tokens, 5])?;
             graph.output("x'", y)
         },
-        ragged: false,
+        ragged: true,
     },
 ];
 

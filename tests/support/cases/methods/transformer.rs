@@ -104,12 +104,12 @@ pub const METHODS: &[Method] = &[
         },
         ragged: true,
     },
-    Method { subject: "llama_vid", options: "mean", build: |graph, given| llama_vid(graph, given, Content::Mean, 1), ragged: false },
+    Method { subject: "llama_vid", options: "mean", build: |graph, given| llama_vid(graph, given, Content::Mean, 1), ragged: true },
     Method {
         subject: "llama_vid",
         options: "one cell, two layers",
         build: |graph, given| llama_vid(graph, given, Content::Grid(1), 2),
-        ragged: false,
+        ragged: true,
     },
 ];
 
@@ -159,12 +159,17 @@ fn qformer(graph: &mut Graph, given: Given) -> (QFormer, QFormerInputs) {
     (QFormer { embedding_norm: norm(graph, &mut weights), layers, epsilon: 1e-12 }, inputs)
 }
 
+/// The first token is a frame of 2 x 2, the row is the text.
 fn llama_vid(graph: &mut Graph, given: Given, content: Content, layers: usize) -> Result<(), Error> {
     let mut weights = Weights::of(given);
-    let mut square = || weights.affine(graph, &[CHANNELS, CHANNELS]);
-    let model = LlamaVid { key: square(), value: square(), projector: (0..layers).map(|_| square()).collect(), content };
-    let x = given.tokens.x;
-    let output = model.build(graph, x, [1, given.tokens.capacity()], x, None)?;
+    let (batch, x) = (given.tokens.batch(), given.tokens.x);
+    let mut square = |width| weights.affine(graph, &[CHANNELS, width]);
+    let projector = (0..layers).map(|layer| square(if layer == 0 { CHANNELS / 4 } else { CHANNELS })).collect();
+    let model = LlamaVid { key: square(CHANNELS / 4), value: square(CHANNELS / 4), projector, content };
+    let first = graph.constant(HostTensor::u32([1], vec![0]));
+    let frames = gather_rows(graph, x, first, None)?;
+    let frames = graph.reshape(frames, [batch, 4, CHANNELS / 4])?;
+    let output = model.build(graph, frames, [2, 2], x, Some(given.tokens.lengths))?;
     graph.output("y", output.tokens)?;
     graph.output("weights", output.weights)
 }

@@ -1,4 +1,4 @@
-use tokenpress::kernels::{AttentionInputs, AttentionScore, Queries};
+use tokenpress::kernels::{AttentionInputs, AttentionScore, Queries, gather_rows};
 use tokenpress::methods::{DyCoke, DyCokeCache, DyCokeStep, Evs, FrameFusion, VidCom2};
 use tokenpress::{Graph, HostTensor, NONE, Tensor};
 
@@ -44,12 +44,14 @@ pub const METHODS: &[Method] = &[
                 };
                 let attention = score.score(graph, inputs)?.score;
                 step = DyCokeCache { keep: 0.3, similarity: 0.9 }.step(graph, attention, Some(given.tokens.lengths), step)?;
-                graph.output(name, step.selected)?;
+                // As many as the longest rows of all have.
+                let first = graph.constant(HostTensor::u32([12], (0..12).collect()));
+                let selected = gather_rows(graph, step.selected, first, None)?;
+                graph.output(name, selected)?;
             }
             Ok(())
         },
-        // How many are selected depends on the capacity here.
-        ragged: false,
+        ragged: true,
     },
     Method {
         subject: "framefusion",

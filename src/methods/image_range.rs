@@ -1,0 +1,47 @@
+//! Where an image lies in a prompt.
+
+use crate::error::Error;
+use crate::graph::{Graph, Tensor};
+use crate::kernels::mark;
+use crate::tensor::HostTensor;
+
+/// The tokens of an image within a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ImageRange {
+    pub(super) start: u32,
+    pub(super) end: u32,
+}
+
+impl ImageRange {
+    /// `tokens` tokens from `start` on, of which no more than these are to stay, in sequences of `capacity`. The arguments are
+    /// those of the range, and of the number to keep.
+    pub(super) fn new(arguments: [&'static str; 2], start: u32, tokens: u32, keep: u32, capacity: u32) -> Result<Self, Error> {
+        let end = start.saturating_add(tokens);
+        if end > capacity {
+            let actual = format!("image tokens {start}..{end}");
+            return Err(Error::Value { argument: arguments[0], expected: format!("a range within {capacity} tokens"), actual });
+        }
+        if keep > tokens {
+            let expected = format!("at most the {tokens} image tokens");
+            return Err(Error::Value { argument: arguments[1], expected, actual: keep.to_string() });
+        }
+        Ok(Self { start, end })
+    }
+
+    /// Marks that keep every other token.
+    pub(super) fn others_protected(self, graph: &mut Graph, capacity: u32) -> Tensor {
+        let marks = (0..capacity).map(|i| if (self.start..self.end).contains(&i) { mark::CANDIDATE } else { mark::PROTECTED }).collect();
+        graph.constant(HostTensor::u32([capacity], marks))
+    }
+
+    /// Image tokens among the first `live` of a sequence.
+    pub(super) fn live(self, live: u32) -> u32 {
+        live.min(self.end).saturating_sub(self.start)
+    }
+
+    /// How many tokens stay of `live` if `keep` image tokens do.
+    pub(super) fn kept(self, live: u32, keep: u32) -> u32 {
+        let image = self.live(live);
+        live - image + keep.min(image)
+    }
+}

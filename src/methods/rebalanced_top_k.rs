@@ -1,0 +1,74 @@
+//! What Balanced Token Pruning adds to a plain selection: a preference for low positions, and a spread over the image.
+
+use crate::error::Error;
+use crate::graph::{Graph, Tensor};
+use crate::kernels::{TopK, TopKInputs, gather_rows, lookup, mark};
+use crate::tensor::HostTensor;
+
+/// The tokens of highest score, with a preference for low positions.
+///
+/// ```
+/// use tokenpress::methods::RebalancedTopK;
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let scores = graph.constant(HostTensor::f32([1, 4], vec![0.1, 0.4, 0.3, 0.5]));
+/// let best = RebalancedTopK { select: 2, oversample: 1.5, early: 2 }.select(&mut graph, scores, None)?;
+/// graph.output("best", best)?;
+/// assert_eq!(graph.run_reference(&[].into())?["best"].integers(), [1, 3]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RebalancedTopK {
+    /// Tokens to select.
+    pub select: u32,
+    /// `int(select * oversample)` tokens of highest score are candidates, at least `select`.
+    pub oversample: f64,
+    /// Candidates at positions below this go first.
+    pub early: u32,
+}
+
+impl RebalancedTopK {
+    /// Positions by `scores` `[batch, tokens]`: u32 `[batch, select]`, early ones first, each kind in descending score; [`NONE`](crate::NONE)
+    /// behind the last.
+    pub fn select(&self, graph: &mut Graph, scores: Tensor, lengths: Option<Tensor>) -> Result<Tensor, Error> {
+        let [batch, tokens] = scores.shape().exactly("btp: score", "[B, N]")?;
+        if !(1.0..).contains(&self.oversample) {
+            return Err(Error::Value { argument: "btp: oversample", expected: "at least 1".into(), actual: self.oversample.to_string() });
+        }
+        let candidates = ((f64::from(self.select) * self.oversample) as u32).min(tokens);
+        let first = TopK { k: candidates, ..Default::default() }.select(graph, TopKInputs { lengths, ..TopKInputs::new(scores) })?;
+        // Protected candidates rank by their index, which is their rank by score; all others have equal scores, and rank so too.
+        let early = (0..tokens).map(|i| if i < self.early { mark::PROTECTED } else { mark::CANDIDATE }).chain([mark::EXCLUDED]);
+        let early = graph.constant(HostTensor::u32([tokens + 1], early.collect()));
+        let marks = lookup(graph, early, first.indices)?;
+        let equal = graph.constant(HostTensor::f32([batch, candidates], vec![0.0; (batch * candidates) as usize]));
+        let select = TopK { k: self.select.min(candidates), ..Default::default() };
+        let best = select.select(graph, TopKInputs { marks: Some(marks), ..TopKInputs::new(equal) })?;
+        gather_rows(graph, first.indices, best.indices, None)
+    }
+}
+
+/// Positions of an image's grid of tokens that are far from each other: farthest-point sampling by the Manhattan distance, from
+/// position 0, the lowest of equally far ones.
+///
+/// ```
+/// use tokenpress::methods::spatial_spread;
+///
+/// // The opposite corners of 2 x 3 tokens, then the first of those that are equally far.
+/// assert_eq!(spatial_spread(2, 3, 3), [0, 5, 1]);
+/// ```
+pub fn spatial_spread(height: u32, width: u32, count: u32) -> Vec<u32> {
+    let tokens = height * width;
+    let mut distances = vec![u32::MAX; tokens as usize];
+    let mut spread = Vec::new();
+    while spread.len() < count.min(tokens) as usize {
+        let farthest = (0..tokens).fold(0, |best, i| if distances[i as usize] > distances[best as usize] { i } else { best });
+        spread.push(farthest);
+        for i in 0..tokens {
+            let distance = (i / width).abs_diff(farthest / width) + (i % width).abs_diff(farthest % width);
+            distances[i as usize] = distances[i as usize].min(distance);
+        }
+    }
+    spread
+}

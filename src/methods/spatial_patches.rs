@@ -1,0 +1,77 @@
+//! Patches at even distances, that stay whatever their attention: PruMerge+.
+
+use super::lists::{choose, first_entries, marks_of};
+use super::prumerge::most_outliers;
+use crate::error::Error;
+use crate::graph::{Graph, Tensor};
+use crate::kernels::{Limit, Threshold, ThresholdInputs, compact, concat_rows, gather_rows, invert_index, mark};
+use crate::tensor::HostTensor;
+use crate::token_map::{Tokens, count_by_length, table_by_length};
+
+/// Of N patches of which n are outliers every `int(int(N / n) / 3)`-th.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Distances {
+    /// Most outliers of any row.
+    pub outliers: u32,
+    /// Patches that they are taken from, the first; all but the last of a row for `None`.
+    pub among: Option<u32>,
+}
+
+/// A list of patches `[batch, entries]`, and how many there are.
+type Listed = (Tensor, Tensor);
+
+impl Distances {
+    /// The distance of a row; of no outliers it is infinite, and no patch is taken, not even the first.
+    fn distance(live: u32, outliers: u32) -> Option<u32> {
+        let ratio = 1.0 / (f64::from(outliers) / f64::from(live));
+        (!ratio.is_infinite()).then_some((ratio as u32 / 3).max(1))
+    }
+
+    /// Where the patches end that those of a row are taken from.
+    fn end(self, live: u32) -> u32 {
+        self.among.unwrap_or(live.saturating_sub(1)).min(live)
+    }
+
+    /// The listed patches and, behind them, the spatial ones; and all others. `counts` `[batch]` says how many outliers there are.
+    pub(super) fn add(self, graph: &mut Graph, patches: &Tokens, listed: Listed, counts: Tensor) -> Result<(Listed, Tensor), Error> {
+        let (batch, capacity, lengths) = (patches.batch(), patches.capacity(), patches.lengths);
+        // Which distance it is, by the numbers of patches and of outliers; and once for each distance, which patches those are.
+        let mut distances: Vec<Option<u32>> = if let Some(known) = graph.constant_value(lengths) {
+            known.integers().iter().flat_map(|&live| (0..=self.outliers).map(move |n| Self::distance(live, n))).collect()
+        } else {
+            (0..=capacity).flat_map(|live| (0..=self.outliers).map(move |n| Self::distance(live, n))).collect()
+        };
+        distances.sort_unstable();
+        distances.dedup();
+        let place = |live: u32, n: u32| distances.partition_point(|d| *d < Self::distance(live, n)) as u32;
+        let places = |live: u32| (0..=self.outliers).map(|n| place(live, n)).collect();
+        let places = table_by_length(graph, lengths, capacity, self.outliers + 1, places)?;
+        let counts = graph.reshape(counts, [batch, 1])?;
+        let place = gather_rows(graph, places, counts, None)?;
+        let taken = |d: &Option<u32>| (0..capacity).map(|i| u32::from(d.is_some_and(|d| i.is_multiple_of(d)))).collect::<Vec<_>>();
+        let patterns = HostTensor::u32([1, distances.len() as u32, capacity], distances.iter().flat_map(taken).collect());
+        let patterns = graph.constant(patterns);
+        let place = graph.reshape(place, [1, batch])?;
+        let chosen = gather_rows(graph, patterns, place, None)?;
+        let chosen = graph.reshape(chosen, [batch, capacity])?;
+
+        let marks = marks_of(graph, listed.0, capacity, mark::EXCLUDED)?;
+        let (ends, _) = count_by_length(graph, lengths, capacity, |live| self.end(live))?;
+        let any = graph.constant(HostTensor::f32([batch, capacity], vec![0.0; batch as usize * capacity as usize]));
+        let any = ThresholdInputs::new(any, Limit::Constant(-1.0));
+        let spatial = ThresholdInputs { lengths: Some(ends), marks: Some(marks), among: Some(chosen), ..any };
+        let spatial = Threshold::default().mask(graph, spatial)?;
+        let spatial = compact(graph, spatial, None)?;
+        let at_most = |live: u32| {
+            let count = |n: u32| Self::distance(live, n).map_or(0, |d| self.end(live).div_ceil(d));
+            (0..=most_outliers(live).min(self.outliers)).map(count).max().unwrap_or(0)
+        };
+        let (_, most) = count_by_length(graph, lengths, capacity, at_most)?;
+        let spatial_list = first_entries(graph, spatial.indices, most)?;
+        let kept = concat_rows(graph, (listed.0, Some(listed.1)), (spatial_list, Some(spatial.counts)))?;
+        let place = invert_index(graph, kept.0, capacity)?;
+        let missing = choose(graph, place, kept.0.shape().dims()[1], [0, 1])?;
+        let dropped = compact(graph, missing, Some(lengths))?.indices;
+        Ok((kept, dropped))
+    }
+}
