@@ -1,6 +1,7 @@
 //! What the examples share: lines through measured points as an SVG.
 
 /// A measured point, with the standard error of `y`.
+#[derive(Clone)]
 pub(crate) struct Point {
     pub(crate) label: String,
     pub(crate) x: f64,
@@ -58,7 +59,7 @@ impl Chart {
         }
         for (index, (series, colour)) in self.series.iter().zip(COLOURS.iter().cycle()).enumerate() {
             text([WIDTH - RIGHT + 14.0, TOP + 14.0 + 16.0 * index as f64], &format!("fill=\"{colour}\""), &series.name);
-            for point in series.points.iter().filter(|point| !point.label.is_empty()) {
+            for point in &series.points {
                 text([x(point.x) + 6.0, y(point.y) - 6.0], "font-size=\"9\"", &point.label);
             }
         }

@@ -53,20 +53,28 @@ impl Report {
         }
     }
 
-    /// Scores over tokens: a line for each method, from the whole model on.
+    /// Scores over tokens.
     pub(crate) fn chart(&self) -> Chart {
         let point = |row: &Row| Point { label: row.compression.clone(), x: row.tokens, y: row.score, error: row.standard_error };
-        let mut series: Vec<Series> = Vec::new();
-        for row in self.rows.iter().skip(1) {
-            let name = row.compression.split(':').next().unwrap_or_default();
-            match series.iter_mut().find(|series| series.name == name) {
-                Some(series) => series.points.push(point(row)),
-                None => series.push(Series { name: name.to_owned(), points: vec![point(&self.rows[0]), point(row)] }),
-            }
-        }
+        let series = by_method(self.rows.iter().map(point).collect(), "");
         let title = format!("ViT-S/14, {} photos, {}", self.photos, short(&self.adapter));
         Chart { title, axes: ["tokens behind the last layer".to_owned(), self.score.to_owned()], series }
     }
+}
+
+/// A line for each method, from the whole model, which comes first, through its points.
+fn by_method(points: Vec<Point>, kind: &str) -> Vec<Series> {
+    let mut series: Vec<Series> = Vec::new();
+    let mut points = points.into_iter();
+    let Some(whole) = points.next() else { return series };
+    for point in points {
+        let name = point.label.split(':').next().unwrap_or_default().to_owned() + kind;
+        match series.iter_mut().find(|series| series.name == name) {
+            Some(series) => series.points.push(point),
+            None => series.push(Series { name, points: vec![whole.clone(), point] }),
+        }
+    }
+    series
 }
 
 /// An adapter's name without its driver's.
@@ -305,17 +313,17 @@ impl Prediction {
 
     /// How often each chain is as fast as the whole model, predicted and measured.
     pub(crate) fn chart(&self) -> Chart {
-        let series = |name: &str, which: usize| {
+        let series = |kind: &str, which: usize| {
             let point = |row: &Predicted| {
                 let y = self.rows.first().map_or([1.0; 2], |whole| row.speedup(whole))[which];
-                Point { label: if which == 1 { row.compression.clone() } else { String::new() }, x: row.tokens, y, error: 0.0 }
+                Point { label: row.compression.clone(), x: row.tokens, y, error: 0.0 }
             };
-            Series { name: name.to_owned(), points: self.rows.iter().map(point).collect() }
+            by_method(self.rows.iter().map(point).collect(), kind)
         };
         Chart {
             title: format!("ViT-S/14, {}", short(&self.adapter)),
             axes: ["tokens behind the last layer".to_owned(), "times as fast as the whole model".to_owned()],
-            series: vec![series("predicted", 0), series("measured", 1)],
+            series: series(", predicted", 0).into_iter().chain(series(", measured", 1)).collect(),
         }
     }
 }
