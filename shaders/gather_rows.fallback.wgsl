@@ -7,15 +7,16 @@
 // fallback: [batch, heads, rows, width] elem
 // gathered: [batch, heads, rows, width] elem
 //
-// An invocation moves one elem: 16, 4 or 2 bytes.
+// A row is moved by 2^`lanes_log2` invocations, 16, 4 or 2 bytes at a time, so that several moves share the address of their row.
 // Cost: one dispatch; one row is read and one written for each gathered row.
 struct Params {
   source_base: u32,
   index_base: u32,
   fallback_base: u32,
   gathered_base: u32,
-  elements: u32,
-  width: u32,
+  all_rows: u32, // batch * heads * rows
+  lanes_log2: u32,
+  width: u32, // in elems
   rows: u32,
   heads: u32,
   source_rows: u32,
@@ -33,17 +34,21 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   lane: Lane,
 ) {
-  let i = linear_group(group, groups) * 128u + lane.index;
-  if i < params.elements {
-    let row = i / params.width;
-    let column = i - row * params.width;
+  let lanes = 1u << params.lanes_log2;
+  let row = linear_group(group, groups) * (128u >> params.lanes_log2) + (lane.index >> params.lanes_log2);
+  if row < params.all_rows {
     let head = row / params.rows; // of the whole batch
     let m = row - head * params.rows;
     let token = index[params.index_base + head / params.heads * params.index_stride + m];
-    if token < params.source_rows {
-      gathered[params.gathered_base + i] = source[params.source_base + (head * params.source_rows + token) * params.width + column];
-    } else {
-      gathered[params.gathered_base + i] = fallback[params.fallback_base + i];
+    let found = token < params.source_rows;
+    let first = lane.index & (lanes - 1u);
+    let read = params.source_base + (head * params.source_rows + select(0u, token, found)) * params.width;
+    let write = params.gathered_base + row * params.width;
+    let fallback_row = params.fallback_base + row * params.width;
+    for (var column = first; column < params.width; column += lanes) {
+      var value = fallback[fallback_row + column];
+      if found { value = source[read + column]; }
+      gathered[write + column] = value;
     }
   }
 }

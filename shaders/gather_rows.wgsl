@@ -5,14 +5,15 @@
 // index:    [batch, rows] u32, or [rows] for all of the batch (index_stride 0)
 // gathered: [batch, heads, rows, width] elem
 //
-// An invocation moves one elem: 16, 4 or 2 bytes.
+// A row is moved by 2^`lanes_log2` invocations, 16, 4 or 2 bytes at a time, so that several moves share the address of their row.
 // Cost: one dispatch; each gathered row is read once and written once.
 struct Params {
   source_base: u32,
   index_base: u32,
   gathered_base: u32,
-  elements: u32,
-  width: u32,
+  all_rows: u32, // batch * heads * rows
+  lanes_log2: u32,
+  width: u32, // in elems
   rows: u32,
   heads: u32,
   source_rows: u32,
@@ -24,23 +25,34 @@ struct Params {
 @group(0) @binding(2) var<storage, read> index: array<u32>;
 @group(0) @binding(3) var<storage, read_write> gathered: array<elem>;
 
+fn move_elem(read: u32, write: u32, column: u32, found: bool) {
+  if column < params.width {
+    gathered[write + column] = select(elem(params.empty), source[read + column], found);
+  }
+}
+
 @compute @workgroup_size(128)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
   lane: Lane,
 ) {
-  let i = linear_group(group, groups) * 128u + lane.index;
-  if i < params.elements {
-    let row = i / params.width;
-    let column = i - row * params.width;
+  let lanes = 1u << params.lanes_log2;
+  let row = linear_group(group, groups) * (128u >> params.lanes_log2) + (lane.index >> params.lanes_log2);
+  if row < params.all_rows {
     let head = row / params.rows; // of the whole batch
     let m = row - head * params.rows;
     let token = index[params.index_base + head / params.heads * params.index_stride + m];
-    var value = elem(params.empty);
-    if token < params.source_rows {
-      value = source[params.source_base + (head * params.source_rows + token) * params.width + column];
+    let found = token < params.source_rows;
+    let first = lane.index & (lanes - 1u);
+    let read = params.source_base + (head * params.source_rows + select(0u, token, found)) * params.width;
+    let write = params.gathered_base + row * params.width;
+    // Four moves a turn: a turn costs a CPU more than the moves in it.
+    for (var column = first; column < params.width; column += 4u * lanes) {
+      move_elem(read, write, column, found);
+      move_elem(read, write, column + lanes, found);
+      move_elem(read, write, column + 2u * lanes, found);
+      move_elem(read, write, column + 3u * lanes, found);
     }
-    gathered[params.gathered_base + i] = value;
   }
 }

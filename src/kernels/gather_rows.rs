@@ -8,11 +8,11 @@ use crate::reference;
 use crate::tensor::{Desc, Elem, Element, HostTensor, NONE, Shape, with_element};
 
 params! {
-    struct Params { elements: u32, width: u32, rows: u32, heads: u32, source_rows: u32, index_stride: u32, empty: u32 }
+    struct Params { all_rows: u32, lanes_log2: u32, width: u32, rows: u32, heads: u32, source_rows: u32, index_stride: u32, empty: u32 }
 }
 
 params! {
-    struct FallbackParams { elements: u32, width: u32, rows: u32, heads: u32, source_rows: u32, index_stride: u32 }
+    struct FallbackParams { all_rows: u32, lanes_log2: u32, width: u32, rows: u32, heads: u32, source_rows: u32, index_stride: u32 }
 }
 
 pub(super) static GATHER: Shader = Shader {
@@ -34,6 +34,9 @@ pub(super) static FALLBACK: Shader = Shader {
     ..GATHER
 };
 
+/// Moves of an invocation in a row that is long enough.
+const MOVES: u32 = 4;
+
 /// Copies tokens by index, bit for bit.
 #[derive(Debug, Clone, Copy)]
 struct GatherRows;
@@ -46,7 +49,7 @@ struct GatherRows;
 /// Where an index is N or above ([`NONE`] among them), row m is `fallback`'s row m, which has the result's shape, or
 /// without one zeros, and [`NONE`] for u32.
 ///
-/// Cost: one dispatch; each row is read once and written once, 16 bytes an invocation where row size and offsets are
+/// Cost: one dispatch; each row is read once and written once, 16 bytes at a time where row size and offsets are
 /// multiples of 16.
 pub fn gather_rows(graph: &mut Graph, source: Tensor, index: Tensor, fallback: Option<Tensor>) -> Result<Tensor, Error> {
     let inputs = [Some(source), Some(index), fallback];
@@ -165,17 +168,18 @@ impl Kernel for GatherRows {
         slots.extend(fallback.then_some(Slot::Input(2)));
         let row_bytes = u64::from(width) * source.elem.size();
         let header = Header::copy(row_bytes, lowering.alignment(&slots));
-        let elements = (output.bytes() / header.size()) as u32;
         let width = (row_bytes / header.size()) as u32;
-        let groups = u64::from(elements).div_ceil(128);
+        let all_rows = if width == 0 { 0 } else { (output.bytes() / row_bytes) as u32 };
+        let lanes_log2 = width.div_ceil(MOVES).next_power_of_two().min(128).trailing_zeros();
+        let groups = u64::from(all_rows).div_ceil(128 >> lanes_log2);
         if fallback {
             let slots = [Slot::Input(0), Slot::Input(1), Slot::Input(2), Slot::Output(0)];
-            let params = FallbackParams { elements, width, rows, heads, source_rows, index_stride };
+            let params = FallbackParams { all_rows, lanes_log2, width, rows, heads, source_rows, index_stride };
             lowering.dispatch(Call { shader: &FALLBACK, header, constants: &[], slots: &slots, params, groups })
         } else {
             let slots = [Slot::Input(0), Slot::Input(1), Slot::Output(0)];
             let empty = if source.elem == Elem::U32 { NONE } else { 0 };
-            let params = Params { elements, width, rows, heads, source_rows, index_stride, empty };
+            let params = Params { all_rows, lanes_log2, width, rows, heads, source_rows, index_stride, empty };
             lowering.dispatch(Call { shader: &GATHER, header, constants: &[], slots: &slots, params, groups })
         }
     }
