@@ -49,7 +49,7 @@ impl Cases {
             self.attention("class row", Queries::CLASS, RowReduction::Mean, [b, h, m, n, d]);
         }
         let all = vec![[1, 32, 64, 4096, 128], [64, 16, 577, 577, 64], [1, 32, 4096, 4096, 128]];
-        for shape in self.shapes(all, vec![[1, 8, 64, 1024, 128], [1, 4, 577, 577, 64]]) {
+        for shape in self.shapes(all, vec![[1, 8, 64, 1024, 128], [1, 12, 577, 577, 64]]) {
             self.attention("all rows", Queries::All, RowReduction::Sum, shape);
         }
     }
@@ -67,7 +67,7 @@ impl Cases {
 
     fn top_k(&mut self) {
         let gpu = vec![[64, 577, 64], [64, 65536, 1024], [1, 1 << 20, 1024], [16, 1 << 20, 1024]];
-        for [b, n, k] in self.shapes(gpu, vec![[16, 577, 64], [1, 65536, 1024]]) {
+        for [b, n, k] in self.shapes(gpu, vec![[64, 577, 64], [1, 65536, 1024], [1, 1 << 20, 1024]]) {
             self.add("top_k", format!("f32 B{b} N{n} k{k}"), |graph| {
                 let scores = graph.input("scores", [b, n], Elem::F32);
                 let selection = TopK { k, ..TopK::default() }.select(graph, TopKInputs::new(scores))?;
@@ -99,7 +99,7 @@ impl Cases {
 
     fn bipartite_match(&mut self) {
         let gpu = vec![[64, 577, 64], [1, 4096, 640], [1, 16384, 640], [32, 4096, 1024]];
-        for [b, n, c] in self.shapes(gpu, vec![[2, 577, 64], [1, 1024, 64]]) {
+        for [b, n, c] in self.shapes(gpu, vec![[8, 577, 64], [1, 4096, 640]]) {
             self.add("bipartite_match", format!("f32 B{b} N{n} C{c}"), |graph| {
                 let unit = graph.input("unit", [b, n, c], Elem::F32);
                 let norm = graph.input("norm", [b, n], Elem::F32);
@@ -114,7 +114,7 @@ impl Cases {
     /// A quarter of the tokens merged away.
     fn merge_tokens(&mut self) {
         let elem = self.elem;
-        for [b, n, c] in self.shapes(vec![[64, 577, 1024], [1, 16384, 640]], vec![[2, 577, 1024], [1, 4096, 640]]) {
+        for [b, n, c] in self.shapes(vec![[64, 577, 1024], [1, 16384, 640]], vec![[8, 577, 1024], [1, 4096, 640]]) {
             let outputs = n - n / 4;
             let parent = HostTensor::u32([b, n], data::integers(2, (b * n) as usize, outputs));
             self.add("merge_tokens", format!("group_tokens B{b} N{n} to {outputs}"), |graph| {
@@ -188,7 +188,7 @@ impl Cases {
                 });
             }
         }
-        for [b, c, side] in self.shapes(vec![[64, 3, 1024]], vec![[1, 3, 1024]]) {
+        for [b, c, side] in self.shapes(vec![[64, 3, 1024], [64, 1024, 32]], vec![[1, 3, 1024], [8, 1024, 32]]) {
             for factor in [2, 4] {
                 self.add("pixel_unshuffle", format!("planar f32 B{b} C{c} {side}x{side} by {factor}"), |graph| {
                     let x = graph.input("x", [b, c, side, side], Elem::F32);
@@ -200,7 +200,9 @@ impl Cases {
 
     fn linear(&mut self) {
         let elem = self.elem;
-        for [rows, k, o] in self.shapes(vec![[36928, 1024, 64], [4096, 4096, 4096]], vec![[577, 1024, 64], [577, 256, 256]]) {
+        for [rows, k, o] in
+            self.shapes(vec![[36928, 1024, 64], [4096, 4096, 4096]], vec![[577, 1024, 64], [577, 256, 256], [1024, 1024, 1024]])
+        {
             self.add("linear", format!("{elem} {rows} rows K{k} O{o}"), |graph| {
                 let (x, weight) = (graph.input("x", [rows, k], elem), graph.input("weight", [o, k], elem));
                 let bias = graph.input("bias", [o], elem);
@@ -259,10 +261,9 @@ impl Cases {
     }
 
     fn neighbours(&mut self) {
-        let elem = self.elem;
         for [b, n, c] in self.shapes(vec![[16, 1500, 1280]], vec![[1, 1500, 384]]) {
             self.add("pair_similarity", format!("f32 B{b} N{n} C{c}"), |graph| {
-                let (unit, norm) = (graph.input("unit", [b, n, c], elem), graph.input("norm", [b, n], Elem::F32));
+                let (unit, norm) = (graph.input("unit", [b, n, c], Elem::F32), graph.input("norm", [b, n], Elem::F32));
                 let previous = previous_at(graph, n, 1);
                 Ok(vec![pair_similarity(graph, Normalized { unit, norm }, previous, None)?])
             });
@@ -326,8 +327,8 @@ impl Cases {
                 let places = graph.constant(HostTensor::u32([b, n], places));
                 Ok(vec![previous_equal(graph, places, None)?])
             });
-            self.add("gaussian_similarity", format!("{elem} B{b} N{n} C{c}"), |graph| {
-                let (x, centers) = (graph.input("x", [b, n, c], elem), graph.input("centers", [b, c], elem));
+            self.add("gaussian_similarity", format!("f32 B{b} N{n} C{c}"), |graph| {
+                let (x, centers) = (graph.input("x", [b, n, c], Elem::F32), graph.input("centers", [b, c], Elem::F32));
                 Ok(vec![gaussian_similarity(graph, x, centers, None)?])
             });
         }
