@@ -247,3 +247,17 @@ pub(crate) fn count_by_length(
     };
     Ok((graph.reshape(counts, [batch])?, largest))
 }
+
+/// `count(lengths[b], n[b])` for every batch row, u32 `[batch]`, where `n` `[batch]` is at most `most`.
+pub(crate) fn count_by_length_and(
+    graph: &mut Graph,
+    (lengths, capacity): (Tensor, u32),
+    (n, most): (Tensor, u32),
+    count: impl Fn(u32, u32) -> u32,
+) -> Result<Tensor, Error> {
+    let batch = lengths.shape().dims()[0];
+    let counts = table_by_length(graph, lengths, capacity, most + 1, |live| (0..=most).map(|n| count(live, n)).collect())?;
+    let n = graph.reshape(n, [batch, 1])?;
+    let counts = gather_rows(graph, counts, n, None)?;
+    graph.reshape(counts, [batch])
+}

@@ -5,7 +5,7 @@
 use super::diverse::{Diverse, diverse};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{AttentionInputs, AttentionScore, HeadReduction, MinMax, Norm, Objective, Queries, RowReduction, row_normalize};
+use crate::kernels::{AttentionInputs, AttentionScore, MinMax, Norm, Objective, Queries, row_normalize};
 use crate::token_map::Tokens;
 
 /// Keeps the tokens whose determinant, of relevance and similarity, is greedily the largest.
@@ -98,13 +98,7 @@ pub fn text_similarity(
         graph.reshape(unit, [batch, 1, tokens, channels])
     };
     // A logit of unit rows is their cosine.
-    let mean = AttentionScore {
-        queries: Queries::All,
-        norm: Norm::Logits,
-        rows: RowReduction::Mean,
-        heads: HeadReduction::Mean,
-        ..Default::default()
-    };
+    let mean = AttentionScore { queries: Queries::All, norm: Norm::Logits, ..Default::default() };
     let (queries, keys) = (one_head(graph, text)?, one_head(graph, image)?);
     Ok(mean.score(graph, AttentionInputs { queries, keys, bias: None, lengths, query_lengths: text_lengths })?.score)
 }

@@ -4,35 +4,10 @@
 
 use super::affine::{Affine, repeat};
 use super::deformable_layer::DeformableLayer;
+use super::initial_queries::InitialQueries;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{Activation, Pool, Windows, add, concat_rows};
-
-/// What the queries begin as: their contents and their positions, learned `[Q, C]` or pooled from the image.
-#[derive(Debug, Clone, Copy)]
-pub enum InitialQueries {
-    /// Neither is pooled. Published weights have both as one embedding, positions first.
-    Learned {
-        /// Learned contents.
-        contents: Tensor,
-        /// Learned positions.
-        positions: Tensor,
-    },
-    /// Positions are the image's average over so many rows and columns of windows: `pooled_v_target: query`.
-    PooledPositions {
-        /// Learned contents.
-        contents: Tensor,
-        /// Rows and columns, Q together.
-        outputs: [u32; 2],
-    },
-    /// Contents are the image's average over so many rows and columns of windows: `pooled_v_target: tgt`.
-    PooledContents {
-        /// Learned positions.
-        positions: Tensor,
-        /// Rows and columns, Q together.
-        outputs: [u32; 2],
-    },
-}
+use crate::kernels::{Activation, add, concat_rows};
 
 /// The D-Abstractor: Q queries, each with a learned reference point, become the tokens of the image.
 ///
@@ -98,14 +73,7 @@ impl DAbstractor {
             image = add(graph, image, positions)?;
         }
         let batch = image.shape().dims()[0];
-        let pooled = |graph: &mut Graph, outputs| Pool::Average(Windows::Adaptive { outputs }).build(graph, image, self.grid, None);
-        let (contents, positions) = match self.queries {
-            InitialQueries::Learned { contents, positions } => (repeat(graph, "d_abstractor: contents", contents, batch)?, positions),
-            InitialQueries::PooledPositions { contents, outputs } => {
-                (repeat(graph, "d_abstractor: contents", contents, batch)?, pooled(graph, outputs)?)
-            }
-            InitialQueries::PooledContents { positions, outputs } => (pooled(graph, outputs)?, positions),
-        };
+        let (contents, positions) = self.queries.of(graph, image, self.grid)?;
         let (mut y, mut layers) = (contents, Vec::new());
         for layer in &self.layers {
             y = layer.build(graph, self, y, positions, image)?;

@@ -6,10 +6,7 @@ use super::lists::marks_of;
 use super::prune::{Prune, Pruned};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{
-    AttentionInputs, AttentionScore, HeadReduction, Norm, Queries, RowReduction, TopK, TopKInputs, concat_rows, gather_rows, mark,
-    row_normalize,
-};
+use crate::kernels::{AttentionInputs, AttentionScore, Norm, Queries, TopK, TopKInputs, concat_rows, gather_rows, mark, row_normalize};
 use crate::schedule::{Rounding, expect_share, keep_count};
 use crate::token_map::{Tokens, count_by_length};
 
@@ -94,13 +91,7 @@ impl Dart {
                 continue;
             }
             // A logit of unit rows is their cosine.
-            let cosine = AttentionScore {
-                queries: Queries::Row(pivot),
-                norm: Norm::Logits,
-                rows: RowReduction::Mean,
-                heads: HeadReduction::Mean,
-                ..Default::default()
-            };
+            let cosine = AttentionScore { queries: Queries::Row(pivot), norm: Norm::Logits, ..Default::default() };
             let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(lengths), query_lengths: None };
             let cosine = cosine.score(graph, inputs)?.score;
             let marks = Some(marks_of(graph, order, capacity, mark::EXCLUDED)?);

@@ -9,7 +9,7 @@ use super::prune::{Prune, Pruned};
 use super::transformer::TransformerBlock;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{AttentionInputs, AttentionScore, HeadReduction, Norm, Order, Queries, RowReduction, mark};
+use crate::kernels::{AttentionInputs, AttentionScore, Order, Queries, mark};
 use crate::schedule::{Rounding, keep_count};
 use crate::token_map::{Compressed, Tokens, count_by_length, table_by_length};
 
@@ -70,13 +70,7 @@ impl EVit {
         if !(self.keep > 0.0 && self.keep <= 1.0) {
             return Err(Error::Value { argument: "evit: keep", expected: "above 0 and at most 1".into(), actual: self.keep.to_string() });
         }
-        let attention = AttentionScore {
-            queries: Queries::Row(0),
-            norm: Norm::Softmax,
-            rows: RowReduction::Mean,
-            heads: HeadReduction::Mean,
-            ..Default::default()
-        };
+        let attention = AttentionScore { queries: Queries::Row(0), ..Default::default() };
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
         let score = attention.score(graph, inputs)?.score;
         let ratio = self.keep;

@@ -7,7 +7,7 @@ use super::image_range::ImageRange;
 use super::prune::{Prune, Pruned};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{AttentionInputs, AttentionScore, HeadReduction, Norm, Order, Queries, RowReduction};
+use crate::kernels::{AttentionInputs, AttentionScore, Order, Queries};
 use crate::token_map::Tokens;
 
 /// Keeps the `rank` image tokens that the last token attends to most, and every other token, in order.
@@ -61,14 +61,7 @@ impl FastV {
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, queries: Tensor, keys: Tensor) -> Result<FastVOutput, Error> {
         let capacity = tokens.capacity();
         let image = ImageRange::new(["fastv: image", "fastv: rank"], self.image_start, self.image_tokens, self.rank, capacity)?;
-        let attention = AttentionScore {
-            queries: Queries::Last,
-            norm: Norm::Softmax,
-            rows: RowReduction::Mean,
-            heads: HeadReduction::Mean,
-            causal: true,
-            ..Default::default()
-        };
+        let attention = AttentionScore { queries: Queries::Last, causal: true, ..Default::default() };
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
         let score = attention.score(graph, inputs)?.score;
         let marks = image.others_protected(graph, capacity);

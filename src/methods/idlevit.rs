@@ -8,7 +8,7 @@ use super::prune::{Prune, Pruned};
 use super::transformer::TransformerBlock;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{Activation, AttentionInputs, AttentionScore, HeadReduction, Norm, Order, Queries, RowReduction, gather_rows};
+use crate::kernels::{Activation, AttentionInputs, AttentionScore, Norm, Order, Queries, gather_rows};
 use crate::tensor::HostTensor;
 use crate::token_map::Tokens;
 
@@ -58,13 +58,7 @@ impl IdleVit {
     /// Selects from `tokens`, whose token 0 is the class token, by keys `[batch, heads, tokens, channels]` and queries
     /// `[batch, heads, rows, channels]`, of which only row 0 is read.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, queries: Tensor, keys: Tensor) -> Result<IdleVitOutput, Error> {
-        let attention = AttentionScore {
-            queries: Queries::Row(0),
-            norm: Norm::Logits,
-            rows: RowReduction::Mean,
-            heads: HeadReduction::Mean,
-            ..Default::default()
-        };
+        let attention = AttentionScore { queries: Queries::Row(0), norm: Norm::Logits, ..Default::default() };
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
         let score = attention.score(graph, inputs)?.score;
         let marks = class_protected(graph, tokens.capacity());

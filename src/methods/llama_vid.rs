@@ -3,25 +3,13 @@
 //! Li et al., "LLaMA-VID: An Image is Worth 2 Tokens in Large Language Models" (ECCV 2024), `https://arxiv.org/abs/2311.17043`.
 
 use super::affine::{Affine, perceptron};
+use super::content::Content;
 use super::lists::{as_one, each_row};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
-    Activation, AttentionInputs, AttentionScore, HeadReduction, Norm, Pool, Queries, Reduce, RowReduction, Statistic, Windows, concat_rows,
-    lengths_or_full, merge_tokens, reduce,
+    Activation, AttentionInputs, AttentionScore, HeadReduction, Queries, Reduce, concat_rows, lengths_or_full, merge_tokens,
 };
-
-/// What is left of a frame besides its context token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Content {
-    /// The mean of its tokens.
-    Mean,
-    /// Means over cells of its grid, `floor(rows / g)` rows and `floor(columns / g)` columns each: g x g of them, and more where g is
-    /// no divisor (a grid of 7 with g = 4 stays as it is), as in the published code.
-    Grid(u32),
-    /// Every token.
-    All,
-}
 
 /// Two tokens a frame: one by the text's attention, one by the mean; or a grid of the latter.
 ///
@@ -88,18 +76,12 @@ impl LlamaVid {
         text: Tensor,
         text_lengths: Option<Tensor>,
     ) -> Result<LlamaVidOutput, Error> {
-        let [count, tokens, channels] = frames.shape().exactly("llama_vid: frames", "[F, h * w, C]")?;
+        let [count, tokens, _] = frames.shape().exactly("llama_vid: frames", "[F, h * w, C]")?;
         let [text_frames, rows, text_channels] = text.shape().exactly("llama_vid: text", "[F, M, C]")?;
         let keys = self.key.linear(graph, frames, Activation::None)?;
         let queries = graph.reshape(text, [text_frames, 1, rows, text_channels])?;
         let keys = graph.reshape(keys, [count, 1, tokens, text_channels])?;
-        let attention = AttentionScore {
-            queries: Queries::All,
-            norm: Norm::Softmax,
-            rows: RowReduction::Mean,
-            heads: HeadReduction::One(0),
-            ..AttentionScore::default()
-        };
+        let attention = AttentionScore { queries: Queries::All, heads: HeadReduction::One(0), ..Default::default() };
         let query_lengths = Some(lengths_or_full(graph, text_lengths, count, rows));
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: None, query_lengths };
         let weights = attention.score(graph, inputs)?.score;
@@ -108,21 +90,7 @@ impl LlamaVid {
         let sum = merge_tokens(graph, frames, all, Some(weights), Reduce::WeightedSum)?;
         let context = self.value.linear(graph, sum, Activation::None)?;
 
-        let content = match self.content {
-            Content::Mean => {
-                let mean = reduce(graph, frames, 1, Statistic::Mean, None)?;
-                graph.reshape(mean, [count, 1, channels])?
-            }
-            Content::Grid(cells) => {
-                if cells == 0 || grid.iter().any(|side| *side < cells) {
-                    let expected = format!("1 to the smaller side of {grid:?}");
-                    return Err(Error::Value { argument: "llama_vid: grid", expected, actual: cells.to_string() });
-                }
-                let size = grid.map(|side| side / cells);
-                Pool::Average(Windows::Strided { size, stride: size, partial: false }).build(graph, frames, grid, None)?
-            }
-            Content::All => frames,
-        };
+        let content = self.content.of(graph, frames, grid)?;
         let content = perceptron(graph, content, &self.projector, Activation::Gelu)?;
         let (tokens, _) = concat_rows(graph, (context, None), (content, None))?;
         Ok(LlamaVidOutput { tokens, context, content, weights })

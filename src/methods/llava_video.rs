@@ -4,11 +4,11 @@
 //! LLaVA-VL/LLaVA-NeXT.
 
 use super::affine::repeat;
+use super::faster::{Faster, by_kind};
 use super::newline::{Newline, appended, behind_rows};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{Pool, Windows, concat_rows, gather_rows, keep_live, lengths_or_full};
-use crate::tensor::HostTensor;
+use crate::kernels::{Pool, Windows, concat_rows, keep_live, lengths_or_full};
 use crate::token_map::count_by_length;
 
 /// How [`LlavaVideo`] makes a grid smaller (`mm_spatial_pool_mode`).
@@ -21,15 +21,6 @@ pub enum PoolMode {
     /// Interpolated to `ceil(h / stride) x ceil(w / stride)`, corners not aligned, without antialiasing.
     #[default]
     Bilinear,
-}
-
-/// Most frames with fewer tokens (`add_faster_video`).
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Faster {
-    /// Frames 0, `every`, 2 `every` ... keep all their tokens (`faster_token_stride`); the others are pooled with twice the stride.
-    pub every: u32,
-    /// A learned token `[C]` behind each frame, its newlines included (`faster_token`).
-    pub token: Tensor,
 }
 
 /// The tokens of a video, frame by frame, row by row.
@@ -96,44 +87,11 @@ impl LlavaVideo {
             return Err(Error::Shape { argument: "llava_video: x", expected, actual: x.shape() });
         }
         let lengths = lengths_or_full(graph, frames, batch, count);
-        let whole = graph.reshape(x, [batch, count, tokens * channels])?;
-
-        // The frames with all their tokens, then those with fewer.
-        let (mut parts, mut sizes) = (Vec::new(), Vec::new());
-        let kind = |frame: u32| usize::from(!frame.is_multiple_of(every));
-        for (of_kind, stride) in [(0, self.stride), (1, 2 * self.stride)] {
-            let list: Vec<u32> = (0..count).filter(|frame| kind(*frame) == of_kind).collect();
-            if list.is_empty() && of_kind == 1 {
-                continue;
-            }
-            let these = list.len() as u32;
-            let part = if these == count {
-                whole
-            } else {
-                let list = graph.constant(HostTensor::u32([these], list));
-                gather_rows(graph, whole, list, None)?
-            };
-            let part = graph.reshape(part, [batch * these, tokens, channels])?;
-            let part = self.frames(graph, part, grid, stride)?;
-            let [_, size, _] = part.shape().exactly("llava_video: x", "[B * F, N', C]")?;
-            parts.push(graph.reshape(part, [batch, these * size, channels])?);
-            sizes.push(size);
-        }
-        let size_of = |frame: u32| sizes[kind(frame)];
-        let mut x = parts[0];
-        if let [full, fewer] = parts[..] {
-            x = concat_rows(graph, (full, None), (fewer, None))?.0;
-            let mut next = [0, full.shape().dims()[1]];
-            let mut order = Vec::new();
-            for frame in 0..count {
-                let next = &mut next[kind(frame)];
-                order.extend(*next..*next + size_of(frame));
-                *next += size_of(frame);
-            }
-            let order = graph.constant(HostTensor::u32([order.len() as u32], order));
-            x = gather_rows(graph, x, order, None)?;
-        }
-        let (lengths, _) = count_by_length(graph, lengths, count, |live| (0..live).map(size_of).sum())?;
+        let (x, sizes) = by_kind(graph, x, every, |graph, frames, fewer| {
+            let stride = if fewer { 2 * self.stride } else { self.stride };
+            self.frames(graph, frames, grid, stride)
+        })?;
+        let (lengths, _) = count_by_length(graph, lengths, count, |live| sizes[..live as usize].iter().sum())?;
         match self.newline {
             Newline::End(row) => {
                 let row = graph.reshape(row, [1, channels])?;

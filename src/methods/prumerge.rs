@@ -12,7 +12,7 @@ use crate::kernels::{
     TopKInputs, add, compact, fence, gather_rows, merge_tokens, row_normalize,
 };
 use crate::tensor::HostTensor;
-use crate::token_map::{Compressed, Tokens, count_by_length, table_by_length};
+use crate::token_map::{Compressed, Tokens, count_by_length, count_by_length_and};
 
 /// Keeps the patches whose attention from the class token is an outlier, and adds to each what is like it.
 ///
@@ -98,7 +98,12 @@ impl PruMerge {
         let outlying = Threshold { relation: Relation::Above }.mask(graph, above)?;
         let outliers = compact(graph, outlying, lengths)?.counts;
         let most = most_outliers(capacity);
-        let counts = if self.count_from_ratio { from_ratio(graph, patches, outliers, most)? } else { outliers };
+        let counts = if self.count_from_ratio {
+            let count = |live: u32, n: u32| (f64::from(live) * (f64::from(n) / f64::from(live.max(1)))) as u32;
+            count_by_length_and(graph, (patches.lengths, capacity), (outliers, most), count)?
+        } else {
+            outliers
+        };
         let select = TopK { k: most, complement: Some(Order::Index), ..Default::default() };
         let selection = select.select(graph, TopKInputs { lengths, counts: Some(counts), ..TopKInputs::new(score) })?;
         let (kept, dropped) = if self.spatial {
@@ -124,17 +129,6 @@ impl PruMerge {
         let compressed = compressed.append(graph, &rest)?;
         Ok(PruMergeOutput { compressed, score, fence, outliers, kept, neighbours })
     }
-}
-
-/// `floor(N (n / N))` for N live patches of which n, at most `most`, are outliers.
-fn from_ratio(graph: &mut Graph, patches: &Tokens, outliers: Tensor, most: u32) -> Result<Tensor, Error> {
-    let batch = patches.batch();
-    let count = |n: u32, live: u32| (f64::from(live) * (f64::from(n) / f64::from(live.max(1)))) as u32;
-    let counts =
-        table_by_length(graph, patches.lengths, patches.capacity(), most + 1, |live| (0..=most).map(|n| count(n, live)).collect())?;
-    let outliers = graph.reshape(outliers, [batch, 1])?;
-    let counts = gather_rows(graph, counts, outliers, None)?;
-    graph.reshape(counts, [batch])
 }
 
 /// How many of `live` patches may be above the upper quartile, at position 3/4 (N - 1).

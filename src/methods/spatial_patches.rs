@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Limit, Threshold, ThresholdInputs, compact, concat_rows, gather_rows, invert_index, mark};
 use crate::tensor::HostTensor;
-use crate::token_map::{Tokens, count_by_length, table_by_length};
+use crate::token_map::{Tokens, count_by_length, count_by_length_and};
 
 /// Of N patches of which n are outliers every `int(int(N / n) / 3)`-th.
 #[derive(Debug, Clone, Copy)]
@@ -36,18 +36,16 @@ impl Distances {
     pub(super) fn add(self, graph: &mut Graph, patches: &Tokens, listed: Listed, counts: Tensor) -> Result<(Listed, Tensor), Error> {
         let (batch, capacity, lengths) = (patches.batch(), patches.capacity(), patches.lengths);
         // Which distance it is, by the numbers of patches and of outliers; and once for each distance, which patches those are.
-        let mut distances: Vec<Option<u32>> = if let Some(known) = graph.constant_value(lengths) {
-            known.integers().iter().flat_map(|&live| (0..=self.outliers).map(move |n| Self::distance(live, n))).collect()
-        } else {
-            (0..=capacity).flat_map(|live| (0..=self.outliers).map(move |n| Self::distance(live, n))).collect()
+        let lives = match graph.constant_value(lengths) {
+            Some(known) => known.integers().iter().map(|&live| live.min(capacity)).collect(),
+            None => (0..=capacity).collect::<Vec<_>>(),
         };
+        let distances = lives.iter().flat_map(|&live| (0..=self.outliers).map(move |n| Self::distance(live, n)));
+        let mut distances: Vec<Option<u32>> = distances.collect();
         distances.sort_unstable();
         distances.dedup();
         let place = |live: u32, n: u32| distances.partition_point(|d| *d < Self::distance(live, n)) as u32;
-        let places = |live: u32| (0..=self.outliers).map(|n| place(live, n)).collect();
-        let places = table_by_length(graph, lengths, capacity, self.outliers + 1, places)?;
-        let counts = graph.reshape(counts, [batch, 1])?;
-        let place = gather_rows(graph, places, counts, None)?;
+        let place = count_by_length_and(graph, (lengths, capacity), (counts, self.outliers), place)?;
         let taken = |d: &Option<u32>| (0..capacity).map(|i| u32::from(d.is_some_and(|d| i.is_multiple_of(d)))).collect::<Vec<_>>();
         let patterns = HostTensor::u32([1, distances.len() as u32, capacity], distances.iter().flat_map(taken).collect());
         let patterns = graph.constant(patterns);
