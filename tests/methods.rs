@@ -158,13 +158,12 @@ fn options_out_of_range_are_errors() {
         let error = method.build(&mut graph, &tokens).err();
         assert!(matches!(error, Some(Error::Value { argument: a, .. }) if a == format!("mustdrop: {argument}")), "{error:?}");
     }
-    let lengths = graph.input("lengths", [1], Elem::U32);
-    let ragged = Tokens { lengths, ..tokens };
-    let error = PruMerge { spatial: true, ..Default::default() }.build(&mut graph, &ragged, heads, heads).err();
+    // Heads without the class token's.
+    let error = PruMerge { spatial: true, ..Default::default() }.build(&mut graph, &tokens, heads, heads).err();
     assert!(matches!(error, Some(Error::Shape { .. } | Error::Value { .. })), "{error:?}");
-    let mask = graph.input("mask", [1, 3], Elem::F32);
-    let error = PuMer::default().build(&mut graph, &ragged, (mask, lengths), heads, heads).err();
-    assert!(matches!(error, Some(Error::Value { argument: "pumer: lengths", .. })), "{error:?}");
+    let (mask, lengths) = (graph.input("mask", [1, 10], Elem::F32), graph.input("lengths", [1], Elem::U32));
+    let error = PuMer::default().build(&mut graph, &tokens, (mask, lengths), heads, heads).err();
+    assert!(matches!(error, Some(Error::Shape { argument: "pumer: text mask", .. })), "{error:?}");
     let error = Prefill::new(&mut graph, tokens, 5, 5, lengths).err();
     assert!(matches!(error, Some(Error::Value { argument: "mustdrop: image", .. })), "{error:?}");
     let wrong = graph.input("wrong", [1, 8, 4], Elem::F32);
