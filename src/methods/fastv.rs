@@ -17,9 +17,9 @@ use crate::token_map::Tokens;
 /// keep every token outside image_start..image_start + image_tokens, and the rank of highest a inside
 /// ```
 ///
-/// Position ids are the kept positions: `map.positions(graph, None, Positions::Keep)`. The published code lets the
-/// batch's first row decide for all; here each row decides for itself. (The paper's text averages the attention
-/// received from all tokens; its code, and this, take the last row's.)
+/// Position ids are the kept positions: `map.positions(graph, None, Positions::Keep)`. The text behind the image may be
+/// ragged; the published code lets the batch's first row decide for all, here each row decides for itself. (The paper's text
+/// averages the attention received from all tokens; its code, and this, take the last row's.)
 ///
 /// ```
 /// use tokenpress::methods::FastV;
