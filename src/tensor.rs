@@ -89,6 +89,27 @@ impl<const N: usize> From<[u32; N]> for Shape {
     }
 }
 
+/// Dimensions whose number is known at run time, as those of a file are.
+///
+/// ```
+/// use tokenpress::Shape;
+///
+/// assert_eq!(Shape::try_from(&[2, 3][..])?.dims(), [2, 3]);
+/// assert!(Shape::try_from(&[1; 6][..]).is_err());
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+impl TryFrom<&[u32]> for Shape {
+    type Error = Error;
+
+    fn try_from(dims: &[u32]) -> Result<Self, Error> {
+        let mut all = [1; MAX_RANK];
+        let (expected, actual) = (format!("at most {MAX_RANK} dimensions"), dims.len().to_string());
+        let first = all.get_mut(..dims.len()).ok_or(Error::Value { argument: "shape", expected, actual })?;
+        first.copy_from_slice(dims);
+        Ok(Self { dims: all, rank: dims.len() as u8 })
+    }
+}
+
 impl std::fmt::Debug for Shape {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.dims()).finish()

@@ -1,20 +1,25 @@
 //! The model of `examples/vit`, with tiny weights drawn here, and the example's refusals.
 #![allow(missing_docs, reason = "a test")]
 
+#[path = "../examples/shared/chains.rs"]
+#[allow(dead_code, reason = "the help is the example's")]
+mod chains;
 #[path = "../examples/vit/cifar10.rs"]
 #[allow(dead_code, reason = "photos are the example's")]
 mod cifar10;
 #[path = "support/example.rs"]
 mod example;
 #[path = "../examples/vit/methods.rs"]
-#[allow(dead_code, reason = "the help is the example's")]
 mod methods;
 #[path = "../examples/vit/model.rs"]
 #[allow(dead_code, reason = "files are the example's")]
 mod model;
-#[path = "../examples/vit/stages.rs"]
+#[path = "../examples/shared/stages.rs"]
 #[allow(dead_code, reason = "times are the example's")]
 mod stages;
+#[path = "../examples/shared/weights.rs"]
+#[allow(dead_code, reason = "files are the example's")]
+mod weights;
 
 use cifar10::Probe;
 use methods::{METHODS, chain};

@@ -15,6 +15,23 @@ pub(crate) struct Series {
     pub(crate) points: Vec<Point>,
 }
 
+impl Series {
+    /// A line for each method, from the whole model, which comes first, through its points.
+    pub(crate) fn by_method(points: Vec<Point>, kind: &str) -> Vec<Self> {
+        let mut series: Vec<Self> = Vec::new();
+        let mut points = points.into_iter();
+        let Some(whole) = points.next() else { return series };
+        for point in points {
+            let name = point.label.split(':').next().unwrap_or_default().to_owned() + kind;
+            match series.iter_mut().find(|series| series.name == name) {
+                Some(series) => series.points.push(point),
+                None => series.push(Self { name, points: vec![whole.clone(), point] }),
+            }
+        }
+        series
+    }
+}
+
 /// Series over the same axes.
 pub(crate) struct Chart {
     pub(crate) title: String,

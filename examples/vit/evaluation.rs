@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tokenpress::{Error, Rates};
 
@@ -11,9 +10,11 @@ use crate::chart::{Chart, Point, Series};
 use crate::cifar10::{self, Probe};
 use crate::device::Failure;
 use crate::picture;
+use crate::progress::progress;
 use crate::rates;
 use crate::report::{self, Price};
 use crate::runner::{Place, Runner};
+use crate::saliency::overlap;
 
 /// Chains by their names, the first of them without compression.
 pub(crate) type Chains<'a> = [(String, Runner<'a>)];
@@ -56,30 +57,10 @@ impl Report {
     /// Scores over tokens.
     pub(crate) fn chart(&self) -> Chart {
         let point = |row: &Row| Point { label: row.compression.clone(), x: row.tokens, y: row.score, error: row.standard_error };
-        let series = by_method(self.rows.iter().map(point).collect(), "");
-        let title = format!("ViT-S/14, {} photos, {}", self.photos, short(&self.adapter));
+        let series = Series::by_method(self.rows.iter().map(point).collect(), "");
+        let title = format!("ViT-S/14, {} photos, {}", self.photos, report::short(&self.adapter));
         Chart { title, axes: ["tokens behind the last layer".to_owned(), self.score.to_owned()], series }
     }
-}
-
-/// A line for each method, from the whole model, which comes first, through its points.
-fn by_method(points: Vec<Point>, kind: &str) -> Vec<Series> {
-    let mut series: Vec<Series> = Vec::new();
-    let mut points = points.into_iter();
-    let Some(whole) = points.next() else { return series };
-    for point in points {
-        let name = point.label.split(':').next().unwrap_or_default().to_owned() + kind;
-        match series.iter_mut().find(|series| series.name == name) {
-            Some(series) => series.points.push(point),
-            None => series.push(Series { name, points: vec![whole.clone(), point] }),
-        }
-    }
-    series
-}
-
-/// An adapter's name without its driver's.
-fn short(adapter: &str) -> &str {
-    adapter.split(" (").next().unwrap_or(adapter)
 }
 
 /// How a chain did on each photo.
@@ -109,25 +90,20 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-fn progress(count: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} photos, {eta} left").unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(count as u64).with_style(style)
-}
-
 /// All photos: how far what each chain finds salient overlaps with what the whole model does.
 pub(crate) fn saliency(place: &Place, chains: &Chains<'_>, photos: &[Option<PathBuf>], size: u32, times: bool) -> Result<Report, Failure> {
-    let bar = progress(photos.len());
+    let bar = progress(photos.len(), "photos");
     let mut found: Vec<(Runs, Vec<f64>)> = chains.iter().map(|_| Default::default()).collect();
     for photo in photos {
         let input = picture::normalized(&picture::read(photo.as_deref(), size).map_err(Failure::Request)?);
         let mut whole = Vec::new();
         for (index, ((_, runner), (runs, overlaps))) in chains.iter().zip(&mut found).enumerate() {
-            let (outputs, seconds) = runner.run(&input)?;
+            let (outputs, seconds) = runner.run(&[("photo", &input)])?;
             let saliency = outputs["saliency"].floats();
             if index == 0 {
                 whole.clone_from(&saliency);
             }
-            overlaps.push(report::overlap(&whole, &saliency));
+            overlaps.push(overlap(&whole, &saliency));
             runs.seconds.push(seconds);
             runs.tokens.extend(outputs["tokens"].integers().iter().map(|count| f64::from(*count)));
         }
@@ -153,11 +129,11 @@ pub(crate) fn probe(
     let read = |batch, labels, count| cifar10::read(folder, batch, labels, count, size).map_err(Failure::Request);
     let train = read("data_batch_1.png", "train_lables.json", train)?;
     let test = read("test_batch.png", "test_lables.json", test)?;
-    let bar = progress(train.photos.len() + chains.len() * test.photos.len());
+    let bar = progress(train.photos.len() + chains.len() * test.photos.len(), "photos");
     let class_tokens = |runner: &Runner<'_>, photos: &[RgbImage]| {
         let (mut runs, mut features) = (Runs::default(), Vec::new());
         for photo in photos {
-            let (outputs, seconds) = runner.run(&picture::normalized(photo))?;
+            let (outputs, seconds) = runner.run(&[("photo", &picture::normalized(photo))])?;
             features.push(outputs["features"].floats());
             runs.seconds.push(seconds);
             runs.tokens.extend(outputs["tokens"].integers().iter().map(|count| f64::from(*count)));
@@ -225,7 +201,7 @@ pub(crate) fn cost(place: &Place, chains: &Chains<'_>, photo: Option<&Path>, siz
     let mut tokens = vec![0.0; chains.len()];
     for round in 0..=ROUNDS {
         for (index, (_, runner)) in chains.iter().enumerate() {
-            let (outputs, taken) = runner.run(&input)?;
+            let (outputs, taken) = runner.run(&[("photo", &input)])?;
             tokens[index] = f64::from(outputs["tokens"].integers()[0]);
             // The first one makes what is made once.
             if round > 0 {
@@ -318,10 +294,10 @@ impl Prediction {
                 let y = self.rows.first().map_or([1.0; 2], |whole| row.speedup(whole))[which];
                 Point { label: row.compression.clone(), x: row.tokens, y, error: 0.0 }
             };
-            by_method(self.rows.iter().map(point).collect(), kind)
+            Series::by_method(self.rows.iter().map(point).collect(), kind)
         };
         Chart {
-            title: format!("ViT-S/14, {}", short(&self.adapter)),
+            title: format!("ViT-S/14, {}", report::short(&self.adapter)),
             axes: ["tokens behind the last layer".to_owned(), "times as fast as the whole model".to_owned()],
             series: series(", predicted", 0).into_iter().chain(series(", measured", 1)).collect(),
         }
@@ -333,15 +309,4 @@ impl Predicted {
     fn speedup(&self, whole: &Self) -> [f64; 2] {
         [whole.predicted_milliseconds / self.predicted_milliseconds, whole.milliseconds / self.milliseconds]
     }
-}
-
-/// Writes what was found as JSON, and as a picture.
-pub(crate) fn write<T: Serialize>(json: Option<&Path>, plot: Option<&Path>, found: &T, chart: &Chart) -> Result<(), Failure> {
-    let write = |path: &Path, text: String| {
-        std::fs::write(path, text).map_err(|e| Failure::Request(format!("cannot write {}: {e}", path.display())))
-    };
-    if let Some(path) = json {
-        write(path, serde_json::to_string_pretty(found).map_err(|e| Failure::Run(e.to_string()))? + "\n")?;
-    }
-    plot.map_or(Ok(()), |path| write(path, chart.svg()))
 }

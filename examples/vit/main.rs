@@ -11,6 +11,8 @@
 //! marks what is salient in the photo, pixel by pixel, from tokens that are put back to where they came from. Merged tokens count
 //! in attention as often as they have members.
 
+#[path = "../shared/chains.rs"]
+mod chains;
 #[path = "../shared/chart.rs"]
 mod chart;
 mod cifar10;
@@ -22,11 +24,20 @@ mod model;
 #[path = "../shared/photo.rs"]
 mod photo;
 mod picture;
+#[path = "../shared/progress.rs"]
+mod progress;
 #[path = "../shared/rates.rs"]
 mod rates;
+#[path = "../shared/report.rs"]
 mod report;
+#[path = "../shared/runner.rs"]
+#[allow(dead_code, reason = "outputs are all wanted here")]
 mod runner;
+mod saliency;
+#[path = "../shared/stages.rs"]
 mod stages;
+#[path = "../shared/weights.rs"]
+mod weights;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -35,17 +46,17 @@ use clap::{Parser, ValueEnum};
 use device::{Backend, Failure, choose};
 use evaluation::Chains;
 use image::ImageFormat;
-use methods::{METHODS, Method, chain};
+use methods::{METHODS, chain};
 use model::{Model, Wanted};
 use runner::{Place, Runner};
-use safetensors::tensor::{Dtype, TensorView};
+use weights::{cache, save};
 
 /// Runs a pretrained ViT-S/14 with fewer tokens, and shows what that keeps and what it saves.
 ///
 /// A table says for each layer how many tokens there are and what its parts take. The picture has the photo, what the model
 /// finds salient in it with and without compression, and for each layer that compresses the patches that became one token.
 #[derive(Parser)]
-#[command(after_help = after_help())]
+#[command(after_help = chains::help(METHODS))]
 struct Options {
     /// PNG or JPEG file, or a folder of them; without one, the photo that comes with tokenpress
     photo: Option<PathBuf>,
@@ -102,15 +113,6 @@ enum Evaluation {
     Cost,
 }
 
-fn after_help() -> String {
-    let line = |m: &Method| {
-        let numbers: Vec<_> = m.numbers.iter().map(|(name, _)| *name).collect();
-        format!("  {:<8} {} ({})\n", m.name, m.about, numbers.join(", "))
-    };
-    let lines = METHODS.iter().map(line).collect::<String>();
-    format!("Methods, with their numbers:\n{lines}\nlayer=3 or layer=4/7/10 says at which layers, counted from 1.")
-}
-
 fn main() -> ExitCode {
     let (message, code) = match run(&Options::parse()) {
         Ok(()) => return ExitCode::SUCCESS,
@@ -130,15 +132,15 @@ fn run(options: &Options) -> Result<(), Failure> {
     check(options, photos.len()).map_err(Failure::Request)?;
     let model = Model::read(&weights, options.size).map_err(Failure::Request)?;
     let chains = options.compress.iter().map(|text| chain(text, model.layers)).collect::<Result<Vec<_>, _>>().map_err(Failure::Request)?;
-    let place = Place::new(choose(options.adapter.as_deref(), options.backend)?, &model);
+    let place = Place::new(choose(options.adapter.as_deref(), options.backend)?, model.weights());
     println!("adapter  {}", place.describe());
     let wanted = match options.evaluate {
         Some(Evaluation::Cifar10 | Evaluation::Cost) => Wanted::ClassToken,
         Some(Evaluation::Saliency) | None => Wanted::Saliency,
     };
-    let mut runners = vec![("none".to_owned(), Runner::new(&place, &model, model.build(&[], wanted)?)?)];
+    let mut runners = vec![("none".to_owned(), Runner::new(&place, model.weights(), model.build(&[], wanted)?)?)];
     for (name, steps) in options.compress.iter().zip(&chains) {
-        runners.push((name.clone(), Runner::new(&place, &model, model.build(steps, wanted)?)?));
+        runners.push((name.clone(), Runner::new(&place, model.weights(), model.build(steps, wanted)?)?));
     }
     let Options { size, times, json, plot, .. } = options;
     let (json, plot) = (json.as_deref(), plot.as_deref());
@@ -151,23 +153,17 @@ fn run(options: &Options) -> Result<(), Failure> {
         Some(Evaluation::Cost) => {
             let found = evaluation::cost(&place, &runners, photos[0].as_deref(), *size, model.product())?;
             found.print();
-            return evaluation::write(json, plot, &found, &found.chart());
+            return report::write(json, plot, &found, &found.chart());
         }
         None => return show(options, &place, &model, &runners, &photos),
     };
     report.print();
-    evaluation::write(json, plot, &report, &report.chart())
+    report::write(json, plot, &report, &report.chart())
 }
 
 /// Where scripts/fetch-models puts them.
 fn cached() -> PathBuf {
     cache().join("vit-s-14-saliency.safetensors")
-}
-
-fn cache() -> PathBuf {
-    let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache"))).unwrap_or_default();
-    cache.join("tokenpress")
 }
 
 /// The photos that were asked for; `None` is the shipped one.
@@ -212,14 +208,15 @@ fn show(options: &Options, place: &Place, model: &Model, runners: &Chains<'_>, p
     let input = picture::normalized(&image);
     let mut results = Vec::new();
     for (index, (_, runner)) in runners.iter().enumerate() {
-        let (outputs, seconds) = runner.run(&input)?;
-        let counts = report::tokens(model.layers, &outputs);
+        let (outputs, seconds) = runner.run(&[("photo", &input)])?;
+        let counts = saliency::tokens(model.layers, &outputs);
         println!("\n{}\n", if index == 0 { "without compression" } else { &options.compress[0] });
-        println!("{}", report::table(runner, model.layers, &counts, &place.capabilities())?);
-        results.push((outputs, runner.median(&input, seconds)?));
+        println!("{}", report::table(runner, &counts, &place.capabilities())?);
+        results.push((outputs, runner.median(&[("photo", &input)], seconds)?));
     }
     if let Some(path) = &options.tensors {
-        save(path, &[("photo", &input), ("features", &results[0].0["features"]), ("logits", &results[0].0["logits"])])?;
+        save(path, &[("photo", &input), ("features", &results[0].0["features"]), ("logits", &results[0].0["logits"])])
+            .map_err(Failure::Request)?;
     }
     let saliency: Vec<_> = results.iter().map(|(outputs, _)| outputs["saliency"].floats()).collect();
     let (first, last) = (&saliency[0], &saliency[saliency.len() - 1]);
@@ -232,24 +229,11 @@ fn show(options: &Options, place: &Place, model: &Model, runners: &Chains<'_>, p
     if !parents.is_empty() {
         println!(
             "What is salient overlaps by {:.3} with what is without compression (intersection over union).",
-            report::overlap(first, last)
+            saliency::overlap(first, last)
         );
     }
     let drawn = picture::draw(&image, model.grid, [first, last], &parents);
     drawn.save(&options.output).map_err(|e| Failure::Request(format!("cannot write {}: {e}", options.output.display())))?;
     println!("Wrote {}.", options.output.display());
     Ok(())
-}
-
-/// Writes tensors of floats as safetensors.
-fn save(path: &Path, tensors: &[(&str, &tokenpress::HostTensor)]) -> Result<(), Failure> {
-    let view = |(name, tensor): &(&str, &tokenpress::HostTensor)| {
-        let shape = tensor.shape().dims().iter().map(|d| *d as usize).collect();
-        (name.to_string(), tensor.bytes().to_vec(), shape)
-    };
-    let owned: Vec<(String, Vec<u8>, Vec<usize>)> = tensors.iter().map(view).collect();
-    let wrong = |e: safetensors::SafeTensorError| Failure::Request(format!("cannot write {}: {e}", path.display()));
-    let views = owned.iter().map(|(name, bytes, shape)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?)));
-    let views = views.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
-    safetensors::serialize_to_file(views, None, path).map_err(wrong)
 }

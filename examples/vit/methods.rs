@@ -1,25 +1,11 @@
-//! The methods that the example offers, and chains of them with a schedule.
+//! The methods that the example offers.
 
 use tokenpress::kernels::{AttentionInputs, AttentionScore, Order, mark};
 use tokenpress::methods::{EVit, MultiHeadAttention, Projected, Protect, Prune, ToMe};
 use tokenpress::random::random_u32;
 use tokenpress::{Compressed, Error, Graph, HostTensor, Tensor, TokenMap, Tokens};
 
-/// A way to compress within a layer.
-pub(crate) struct Method {
-    /// As `--compress` has it.
-    pub(crate) name: &'static str,
-    /// What becomes of the tokens, in a few words.
-    pub(crate) about: &'static str,
-    /// Its numbers, and what they are unless given.
-    pub(crate) numbers: &'static [(&'static str, f64)],
-    /// Layers, counted from 1, where it works unless told; every one for none.
-    pub(crate) layers: &'static [usize],
-    /// Whether tokens are dropped, and not merged into others.
-    pub(crate) drops: bool,
-    /// Adds the calls to the graph.
-    pub(crate) build: fn(&mut Graph, &Layer, &Step) -> Result<Compressed, Error>,
-}
+use crate::chains;
 
 pub(crate) const METHODS: &[Method] = &[
     Method {
@@ -27,7 +13,6 @@ pub(crate) const METHODS: &[Method] = &[
         about: "merges the r tokens of the most similar keys (ToMe), or all above a similarity (DyMU)",
         numbers: &[("r", f64::INFINITY), ("threshold", f64::NEG_INFINITY)],
         layers: &[],
-        drops: false,
         build: tome,
     },
     Method {
@@ -35,7 +20,6 @@ pub(crate) const METHODS: &[Method] = &[
         about: "keeps the patches that the class token attends to most, and drops the others",
         numbers: &[("keep", 128.0)],
         layers: &[3],
-        drops: true,
         build: top_k,
     },
     Method {
@@ -43,7 +27,6 @@ pub(crate) const METHODS: &[Method] = &[
         about: "keeps this share of the patches by the class token's attention, and fuses the others into one (EViT)",
         numbers: &[("keep", 0.7)],
         layers: &[4, 7, 10],
-        drops: false,
         build: evit,
     },
     Method {
@@ -51,11 +34,16 @@ pub(crate) const METHODS: &[Method] = &[
         about: "keeps patches at random: what any choice must beat",
         numbers: &[("keep", 128.0), ("seed", 0.0)],
         layers: &[3],
-        drops: true,
         build: random,
     },
-    Method { name: "pool", about: "averages k x k patches; comes first", numbers: &[("k", 2.0)], layers: &[3], drops: false, build: pool },
+    Method { name: "pool", about: "averages k x k patches; comes first", numbers: &[("k", 2.0)], layers: &[3], build: pool },
 ];
+
+/// Methods that drop tokens instead of merging them into others.
+pub(crate) const DROPPING: [&str; 2] = ["topk", "random"];
+
+pub(crate) type Method = chains::Method<Layer>;
+pub(crate) type Step = chains::Step<Layer>;
 
 /// What a method finds in a layer, behind its attention.
 pub(crate) struct Layer {
@@ -66,44 +54,13 @@ pub(crate) struct Layer {
     pub(crate) grid: u32,
 }
 
-/// A method of a chain with its numbers.
-pub(crate) struct Step {
-    pub(crate) method: &'static Method,
-    /// Counted from 0; every one for none.
-    pub(crate) layers: Vec<usize>,
-    numbers: Vec<f64>,
-}
-
 /// `NAME[:KEY=NUMBER,..]+..` for a model of so many layers.
 pub(crate) fn chain(text: &str, layers: usize) -> Result<Vec<Step>, String> {
-    text.split('+').map(|step| parse(step, layers)).collect()
-}
-
-fn parse(text: &str, layers: usize) -> Result<Step, String> {
-    let (name, pairs) = text.split_once(':').unwrap_or((text, ""));
-    let names: Vec<_> = METHODS.iter().map(|m| m.name).collect();
-    let method = METHODS.iter().find(|m| m.name == name);
-    let method = method.ok_or_else(|| format!("there is no method {name:?}, only {}", names.join(", ")))?;
-    let mut numbers: Vec<f64> = method.numbers.iter().map(|(_, number)| *number).collect();
-    let mut chosen: Vec<usize> = method.layers.to_vec();
-    for pair in pairs.split(',').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        if key == "layer" {
-            let layer = |n: &str| n.parse().ok().filter(|n| (1..=layers).contains(n));
-            let wrong = || format!("layer={value} is no list of layers from 1 to {layers}, like layer=3 or layer=4/7/10");
-            chosen = value.split('/').map(layer).collect::<Option<_>>().ok_or_else(wrong)?;
-            continue;
-        }
-        let known: Vec<_> = method.numbers.iter().map(|(name, _)| *name).collect();
-        let index = known.iter().position(|name| *name == key);
-        let index = index.ok_or_else(|| format!("{name} has no {key:?}, only {} and layer", known.join(", ")))?;
-        let number = value.parse().ok().filter(|number: &f64| *number >= 0.0);
-        numbers[index] = number.ok_or_else(|| format!("{key} of {name} must be a number from 0 on, not {value:?}"))?;
-    }
-    if name == "tome" && numbers.iter().all(|n| n.is_infinite()) {
+    let steps = chains::parse(METHODS, text, layers)?;
+    if steps.iter().any(|step| step.method.name == "tome" && step.numbers.iter().all(|n| n.is_infinite())) {
         return Err("tome needs a number of tokens to merge at every layer, tome:r=8, or tome:threshold=0.9".to_owned());
     }
-    Ok(Step { method, layers: chosen.iter().map(|layer| layer - 1).filter(|layer| *layer < layers).collect(), numbers })
+    Ok(steps)
 }
 
 fn tome(graph: &mut Graph, layer: &Layer, step: &Step) -> Result<Compressed, Error> {

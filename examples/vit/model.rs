@@ -5,16 +5,16 @@
 
 use std::path::Path;
 
-use safetensors::{Dtype, SafeTensors};
 use tokenpress::kernels::{
     Activation, ChannelOrder, LayerNorm, Linear, PixelUnshuffle, Pool, Window, activate, add, concat_rows, gather_rows, linear, log_size,
 };
 use tokenpress::methods::{Affine, FeedForward, KeyMask, MultiHeadAttention, Projections, TransformerBlock};
 use tokenpress::readback::HostTensors;
-use tokenpress::{Desc, Elem, Error, Graph, HostTensor, Tensor, TokenMap, Tokens};
+use tokenpress::{Elem, Error, Graph, HostTensor, Tensor, TokenMap, Tokens};
 
-use crate::methods::{Layer, Step};
-use crate::stages::{Part, Stages};
+use crate::methods::{DROPPING, Layer, Step};
+use crate::stages::{Built, Part, Stages};
+use crate::weights;
 
 /// The model's weights, and its sizes, which they have.
 pub(crate) struct Model {
@@ -35,38 +35,13 @@ pub(crate) enum Wanted {
     ClassToken,
 }
 
-/// A graph of the model.
-pub(crate) struct Built {
-    /// Reads `photo`; gives `features` `[1, 1 + patches, C]` (the class token first, every patch with the row of its token), `tokens`
-    /// `[1]`, how many are left, `logits` and `saliency` `[1, pixels, 1]`, and for each layer that compresses, counted from 0,
-    /// `parent.LAYER` `[1, 1 + patches]`.
-    pub(crate) graph: Graph,
-    /// Which calls are which part.
-    pub(crate) stages: Stages,
-    /// Layers, counted from 0, that compress.
-    pub(crate) compressing: Vec<usize>,
-}
-
 impl Model {
     /// Reads a safetensors file, for photos of `size` x `size` pixels.
     pub(crate) fn read(path: &Path, size: u32) -> Result<Self, String> {
-        let bytes = std::fs::read(path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => format!("there are no weights at {}: scripts/fetch-models gets them", path.display()),
-            _ => format!("cannot read {}: {e}", path.display()),
-        })?;
-        let wrong = |e: safetensors::SafeTensorError| format!("{} is not a file of weights: {e}", path.display());
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(wrong)?;
-        let heads = header.metadata().as_ref().and_then(|m| m.get("heads")?.parse().ok());
+        let (weights, about) = weights::read(path)?;
+        let heads = about.get("heads").and_then(|heads| heads.parse().ok());
         let heads = heads.ok_or_else(|| format!("{} does not say how many heads its model has", path.display()))?;
-        let file = SafeTensors::deserialize(&bytes).map_err(wrong)?;
-        let read = |(name, view): (String, safetensors::tensor::TensorView<'_>)| match view.dtype() {
-            Dtype::F32 => {
-                let shape: Vec<u32> = view.shape().iter().map(|&d| d as u32).collect();
-                Ok((name, HostTensor::from_bytes(Desc { shape: shape_of(&shape), elem: Elem::F32 }, view.data())))
-            }
-            other => Err(format!("{name} in {} has elements of type {other:?}, not F32", path.display())),
-        };
-        Self::new(file.tensors().into_iter().map(read).collect::<Result<_, _>>()?, heads, size)
+        Self::new(weights, heads, size)
     }
 
     /// Of tensors as they are in the file.
@@ -107,6 +82,10 @@ impl Model {
     }
 
     /// The model with these steps of compression in its layers, between attention and feed-forward.
+    ///
+    /// Reads `photo`; gives `features` `[1, 1 + patches, C]` (the class token first, every patch with the row of its token), `tokens`
+    /// `[1]`, how many are left, `logits` and `saliency` `[1, pixels, 1]`, and for each layer that compresses, counted from 0,
+    /// `parent.LAYER` `[1, 1 + patches]`.
     pub(crate) fn build(&self, steps: &[Step], wanted: Wanted) -> Result<Built, Error> {
         let mut graph = Graph::new();
         let mut stages = Stages::default();
@@ -124,12 +103,12 @@ impl Model {
             let mask = KeyMask { bias, lengths: Some(tokens.lengths), query_lengths: None };
             tokens.x = block.attend(&mut graph, tokens.x, projected, mask)?;
             stages.end(&graph, Part::Attention(index));
-            let here: Vec<_> = steps.iter().filter(|step| step.layers.contains(&index) || step.layers.is_empty()).collect();
+            let here: Vec<_> = steps.iter().filter(|step| step.is_at(index)).collect();
             for step in &here {
                 let layer = Layer { tokens, projected, attention: block.attention, grid: self.grid };
                 let compressed = (step.method.build)(&mut graph, &layer, step)?;
                 let map = compressed.map;
-                match undo.last_mut().filter(|_| !step.method.drops) {
+                match undo.last_mut().filter(|_| !DROPPING.contains(&step.method.name)) {
                     Some((last, _)) => *last = last.then(&mut graph, &map)?,
                     None => undo.push((map, Some(tokens.x))),
                 }
@@ -170,15 +149,8 @@ impl Model {
         Ok(Built { graph, stages, compressing })
     }
 
-    /// A weight of this model, once a graph.
-    fn weight(&self, graph: &mut Graph, name: &str) -> Result<Tensor, Error> {
-        let weight = self.weights.get(name).ok_or_else(|| Error::MissingBinding { tensor: name.to_owned() })?;
-        Ok(graph.input(name, weight.shape(), Elem::F32))
-    }
-
     fn affine(&self, graph: &mut Graph, name: &str) -> Result<Affine, Error> {
-        let bias = Some(self.weight(graph, &format!("{name}.bias"))?);
-        Ok(Affine { weight: self.weight(graph, &format!("{name}.weight"))?, bias })
+        weights::affine(&self.weights, graph, name)
     }
 
     /// Patches as tokens behind the class token.
@@ -190,9 +162,9 @@ impl Model {
         let Affine { weight, bias } = self.affine(graph, "backbone.embeddings.patch_embeddings.projection")?;
         let weight = graph.reshape(weight, [weight.shape().dims()[0], pixels.shape().dims()[2]])?;
         let patches = linear(graph, pixels, weight, bias)?;
-        let positions = self.weight(graph, "backbone.embeddings.position_embeddings")?;
+        let positions = weights::weight(&self.weights, graph, "backbone.embeddings.position_embeddings")?;
         let patches = add(graph, patches, positions)?;
-        let class = self.weight(graph, "backbone.embeddings.cls_token")?;
+        let class = weights::weight(&self.weights, graph, "backbone.embeddings.cls_token")?;
         let (x, _) = concat_rows(graph, (class, None), (patches, None))?;
         Tokens::new(graph, x)
     }
@@ -244,17 +216,6 @@ impl Model {
 }
 
 const NORM: LayerNorm = LayerNorm { subtract_mean: true, epsilon: 1e-6 };
-
-/// A shape of so many dimensions as the file has.
-fn shape_of(dims: &[u32]) -> tokenpress::Shape {
-    match *dims {
-        [a] => [a].into(),
-        [a, b] => [a, b].into(),
-        [a, b, c] => [a, b, c].into(),
-        [a, b, c, d] => [a, b, c, d].into(),
-        _ => [dims.iter().product::<u32>()].into(),
-    }
-}
 
 fn take(weights: &mut HostTensors, name: &str) -> Result<Vec<f32>, String> {
     weights.remove(name).map(|tensor| tensor.floats()).ok_or_else(|| format!("the weights have no {name}"))

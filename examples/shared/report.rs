@@ -1,26 +1,14 @@
-//! What a run took, part by part, and what it kept.
+//! What the examples share: what a run took, part by part.
 
-use std::collections::HashSet;
+use std::path::Path;
 
-use tokenpress::readback::HostTensors;
-use tokenpress::{Capabilities, Error, NONE};
+use serde::Serialize;
+use tokenpress::{Capabilities, Error};
 
-use crate::model::Built;
+use crate::chart::Chart;
+use crate::device::Failure;
 use crate::runner::Runner;
-use crate::stages::Part;
-
-/// Tokens before the first layer, and those that are alive behind each.
-pub(crate) fn tokens(layers: usize, outputs: &HostTensors) -> Vec<usize> {
-    let mut counts = vec![outputs["features"].shape().dims()[1] as usize];
-    for layer in 0..layers {
-        let live = match outputs.get(&format!("parent.{layer}")) {
-            Some(parent) => parent.integers().iter().filter(|p| **p != NONE).collect::<HashSet<_>>().len(),
-            None => counts[layer],
-        };
-        counts.push(live);
-    }
-    counts
-}
+use crate::stages::{Built, Part};
 
 /// Dispatches, and billions of operations, of each call.
 pub(crate) struct Price {
@@ -40,8 +28,8 @@ impl Price {
     }
 }
 
-/// A line for each layer: tokens in and out, and what its three parts take.
-pub(crate) fn table(runner: &Runner<'_>, layers: usize, counts: &[usize], capabilities: &Capabilities) -> Result<String, Error> {
+/// A line for each layer: tokens in and out, of these counts before the first and behind each, and what its three parts take.
+pub(crate) fn table(runner: &Runner<'_>, counts: &[usize], capabilities: &Capabilities) -> Result<String, Error> {
     let stages = &runner.built.stages;
     let price = Price::of(&runner.built, capabilities)?;
     let times = runner.times()?;
@@ -63,7 +51,7 @@ pub(crate) fn table(runner: &Runner<'_>, layers: usize, counts: &[usize], capabi
     );
     let embed = |part: Part| part == Part::Embed;
     text += &line("embed", &counts[0].to_string(), [&nothing; 3], &embed);
-    for layer in 0..layers {
+    for layer in 0..counts.len() - 1 {
         let attention = move |part: Part| part == Part::Attention(layer);
         let compression = move |part: Part| part == Part::Compression(layer);
         let feed_forward = move |part: Part| part == Part::FeedForward(layer);
@@ -72,23 +60,12 @@ pub(crate) fn table(runner: &Runner<'_>, layers: usize, counts: &[usize], capabi
         text += &line(&format!("layer {}", layer + 1), &tokens, [&attention, &compression, &feed_forward], &all);
     }
     let head = |part: Part| part == Part::Head;
-    text += &line("head", &counts[0].to_string(), [&nothing; 3], &head);
+    text += &line("head", "", [&nothing; 3], &head);
     let attention = |part: Part| matches!(part, Part::Attention(_));
     let compression = |part: Part| matches!(part, Part::Compression(_));
     let feed_forward = |part: Part| matches!(part, Part::FeedForward(_));
     text += &line("all", "", [&attention, &compression, &feed_forward], &|_| true);
     Ok(text)
-}
-
-/// Share of the pixels salient in either map that are salient in both: from 1/2 on they are.
-pub(crate) fn overlap(a: &[f32], b: &[f32]) -> f64 {
-    let pairs = a.iter().zip(b).map(|(a, b)| (*a >= 0.5, *b >= 0.5));
-    let (mut both, mut either) = (0u32, 0u32);
-    for (a, b) in pairs {
-        both += u32::from(a && b);
-        either += u32::from(a || b);
-    }
-    if either == 0 { 1.0 } else { f64::from(both) / f64::from(either) }
 }
 
 /// Mean, and its standard error.
@@ -97,4 +74,20 @@ pub(crate) fn mean(values: &[f64]) -> (f64, f64) {
     let mean = values.iter().sum::<f64>() / count;
     let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
     (mean, (variance / count).sqrt())
+}
+
+/// An adapter's name without its driver's.
+pub(crate) fn short(adapter: &str) -> &str {
+    adapter.split(" (").next().unwrap_or(adapter)
+}
+
+/// Writes what was found as JSON, and as a picture.
+pub(crate) fn write<T: Serialize>(json: Option<&Path>, plot: Option<&Path>, found: &T, chart: &Chart) -> Result<(), Failure> {
+    let write = |path: &Path, text: String| {
+        std::fs::write(path, text).map_err(|e| Failure::Request(format!("cannot write {}: {e}", path.display())))
+    };
+    if let Some(path) = json {
+        write(path, serde_json::to_string_pretty(found).map_err(|e| Failure::Run(e.to_string()))? + "\n")?;
+    }
+    plot.map_or(Ok(()), |path| write(path, chart.svg()))
 }

@@ -1,8 +1,17 @@
-//! Which kernel calls are which part of the model.
+//! What the examples share: a model's graph, and which kernel calls are which part of it.
 
 use std::ops::Range;
 
 use tokenpress::Graph;
+
+/// A graph of a model.
+pub(crate) struct Built {
+    pub(crate) graph: Graph,
+    /// Which calls are which part.
+    pub(crate) stages: Stages,
+    /// Layers, counted from 0, that compress.
+    pub(crate) compressing: Vec<usize>,
+}
 
 /// A part of the model; layers are counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
