@@ -2,7 +2,8 @@
 //!
 //! Tao et al., "DyCoke: Dynamic Compression of Tokens for Fast Video Large Language Models" (CVPR 2025): its temporal token merging.
 
-use super::lists::{each_row, keep_marked, select_mask};
+use super::keep::keep_marked;
+use super::lists::{each_row, select_mask};
 use super::video::Frames;
 use crate::error::Error;
 use crate::graph::Graph;

@@ -2,7 +2,8 @@
 //!
 //! Fu et al., "FrameFusion: Combining Similarity and Importance for Video Token Reduction on Large Vision Language Models" (ICCV 2025).
 
-use super::lists::{choose, keep_marked, select_mask};
+use super::keep::keep_marked;
+use super::lists::{choose, select_mask};
 use super::runs::collapse;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};

@@ -5,11 +5,9 @@ use std::ops::Range;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
-    Groups, Limit, Order, Threshold, ThresholdInputs, TopK, TopKInputs, compact, concat_rows, gather_rows, invert_index, keep_live, lookup,
-    mark,
+    Groups, Limit, Order, Threshold, ThresholdInputs, TopK, TopKInputs, compact, concat_rows, gather_rows, invert_index, lookup, mark,
 };
 use crate::tensor::HostTensor;
-use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
 
 /// The same list for every batch row, `[batch, entries]`.
 pub(super) fn each_row(graph: &mut Graph, batch: u32, list: Vec<u32>) -> Tensor {
@@ -64,30 +62,6 @@ pub(super) fn live_entries(graph: &mut Graph, list: Tensor, live: Tensor) -> Res
         }
     };
     Ok((graph.reshape(listed, [batch, entries])?, kept.counts))
-}
-
-/// The tokens at the positions `indices` `[batch, new]`, of which the first `kept[b]` are live.
-pub(super) fn keep_listed(graph: &mut Graph, tokens: &Tokens, indices: Tensor, kept: Tensor) -> Result<Compressed, Error> {
-    let map = TokenMap::selection(graph, indices, kept, tokens.capacity())?;
-    let x = gather_rows(graph, tokens.x, indices, None)?;
-    let size = gather_rows(graph, tokens.size, indices, None)?;
-    Ok(Compressed { tokens: Tokens { x, size, lengths: kept }, map })
-}
-
-/// The tokens at the positions of a range.
-pub(super) fn keep_range(graph: &mut Graph, tokens: &Tokens, range: Range<u32>) -> Result<Compressed, Error> {
-    let live = |live: u32| live.min(range.end).saturating_sub(range.start);
-    let (kept, _) = count_by_length(graph, tokens.lengths, tokens.capacity(), live)?;
-    let list = each_row(graph, tokens.batch(), range.collect());
-    let list = if tokens.is_full(graph) { list } else { keep_live(graph, list, kept)? };
-    keep_listed(graph, tokens, list, kept)
-}
-
-/// The tokens whose entry of `mask` `[batch, tokens]` is not 0, in order. No row has more than `outputs` of them.
-pub(super) fn keep_marked(graph: &mut Graph, tokens: &Tokens, mask: Tensor, outputs: u32) -> Result<Compressed, Error> {
-    let kept = compact(graph, mask, Some(tokens.lengths))?;
-    let indices = first_entries(graph, kept.indices, outputs)?;
-    keep_listed(graph, tokens, indices, kept.counts)
 }
 
 /// The first entries of each row of `list` `[batch, entries]`, or rows of more where there are more.

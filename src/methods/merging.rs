@@ -1,8 +1,8 @@
 //! What merges with what: ToMe's decision.
 
 use super::ToMe;
+use super::candidates::Candidates;
 use super::lists::choose;
-use super::matching::Candidates;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{

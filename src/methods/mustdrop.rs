@@ -4,7 +4,8 @@
 //! Liu et al., "Multi-Stage Vision Token Dropping: Towards Efficient Multimodal Large Language Model" (2024).
 
 use super::Prefill;
-use super::lists::{as_one, choose, keep_marked, marks_of};
+use super::keep::keep_marked;
+use super::lists::{as_one, choose, marks_of};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{

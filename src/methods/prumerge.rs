@@ -3,7 +3,8 @@
 //! Shang et al., "LLaVA-PruMerge: Adaptive Token Reduction for Efficient Large Multimodal Models" (ICCV 2025).
 
 use super::fused::fused;
-use super::lists::{each_row, keep_listed};
+use super::keep::keep_listed;
+use super::lists::each_row;
 use super::spatial_patches::Distances;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};

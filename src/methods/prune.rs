@@ -1,6 +1,7 @@
 //! Pruning by a score: what pruning methods share.
 
-use super::lists::{keep_listed, marks_of};
+use super::keep::keep_listed;
+use super::lists::marks_of;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Order, Selection, TopK, TopKInputs, mark};

@@ -2,7 +2,7 @@
 //!
 //! Cao, Paranjape and Hajishirzi, "PuMer: Pruning and Merging Tokens for Efficient Vision Language Models" (ACL 2023).
 
-use super::lists::keep_range;
+use super::keep::keep_range;
 use super::prune::{Prune, Pruned};
 use super::pumer_merge::{Counts, PuMerMerge, by_cosine};
 use super::text_score::TextScore;

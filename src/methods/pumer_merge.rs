@@ -1,8 +1,9 @@
 //! How PuMer merges image and text, each within itself.
 
 use super::ToMe;
+use super::candidates::Candidates;
 use super::lists::{choose, either, first_entries};
-use super::matching::{Candidates, Protect};
+use super::matching::Protect;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Among, AssignInputs, AssignTokens, Neighbours, Order, TopK, TopKInputs, multiply};

@@ -2,7 +2,8 @@
 //!
 //! In Tencent's AngelSlim, `https://github.com/Tencent/AngelSlim`.
 
-use super::lists::{keep_marked, marks_of};
+use super::keep::keep_marked;
+use super::lists::marks_of;
 use super::runs::collapse;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};

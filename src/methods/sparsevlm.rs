@@ -3,14 +3,12 @@
 //! Zhang et al., "SparseVLM: Visual Token Sparsification for Efficient Vision-Language Model Inference" (ICML 2025).
 
 use super::Raters;
-use super::density_clusters::DensityClusters;
 use super::image_range::ImageRange;
-use super::lists::{keep_listed, keep_range};
+use super::keep::keep_range;
 use super::prune::Prune;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{Order, Selection, TopK, TopKInputs, gather_rows};
-use crate::schedule::{Rounding, keep_count};
+use crate::kernels::{Order, Selection};
 use crate::token_map::{Compressed, Tokens, count_by_length};
 
 /// Keeps the image tokens that the raters, the words most like the image, attend to most; clusters a part of the others.
@@ -73,13 +71,6 @@ impl SparseVlm {
         ImageRange::new(["sparsevlm: image", "sparsevlm: rank"], self.image_start, self.image_tokens, self.rank, capacity)
     }
 
-    /// Image tokens that are recycled, and the clusters that they become.
-    pub fn recycled(&self) -> (u32, u32) {
-        let dropped = self.image_tokens.saturating_sub(self.rank);
-        let taken = (keep_count(dropped, 0.3, Rounding::Floor) + 1).min(dropped);
-        (taken, if taken == 0 { 0 } else { taken / 10 + 1 })
-    }
-
     /// Prunes at a stage by the queries and keys `[batch, heads, tokens, channels]` of its layer.
     pub fn build(
         &self,
@@ -106,22 +97,5 @@ impl SparseVlm {
         let text = keep_range(graph, tokens, image.end..capacity)?;
         let compressed = compressed.append(graph, &text)?;
         Ok(SparseVlmOutput { compressed, score, selection: pruned.selection })
-    }
-
-    /// The best of the dropped tokens as clusters.
-    fn clusters(&self, graph: &mut Graph, tokens: &Tokens, image: ImageRange, score: Tensor, dropped: Tensor) -> Result<Compressed, Error> {
-        let capacity = tokens.capacity();
-        let (taken, clusters) = self.recycled();
-        let rank = self.rank;
-        let (count, _) = count_by_length(graph, tokens.lengths, capacity, |live| image.live(live).saturating_sub(rank))?;
-        // A score for each entry of the list.
-        let scores = gather_rows(graph, score, dropped, None)?;
-        let select = TopK { k: taken, ..Default::default() };
-        let best = select.select(graph, TopKInputs { lengths: Some(count), ..TopKInputs::new(scores) })?;
-        let positions = gather_rows(graph, dropped, best.indices, None)?;
-        let recycled = keep_listed(graph, tokens, positions, best.kept)?;
-        let clusters = DensityClusters { clusters, nearest: clusters.min(64) };
-        let merged = clusters.build(graph, &recycled.tokens)?.compressed;
-        recycled.then(graph, &merged)
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Liu et al., "Video Compression Commander: Plug-and-Play Inference Acceleration for Video Large Language Models" (EMNLP 2025).
 
-use super::lists::{keep_marked, select_mask};
+use super::keep::keep_marked;
+use super::lists::select_mask;
 use super::video::Frames;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};

@@ -68,9 +68,8 @@ impl VisPruner {
         expect_share("vispruner: important", self.important)?;
         let (lengths, capacity) = (tokens.lengths, tokens.capacity());
         let (important, most) = count_by_length(graph, lengths, capacity, |live| self.important_of(live))?;
-        let by_score = TopK { k: most, complement: Some(Order::Value), ..Default::default() };
         let inputs = TopKInputs { lengths: Some(lengths), counts: Some(important), ..TopKInputs::new(score) };
-        let by_score = by_score.select(graph, inputs)?;
+        let by_score = TopK { k: most, complement: Some(Order::Value), ..Default::default() }.select(graph, inputs)?;
 
         let normalized = row_normalize(graph, tokens.x, Some(lengths))?;
         // A selection always has the complement that it is asked for.
@@ -88,11 +87,10 @@ impl VisPruner {
                 rest = first_entries(graph, rest, width)?;
                 break;
             }
-            let partition = Partition { sources: every(graph, rest, 0, 2, even)?, destinations: every(graph, rest, 1, 2, odd)? };
+            let partition = Partition { sources: every_second(graph, rest, 0, even)?, destinations: every_second(graph, rest, 1, odd)? };
             let similarity = BipartiteMatch::default().find(graph, normalized, partition, Some(lengths))?.similarity;
-            let select = TopK { k: most, complement: Some(Order::Value), ..Default::default() };
             let inputs = TopKInputs { lengths: Some(lengths_of_even), counts: Some(dropped), ..TopKInputs::new(similarity) };
-            let selection = select.select(graph, inputs)?;
+            let selection = TopK { k: most, complement: Some(Order::Value), ..Default::default() }.select(graph, inputs)?;
             let kept = selection.complement.unwrap_or(selection.indices);
             let even = gather_rows(graph, partition.sources, kept, None)?;
             let (lengths_of_kept, _) = count_by_length(graph, lengths, capacity, |live| of(live, &left).div_ceil(2) - of(live, &drop))?;
@@ -116,8 +114,8 @@ impl VisPruner {
     }
 }
 
-/// Entries `first`, `first + step` .. of a list `[batch, entries]`, `count` of them.
-fn every(graph: &mut Graph, list: Tensor, first: u32, step: u32, count: u32) -> Result<Tensor, Error> {
-    let index = graph.constant(HostTensor::u32([count], (0..count).map(|i| first + i * step).collect()));
+/// Entries `first`, `first + 2` .. of a list `[batch, entries]`, `count` of them.
+fn every_second(graph: &mut Graph, list: Tensor, first: u32, count: u32) -> Result<Tensor, Error> {
+    let index = graph.constant(HostTensor::u32([count], (0..count).map(|i| first + 2 * i).collect()));
     gather_rows(graph, list, index, None)
 }

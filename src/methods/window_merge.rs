@@ -2,7 +2,8 @@
 //!
 //! Liu et al., "Multi-Stage Vision Token Dropping: Towards Efficient Multimodal Large Language Model" (2024).
 
-use super::lists::{choose, each_row, first_entries, keep_range};
+use super::keep::keep_range;
+use super::lists::{choose, each_row, first_entries};
 use super::mean_cosine::mean_cosine;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
