@@ -1,9 +1,10 @@
 //! The table of what the benchmarks measure: every case can be made, at the sizes of a GPU and of a CPU, in each element type.
 
 #[path = "../benches/harness/cases.rs"]
+#[allow(dead_code, unreachable_pub)]
 mod cases;
 #[path = "support/data.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 mod data;
 
 use std::collections::BTreeSet;
