@@ -1,26 +1,26 @@
-// First pass of two: places the destinations. Also counts the unmerged sources, in front of which or between which the
-// destinations stand, and clears what the second pass fills.
+// From a match to a map of tokens: the sources that stay come first, then the destinations; every other source goes where its
+// partner goes.
 //
-//   unmerged = live sources - selected                      row(j-th live destination) = unmerged + j
-//   interleaved: row(first live destination) = 1, so that the output is [unm_0, dst_0, unm_1.., dst_1..]
+//   parent[k-th unmerged source] = k           parent[j-th live destination] = unmerged + j
+//   parent[any other live source] = parent of its partner
+//   interleaved: the first live destination stands at row 1, so that the output is [unm_0, dst_0, unm_1.., dst_1..]
 //
 // sources:        [Ns] or [B, Ns] u32, token positions
 // destinations:   [Nd] or [B, Nd] u32, token positions
 // lengths:        [B] u32; positions at or behind it are dead
-// kept:           [B] u32, number of selected sources
-// rows:           [B, Nd + 3] u32: output row of each destination, or NONE; then the numbers of unmerged sources, of live
-//                 tokens and of live destinations
-// parent:         [B, N] u32, output row of each destination; NONE for all other tokens
-// representative: [B, N'] u32, the destination of its output row; NONE for all other rows
+// partner:        [B, Ns] u32, index of each source's destination, or NONE
+// unmerged:       [B, U] u32, indices of sources; NONE behind
+// parent:         [B, N] u32, output row of each token, or NONE
+// representative: [B, N'] u32, the unmerged source or the destination of each row; NONE behind
 // lengths_out:    [B] u32, output rows
 //
-// One workgroup a batch row. Cost: one read of the lists, one write of the outputs.
+// One workgroup a batch row. Cost: one read of the lists, two of the destinations, two writes of `parent`.
 struct Params {
   sources_base: u32,
   destinations_base: u32,
   lengths_base: u32,
-  kept_base: u32,
-  rows_base: u32,
+  partner_base: u32,
+  unmerged_base: u32,
   parent_base: u32,
   representative_base: u32,
   lengths_out_base: u32,
@@ -31,15 +31,15 @@ struct Params {
   destination_count: u32,
   source_stride: u32, // from one batch row's list to the next: 0 or the count
   destination_stride: u32,
-  selected_count: u32, // capacity of the selection
+  unmerged_count: u32, // capacity of the list
   interleave: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> sources: array<u32>;
 @group(0) @binding(2) var<storage, read> destinations: array<u32>;
 @group(0) @binding(3) var<storage, read> lengths: array<u32>;
-@group(0) @binding(4) var<storage, read> kept: array<u32>;
-@group(0) @binding(5) var<storage, read_write> rows: array<u32>;
+@group(0) @binding(4) var<storage, read> partner: array<u32>;
+@group(0) @binding(5) var<storage, read> unmerged: array<u32>;
 @group(0) @binding(6) var<storage, read_write> parent: array<u32>;
 @group(0) @binding(7) var<storage, read_write> representative: array<u32>;
 @group(0) @binding(8) var<storage, read_write> lengths_out: array<u32>;
@@ -54,11 +54,19 @@ fn main(
 ) {
   let batch = linear_group(group, groups);
   if batch >= params.batch { return; }
+  let sources_at = params.sources_base + batch * params.source_stride;
+  let destinations_at = params.destinations_base + batch * params.destination_stride;
+  let partner_at = params.partner_base + batch * params.source_count;
+  let unmerged_at = params.unmerged_base + batch * params.unmerged_count;
   let parent_at = params.parent_base + batch * params.tokens;
   let representative_at = params.representative_base + batch * params.outputs;
-  let rows_at = params.rows_base + batch * (params.destination_count + 3u);
   let live = min(lengths[params.lengths_base + batch], params.tokens);
 
+  var count = 0u;
+  for (var k = lane.index; k < params.unmerged_count; k += WG) {
+    count += select(0u, 1u, unmerged[unmerged_at + k] != NONE);
+  }
+  let stay = reduce_add_u32(lane, count);
   for (var i = lane.index; i < params.tokens; i += WG) {
     parent[parent_at + i] = NONE;
   }
@@ -67,41 +75,54 @@ fn main(
   }
   storageBarrier(); // other invocations write there below
 
-  var count = 0u;
-  for (var i = lane.index; i < params.source_count; i += WG) {
-    count += select(0u, 1u, sources[params.sources_base + batch * params.source_stride + i] < live);
-  }
-  let live_sources = reduce_add_u32(lane, count);
-  let unmerged = live_sources - min(min(kept[params.kept_base + batch], params.selected_count), live_sources);
-
   var placed = 0u;
   for (var first = 0u; first < params.destination_count; first += WG) {
     let i = first + scan_rank(lane);
     var token = NONE;
     if i < params.destination_count {
-      token = destinations[params.destinations_base + batch * params.destination_stride + i];
+      token = destinations[destinations_at + i];
     }
     let is_live = token < live;
     let scan = scan_add(lane, select(0u, 1u, is_live));
     let rank = placed + scan.before;
     placed += scan.total;
-    var row = unmerged + rank;
+    var row = stay + rank;
     if params.interleave != 0u && rank == 0u {
-      row = min(unmerged, 1u);
+      row = min(stay, 1u);
     }
-    let has_row = is_live && row < params.outputs;
-    if has_row {
+    if is_live && row < params.outputs {
       parent[parent_at + token] = row;
       representative[representative_at + row] = token;
     }
-    if i < params.destination_count {
-      rows[rows_at + i] = select(NONE, row, has_row);
+  }
+  storageBarrier(); // all destinations have their rows
+
+  for (var i = lane.index; i < params.source_count; i += WG) {
+    let token = sources[sources_at + i];
+    let goal = partner[partner_at + i];
+    if token < live && goal < params.destination_count {
+      let destination = destinations[destinations_at + goal];
+      if destination < live {
+        parent[parent_at + token] = parent[parent_at + destination];
+      }
+    }
+  }
+  storageBarrier(); // those that stay are among them, and are moved now
+
+  let shift = select(0u, 1u, params.interleave != 0u && placed > 0u);
+  for (var k = lane.index; k < params.unmerged_count; k += WG) {
+    let source = unmerged[unmerged_at + k];
+    if source >= params.source_count { continue; }
+    let token = sources[sources_at + source];
+    if token >= live { continue; }
+    let row = k + min(k, shift);
+    let has_row = row < params.outputs;
+    parent[parent_at + token] = select(NONE, row, has_row);
+    if has_row {
+      representative[representative_at + row] = token;
     }
   }
   if lane.index == 0u {
-    rows[rows_at + params.destination_count] = unmerged;
-    rows[rows_at + params.destination_count + 1u] = live;
-    rows[rows_at + params.destination_count + 2u] = placed;
-    lengths_out[params.lengths_out_base + batch] = min(unmerged + placed, params.outputs);
+    lengths_out[params.lengths_out_base + batch] = min(stay + placed, params.outputs);
   }
 }

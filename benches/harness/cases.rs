@@ -230,10 +230,9 @@ impl Cases {
                     graph.constant(HostTensor::u32([b, count], (0..b).flat_map(|_| (0..count).map(value)).collect()))
                 };
                 let partner = each(sources, &|i| i.min(destinations - 1));
-                let (selected, unmerged) = (each(merged, &|i| i), each(sources - merged, &|i| merged + i));
-                let kept = graph.constant(HostTensor::u32([b], vec![merged; b as usize]));
+                let unmerged = each(sources - merged, &|i| merged + i);
                 let partition = Partition::even_odd(graph, n);
-                let inputs = AssignInputs { partition, lengths: None, partner, selected, unmerged, kept };
+                let inputs = AssignInputs { partition, lengths: None, partner, unmerged };
                 let assigned = AssignTokens { tokens: n, outputs: n - merged, interleave: false }.assign(graph, inputs)?;
                 Ok(vec![assigned.parent, assigned.representative])
             });

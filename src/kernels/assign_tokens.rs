@@ -9,7 +9,7 @@ use crate::reference::{self, Assign};
 use crate::tensor::{Desc, Elem, HostTensor};
 
 params! {
-    struct DestinationParams {
+    struct Params {
         batch: u32,
         tokens: u32,
         outputs: u32,
@@ -17,55 +17,25 @@ params! {
         destination_count: u32,
         source_stride: u32,
         destination_stride: u32,
-        selected_count: u32,
-        interleave: u32,
-    }
-}
-
-params! {
-    struct SourceParams {
-        entries: u32,
-        tokens: u32,
-        outputs: u32,
-        source_count: u32,
-        destination_count: u32,
-        source_stride: u32,
-        selected_count: u32,
         unmerged_count: u32,
         interleave: u32,
     }
 }
 
-pub(super) static DESTINATIONS: Shader = Shader {
+pub(super) static ASSIGN_TOKENS: Shader = Shader {
     name: "assign_tokens",
     source: include_str!("../../shaders/assign_tokens.wgsl"),
     includes: &[Include::Reduce],
     headers: &[Header::U32],
-    inputs: &[("sources", BindingElem::U32), ("destinations", BindingElem::U32), ("lengths", BindingElem::U32), ("kept", BindingElem::U32)],
-    outputs: &[
-        ("rows", BindingElem::U32),
-        ("parent", BindingElem::U32),
-        ("representative", BindingElem::U32),
-        ("lengths_out", BindingElem::U32),
-    ],
-    params: DestinationParams::NAMES,
-    tunings: &[&[]],
-};
-
-pub(super) static SOURCES: Shader = Shader {
-    name: "assign_tokens.sources",
-    source: include_str!("../../shaders/assign_tokens.sources.wgsl"),
-    includes: &[],
-    headers: &[Header::U32],
     inputs: &[
         ("sources", BindingElem::U32),
+        ("destinations", BindingElem::U32),
+        ("lengths", BindingElem::U32),
         ("partner", BindingElem::U32),
-        ("selected", BindingElem::U32),
         ("unmerged", BindingElem::U32),
-        ("rows", BindingElem::U32),
     ],
-    outputs: &[("parent", BindingElem::U32), ("representative", BindingElem::U32)],
-    params: SourceParams::NAMES,
+    outputs: &[("parent", BindingElem::U32), ("representative", BindingElem::U32), ("lengths_out", BindingElem::U32)],
+    params: Params::NAMES,
     tunings: &[&[]],
 };
 
@@ -93,12 +63,9 @@ pub struct AssignInputs {
     pub lengths: Option<Tensor>,
     /// Destination of each source as an index into the list of destinations, u32 `[B, Ns]`.
     pub partner: Tensor,
-    /// Sources that merge, as indices into the list of sources, u32 `[B, R]`; [`NONE`](crate::NONE) behind.
-    pub selected: Tensor,
-    /// Sources that stay, likewise, in output order, u32 `[B, U]`; [`NONE`](crate::NONE) behind.
+    /// Sources that stay, as indices into the list of sources, in output order, u32 `[B, U]`; [`NONE`](crate::NONE) behind. All
+    /// other live ones merge.
     pub unmerged: Tensor,
-    /// How many of `selected` there are, u32 `[B]`.
-    pub kept: Tensor,
 }
 
 /// What [`AssignTokens::assign`] gives.
@@ -114,15 +81,15 @@ pub struct Assignment {
 }
 
 impl AssignTokens {
-    /// Adds the calls. A row has (live sources - kept) unmerged sources and its live destinations.
+    /// Adds the call. A row has its unmerged sources and its live destinations.
     ///
-    /// A selected source without a partner goes nowhere. Cost: two dispatches; every list is read once or twice, every output
-    /// written once or twice.
+    /// A source that merges without a partner goes nowhere. Cost: one dispatch of one workgroup a batch row; every list is read
+    /// once or twice, every output written once or twice.
     pub fn assign(self, graph: &mut Graph, inputs: AssignInputs) -> Result<Assignment, Error> {
-        let AssignInputs { partition, lengths, partner, selected, unmerged, kept } = inputs;
+        let AssignInputs { partition, lengths, partner, unmerged } = inputs;
         let [batch, _] = partner.shape().exactly("assign_tokens: partner", "[B, Ns]")?;
         let lengths = lengths_or_full(graph, lengths, batch, self.tokens);
-        let outputs = graph.call(self, &[partition.sources, partition.destinations, lengths, partner, selected, unmerged, kept])?;
+        let outputs = graph.call(self, &[partition.sources, partition.destinations, lengths, partner, unmerged])?;
         Ok(Assignment { parent: outputs[0], representative: outputs[1], lengths: outputs[2] })
     }
 }
@@ -142,11 +109,8 @@ impl Kernel for AssignTokens {
         list("assign_tokens: destinations", inputs[1], batch)?;
         expect("assign_tokens: lengths", inputs[2], Desc::new([batch], Elem::U32))?;
         expect("assign_tokens: partner", inputs[3], Desc::new([batch, sources], Elem::U32))?;
-        for (argument, desc) in [("assign_tokens: selected", inputs[4]), ("assign_tokens: unmerged", inputs[5])] {
-            let [_, entries] = desc.shape.exactly(argument, "[B, entries]")?;
-            expect(argument, desc, Desc::new([batch, entries], Elem::U32))?;
-        }
-        expect("assign_tokens: kept", inputs[6], Desc::new([batch], Elem::U32))?;
+        let [_, entries] = inputs[4].shape.exactly("assign_tokens: unmerged", "[B, U]")?;
+        expect("assign_tokens: unmerged", inputs[4], Desc::new([batch, entries], Elem::U32))?;
         Ok([[batch, self.tokens], [batch, self.outputs]]
             .map(|shape| Desc::new(shape, Elem::U32))
             .into_iter()
@@ -163,9 +127,7 @@ impl Kernel for AssignTokens {
                 destinations: list_of(inputs[1], b),
                 live: inputs[2].integers()[b],
                 partner: list_of(inputs[3], b),
-                selected: list_of(inputs[4], b),
-                unmerged: list_of(inputs[5], b),
-                kept: inputs[6].integers()[b],
+                unmerged: list_of(inputs[4], b),
                 tokens: self.tokens,
                 outputs: self.outputs,
                 interleave: self.interleave,
@@ -185,31 +147,20 @@ impl Kernel for AssignTokens {
 
     fn batched_inputs(&self, inputs: &[Desc]) -> Option<Vec<bool>> {
         let of_row = |i: usize| inputs[i].shape.dims().len() == 2;
-        Some(vec![of_row(0), of_row(1), true, true, true, true, true])
+        Some(vec![of_row(0), of_row(1), true, true, true])
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
-        let [batch, selected_count] = lowering.input(4).shape.exactly("assign_tokens: selected", "[B, R]")?;
-        let [_, unmerged_count] = lowering.input(5).shape.exactly("assign_tokens: unmerged", "[B, U]")?;
+        let [batch, unmerged_count] = lowering.input(4).shape.exactly("assign_tokens: unmerged", "[B, U]")?;
         let (source_count, source_stride) = list("assign_tokens: sources", lowering.input(0), batch)?;
         let (destination_count, destination_stride) = list("assign_tokens: destinations", lowering.input(1), batch)?;
-        let rows = lowering.scratch(u64::from(batch) * (u64::from(destination_count) + 3), Elem::U32);
-        let interleave = u32::from(self.interleave);
+        let [sources, destinations, lengths, partner, unmerged] = std::array::from_fn(Slot::Input);
         lowering.dispatch(Call {
-            shader: &DESTINATIONS,
+            shader: &ASSIGN_TOKENS,
             header: Header::U32,
             constants: &[],
-            slots: &[
-                Slot::Input(0),
-                Slot::Input(1),
-                Slot::Input(2),
-                Slot::Input(6),
-                rows,
-                Slot::Output(0),
-                Slot::Output(1),
-                Slot::Output(2),
-            ],
-            params: DestinationParams {
+            slots: &[sources, destinations, lengths, partner, unmerged, Slot::Output(0), Slot::Output(1), Slot::Output(2)],
+            params: Params {
                 batch,
                 tokens: self.tokens,
                 outputs: self.outputs,
@@ -217,29 +168,10 @@ impl Kernel for AssignTokens {
                 destination_count,
                 source_stride,
                 destination_stride,
-                selected_count,
-                interleave,
+                unmerged_count,
+                interleave: u32::from(self.interleave),
             },
             groups: u64::from(batch),
-        })?;
-        let entries = u64::from(batch) * (u64::from(selected_count) + u64::from(unmerged_count));
-        lowering.dispatch(Call {
-            shader: &SOURCES,
-            header: Header::U32,
-            constants: &[],
-            slots: &[Slot::Input(0), Slot::Input(3), Slot::Input(4), Slot::Input(5), rows, Slot::Output(0), Slot::Output(1)],
-            params: SourceParams {
-                entries: entries as u32,
-                tokens: self.tokens,
-                outputs: self.outputs,
-                source_count,
-                destination_count,
-                source_stride,
-                selected_count,
-                unmerged_count,
-                interleave,
-            },
-            groups: entries.div_ceil(128),
         })
     }
 }

@@ -190,7 +190,7 @@ pub(super) fn flat(graph: &Graph, x: Tensor, grid: [u32; 2]) -> Result<Tensor, E
 pub fn shaders() -> Vec<&'static Shader> {
     let groups: &[&[&'static Shader]] = &[
         &[&allocate::ALLOCATE],
-        &[&assign_tokens::DESTINATIONS, &assign_tokens::SOURCES],
+        &[&assign_tokens::ASSIGN_TOKENS],
         &[&attention::ATTENTION],
         &[
             &attention_score::LOGITS,

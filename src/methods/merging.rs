@@ -42,14 +42,7 @@ impl ToMe {
         let selection = select.select(graph, inputs)?;
         // The complement was asked for just above.
         let unmerged = selection.complement.unwrap_or(selection.indices);
-        let inputs = AssignInputs {
-            partition,
-            lengths: Some(lengths),
-            partner: matches.partner,
-            selected: selection.indices,
-            unmerged,
-            kept: selection.kept,
-        };
+        let inputs = AssignInputs { partition, lengths: Some(lengths), partner: matches.partner, unmerged };
         let assign = AssignTokens { tokens: tokens.capacity(), outputs, interleave: protected.distillation };
         let Assignment { parent, representative, lengths } = assign.assign(graph, inputs)?;
         let map = TokenMap { parent, representative, lengths };

@@ -88,9 +88,7 @@ fn least_difference(graph: &mut Graph, tokens: &Tokens, scores: Tensor, counts: 
         partition,
         lengths: Some(lengths),
         partner: partner?,
-        selected: selection.indices,
         unmerged: selection.complement.unwrap_or(selection.indices),
-        kept: selection.kept,
     };
     let assigned = AssignTokens { tokens: capacity, outputs: counts.left, interleave: false }.assign(graph, inputs)?;
     Ok(TokenMap { parent: assigned.parent, representative: assigned.representative, lengths: assigned.lengths })

@@ -13,12 +13,8 @@ pub struct Assign<'a> {
     pub live: u32,
     /// Destination of each source, as an index into `destinations`, or [`NONE`].
     pub partner: &'a [u32],
-    /// Sources that merge, as indices into `sources`; [`NONE`] behind.
-    pub selected: &'a [u32],
-    /// Sources that stay, as indices into `sources`, in output order; [`NONE`] behind.
+    /// Sources that stay, as indices into `sources`, in output order; [`NONE`] behind. All other live ones merge.
     pub unmerged: &'a [u32],
-    /// Number of selected sources.
-    pub kept: u32,
     /// Capacity of the input.
     pub tokens: u32,
     /// Capacity of the output.
@@ -31,38 +27,33 @@ pub struct Assign<'a> {
 /// rows.
 ///
 /// The output is `[unmerged.., destinations..]`, or `[unmerged_0, destination_0, unmerged_1.., destinations_1..]`, of the live
-/// ones; there are as many unmerged as live sources less the selected. A selected source goes to its partner's
-/// row. Rows at or beyond the capacity do not exist: what would go there has no row.
+/// ones. A source that merges goes to its partner's row. Rows at or beyond the capacity do not exist: what would go there has no
+/// row.
 pub fn assign_tokens(assign: &Assign<'_>) -> (Vec<u32>, Vec<u32>, u32) {
     let live = assign.live.min(assign.tokens);
     let position = |list: &[u32], i: u32| list.get(i as usize).copied().filter(|token| *token < live);
-    let live_sources = assign.sources.iter().filter(|token| **token < live).count() as u32;
-    let unmerged = live_sources - assign.kept.min(assign.selected.len() as u32).min(live_sources);
+    let unmerged = assign.unmerged.iter().filter(|source| **source != NONE).count() as u32;
     let live_destinations: Vec<u32> = assign.destinations.iter().copied().filter(|token| *token < live).collect();
 
-    let row_of_unmerged = |k: u32| if assign.interleave && k > 0 && !live_destinations.is_empty() { k + 1 } else { k };
-    let row_of_destination = |j: u32| if assign.interleave && j == 0 { unmerged.min(1) } else { unmerged + j };
+    let row = |row: u32| if row < assign.outputs { row } else { NONE };
+    let row_of_unmerged = |k: u32| row(if assign.interleave && k > 0 && !live_destinations.is_empty() { k + 1 } else { k });
+    let row_of_destination = |j: u32| row(if assign.interleave && j == 0 { unmerged.min(1) } else { unmerged + j });
 
     let mut parent = vec![NONE; assign.tokens as usize];
     let mut representative = vec![NONE; assign.outputs as usize];
-    let mut place = |token: u32, row: u32| {
-        if let Some(representative) = representative.get_mut(row as usize) {
-            *representative = token;
-            parent[token as usize] = row;
-        }
-    };
-    for (k, &source) in (0..unmerged).zip(assign.unmerged) {
-        if let Some(token) = position(assign.sources, source) {
-            place(token, row_of_unmerged(k));
-        }
-    }
     for (j, &token) in (0..).zip(&live_destinations) {
-        place(token, row_of_destination(j));
+        parent[token as usize] = row_of_destination(j);
     }
-    for &source in assign.selected {
-        if let Some(token) = position(assign.sources, source) {
-            let destination = position(assign.destinations, assign.partner[source as usize]);
-            parent[token as usize] = destination.map_or(NONE, |to| parent[to as usize]);
+    for (&token, &partner) in assign.sources.iter().zip(assign.partner).filter(|(token, _)| **token < live) {
+        parent[token as usize] = position(assign.destinations, partner).map_or(NONE, |to| parent[to as usize]);
+    }
+    let unmerged_tokens = (0..).zip(assign.unmerged).filter_map(|(k, &source)| Some((k, position(assign.sources, source)?)));
+    for (k, token) in unmerged_tokens.clone() {
+        parent[token as usize] = row_of_unmerged(k);
+    }
+    for token in unmerged_tokens.map(|(_, token)| token).chain(live_destinations.iter().copied()) {
+        if let Some(representative) = representative.get_mut(parent[token as usize] as usize) {
+            *representative = token;
         }
     }
     (parent, representative, (unmerged + live_destinations.len() as u32).min(assign.outputs))
@@ -78,9 +69,7 @@ mod tests {
         destinations: &[1, 3, 5, 7],
         live: 9,
         partner: &[0, 0, 1, 1, 2],
-        selected: &[1, 2, 3],
         unmerged: &[0, 4],
-        kept: 3,
         tokens: 9,
         outputs: 6,
         interleave: false,
@@ -101,9 +90,9 @@ mod tests {
         assert_eq!(parent, [0, 1, 1, 3, 3, 4, 3, 5, 2]);
         assert_eq!(length, 6);
         // Without an unmerged source, and without a destination, there is nothing to stand between.
-        let all = Assign { interleave: true, selected: &[0, 1, 2, 3, 4], unmerged: &[], kept: 5, outputs: 4, ..HAND };
+        let all = Assign { interleave: true, unmerged: &[], outputs: 4, ..HAND };
         assert_eq!(assign_tokens(&all), (vec![0, 0, 0, 1, 1, 2, 1, 3, 2], vec![1, 3, 5, 7], 4));
-        let none = Assign { interleave: true, destinations: &[], selected: &[], unmerged: &[4, 3, 2, 1, 0], kept: 0, outputs: 5, ..HAND };
+        let none = Assign { interleave: true, destinations: &[], unmerged: &[4, 3, 2, 1, 0], outputs: 5, ..HAND };
         assert_eq!(assign_tokens(&none), (vec![4, NONE, 3, NONE, 2, NONE, 1, NONE, 0], vec![8, 6, 4, 2, 0], 5));
     }
 
@@ -118,14 +107,13 @@ mod tests {
         assert_eq!(representative, [0, 8, 1]);
         assert_eq!(parent, [0, 2, 2, NONE, NONE, NONE, NONE, NONE, 1]);
         assert_eq!(length, 3);
-        let empty = Assign { live: 0, kept: 0, selected: &[NONE], unmerged: &[NONE], ..HAND };
+        let empty = Assign { live: 0, unmerged: &[NONE], ..HAND };
         assert_eq!(assign_tokens(&empty), (vec![NONE; 9], vec![NONE; 6], 0));
     }
 
     #[test]
     fn parents_and_representatives_agree() {
-        let (parent, representative, length) =
-            assign_tokens(&Assign { interleave: true, selected: &[4, 2], unmerged: &[3, 0, 1], kept: 2, outputs: 7, ..HAND });
+        let (parent, representative, length) = assign_tokens(&Assign { interleave: true, unmerged: &[3, 0, 1], outputs: 7, ..HAND });
         assert_eq!(length, 7);
         for (row, &token) in representative.iter().enumerate() {
             assert_eq!(parent[token as usize] as usize, row);

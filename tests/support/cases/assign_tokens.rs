@@ -13,7 +13,7 @@ struct Setup<'a> {
     what: &'a str,
 }
 
-/// Random partners for the live sources, of which the first few of a random order are selected, as many as there are.
+/// Random partners for the live sources, of which all but the first few of a random order stay.
 fn case(setup: &Setup<'_>, interleave: bool, partition: impl FnOnce(&mut Graph) -> Partition) -> Case {
     let &Setup { batch, tokens, outputs, merge, lengths, what } = setup;
     let mut graph = Graph::new();
@@ -28,7 +28,7 @@ fn case(setup: &Setup<'_>, interleave: bool, partition: impl FnOnce(&mut Graph) 
     let (sources, destinations) = (list(partition.sources), list(partition.destinations));
     let count = *partition.sources.shape().dims().last().expect("a list");
     let mut random = data::Random::new(61);
-    let [mut partner, mut selected, mut unmerged, mut kept] = [const { Vec::new() }; 4];
+    let [mut partner, mut unmerged] = [const { Vec::new() }; 2];
     let padded = |mut list: Vec<u32>, len: u32| {
         list.resize(len as usize, NONE);
         list
@@ -45,14 +45,10 @@ fn case(setup: &Setup<'_>, interleave: bool, partition: impl FnOnce(&mut Graph) 
         }
         partner.extend(partners);
         unmerged.extend(padded(order.split_off(merging as usize), count));
-        selected.extend(padded(order, merge));
-        kept.push(merging);
     }
     let mut inputs: tokenpress::readback::HostTensors = [
         ("partner".to_owned(), HostTensor::u32([batch, count], partner)),
-        ("selected".to_owned(), HostTensor::u32([batch, merge], selected)),
         ("unmerged".to_owned(), HostTensor::u32([batch, count], unmerged)),
-        ("kept".to_owned(), HostTensor::u32([batch], kept)),
     ]
     .into();
     let live = lengths.map(|live| {
@@ -63,9 +59,7 @@ fn case(setup: &Setup<'_>, interleave: bool, partition: impl FnOnce(&mut Graph) 
         partition,
         lengths: live,
         partner: graph.input("partner", [batch, count], Elem::U32),
-        selected: graph.input("selected", [batch, merge], Elem::U32),
         unmerged: graph.input("unmerged", [batch, count], Elem::U32),
-        kept: graph.input("kept", [batch], Elem::U32),
     };
     let assignment = AssignTokens { tokens, outputs, interleave }.assign(&mut graph, assign).expect("shapes agree");
     graph.output("parent", assignment.parent).expect("a name");
