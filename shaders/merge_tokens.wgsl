@@ -6,8 +6,9 @@
 // x:       [B, N, C] elem, four channels in one where C and the alignment allow it
 // offsets: [B, N' + 1] u32; output p has members[offsets[p] .. offsets[p + 1]]
 // members: [B, M] u32; at or above N (NONE): passed over
-// weights: [B, N] f32; unused without a weighted reduction
+// weights: [B, N] f32; unused without a weighted reduction and without totals
 // merged:  [B, N', C] elem
+// totals:  [B, N'] f32, sum_i w_i; where asked for
 //
 // An output without members is 0. With a single member it is that row bit for bit, but for the weighted sum. A weighted
 // mean of weights that sum to 0 is 0. The maximum is in the crate's order: of equals the first, NaN only where all are.
@@ -20,12 +21,14 @@ struct Params {
   members_base: u32,
   weights_base: u32,
   merged_base: u32,
+  totals_base: u32,
   elements: u32, // of the output, in elems
   tokens: u32,
   outputs: u32,
   channels: u32, // in elems
   entries: u32, // M
   reduce: u32,
+  with_totals: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<elem>;
@@ -33,6 +36,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> members: array<u32>;
 @group(0) @binding(4) var<storage, read> weights: array<f32>;
 @group(0) @binding(5) var<storage, read_write> merged: array<elem>;
+@group(0) @binding(6) var<storage, read_write> totals: array<f32>;
 
 const MEAN = 0u;
 const SUM = 1u;
@@ -48,15 +52,18 @@ fn main(
 ) {
   let element = linear_group(group, groups) * 128u + lane.index;
   if element >= params.elements { return; }
-  let channel = element % params.channels;
-  let row = element / params.channels;
+  let columns = max(params.channels, 1u); // rows without channels have totals
+  let channel = element % columns;
+  let row = element / columns;
   let batch = row / params.outputs;
   let offset = params.offsets_base + batch * (params.outputs + 1u) + row % params.outputs;
   let begin = offsets[offset];
   let end = min(offsets[offset + 1u], params.entries);
+  let writes_total = params.with_totals != 0u && channel == 0u;
 
   var count = 0u;
-  var only = 0u; // element of the last member
+  var last = elem();
+  var last_weight = 0.0;
   var sum = elem_f32();
   var weight_sum = 0.0;
   var largest = elem();
@@ -66,24 +73,30 @@ fn main(
     if token >= params.tokens { continue; }
     count++;
     let source = batch * params.tokens + token;
-    only = params.x_base + source * params.channels + channel;
-    let value = x[only];
+    if params.channels > 0u {
+      last = x[params.x_base + source * params.channels + channel];
+    }
+    if params.reduce >= WEIGHTED_MEAN || writes_total {
+      last_weight = weights[params.weights_base + source];
+      weight_sum += last_weight;
+    }
     if params.reduce == MAX {
-      let key = order_keys(elem_f32(value));
-      largest = select(largest, value, key > largest_key);
+      let key = order_keys(elem_f32(last));
+      largest = select(largest, last, key > largest_key);
       largest_key = max(largest_key, key);
     } else if params.reduce >= WEIGHTED_MEAN {
-      let weight = weights[params.weights_base + source];
-      sum += weight * elem_f32(value);
-      weight_sum += weight;
+      sum += last_weight * elem_f32(last);
     } else {
-      sum += elem_f32(value);
+      sum += elem_f32(last);
     }
   }
 
+  if writes_total {
+    totals[params.totals_base + row] = select(weight_sum, last_weight, count == 1u);
+  }
   var result = elem();
   if count == 1u && params.reduce != WEIGHTED_SUM {
-    result = x[only];
+    result = last;
   } else if count > 0u {
     switch params.reduce {
       case MEAN: { result = elem(sum / f32(count)); }
@@ -96,5 +109,7 @@ fn main(
       default: { result = elem(sum); }
     }
   }
-  merged[params.merged_base + element] = result;
+  if params.channels > 0u {
+    merged[params.merged_base + element] = result;
+  }
 }

@@ -12,7 +12,7 @@
 // values:  [rows, k] f32, 0 behind the kept
 // kept:    [rows] u32
 // rest:    [rows, capacity] u32 live tokens that are not selected, by rank or by index, NONE behind; or
-//          [rows, tokens] u32 mask of the selected
+//          [rows, tokens] u32 mask of the selected, or their places among `indices` and NONE for all others
 //
 // Cost: one dispatch; scores once, every output once; tokens^2 comparisons, two barriers.
 struct Params {
@@ -51,6 +51,7 @@ const NONE = 0xffffffffu;
 const REST_BY_RANK = 1u;
 const REST_BY_INDEX = 2u;
 const REST_MASK = 3u;
+const REST_PLACES = 4u;
 
 var<workgroup> keys: array<u32, 256>;
 var<workgroup> ranks: array<u32, 256>;
@@ -122,8 +123,8 @@ fn main(
   }
 
   let out = row * params.k;
+  let place = select(rank, before, params.by_index != 0u);
   if is_selected {
-    let place = select(rank, before, params.by_index != 0u);
     indices[params.indices_base + out + place] = token;
     values[params.values_base + out + place] = score;
   }
@@ -134,11 +135,13 @@ fn main(
   let out_rest = params.rest_base + row * params.capacity;
   if params.rest_kind == REST_MASK {
     rest[out_rest + token] = select(0u, 1u, is_selected);
+  } else if params.rest_kind == REST_PLACES {
+    rest[out_rest + token] = select(NONE, place, is_selected);
   } else if params.rest_kind != 0u {
     // By rank, behind the candidates, the excluded come before the dead: their indices are lower.
-    let place = select(rank - selected, token - before, params.rest_kind == REST_BY_INDEX);
-    if !is_selected && token < live && place < params.capacity {
-      rest[out_rest + place] = token;
+    let other_place = select(rank - selected, token - before, params.rest_kind == REST_BY_INDEX);
+    if !is_selected && token < live && other_place < params.capacity {
+      rest[out_rest + other_place] = token;
     }
     if token >= live - selected && token < params.capacity {
       rest[out_rest + token] = NONE;

@@ -8,7 +8,7 @@
 // indices:    [rows, k] u32, NONE behind the kept
 // values:     [rows, k] f32, 0 behind the kept; where asked for
 // complement: [rows, capacity] u32, NONE behind; where asked for
-// mask:       [rows, tokens] u32; where asked for
+// each:       [rows, tokens] u32, a mask of the selected, or their places among `indices` and NONE for all others; where asked for
 //
 // Cost: two reads of the keys, one of the tallies of earlier chunks, one write of each output.
 struct Params {
@@ -19,7 +19,7 @@ struct Params {
   indices_base: u32,
   values_base: u32,
   complement_base: u32,
-  mask_base: u32,
+  each_base: u32,
   groups: u32,
   tokens: u32,
   k: u32,
@@ -28,7 +28,7 @@ struct Params {
   chunks: u32,
   with_values: u32,
   with_complement: u32,
-  with_mask: u32,
+  each_kind: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> keys: array<u32>;
@@ -38,9 +38,11 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> indices: array<u32>;
 @group(0) @binding(6) var<storage, read_write> values: array<f32>;
 @group(0) @binding(7) var<storage, read_write> complement: array<u32>;
-@group(0) @binding(8) var<storage, read_write> mask: array<u32>;
+@group(0) @binding(8) var<storage, read_write> each: array<u32>;
 
 const NONE = 0xffffffffu;
+const EACH_MASK = 1u;
+const EACH_PLACES = 2u;
 
 @compute @workgroup_size(WG)
 fn main(
@@ -96,8 +98,10 @@ fn main(
     } else if params.with_complement != 0u && token < live && token - place < params.capacity {
       complement[out_complement + token - place] = token;
     }
-    if params.with_mask != 0u {
-      mask[params.mask_base + row * params.tokens + token] = select(0u, 1u, is_selected);
+    if params.each_kind == EACH_MASK {
+      each[params.each_base + row * params.tokens + token] = select(0u, 1u, is_selected);
+    } else if params.each_kind == EACH_PLACES {
+      each[params.each_base + row * params.tokens + token] = select(NONE, place, is_selected);
     }
     greater += select(0u, 1u, key > last_key);
     equal += select(0u, 1u, key == last_key);

@@ -7,7 +7,8 @@
 // values:     [rows, k] f32, 0 behind the kept; where asked for
 // kept:       [rows] u32
 // complement: [rows, capacity] u32 live tokens that are not selected, NONE behind; where asked for
-// mask:       [rows, tokens] u32; where asked for
+// each:       [rows, tokens] u32, of the sorted tokens: a mask of the selected, or their places among `indices` and NONE for the
+//             others; where asked for
 //
 // Cost: one read of the pairs, one write of each output.
 struct Params {
@@ -18,7 +19,7 @@ struct Params {
   values_base: u32,
   kept_base: u32,
   complement_base: u32,
-  mask_base: u32,
+  each_base: u32,
   groups: u32,
   tokens: u32,
   entries: u32,
@@ -27,7 +28,7 @@ struct Params {
   chunks: u32,
   with_indices: u32,
   with_complement: u32,
-  with_mask: u32,
+  each_kind: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> pairs: array<u32>;
@@ -37,9 +38,10 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> values: array<f32>;
 @group(0) @binding(6) var<storage, read_write> kept: array<u32>;
 @group(0) @binding(7) var<storage, read_write> complement: array<u32>;
-@group(0) @binding(8) var<storage, read_write> mask: array<u32>;
+@group(0) @binding(8) var<storage, read_write> each: array<u32>;
 
 const NONE = 0xffffffffu;
+const EACH_PLACES = 2u;
 const CHUNK = 2048u;
 var<workgroup> candidates: u32;
 
@@ -92,9 +94,13 @@ fn main(
       }
       complement[params.complement_base + row * params.capacity + rank] = token;
     }
-    if params.with_mask != 0u && rank < params.entries {
+    if params.each_kind != 0u && rank < params.entries {
       let token = pairs[row_pairs + 2u * rank + 1u];
-      mask[params.mask_base + row * params.tokens + token] = select(0u, 1u, rank < selected);
+      let is_selected = rank < selected;
+      let value = select(select(0u, 1u, is_selected), select(NONE, rank, is_selected), params.each_kind == EACH_PLACES);
+      if token < params.tokens {
+        each[params.each_base + row * params.tokens + token] = value;
+      }
     }
   }
 }

@@ -11,7 +11,7 @@
 // values:  [rows, k] f32, 0 behind the kept
 // kept:    [rows] u32
 // rest:    [rows, capacity] u32 live tokens that are not selected, by rank or by index, NONE behind; or
-//          [rows, tokens] u32 mask of the selected
+//          [rows, tokens] u32 mask of the selected, or their places among `indices` and NONE for all others
 //
 // Cost: one dispatch; scores once (twice where something is written by index), every output once;
 // log2(tokens)^2 / 2 steps of a bitonic network.
@@ -51,6 +51,7 @@ const NONE = 0xffffffffu;
 const REST_BY_RANK = 1u;
 const REST_BY_INDEX = 2u;
 const REST_MASK = 3u;
+const REST_PLACES = 4u;
 
 fn score_of(row: u32, token: u32) -> f32 {
   return f32(scores[params.scores_base + row * params.tokens + token]);
@@ -123,6 +124,15 @@ fn main(
     }
   }
 
+  if params.rest_kind == REST_PLACES && params.by_index == 0u {
+    for (var rank = lane.index; rank < params.span; rank += WG) {
+      let token = sorted_place(rank);
+      if token < params.tokens {
+        rest[out_rest + token] = select(NONE, rank, rank < selected);
+      }
+    }
+  }
+
   if params.by_index != 0u || params.rest_kind == REST_BY_INDEX || params.rest_kind == REST_MASK {
     // Each invocation has a run of at most 32 tokens: what is selected is what does not come after the last one.
     var last_key = KEY_PROTECTED;
@@ -154,6 +164,8 @@ fn main(
       }
       if params.rest_kind == REST_MASK {
         rest[out_rest + token] = is_chosen;
+      } else if params.rest_kind == REST_PLACES {
+        rest[out_rest + token] = select(NONE, before, is_chosen == 1u);
       }
       before += is_chosen;
     }

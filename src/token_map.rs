@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{Reduce, concat_rows, gather_rows, group_tokens, invert_index, keep_live, merge_tokens};
+use crate::kernels::{Groups, Reduce, concat_rows, gather_rows, group_tokens, invert_index, keep_live, merge_tokens, merge_with_totals};
 use crate::tensor::{Elem, HostTensor, NONE, Shape};
 
 /// A batch of tokens on its way through a model.
@@ -134,15 +134,36 @@ impl TokenMap {
     /// Every new row reduced over all its old ones, summed in ascending order of position. `weights` `[batch, old]`
     /// f32 are those of the weighted reductions.
     pub fn merge(&self, graph: &mut Graph, x: Tensor, weights: Option<Tensor>, reduce: Reduce) -> Result<Tensor, Error> {
-        let new = self.representative.shape().dims()[1];
-        let groups = group_tokens(graph, self.parent, new)?;
+        let groups = self.groups(graph)?;
         merge_tokens(graph, x, groups, weights, reduce)
+    }
+
+    /// The old tokens of every new row.
+    fn groups(&self, graph: &mut Graph) -> Result<Groups, Error> {
+        group_tokens(graph, self.parent, self.representative.shape().dims()[1])
     }
 
     /// The new tokens: rows as [`TokenMap::merge`] makes them, sizes added up.
     pub fn compress(&self, graph: &mut Graph, tokens: &Tokens, weights: Option<Tensor>, reduce: Reduce) -> Result<Compressed, Error> {
-        let x = self.merge(graph, tokens.x, weights, reduce)?;
-        let size = self.sizes(graph, tokens.size)?;
+        let [x, size] = match weights {
+            // Sizes add up beside the rows, unless other weights do.
+            Some(weights) if weights != tokens.size => {
+                [self.merge(graph, tokens.x, Some(weights), reduce)?, self.sizes(graph, tokens.size)?]
+            }
+            _ => {
+                let groups = self.groups(graph)?;
+                merge_with_totals(graph, tokens.x, groups, tokens.size, reduce)?
+            }
+        };
+        Ok(Compressed { tokens: Tokens { x, size, lengths: self.lengths }, map: *self })
+    }
+
+    /// The tokens of a map that only picks: each row that of its representative, and as large.
+    pub(crate) fn pick(&self, graph: &mut Graph, tokens: &Tokens) -> Result<Compressed, Error> {
+        let [batch, new] = self.representative.shape().exactly("token map: representative", "[batch, new]")?;
+        let offsets = graph.constant(HostTensor::u32([batch, new + 1], (0..batch).flat_map(|_| 0..=new).collect()));
+        let groups = Groups { offsets, members: self.representative };
+        let [x, size] = merge_with_totals(graph, tokens.x, groups, tokens.size, Reduce::Max)?;
         Ok(Compressed { tokens: Tokens { x, size, lengths: self.lengths }, map: *self })
     }
 

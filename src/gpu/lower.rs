@@ -1,9 +1,11 @@
 //! From kernel calls to dispatches.
 
+use std::collections::HashSet;
+
 use super::module::{Header, Shader, Variant};
 use super::{Access, Capabilities, Policy};
 use crate::error::Error;
-use crate::graph::{Graph, Node, TensorId};
+use crate::graph::{Graph, Node, Tensor, TensorId};
 use crate::tensor::{Desc, Elem};
 
 /// Where a kernel's dispatch finds a tensor.
@@ -87,6 +89,8 @@ pub struct Lowering<'a> {
     policy: Policy,
     inputs: &'a [Operand],
     outputs: &'a [Operand],
+    /// Whether any call, or the caller, reads each output.
+    read: &'a [bool],
     /// Byte alignment of each input and output, at most 16.
     alignments: Vec<u64>,
     scratch_base: usize,
@@ -113,6 +117,11 @@ impl Lowering<'_> {
     /// Shape and element type of an output.
     pub fn output(&self, index: usize) -> Desc {
         self.outputs[index].desc
+    }
+
+    /// Whether anything reads an output. What nothing reads need not be written.
+    pub fn is_read(&self, output: usize) -> bool {
+        self.read[output]
     }
 
     /// The largest power of two, at most 16, that divides the byte address of all these slots.
@@ -189,8 +198,10 @@ pub(crate) fn lower_graph(
 ) -> Result<Program, Error> {
     let mut lowerer = Lowerer { capabilities, policy, address, program: Program::default() };
     let needed = graph.needed();
+    let inputs = graph.nodes().iter().zip(&needed).filter(|(_, needed)| **needed).flat_map(|(node, _)| &node.inputs);
+    let read: HashSet<_> = inputs.chain(graph.output_tensors().iter().map(|(_, tensor)| tensor)).map(Tensor::id).collect();
     for (index, node) in graph.nodes().iter().enumerate().filter(|(index, _)| needed[*index]) {
-        let operand = |tensor: &crate::graph::Tensor| Operand {
+        let operand = |tensor: &Tensor| Operand {
             resource: Resource { storage: Storage::Tensor(tensor.id()), offset: 0, bytes: tensor.desc().bytes() },
             desc: tensor.desc(),
         };
@@ -201,7 +212,8 @@ pub(crate) fn lower_graph(
             let (tensor, bytes) = (operand.desc.to_string(), operand.resource.bytes);
             return Err(Error::BindingTooLarge { kernel: node.kernel.name(), tensor, bytes, limit });
         }
-        lowerer.node(index, node, &inputs, &outputs)?;
+        let read: Vec<_> = node.outputs.iter().map(|tensor| read.contains(&tensor.id())).collect();
+        lowerer.node(index, node, &inputs, &outputs, &read)?;
     }
     Ok(lowerer.program)
 }
@@ -224,7 +236,7 @@ impl Lowerer<'_> {
 
     /// Lowers a call whole where every binding is within the device's limit, and otherwise over parts of
     /// its batch.
-    fn node(&mut self, index: usize, node: &Node, inputs: &[Operand], outputs: &[Operand]) -> Result<(), Error> {
+    fn node(&mut self, index: usize, node: &Node, inputs: &[Operand], outputs: &[Operand], read: &[bool]) -> Result<(), Error> {
         let limit = self.capabilities.max_binding;
         let kernel = node.kernel.name();
         let largest = inputs.iter().chain(outputs).max_by_key(|o| self.bound_bytes(o)).map(|o| (self.bound_bytes(o), o.desc.to_string()));
@@ -238,6 +250,7 @@ impl Lowerer<'_> {
                 policy: self.policy,
                 inputs,
                 outputs,
+                read,
                 alignments,
                 scratch_base: self.program.scratch.len(),
                 scratch: Vec::new(),
@@ -267,7 +280,7 @@ impl Lowerer<'_> {
             let part = |(o, split): (&Operand, bool)| if split { o.batch_slice(first, count) } else { *o };
             let inputs: Vec<_> = inputs.iter().zip(batched.iter().copied()).map(part).collect();
             let outputs: Vec<_> = outputs.iter().map(|o| part((o, true))).collect();
-            self.node(index, node, &inputs, &outputs)?;
+            self.node(index, node, &inputs, &outputs, read)?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::reference::{self, Merge};
 use crate::tensor::{Desc, Elem, HostTensor, Shape};
 
 params! {
-    struct Params { elements: u32, tokens: u32, outputs: u32, channels: u32, entries: u32, reduce: u32 }
+    struct Params { elements: u32, tokens: u32, outputs: u32, channels: u32, entries: u32, reduce: u32, with_totals: u32 }
 }
 
 pub(super) static MERGE_TOKENS: Shader = Shader {
@@ -19,7 +19,7 @@ pub(super) static MERGE_TOKENS: Shader = Shader {
     includes: &[Include::Order, Include::ElemOrder],
     headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
     inputs: &[("x", BindingElem::Elem), ("offsets", BindingElem::U32), ("members", BindingElem::U32), ("weights", BindingElem::F32)],
-    outputs: &[("merged", BindingElem::Elem)],
+    outputs: &[("merged", BindingElem::Elem), ("totals", BindingElem::F32)],
     params: Params::NAMES,
     tunings: &[&[]],
 };
@@ -28,6 +28,8 @@ pub(super) static MERGE_TOKENS: Shader = Shader {
 #[derive(Debug, Clone, Copy)]
 struct MergeTokens {
     reduce: Reduce,
+    /// Whether the weights are added up too.
+    totals: bool,
 }
 
 /// `merged[b, p]` is [`Reduce`] over the rows `x[b, i]` of output p's members i, and over `weights[b, i]`.
@@ -50,7 +52,14 @@ pub fn merge_tokens(graph: &mut Graph, x: Tensor, groups: Groups, weights: Optio
         return Err(Error::Value { argument: "merge_tokens: weights", expected, actual: actual.to_owned() });
     }
     let weights = weights.unwrap_or_else(|| graph.constant(HostTensor::f32([1], vec![1.0])));
-    Ok(graph.call(MergeTokens { reduce }, &[x, groups.offsets, groups.members, weights])?[0])
+    Ok(graph.call(MergeTokens { reduce, totals: false }, &[x, groups.offsets, groups.members, weights])?[0])
+}
+
+/// The same, and the sum of the weights of each output's members, f32 `[B, N']`: the sizes of merged tokens, if the weights are those
+/// of the tokens. The weights may go with any reduction; those that are not weighted leave them out of `merged`.
+pub fn merge_with_totals(graph: &mut Graph, x: Tensor, groups: Groups, weights: Tensor, reduce: Reduce) -> Result<[Tensor; 2], Error> {
+    let outputs = graph.call(MergeTokens { reduce, totals: true }, &[x, groups.offsets, groups.members, weights])?;
+    Ok([outputs[0], outputs[1]])
 }
 
 /// Batch, tokens and channels.
@@ -81,8 +90,12 @@ fn merged_shape(x: Shape, outputs: u32) -> Shape {
 }
 
 impl MergeTokens {
-    /// The merge of every batch row.
-    fn rows<'a>(&self, inputs: &[&'a HostTensor], x: &'a [f32], weights: &'a [f32]) -> Vec<Merge<'a>> {
+    fn reads_weights(&self) -> bool {
+        self.totals || self.reduce.is_weighted()
+    }
+
+    /// The merge of every batch row: of x, and of the weights.
+    fn rows<'a>(&self, inputs: &[&'a HostTensor], x: &'a [f32], weights: &'a [f32]) -> (Vec<Merge<'a>>, Vec<Merge<'a>>) {
         let dims = inputs[0].shape();
         let [batch, tokens, channels] = dimensions(dims).unwrap_or_default().map(|d| d as usize);
         let [_, ends] = inputs[1].dims();
@@ -94,7 +107,8 @@ impl MergeTokens {
             members: &inputs[2].integers()[b * entries..][..entries],
             weights: self.reduce.is_weighted().then(|| &weights[b * tokens..][..tokens]),
         };
-        (0..batch).map(row).collect()
+        let weights_alone = |b: usize| Merge { x: &weights[b * tokens..][..tokens], channels: 1, weights: None, ..row(b) };
+        ((0..batch).map(row).collect(), (0..batch).filter(|_| self.totals).map(weights_alone).collect())
     }
 }
 
@@ -104,7 +118,7 @@ impl Kernel for MergeTokens {
     }
 
     fn output_names(&self) -> &'static [&'static str] {
-        &["merged"]
+        if self.totals { &["merged", "totals"] } else { &["merged"] }
     }
 
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
@@ -115,23 +129,31 @@ impl Kernel for MergeTokens {
         let outputs = outputs(inputs[1], batch)?;
         let [_, entries] = inputs[2].shape.exactly("merge_tokens: members", "[B, M]")?;
         expect("merge_tokens: members", inputs[2], Desc::new([batch, entries], Elem::U32))?;
-        if self.reduce.is_weighted() {
+        if self.reads_weights() {
             expect("merge_tokens: weights", inputs[3], Desc::new([batch, tokens], Elem::F32))?;
         }
-        Ok(vec![Desc { shape: merged_shape(inputs[0].shape, outputs), elem: inputs[0].elem }])
+        let merged = Desc { shape: merged_shape(inputs[0].shape, outputs), elem: inputs[0].elem };
+        let totals = self.totals.then(|| Desc::new([batch, outputs], Elem::F32));
+        Ok([merged].into_iter().chain(totals).collect())
     }
 
     fn reference(&self, inputs: &[&HostTensor]) -> Vec<HostTensor> {
         let [_, ends] = inputs[1].dims();
         let desc = Desc { shape: merged_shape(inputs[0].shape(), ends as u32 - 1), elem: inputs[0].desc().elem };
         let (x, weights) = (inputs[0].floats(), inputs[3].floats());
-        let merged =
-            self.rows(inputs, &x, &weights).iter().flat_map(|row| reference::merge_tokens(row, self.reduce)).map(|v| v as f32).collect();
-        vec![HostTensor::from_floats(desc, merged)]
+        let (rows, weight_rows) = self.rows(inputs, &x, &weights);
+        let merge = |rows: &[Merge<'_>], reduce| -> Vec<f32> {
+            rows.iter().flat_map(|row| reference::merge_tokens(row, reduce)).map(|v| v as f32).collect()
+        };
+        let mut outputs = vec![HostTensor::from_floats(desc, merge(&rows, self.reduce))];
+        if self.totals {
+            outputs.push(HostTensor::f32([desc.shape.dims()[0], desc.shape.dims()[1]], merge(&weight_rows, Reduce::Sum)));
+        }
+        outputs
     }
 
     fn batched_inputs(&self, _inputs: &[Desc]) -> Option<Vec<bool>> {
-        Some(vec![true, true, true, self.reduce.is_weighted()])
+        Some(vec![true, true, true, self.reads_weights()])
     }
 
     fn flops(&self, inputs: &[Desc]) -> u64 {
@@ -146,17 +168,19 @@ impl Kernel for MergeTokens {
         let [_, entries] = lowering.input(2).shape.exactly("merge_tokens: members", "[B, M]")?;
         let alignment = lowering.alignment(&[Slot::Input(0), Slot::Output(0)]);
         let header = Header::vector(lowering.input(0).elem, u64::from(channels), alignment);
-        let elements = lowering.output(0).bytes() / header.size();
+        let columns = channels / header.width();
+        let elements = u64::from(batch) * u64::from(outputs) * u64::from(if self.totals { columns.max(1) } else { columns });
+        let totals = if self.totals { Slot::Output(1) } else { lowering.scratch(1, Elem::F32) };
         lowering.dispatch(Call {
             shader: &MERGE_TOKENS,
             header,
             constants: &[],
-            slots: &[Slot::Input(0), Slot::Input(1), Slot::Input(2), Slot::Input(3), Slot::Output(0)],
+            slots: &[Slot::Input(0), Slot::Input(1), Slot::Input(2), Slot::Input(3), Slot::Output(0), totals],
             params: Params {
                 elements: elements as u32,
                 tokens,
                 outputs,
-                channels: channels / header.width(),
+                channels: columns,
                 entries,
                 reduce: match self.reduce {
                     Reduce::Mean => 0,
@@ -165,6 +189,7 @@ impl Kernel for MergeTokens {
                     Reduce::WeightedMean => 3,
                     Reduce::WeightedSum => 4,
                 },
+                with_totals: self.totals.into(),
             },
             groups: elements.div_ceil(128),
         })
@@ -173,8 +198,11 @@ impl Kernel for MergeTokens {
     fn compare(&self, inputs: &[&HostTensor], expected: &[HostTensor], actual: &[HostTensor]) -> Vec<Comparison> {
         let (x, weights) = (inputs[0].floats(), inputs[3].floats());
         let elem = inputs[0].desc().elem;
-        let rows = self.rows(inputs, &x, &weights);
-        let bounds: Vec<_> = rows.iter().flat_map(|row| reference::merge_tokens_bound(row, self.reduce, elem)).collect();
-        vec![Comparison::within_or_copied(&expected[0], &actual[0], &bounds)]
+        let (rows, weight_rows) = self.rows(inputs, &x, &weights);
+        let bounds = |rows: &[Merge<'_>], reduce, elem| -> Vec<f64> {
+            rows.iter().flat_map(|row| reference::merge_tokens_bound(row, reduce, elem)).collect()
+        };
+        let bounds = [bounds(&rows, self.reduce, elem), bounds(&weight_rows, Reduce::Sum, Elem::F32)];
+        expected.iter().zip(actual).zip(&bounds).map(|((e, a), bounds)| Comparison::within_or_copied(e, a, bounds)).collect()
     }
 }

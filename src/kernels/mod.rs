@@ -69,7 +69,7 @@ pub use layer_norm::LayerNorm;
 pub use linear::{Activation, Linear, linear};
 pub use log_size::log_size;
 pub use lookup::lookup;
-pub use merge_tokens::{Reduce, merge_tokens};
+pub use merge_tokens::{Reduce, merge_tokens, merge_with_totals};
 pub use min_max::MinMax;
 pub use neighbours::{Among, Nearest, Neighbours};
 pub use pair_similarity::{pair_similarity, previous_at};

@@ -29,7 +29,7 @@ params! {
 params! {
     struct EmitParams {
         groups: u32, tokens: u32, k: u32, capacity: u32, chunk: u32, chunks: u32, with_values: u32, with_complement: u32,
-        with_mask: u32,
+        each_kind: u32,
     }
 }
 
@@ -44,7 +44,7 @@ params! {
 params! {
     struct FinishParams {
         groups: u32, tokens: u32, entries: u32, k: u32, capacity: u32, chunks: u32, with_indices: u32, with_complement: u32,
-        with_mask: u32,
+        each_kind: u32,
     }
 }
 
@@ -109,7 +109,7 @@ pub(super) static EMIT: Shader = Shader {
     source: include_str!("../../shaders/top_k.emit.wgsl"),
     headers: &[Header::F32, Header::F16],
     inputs: &[("keys", BindingElem::U32), ("scores", BindingElem::Elem), ("state", BindingElem::U32), ("tallies", BindingElem::U32)],
-    outputs: &[("indices", BindingElem::U32), ("values", BindingElem::F32), ("complement", BindingElem::U32), ("mask", BindingElem::U32)],
+    outputs: &[("indices", BindingElem::U32), ("values", BindingElem::F32), ("complement", BindingElem::U32), ("each", BindingElem::U32)],
     params: EmitParams::NAMES,
     ..RADIX
 };
@@ -145,7 +145,7 @@ pub(super) static FINISH: Shader = Shader {
         ("values", BindingElem::F32),
         ("kept", BindingElem::U32),
         ("complement", BindingElem::U32),
-        ("mask", BindingElem::U32),
+        ("each", BindingElem::U32),
     ],
     params: FinishParams::NAMES,
     ..MERGE
@@ -177,8 +177,8 @@ pub mod mark {
 /// The result is exact and the same on every device, and a row's result does not depend on the rows beside it.
 ///
 /// Cost: rows of up to 2048 tokens take one dispatch (up to 64, each token counts those before it; beyond, a workgroup
-/// sorts the row); a second one where both the
-/// complement and the mask are asked for. Longer rows take seven dispatches (keys, a radix select of four 8-bit
+/// sorts the row); a further one for each but the
+/// first of complement, mask and places that are read. Longer rows take seven dispatches (keys, a radix select of four 8-bit
 /// digits, counts, emission) that read 4 bytes a token each. An order by value adds a merge sort of the k selected:
 /// `2 + ceil(log2(k / 2048))` dispatches. A complement by value, or k = N, is a merge sort of the whole row.
 /// Workspace, for long rows: 4 bytes a token, 20 bytes a sorted one.
@@ -239,6 +239,8 @@ pub struct Selection {
     pub complement: Option<Tensor>,
     /// `[.., N]` u32: 1 for the selected.
     pub mask: Option<Tensor>,
+    /// `[.., N]` u32: where each token stands in `indices`; [`NONE`] for those that are not selected.
+    pub places: Tensor,
 }
 
 impl TopK {
@@ -289,13 +291,14 @@ impl TopK {
             [batch] => graph.reshape(tensor, [batch, last]),
             _ => Ok(tensor),
         };
-        let mut more = outputs[3..].iter().copied();
+        let mut more = outputs[4..].iter().copied();
         Ok(Selection {
             indices: reshaped(outputs[0], self.k)?,
             values: reshaped(outputs[1], self.k)?,
             kept: if outer.len() == 1 { graph.reshape(outputs[2], [batch])? } else { outputs[2] },
             complement: self.complement.and_then(|_| more.next()).map(|t| reshaped(t, capacity)).transpose()?,
             mask: more.next().map(|t| reshaped(t, tokens)).transpose()?,
+            places: reshaped(outputs[3], tokens)?,
         })
     }
 }
@@ -320,6 +323,12 @@ const REST_NOTHING: u32 = 0;
 const REST_BY_RANK: u32 = 1;
 const REST_BY_INDEX: u32 = 2;
 const REST_MASK: u32 = 3;
+const REST_PLACES: u32 = 4;
+
+/// What long rows say of each token.
+const EACH_NOTHING: u32 = 0;
+const EACH_MASK: u32 = 1;
+const EACH_PLACES: u32 = 2;
 
 impl Kernel for Select {
     fn name(&self) -> &'static str {
@@ -328,10 +337,10 @@ impl Kernel for Select {
 
     fn output_names(&self) -> &'static [&'static str] {
         match (self.options.complement, self.options.mask) {
-            (None, false) => &["indices", "values", "kept"],
-            (None, true) => &["indices", "values", "kept", "mask"],
-            (Some(_), false) => &["indices", "values", "kept", "complement"],
-            (Some(_), true) => &["indices", "values", "kept", "complement", "mask"],
+            (None, false) => &["indices", "values", "kept", "places"],
+            (None, true) => &["indices", "values", "kept", "places", "mask"],
+            (Some(_), false) => &["indices", "values", "kept", "places", "complement"],
+            (Some(_), true) => &["indices", "values", "kept", "places", "complement", "mask"],
         }
     }
 
@@ -349,8 +358,12 @@ impl Kernel for Select {
         if k > tokens {
             return Err(Error::Value { argument: "top_k: k", expected: format!("at most {tokens}"), actual: k.to_string() });
         }
-        let mut outputs =
-            vec![Desc::new([batch, heads, k], Elem::U32), Desc::new([batch, heads, k], Elem::F32), Desc::new([batch, heads], Elem::U32)];
+        let mut outputs = vec![
+            Desc::new([batch, heads, k], Elem::U32),
+            Desc::new([batch, heads, k], Elem::F32),
+            Desc::new([batch, heads], Elem::U32),
+            Desc::new([batch, heads, tokens], Elem::U32),
+        ];
         if self.options.complement.is_some() {
             outputs.push(Desc::new([batch, heads, self.capacity], Elem::U32));
         }
@@ -366,7 +379,7 @@ impl Kernel for Select {
         let (k, capacity) = (self.options.k as usize, self.capacity as usize);
         let rows = batch * heads;
         let (mut indices, mut values, mut kept) = (vec![NONE; rows * k], vec![0.0; rows * k], vec![0; rows]);
-        let (mut complement, mut mask) = (vec![NONE; rows * capacity], vec![0; rows * tokens]);
+        let (mut complement, mut mask, mut places) = (vec![NONE; rows * capacity], vec![0; rows * tokens], vec![NONE; rows * tokens]);
         for row in 0..rows {
             // One number for each row, or for each batch.
             let of_row = |numbers: &[u32]| if numbers.len() == rows { numbers[row] } else { numbers[row / heads] } as usize;
@@ -393,6 +406,7 @@ impl Kernel for Select {
                 indices[row * k + place] = token;
                 values[row * k + place] = scores[token as usize];
                 mask[row * tokens + token as usize] = 1;
+                places[row * tokens + token as usize] = place as u32;
             }
             if let Some(order) = self.options.complement {
                 complement[row * capacity..][..others.len()].copy_from_slice(&ordered(others, order));
@@ -403,6 +417,7 @@ impl Kernel for Select {
             HostTensor::u32([batch, heads, self.options.k], indices),
             HostTensor::f32([batch, heads, self.options.k], values),
             HostTensor::u32([batch, heads], kept),
+            HostTensor::u32([batch, heads, tokens], places),
         ];
         if self.options.complement.is_some() {
             outputs.push(HostTensor::u32([batch, heads, self.capacity], complement));
@@ -435,8 +450,9 @@ impl Kernel for Select {
             rows_per_count: rows_per(lowering.input(2)),
             marked: u32::from(self.marked != Marked::No),
             marks_stride: if self.marked == Marked::PerRow { tokens } else { 0 },
-            complement: self.options.complement.map(|_| Slot::Output(3)),
-            mask: self.options.mask.then_some(Slot::Output(3 + usize::from(self.options.complement.is_some()))),
+            places: Some(3).filter(|output| lowering.is_read(*output)).map(Slot::Output),
+            complement: self.options.complement.map(|_| 4).filter(|output| lowering.is_read(*output)).map(Slot::Output),
+            mask: self.options.mask.then_some(Slot::Output(4 + usize::from(self.options.complement.is_some()))),
         };
         if tokens <= BLOCK { plan.short_rows(lowering) } else { plan.long_rows(lowering) }
     }
@@ -462,6 +478,7 @@ struct Plan {
     rows_per_count: u32,
     marked: u32,
     marks_stride: u32,
+    places: Option<Slot>,
     complement: Option<Slot>,
     mask: Option<Slot>,
 }
@@ -478,7 +495,9 @@ impl Plan {
             Some(Order::Value) => (REST_BY_RANK, slot, self.capacity),
             _ => (REST_BY_INDEX, slot, self.capacity),
         });
-        let mut rests: Vec<_> = complement.into_iter().chain(self.mask.map(|slot| (REST_MASK, slot, self.tokens))).collect();
+        let each = [(REST_PLACES, self.places), (REST_MASK, self.mask)];
+        let each = each.into_iter().filter_map(|(kind, slot)| Some((kind, slot?, self.tokens)));
+        let mut rests: Vec<_> = complement.into_iter().chain(each).collect();
         if rests.is_empty() {
             rests.push((REST_NOTHING, unused(lowering), 0));
         }
@@ -518,7 +537,8 @@ impl Plan {
     }
 
     fn long_rows(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
-        let TopK { k, order, largest, complement, .. } = self.options;
+        let TopK { k, order, largest, .. } = self.options;
+        let complement = self.options.complement.filter(|_| self.complement.is_some());
         let (rows, tokens) = (self.rows, self.tokens);
         // At most 1024 chunks while they are small; two counts of a chunk's tokens fit into 32 bits up to 32768.
         let chunk = tokens.div_ceil(1024).next_multiple_of(2048).min(32768);
@@ -569,25 +589,27 @@ impl Plan {
             let values = if order == Order::Index { Slot::Output(1) } else { by_value };
             let others = self.complement.filter(|_| complement == Some(Order::Index));
             let complement_slot = others.unwrap_or_else(|| unused(lowering));
-            let mask_slot = self.mask.unwrap_or_else(|| unused(lowering));
-            lowering.dispatch(Call {
-                shader: &EMIT,
-                header: self.header,
-                constants: EMIT.tunings[0],
-                slots: &[keys, Slot::Input(0), state, tallies, by_index, values, complement_slot, mask_slot],
-                params: EmitParams {
-                    groups: groups as u32,
-                    tokens,
-                    k,
-                    capacity: self.capacity,
-                    chunk,
-                    chunks,
-                    with_values: u32::from(order == Order::Index),
-                    with_complement: u32::from(others.is_some()),
-                    with_mask: u32::from(self.mask.is_some()),
-                },
-                groups,
-            })?;
+            // Places by value are written behind the sort; here all others are.
+            for (each_kind, each) in self.each(lowering, true, !sorts_all || order == Order::Index) {
+                lowering.dispatch(Call {
+                    shader: &EMIT,
+                    header: self.header,
+                    constants: EMIT.tunings[0],
+                    slots: &[keys, Slot::Input(0), state, tallies, by_index, values, complement_slot, each],
+                    params: EmitParams {
+                        groups: groups as u32,
+                        tokens,
+                        k,
+                        capacity: self.capacity,
+                        chunk,
+                        chunks,
+                        with_values: u32::from(order == Order::Index),
+                        with_complement: u32::from(others.is_some()),
+                        each_kind,
+                    },
+                    groups,
+                })?;
+            }
         }
         if !sorts_all && order == Order::Index {
             return Ok(());
@@ -600,28 +622,37 @@ impl Plan {
         let values = if order == Order::Value { Slot::Output(1) } else { unused(lowering) };
         let others = self.complement.filter(|_| complement == Some(Order::Value));
         let complement_slot = others.unwrap_or_else(|| unused(lowering));
-        let mask = self.mask.filter(|_| !selects);
-        let mask_slot = mask.unwrap_or_else(|| unused(lowering));
         let chunks = extent.div_ceil(2048);
         let groups = rows * u64::from(chunks);
-        lowering.dispatch(Call {
-            shader: &FINISH,
-            header: self.header,
-            constants: &[],
-            slots: &[pairs, Slot::Input(0), state, indices, values, Slot::Output(2), complement_slot, mask_slot],
-            params: FinishParams {
-                groups: groups as u32,
-                tokens,
-                entries,
-                k,
-                capacity: self.capacity,
-                chunks,
-                with_indices: u32::from(order == Order::Value),
-                with_complement: u32::from(others.is_some()),
-                with_mask: u32::from(mask.is_some()),
-            },
-            groups,
-        })
+        for (each_kind, each) in self.each(lowering, !selects, order == Order::Value) {
+            lowering.dispatch(Call {
+                shader: &FINISH,
+                header: self.header,
+                constants: &[],
+                slots: &[pairs, Slot::Input(0), state, indices, values, Slot::Output(2), complement_slot, each],
+                params: FinishParams {
+                    groups: groups as u32,
+                    tokens,
+                    entries,
+                    k,
+                    capacity: self.capacity,
+                    chunks,
+                    with_indices: u32::from(order == Order::Value),
+                    with_complement: u32::from(others.is_some()),
+                    each_kind,
+                },
+                groups,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What a pass over a long row says of each token, a dispatch for each; one for nothing, where it is to say nothing.
+    fn each(&self, lowering: &mut Lowering<'_>, mask: bool, places: bool) -> Vec<(u32, Slot)> {
+        let places = self.places.filter(|_| places).map(|slot| (EACH_PLACES, slot));
+        let mask = self.mask.filter(|_| mask).map(|slot| (EACH_MASK, slot));
+        let both: Vec<_> = places.into_iter().chain(mask).collect();
+        if both.is_empty() { vec![(EACH_NOTHING, unused(lowering))] } else { both }
     }
 
     /// Pairs of key and index of each row's `entries`, sorted: all tokens, or those listed in ascending index.

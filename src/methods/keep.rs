@@ -10,10 +10,7 @@ use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
 
 /// The tokens at the positions `indices` `[batch, new]`, of which the first `kept[b]` are live.
 pub(super) fn keep_listed(graph: &mut Graph, tokens: &Tokens, indices: Tensor, kept: Tensor) -> Result<Compressed, Error> {
-    let map = TokenMap::selection(graph, indices, kept, tokens.capacity())?;
-    let x = gather_rows(graph, tokens.x, indices, None)?;
-    let size = gather_rows(graph, tokens.size, indices, None)?;
-    Ok(Compressed { tokens: Tokens { x, size, lengths: kept }, map })
+    TokenMap::selection(graph, indices, kept, tokens.capacity())?.pick(graph, tokens)
 }
 
 /// The tokens at the positions of a range.

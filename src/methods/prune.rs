@@ -1,12 +1,11 @@
 //! Pruning by a score: what pruning methods share.
 
-use super::keep::keep_listed;
 use super::lists::marks_of;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Order, Selection, TopK, TopKInputs, mark};
 use crate::tensor::HostTensor;
-use crate::token_map::{Compressed, Tokens, count_by_length};
+use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
 
 /// Keeps the tokens of the highest score.
 ///
@@ -46,8 +45,9 @@ pub struct Pruned {
 impl Pruned {
     /// What is left of tokens after a selection.
     pub(super) fn of(graph: &mut Graph, tokens: &Tokens, selection: Selection) -> Result<Self, Error> {
-        let compressed = keep_listed(graph, tokens, selection.indices, selection.kept)?;
-        Ok(Self { compressed, selection })
+        let Selection { indices, kept, places, .. } = selection;
+        let map = TokenMap { parent: places, representative: indices, lengths: kept };
+        Ok(Self { compressed: map.pick(graph, tokens)?, selection })
     }
 }
 

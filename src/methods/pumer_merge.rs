@@ -84,12 +84,8 @@ fn least_difference(graph: &mut Graph, tokens: &Tokens, scores: Tensor, counts: 
     let select = TopK { k: most, largest: false, complement: Some(Order::Value), ..Default::default() };
     let inputs = TopKInputs { lengths: Some(sources), counts: Some(merged), ..TopKInputs::new(difference?) };
     let selection = select.select(graph, inputs)?;
-    let inputs = AssignInputs {
-        partition,
-        lengths: Some(lengths),
-        partner: partner?,
-        unmerged: selection.complement.unwrap_or(selection.indices),
-    };
+    let inputs =
+        AssignInputs { partition, lengths: Some(lengths), partner: partner?, unmerged: selection.complement.unwrap_or(selection.indices) };
     let assigned = AssignTokens { tokens: capacity, outputs: counts.left, interleave: false }.assign(graph, inputs)?;
     Ok(TokenMap { parent: assigned.parent, representative: assigned.representative, lengths: assigned.lengths })
 }

@@ -1,4 +1,4 @@
-use tokenpress::kernels::{Groups, Reduce, group_tokens, merge_tokens};
+use tokenpress::kernels::{Groups, Reduce, group_tokens, merge_tokens, merge_with_totals};
 use tokenpress::{Elem, Graph, HostTensor, NONE, Shape};
 
 use super::group_tokens::parents;
@@ -23,13 +23,22 @@ fn case(setup: &Setup, elem: Elem, reduce: Reduce) -> Case {
     let mut inputs: tokenpress::readback::HostTensors =
         [("x".to_owned(), data::tensor(*shape, elem, values)), ("parent".to_owned(), HostTensor::u32([batch, tokens], parent.clone()))]
             .into();
-    let weights = reduce.is_weighted().then(|| {
+    // One reduction of each kind has the totals too.
+    let with_totals = matches!(reduce, Reduce::Mean | Reduce::WeightedMean);
+    let weights = (with_totals || reduce.is_weighted()).then(|| {
         inputs.insert("weights".to_owned(), HostTensor::f32([batch, tokens], weights.clone()));
         graph.input("weights", [batch, tokens], Elem::F32)
     });
     let parent = graph.input("parent", [batch, tokens], Elem::U32);
     let groups = group_tokens(&mut graph, parent, *outputs).expect("a shape");
-    let merged = merge_tokens(&mut graph, x, groups, weights, reduce).expect("shapes agree");
+    let merged = match weights.filter(|_| with_totals) {
+        Some(weights) => {
+            let [merged, totals] = merge_with_totals(&mut graph, x, groups, weights, reduce).expect("shapes agree");
+            graph.output("totals", totals).expect("a name");
+            merged
+        }
+        None => merge_tokens(&mut graph, x, groups, weights, reduce).expect("shapes agree"),
+    };
     graph.output("merged", merged).expect("a name");
     let name = format!("{what} {reduce:?} {elem}{shape} to {outputs}");
     Case { subject: "merge_tokens", name, heavy: false, graph, inputs }
