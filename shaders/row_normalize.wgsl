@@ -2,9 +2,9 @@
 //
 //   mean_c = sum_h x_hc / H        norm = sqrt(sum_c mean_c^2)        unit_c = mean_c / norm
 //
-// x:       [B, H, N, C] elem; H is 1 for tokens
+// x:       [B, H, N, C] elem, four channels in one where C and the alignment allow it; H is 1 for tokens
 // lengths: [B] u32
-// unit:    [B, N, C] f32
+// unit:    [B, N, C] elem_f32
 // norm:    [B, N] f32
 //
 // A row of zeros gives zeros. A row with a NaN or an infinity, found on the bits, gives unit 0 and norm NaN; rows at or
@@ -21,12 +21,12 @@ struct Params {
   rows: u32,
   tokens: u32,
   heads: u32,
-  channels: u32,
+  channels: u32, // in elems
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<elem>;
 @group(0) @binding(2) var<storage, read> lengths: array<u32>;
-@group(0) @binding(3) var<storage, read_write> unit: array<f32>;
+@group(0) @binding(3) var<storage, read_write> unit: array<elem_f32>;
 @group(0) @binding(4) var<storage, read_write> norm: array<f32>;
 
 const LANES = 8u; // of a row
@@ -65,7 +65,28 @@ fn shift_to_one(magnitude: u32) -> i32 {
 
 // 2^shift, for -126 to 127.
 fn power_of_two(shift: i32) -> f32 {
-  return bitcast<f32>(u32(127 + shift) << 23u);
+  return bitcast<f32>(u32(127 + clamp(shift, -126, 127)) << 23u);
+}
+
+// Channels times 2^shift, of a row that this brings into [1, 2). A factor will do, but for the largest rows, for which it would be
+// denormal, and the smallest, of which it would miss denormal channels, which devices may read as 0: these are integers times
+// 2^-149. Below 2^-60 of the largest they do not count.
+fn scaled(value: elem_f32, shift: i32) -> elem_f32 {
+  if shift <= 60 && shift >= -126 { return value * power_of_two(shift); }
+  let bits = bitcast<elem_u32>(value);
+  let magnitude = bits & elem_u32(0x7fffffffu);
+  let whole = elem_f32(magnitude) * select(elem_f32(1.0), elem_f32(-1.0), bits > elem_u32(0x80000000u));
+  let normal = value * power_of_two(shift / 2) * power_of_two(shift - shift / 2);
+  return select(normal, whole * power_of_two(shift - 149), magnitude < elem_u32(0x00800000u));
+}
+
+fn magnitudes_of(value: elem_f32) -> elem_u32 {
+  return bitcast<elem_u32>(value) & elem_u32(0x7fffffffu);
+}
+
+fn largest_of(magnitudes: elem_u32) -> u32 {
+  let four = vec4<u32>(magnitudes);
+  return max(max(four.x, four.y), max(four.z, four.w));
 }
 
 @compute @workgroup_size(128)
@@ -94,14 +115,13 @@ fn main(
     live = token < lengths[params.lengths_base + batch];
   }
 
-  var magnitude = 0u;
-  if live {
-    for (var h = 0u; h < params.heads; h++) {
-      for (var c = in_row; c < channels; c += LANES) {
-        magnitude = max(magnitude, bitcast<u32>(f32(x[source + h * head_stride + c])) & 0x7fffffffu);
-      }
+  var largest = elem_u32();
+  for (var h = 0u; h < params.heads; h++) {
+    for (var c = in_row; c < select(0u, channels, live); c += LANES) {
+      largest = max(largest, magnitudes_of(elem_f32(x[source + h * head_stride + c])));
     }
   }
+  var magnitude = largest_of(largest);
   magnitudes[lane.index] = magnitude;
   workgroupBarrier();
   for (var i = 0u; i < LANES; i++) {
@@ -111,33 +131,21 @@ fn main(
   let shift = shift_to_one(magnitude);
   live = live && finite && magnitude > 0u;
 
-  // The sums over the heads, scaled, go to `unit`, where this invocation alone reads them again. A factor will do, but
-  // for the largest rows, for which it would be denormal, and the smallest, of which it would miss denormal channels, which
-  // devices may read as 0; below 2^-60 of the largest these do not count. Two loops, for compilers that run both
-  // sides of a condition.
-  let by_factor = shift <= 60 && shift >= -126;
-  let factor = power_of_two(clamp(shift, -126, 60));
-  var mean_magnitude = 0u;
-  for (var c = in_row; c < select(0u, channels, live && by_factor); c += LANES) {
-    var sum = 0.0;
+  // The sums over the heads, scaled, go to `unit`, where this invocation alone reads them again.
+  largest = elem_u32();
+  for (var c = in_row; c < select(0u, channels, live); c += LANES) {
+    var sum = elem_f32();
     for (var h = 0u; h < params.heads; h++) {
-      sum += f32(x[source + h * head_stride + c]) * factor;
+      sum += scaled(elem_f32(x[source + h * head_stride + c]), shift);
     }
     unit[target_row + c] = sum;
-    mean_magnitude = max(mean_magnitude, bitcast<u32>(sum) & 0x7fffffffu);
-  }
-  for (var c = in_row; c < select(0u, channels, live && !by_factor); c += LANES) {
-    var sum = 0.0;
-    for (var h = 0u; h < params.heads; h++) {
-      sum += shifted(f32(x[source + h * head_stride + c]), shift);
-    }
-    unit[target_row + c] = sum;
-    mean_magnitude = max(mean_magnitude, bitcast<u32>(sum) & 0x7fffffffu);
+    largest = max(largest, magnitudes_of(sum));
   }
 
   // Heads may cancel: their mean has a scale of its own. Below 2^-126 of the row it is rounding.
   var mean_shift = 0;
   if params.heads > 1u {
+    var mean_magnitude = largest_of(largest);
     mean_magnitudes[lane.index] = mean_magnitude;
     workgroupBarrier();
     for (var i = 0u; i < LANES; i++) {
@@ -151,7 +159,7 @@ fn main(
   var sum = 0.0;
   for (var c = in_row; c < select(0u, channels, live); c += LANES) {
     let value = unit[target_row + c] * mean_factor;
-    sum += value * value;
+    sum += elem_dot(value, value);
   }
   sums[lane.index] = sum;
   workgroupBarrier();
@@ -165,7 +173,7 @@ fn main(
     unit[target_row + c] = unit[target_row + c] * mean_factor / root;
   }
   for (var c = in_row; c < select(channels, 0u, live); c += LANES) {
-    unit[target_row + c] = 0.0;
+    unit[target_row + c] = elem_f32();
   }
   if in_row == 0u && row < params.rows {
     var value = 0.0;

@@ -138,6 +138,8 @@ pub enum BindingElem {
     Elem,
     /// One number of the header's `elem`, which several are read at a time of elsewhere: `elem_scalar`.
     Scalar,
+    /// f32, as many as the header's `elem` has numbers: `elem_f32`.
+    ElemF32,
     /// Always `f32`.
     F32,
     /// Always `u32`.
@@ -151,6 +153,7 @@ impl BindingElem {
         match self {
             Self::Elem => header.size(),
             Self::Scalar => header.size() / header.width() as u64,
+            Self::ElemF32 => 4 * header.width() as u64,
             Self::F32 | Self::U32 | Self::AtomicU32 => 4,
         }
     }

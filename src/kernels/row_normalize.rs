@@ -16,9 +16,9 @@ pub(super) static ROW_NORMALIZE: Shader = Shader {
     name: "row_normalize",
     source: include_str!("../../shaders/row_normalize.wgsl"),
     includes: &[Include::Order],
-    headers: &[Header::F32, Header::F16],
+    headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
     inputs: &[("x", BindingElem::Elem), ("lengths", BindingElem::U32)],
-    outputs: &[("unit", BindingElem::F32), ("norm", BindingElem::F32)],
+    outputs: &[("unit", BindingElem::ElemF32), ("norm", BindingElem::F32)],
     params: Params::NAMES,
     tunings: &[&[]],
 };
@@ -118,12 +118,16 @@ impl Kernel for RowNormalize {
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
         let [batch, heads, tokens, channels] = dimensions(lowering.input(0).shape)?;
         let rows = u64::from(batch) * u64::from(tokens);
+        let elem = lowering.input(0).elem;
+        let header = Header::vector(elem, u64::from(channels), lowering.alignment(&[Slot::Input(0)]));
+        // The rows of `unit` are f32 in any case.
+        let header = if lowering.alignment(&[Slot::Output(0)]) == 16 { header } else { Header::of(elem) };
         lowering.dispatch(Call {
             shader: &ROW_NORMALIZE,
-            header: Header::of(lowering.input(0).elem),
+            header,
             constants: &[],
             slots: &[Slot::Input(0), Slot::Input(1), Slot::Output(0), Slot::Output(1)],
-            params: Params { rows: rows as u32, tokens, heads, channels },
+            params: Params { rows: rows as u32, tokens, heads, channels: channels / header.width() },
             groups: rows.div_ceil(16),
         })
     }
