@@ -231,7 +231,17 @@ pub fn shaders() -> Vec<&'static Shader> {
         &[&row_normalize::ROW_NORMALIZE],
         &[&run_segments::RUN_SEGMENTS],
         &[&threshold::THRESHOLD],
-        &[&top_k::COUNT, &top_k::ROW, &top_k::KEY, &top_k::RADIX, &top_k::EMIT, &top_k::SORT, &top_k::MERGE, &top_k::FINISH],
+        &[
+            &top_k::COUNT,
+            &top_k::SELECT,
+            &top_k::ROW,
+            &top_k::KEY,
+            &top_k::RADIX,
+            &top_k::EMIT,
+            &top_k::SORT,
+            &top_k::MERGE,
+            &top_k::FINISH,
+        ],
         &[&unfold::UNFOLD],
     ];
     groups.concat()

@@ -51,6 +51,10 @@ params! {
 /// Longest row whose tokens count their ranks.
 const COUNTED: u32 = 64;
 
+/// Longest row that one workgroup selects from without sorting it, and most tokens that it sorts then.
+const SELECTED: u32 = 4096;
+const RANKED: u32 = 256;
+
 /// Longest row that one workgroup sorts, and a run of a longer sort.
 const BLOCK: u32 = 2048;
 
@@ -71,6 +75,15 @@ pub(super) static COUNT: Shader = Shader {
     source: include_str!("../../shaders/top_k.count.wgsl"),
     includes: &[Include::Order],
     tunings: &[&[]],
+    ..ROW
+};
+
+pub(super) static SELECT: Shader = Shader {
+    name: "top_k.select",
+    source: include_str!("../../shaders/top_k.select.wgsl"),
+    includes: &[Include::Order, Include::Reduce],
+    // 32 tokens an invocation.
+    tunings: &[&[("WG", 32)], &[("WG", 128)]],
     ..ROW
 };
 
@@ -176,8 +189,9 @@ pub mod mark {
 ///
 /// The result is exact and the same on every device, and a row's result does not depend on the rows beside it.
 ///
-/// Cost: rows of up to 2048 tokens take one dispatch (up to 64, each token counts those before it; beyond, a workgroup
-/// sorts the row); a further one for each but the
+/// Cost: rows of up to 2048 tokens take one dispatch (up to 64, each token counts those before it; beyond, a workgroup sorts the
+/// row), and so do those of up to 4096 by index, or by value with k up to 256, without a complement by value (a workgroup finds the
+/// last key bit by bit); a further one for each but the
 /// first of complement, mask and places that are read. Longer rows take seven dispatches (keys, a radix select of four 8-bit
 /// digits, counts, emission) that read 4 bytes a token each. An order by value adds a merge sort of the k selected:
 /// `2 + ceil(log2(k / 2048))` dispatches. A complement by value, or k = N, is a merge sort of the whole row.
@@ -454,7 +468,7 @@ impl Kernel for Select {
             complement: self.options.complement.map(|_| 4).filter(|output| lowering.is_read(*output)).map(Slot::Output),
             mask: self.options.mask.then_some(Slot::Output(4 + usize::from(self.options.complement.is_some()))),
         };
-        if tokens <= BLOCK { plan.short_rows(lowering) } else { plan.long_rows(lowering) }
+        if tokens <= BLOCK || plan.selects() { plan.short_rows(lowering) } else { plan.long_rows(lowering) }
     }
 
     /// Values are copies: the same bits, but for NaNs that came from f16.
@@ -489,6 +503,13 @@ fn unused(lowering: &mut Lowering<'_>) -> Slot {
 }
 
 impl Plan {
+    /// Whether one workgroup selects from a row without sorting it.
+    fn selects(&self) -> bool {
+        let by_rank = self.complement.is_some() && self.options.complement == Some(Order::Value);
+        let few = self.options.order == Order::Index || self.options.k <= RANKED;
+        few && !by_rank && (COUNTED + 1..=SELECTED).contains(&self.tokens)
+    }
+
     fn short_rows(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
         let TopK { k, order, largest, .. } = self.options;
         let complement = self.complement.map(|slot| match self.options.complement {
@@ -505,6 +526,8 @@ impl Plan {
         let (span, shader, constants, groups) = if self.tokens <= COUNTED {
             let span = self.tokens.next_multiple_of(4).max(4); // a row without tokens still has a count
             (span, &COUNT, COUNT.tunings[0], self.rows.div_ceil(u64::from(256 / span)))
+        } else if self.selects() {
+            (0, &SELECT, SELECT.tunings[usize::from(self.tokens > 1024)], self.rows)
         } else {
             let span = self.tokens.next_power_of_two();
             (span, &ROW, ROW.tunings[usize::from(span > 256) + usize::from(span > 1024)], self.rows)
