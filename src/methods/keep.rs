@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::lists::{each_row, first_entries};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{compact, gather_rows, keep_live};
+use crate::kernels::{compact, keep_live};
 use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
 
 /// The tokens at the positions `indices` `[batch, new]`, of which the first `kept[b]` are live.
