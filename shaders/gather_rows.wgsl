@@ -25,12 +25,6 @@ struct Params {
 @group(0) @binding(2) var<storage, read> index: array<u32>;
 @group(0) @binding(3) var<storage, read_write> gathered: array<elem>;
 
-fn move_elem(read: u32, write: u32, column: u32, found: bool) {
-  if column < params.width {
-    gathered[write + column] = select(elem(params.empty), source[read + column], found);
-  }
-}
-
 @compute @workgroup_size(128)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
@@ -47,12 +41,8 @@ fn main(
     let first = lane.index & (lanes - 1u);
     let read = params.source_base + (head * params.source_rows + select(0u, token, found)) * params.width;
     let write = params.gathered_base + row * params.width;
-    // Four moves a turn: a turn costs a CPU more than the moves in it.
-    for (var column = first; column < params.width; column += 4u * lanes) {
-      move_elem(read, write, column, found);
-      move_elem(read, write, column + lanes, found);
-      move_elem(read, write, column + 2u * lanes, found);
-      move_elem(read, write, column + 3u * lanes, found);
+    for (var column = first; column < params.width; column += lanes) {
+      gathered[write + column] = select(elem(params.empty), source[read + column], found);
     }
   }
 }

@@ -47,16 +47,6 @@ fn take(place: Place, size: u32, read: u32, write: u32, row: u32, column: u32) -
   return Place(rest, place.read + digit * read, place.write + digit * write, place.row + digit * row, place.column + digit * column);
 }
 
-fn inside(place: Place, k: u32) -> bool {
-  return (place.row + k * params.repeat_row < params.rows) & (place.column + k * params.repeat_column < params.columns);
-}
-
-fn move_elem(read: u32, write: u32, inside: bool, there: bool) {
-  if there & (inside | (params.fill != 0u)) {
-    moved[write] = select(elem(0u), source[select(params.source_base, read, inside)], inside);
-  }
-}
-
 @compute @workgroup_size(128)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
@@ -74,10 +64,18 @@ fn main(
     if params.digits > 5u { place = take(place, params.size5, params.read5, params.write5, params.row5, params.column5); }
     let repeat = params.repeat;
     let step = Place(0u, params.repeat_read, params.repeat_write, params.repeat_row, params.repeat_column);
-    // Unrolled: a loop costs a CPU more than the moves in it.
-    move_elem(place.read, place.write, inside(place, 0u), repeat > 0u);
-    move_elem(place.read + step.read, place.write + step.write, inside(place, 1u), repeat > 1u);
-    move_elem(place.read + 2u * step.read, place.write + 2u * step.write, inside(place, 2u), repeat > 2u);
-    move_elem(place.read + 3u * step.read, place.write + 3u * step.write, inside(place, 3u), repeat > 3u);
+    let rows = params.rows;
+    let columns = params.columns;
+    let fill = params.fill != 0u;
+    for (var k = 0u; k < repeat; k++) {
+      let inside = (place.row < rows) & (place.column < columns);
+      if inside | fill {
+        moved[place.write] = select(elem(0u), source[select(params.source_base, place.read, inside)], inside);
+      }
+      place.read += step.read;
+      place.write += step.write;
+      place.row += step.row;
+      place.column += step.column;
+    }
   }
 }

@@ -35,7 +35,7 @@ pub(super) static FALLBACK: Shader = Shader {
 };
 
 /// Moves of an invocation in a row that is long enough.
-const MOVES: u32 = 4;
+const MOVES: u32 = 8;
 
 /// Copies tokens by index, bit for bit.
 #[derive(Debug, Clone, Copy)]

@@ -352,14 +352,14 @@ fn in_units(mut steps: Vec<Step>, per: u64) -> Vec<Step> {
     steps
 }
 
-/// The part of a digit that an invocation repeats its move for, and what is left: up to four moves share the
+/// The part of a digit that an invocation repeats its move for, and what is left: up to eight moves share the
 /// arithmetic of one address.
 ///
 /// A part of a long run, if there is one, and otherwise of a digit outside of the run: neighbours then still write
 /// neighbouring elements.
 fn repeated(mut steps: Vec<Step>, header: Header) -> (Step, Vec<Step>) {
     let once = Step { size: 1, read: 0, write: 0, row: 0, column: 0 };
-    let parts = |size: u64| (2..=4).rev().find(|parts| size.is_multiple_of(*parts)).unwrap_or(1);
+    let parts = |size: u64| (2..=8).rev().find(|parts| size.is_multiple_of(*parts)).unwrap_or(1);
     let inner = steps.len() - 1;
     let run = steps[inner].size;
     let long = header == Header::Words && run / parts(run) >= 32;
