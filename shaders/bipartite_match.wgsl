@@ -14,11 +14,11 @@
 // infinity, ranks lowest. Dead and protected (leading) entries of the lists are no candidates: without any, and for a
 // dead or protected source, similarity is -infinity and partner NONE.
 //
-// A workgroup has 32 sources: 8 groups of 4, each by 8 lanes, which walk over the destinations 4 at a time. Each
-// inner product is one invocation's sum over ascending channels, whatever the batch and the padding.
+// A workgroup has 64 sources: a lane has four of them, and 16 of each 64 destinations. Each inner product is one invocation's sum
+// over ascending channels, whatever the batch and the padding.
 //
-// Cost: 2 Ns Nd C operations. The unit rows of the destinations are read from cache once for 32 sources, those of the sources
-// once for 32 destinations.
+// Cost: 2 Ns Nd C operations. The unit rows of the destinations are read from cache once for 64 sources, those of the sources
+// once for 64 destinations.
 struct Params {
   unit_base: u32,
   norm_base: u32,
@@ -27,7 +27,7 @@ struct Params {
   lengths_base: u32,
   similarity_base: u32,
   partner_base: u32,
-  tiles: u32, // of 32 sources, in the whole batch
+  tiles: u32, // of 64 sources, in the whole batch
   tokens: u32,
   channels: u32, // in elems
   source_count: u32,
@@ -47,68 +47,69 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> partner: array<u32>;
 
 const NONE = 0xffffffffu;
-var<workgroup> keys: array<u32, 256>; // [lane of destinations, source]
+const LOWEST = -3.4028234e38; // stands for a NaN
+// Of source t: [t, four parts of the destinations].
+var<workgroup> similarities: array<f32, 256>;
 var<workgroup> partners: array<u32, 256>;
+var<workgroup> some_source: atomic<u32>;
 
-// A listed token: where its unit row is, and what may be compared with it. The first two states are the keys of what is
-// compared.
-struct Row {
-  at: u32,
-  state: u32,
-}
-const DEAD = KEY_DEAD;
-const BROKEN = KEY_NAN; // has a NaN or an infinity
-const SOUND = 2u;
-
-// Entries that are no candidates stand on the batch row's first token. Without branches: some compilers take minutes over
-// this shader's many copies of them.
-fn row_of(batch: u32, token: u32, candidate: bool) -> Row {
-  let row = batch * params.tokens + select(0u, token, candidate);
-  let broken = (bitcast<u32>(norm[params.norm_base + row]) & 0x7fffffffu) > 0x7f800000u;
-  return Row(params.unit_base + row * params.channels, select(DEAD, select(SOUND, BROKEN, broken), candidate));
+struct Place {
+  batch: u32,
+  live: u32,
 }
 
-fn source_row(batch: u32, i: u32, live: u32) -> Row {
-  let token = sources[params.sources_base + batch * params.source_stride + min(i, params.source_count - 1u)];
-  return row_of(batch, token, i >= params.protected_sources && i < params.source_count && token < live);
+// The token of an entry of the lists, or NONE where it is no candidate.
+fn source_token(place: Place, i: u32) -> u32 {
+  let token = sources[params.sources_base + place.batch * params.source_stride + min(i, params.source_count - 1u)];
+  return select(NONE, token, i >= params.protected_sources && i < params.source_count && token < place.live);
 }
 
-fn destination_row(batch: u32, j: u32, live: u32) -> Row {
-  let token = destinations[params.destinations_base + batch * params.destination_stride + min(j, params.destination_count - 1u)];
-  return row_of(batch, token, j >= params.protected_destinations && j < params.destination_count && token < live);
+fn destination_token(place: Place, j: u32) -> u32 {
+  let last = params.destination_count - 1u;
+  let token = destinations[params.destinations_base + place.batch * params.destination_stride + min(j, last)];
+  return select(NONE, token, j >= params.protected_destinations && j <= last && token < place.live);
 }
 
-// order_key of four products, which are numbers, or the key of their states.
-fn keys_of(products: vec4<f32>, states: vec4<u32>) -> vec4<u32> {
-  let bits = bitcast<vec4<u32>>(products);
-  let negative = vec4<u32>(0x80000000u);
-  let ordered = select(bits | negative, ~bits, bits > negative); // -0 equals +0
-  return select(ordered, states, states < vec4<u32>(SOUND));
+// The batch row's first token stands for none.
+fn row_of(place: Place, token: u32) -> u32 {
+  return place.batch * params.tokens + select(token, 0u, token == NONE);
 }
 
+// Whether it has neither a NaN nor an infinity.
+fn is_sound(place: Place, token: u32) -> bool {
+  return (bitcast<u32>(norm[params.norm_base + row_of(place, token)]) & 0x7fffffffu) <= 0x7f800000u;
+}
+
+// The rows of the tiles are destinations, their columns sources.
+fn row_first(place: Place, j: u32) -> u32 {
+  return params.unit_base + row_of(place, destination_token(place, j)) * params.channels;
+}
+
+fn row_elem(at: u32) -> elem_f32 {
+  return unit[at];
+}
+
+fn column_first(place: Place, i: u32) -> u32 {
+  return params.unit_base + row_of(place, source_token(place, i)) * params.channels;
+}
+
+fn column_elem(at: u32) -> elem_f32 {
+  return unit[at];
+}
+
+// The best of what four sources were compared with.
 struct Best {
-  key: u32,
-  partner: u32,
+  similarity: vec4<f32>,
+  partner: vec4<u32>,
 }
 
-// Against the candidates first, first + 8 ...: the first of equals stays.
-fn best_of(best: Best, candidates: vec4<u32>, first: u32) -> Best {
-  var key = best.key;
-  var partner = best.partner;
-  partner = select(partner, first, candidates.x > key);
-  key = max(key, candidates.x);
-  partner = select(partner, first + 8u, candidates.y > key);
-  key = max(key, candidates.y);
-  partner = select(partner, first + 16u, candidates.z > key);
-  key = max(key, candidates.z);
-  partner = select(partner, first + 24u, candidates.w > key);
-  return Best(max(key, candidates.w), partner);
-}
-
-// The float of a key.
-fn similarity_of(key: u32) -> f32 {
-  if key == KEY_DEAD { return make_negative_infinity(); }
-  return order_value(key);
+// After destination j, which comes later: the first of equals stays. Without branches: some compilers take minutes over this
+// shader's many copies of them.
+fn best_of(best: Best, products: vec4<f32>, sound: vec4<bool>, place: Place, j: u32) -> Best {
+  let token = destination_token(place, j);
+  let values = select(vec4<f32>(LOWEST), products, sound & vec4<bool>(is_sound(place, token)));
+  let wins = ((values > best.similarity) | (best.partner == vec4<u32>(NONE))) & vec4<bool>(token != NONE);
+  return Best(select(best.similarity, values, wins), select(best.partner, vec4<u32>(j), wins));
 }
 
 @compute @workgroup_size(64)
@@ -117,81 +118,80 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   lane: Lane,
 ) {
-  let tile = linear_group(group, groups);
-  if tile >= params.tiles { return; }
-  let tiles_of_row = (params.source_count + 31u) / 32u;
-  let batch = tile / tiles_of_row;
-  let first_source = tile % tiles_of_row * 32u;
-  let live = min(lengths[params.lengths_base + batch], params.tokens);
+  let id = linear_group(group, groups);
+  if id >= params.tiles { return; }
+  let tiles_of_row = (params.source_count + 63u) / 64u;
+  let batch = id / tiles_of_row;
+  let first_source = id % tiles_of_row * 64u;
+  let place = Place(batch, min(lengths[params.lengths_base + batch], params.tokens));
 
-  let of_four = lane.index / 8u * 4u;
-  let walker = lane.index % 8u;
-  let source0 = source_row(batch, first_source + of_four, live);
-  let source1 = source_row(batch, first_source + of_four + 1u, live);
-  let source2 = source_row(batch, first_source + of_four + 2u, live);
-  let source3 = source_row(batch, first_source + of_four + 3u, live);
-  var best0 = Best(KEY_DEAD, NONE);
-  var best1 = best0;
-  var best2 = best0;
-  var best3 = best0;
-
-  var walked = params.destination_count;
-  if max(max(source0.state, source1.state), max(source2.state, source3.state)) != DEAD {
-    walked = 0u;
+  let column = first_source + tile_column(lane);
+  let tokens = vec4<u32>(
+    source_token(place, column),
+    source_token(place, column + 1u),
+    source_token(place, column + 2u),
+    source_token(place, column + 3u),
+  );
+  let sound = vec4<bool>(
+    is_sound(place, tokens.x),
+    is_sound(place, tokens.y),
+    is_sound(place, tokens.z),
+    is_sound(place, tokens.w),
+  );
+  // A tile of sources that are all dead has nothing to compare.
+  if lane.index == 0u {
+    atomicStore(&some_source, 0u);
   }
-  for (; walked < params.destination_count; walked += 32u) {
-    let first = walked + walker;
-    let destination0 = destination_row(batch, first, live);
-    let destination1 = destination_row(batch, first + 8u, live);
-    let destination2 = destination_row(batch, first + 16u, live);
-    let destination3 = destination_row(batch, first + 24u, live);
-    let states = vec4<u32>(destination0.state, destination1.state, destination2.state, destination3.state);
-    if any(states != vec4<u32>(DEAD)) {
-      var products0 = vec4<f32>();
-      var products1 = vec4<f32>();
-      var products2 = vec4<f32>();
-      var products3 = vec4<f32>();
-      for (var c = 0u; c < params.channels; c++) {
-        let d0 = unit[destination0.at + c];
-        let d1 = unit[destination1.at + c];
-        let d2 = unit[destination2.at + c];
-        let d3 = unit[destination3.at + c];
-        let s0 = unit[source0.at + c];
-        let s1 = unit[source1.at + c];
-        let s2 = unit[source2.at + c];
-        let s3 = unit[source3.at + c];
-        products0 += vec4<f32>(elem_dot(s0, d0), elem_dot(s0, d1), elem_dot(s0, d2), elem_dot(s0, d3));
-        products1 += vec4<f32>(elem_dot(s1, d0), elem_dot(s1, d1), elem_dot(s1, d2), elem_dot(s1, d3));
-        products2 += vec4<f32>(elem_dot(s2, d0), elem_dot(s2, d1), elem_dot(s2, d2), elem_dot(s2, d3));
-        products3 += vec4<f32>(elem_dot(s3, d0), elem_dot(s3, d1), elem_dot(s3, d2), elem_dot(s3, d3));
-      }
-      best0 = best_of(best0, keys_of(products0, min(states, vec4<u32>(source0.state))), first);
-      best1 = best_of(best1, keys_of(products1, min(states, vec4<u32>(source1.state))), first);
-      best2 = best_of(best2, keys_of(products2, min(states, vec4<u32>(source2.state))), first);
-      best3 = best_of(best3, keys_of(products3, min(states, vec4<u32>(source3.state))), first);
-    }
+  workgroupBarrier();
+  if any(tokens != vec4<u32>(NONE)) {
+    atomicMax(&some_source, 1u);
+  }
+  let end = workgroupUniformLoad(&some_source) * params.destination_count;
+
+  var best = Best(vec4<f32>(LOWEST), vec4<u32>(NONE));
+  for (var first = 0u; first < end; first += 64u) {
+    let j = first + tile_row(lane);
+    let tile = dot_tile(lane, place, j, column, params.channels);
+    best = best_of(best, tile.r0, sound, place, j);
+    best = best_of(best, tile.r1, sound, place, j + 1u);
+    best = best_of(best, tile.r2, sound, place, j + 2u);
+    best = best_of(best, tile.r3, sound, place, j + 3u);
+    best = best_of(best, tile.r4, sound, place, j + 4u);
+    best = best_of(best, tile.r5, sound, place, j + 5u);
+    best = best_of(best, tile.r6, sound, place, j + 6u);
+    best = best_of(best, tile.r7, sound, place, j + 7u);
+    best = best_of(best, tile.r8, sound, place, j + 8u);
+    best = best_of(best, tile.r9, sound, place, j + 9u);
+    best = best_of(best, tile.r10, sound, place, j + 10u);
+    best = best_of(best, tile.r11, sound, place, j + 11u);
+    best = best_of(best, tile.r12, sound, place, j + 12u);
+    best = best_of(best, tile.r13, sound, place, j + 13u);
+    best = best_of(best, tile.r14, sound, place, j + 14u);
+    best = best_of(best, tile.r15, sound, place, j + 15u);
   }
 
-  let slot = walker * 32u + of_four;
-  keys[slot] = best0.key;
-  keys[slot + 1u] = best1.key;
-  keys[slot + 2u] = best2.key;
-  keys[slot + 3u] = best3.key;
-  partners[slot] = best0.partner;
-  partners[slot + 1u] = best1.partner;
-  partners[slot + 2u] = best2.partner;
-  partners[slot + 3u] = best3.partner;
+  let slot = tile_column(lane) * 4u + tile_row(lane) / 16u;
+  for (var i = 0u; i < 4u; i++) {
+    similarities[slot + i * 4u] = best.similarity[i];
+    // A dead source has no partner.
+    partners[slot + i * 4u] = select(best.partner[i], NONE, tokens[i] == NONE);
+  }
   workgroupBarrier();
   let source = first_source + lane.index;
-  if lane.index < 32u && source < params.source_count {
-    var best = Best(KEY_DEAD, NONE);
-    for (var other = lane.index; other < 256u; other += 32u) {
-      if keys[other] > best.key || (keys[other] == best.key && partners[other] < best.partner) {
-        best = Best(keys[other], partners[other]);
-      }
+  if source >= params.source_count { return; }
+  var value = LOWEST;
+  var j = NONE;
+  for (var part = lane.index * 4u; part < lane.index * 4u + 4u; part++) {
+    if partners[part] != NONE && (j == NONE || similarities[part] > value || (similarities[part] == value && partners[part] < j)) {
+      value = similarities[part];
+      j = partners[part];
     }
-    let output = batch * params.source_count + source;
-    similarity[params.similarity_base + output] = similarity_of(best.key);
-    partner[params.partner_base + output] = best.partner;
   }
+  if j == NONE {
+    value = make_negative_infinity();
+  } else if !is_sound(place, source_token(place, source)) || !is_sound(place, destination_token(place, j)) {
+    value = make_nan();
+  }
+  similarity[params.similarity_base + batch * params.source_count + source] = value;
+  partner[params.partner_base + batch * params.source_count + source] = j;
 }

@@ -25,7 +25,7 @@ params! {
 pub(super) static BIPARTITE_MATCH: Shader = Shader {
     name: "bipartite_match",
     source: include_str!("../../shaders/bipartite_match.wgsl"),
-    includes: &[Include::Order],
+    includes: &[Include::Order, Include::Tile],
     headers: &[Header::F32, Header::F32x4],
     inputs: &[
         ("unit", BindingElem::Elem),
@@ -167,7 +167,7 @@ impl Kernel for BipartiteMatch {
         let (source_count, source_stride) = list("bipartite_match: sources", lowering.input(2), batch)?;
         let (destination_count, destination_stride) = list("bipartite_match: destinations", lowering.input(3), batch)?;
         let header = Header::vector(Elem::F32, u64::from(channels), lowering.alignment(&[Slot::Input(0)]));
-        let tiles = u64::from(batch) * u64::from(source_count.div_ceil(32));
+        let tiles = u64::from(batch) * u64::from(source_count.div_ceil(64));
         lowering.dispatch(Call {
             shader: &BIPARTITE_MATCH,
             header,
