@@ -103,8 +103,7 @@ struct Best {
   partner: vec4<u32>,
 }
 
-// After destination j, which comes later: the first of equals stays. Without branches: some compilers take minutes over this
-// shader's many copies of them.
+// After destination j, which comes later: the first of equals stays.
 fn best_of(best: Best, products: vec4<f32>, sound: vec4<bool>, place: Place, j: u32) -> Best {
   let token = destination_token(place, j);
   let values = select(vec4<f32>(LOWEST), products, sound & vec4<bool>(is_sound(place, token)));
@@ -152,22 +151,13 @@ fn main(
   for (var first = 0u; first < end; first += 64u) {
     let j = first + tile_row(lane);
     let tile = dot_tile(lane, place, j, column, params.channels);
-    best = best_of(best, tile.r0, sound, place, j);
-    best = best_of(best, tile.r1, sound, place, j + 1u);
-    best = best_of(best, tile.r2, sound, place, j + 2u);
-    best = best_of(best, tile.r3, sound, place, j + 3u);
-    best = best_of(best, tile.r4, sound, place, j + 4u);
-    best = best_of(best, tile.r5, sound, place, j + 5u);
-    best = best_of(best, tile.r6, sound, place, j + 6u);
-    best = best_of(best, tile.r7, sound, place, j + 7u);
-    best = best_of(best, tile.r8, sound, place, j + 8u);
-    best = best_of(best, tile.r9, sound, place, j + 9u);
-    best = best_of(best, tile.r10, sound, place, j + 10u);
-    best = best_of(best, tile.r11, sound, place, j + 11u);
-    best = best_of(best, tile.r12, sound, place, j + 12u);
-    best = best_of(best, tile.r13, sound, place, j + 13u);
-    best = best_of(best, tile.r14, sound, place, j + 14u);
-    best = best_of(best, tile.r15, sound, place, j + 15u);
+    var products = array<vec4<f32>, 16>(
+      tile.r0, tile.r1, tile.r2, tile.r3, tile.r4, tile.r5, tile.r6, tile.r7,
+      tile.r8, tile.r9, tile.r10, tile.r11, tile.r12, tile.r13, tile.r14, tile.r15,
+    );
+    for (var i = 0u; i < 16u; i++) {
+      best = best_of(best, products[i], sound, place, j + i);
+    }
   }
 
   let slot = tile_column(lane) * 4u + tile_row(lane) / 16u;
