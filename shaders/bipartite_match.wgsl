@@ -58,16 +58,17 @@ struct Place {
   live: u32,
 }
 
-// The token of an entry of the lists, or NONE where it is no candidate.
+// The token of an entry of the lists, or NONE where it is no candidate. Without branches, `&&` among them: some compilers take minutes over
+// this shader's many copies of them.
 fn source_token(place: Place, i: u32) -> u32 {
   let token = sources[params.sources_base + place.batch * params.source_stride + min(i, params.source_count - 1u)];
-  return select(NONE, token, i >= params.protected_sources && i < params.source_count && token < place.live);
+  return select(NONE, token, (i >= params.protected_sources) & (i < params.source_count) & (token < place.live));
 }
 
 fn destination_token(place: Place, j: u32) -> u32 {
   let last = params.destination_count - 1u;
   let token = destinations[params.destinations_base + place.batch * params.destination_stride + min(j, last)];
-  return select(NONE, token, j >= params.protected_destinations && j <= last && token < place.live);
+  return select(NONE, token, (j >= params.protected_destinations) & (j <= last) & (token < place.live));
 }
 
 // The batch row's first token stands for none.
