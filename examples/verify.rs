@@ -251,7 +251,7 @@ fn run_cases(options: &Options, adapters: &[Arc<Adapter>], report: &mut Report) 
     let bar = progress(cases.len() * adapters.len());
     let start = Instant::now();
     let mut subject = "";
-    for case in cases {
+    for (i, case) in cases.into_iter().enumerate() {
         // Where no bar is drawn, a log says how far it is.
         if bar.is_hidden() && subject != case.subject {
             eprintln!("{:>6.0} s {}", start.elapsed().as_secs_f64(), case.subject);
@@ -276,7 +276,7 @@ fn run_cases(options: &Options, adapters: &[Arc<Adapter>], report: &mut Report) 
                     continue;
                 }
                 let gpu = adapter.context.gpu.with_policy(mode.policy);
-                let reports = match pollster::block_on(reference.steps(&adapter.context, &gpu, mode.placement)) {
+                let reports = match pollster::block_on(reference.steps(&adapter.context, &gpu, mode.placement_of(i))) {
                     Ok(reports) => reports,
                     Err(error) => {
                         report.fail(format!("{label} {}", mode.name), &adapter.name, error.to_string());

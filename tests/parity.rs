@@ -51,8 +51,8 @@ fn run(adapter: &Adapter, mode: &Mode, group: &[&Prepared]) -> Result<Completion
     let _turn = adapter.turn.lock().unwrap_or_else(PoisonError::into_inner);
     let gpu = adapter.context.gpu.with_policy(mode.policy);
     let mut failures = Vec::new();
-    for case in group {
-        let reports = match pollster::block_on(case.reference().steps(&adapter.context, &gpu, mode.placement)) {
+    for (i, case) in group.iter().enumerate() {
+        let reports = match pollster::block_on(case.reference().steps(&adapter.context, &gpu, mode.placement_of(i))) {
             Ok(reports) => reports,
             Err(error) => {
                 failures.push(format!("{} {}: {error}", case.subject, case.name));

@@ -98,6 +98,15 @@ pub struct Mode {
     pub placement: Placement,
 }
 
+impl Mode {
+    /// Where the tensors of this case of many lie: as the mode says, and for every other one aligned, so that loads of one number and of four run in
+    /// every mode.
+    pub fn placement_of(&self, case: usize) -> Placement {
+        let gap = if case % 2 == 1 { 4 } else { self.placement.gap };
+        Placement { gap, ..self.placement }
+    }
+}
+
 /// Together they run every variant, with tensors apart and in one buffer, aligned and not.
 pub const MODES: [Mode; 4] = [
     Mode { name: "subgroup.read", always: true, policy: Policy::AUTO, placement: Placement { gap: 1, one_buffer: false } },

@@ -150,6 +150,8 @@ pub fn cases() -> Vec<Case> {
             turn += 1;
         }
     }
+    // A short row that has to be sorted.
+    cases.push(case([2, 200], every_output(60)[3], PLAIN));
     // Every kind of data in both element types, for each way of selecting: counted, sorted, by digits.
     for (turn, data) in data.into_iter().enumerate() {
         for elem in elems {
