@@ -150,8 +150,9 @@ pub fn cases() -> Vec<Case> {
             turn += 1;
         }
     }
-    // A short row that has to be sorted.
+    // A short row that has to be sorted, and long ones that have not.
     cases.push(case([2, 200], every_output(60)[3], PLAIN));
+    cases.push(case([2, 4100], every_output(1000)[1], Extra { elem: Elem::F16, ..PLAIN }));
     // Every kind of data in both element types, for each way of selecting: counted, sorted, by digits.
     for (turn, data) in data.into_iter().enumerate() {
         for elem in elems {
