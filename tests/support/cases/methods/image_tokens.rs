@@ -143,7 +143,8 @@ fn prumerge(graph: &mut Graph, given: Given, method: PruMerge) -> Result<(), Err
 
 /// A class token and patches in windows of 2 x 2, of which a row has as many as it has patches for.
 fn windows(graph: &mut Graph, given: Given) -> Result<(), Error> {
-    let merged = WindowMerge { height: 10, width: 4, window: 2, threshold: 0.0, shared_count: false }.build(graph, &given.tokens)?;
+    let height = given.tokens.capacity().div_ceil(4).next_multiple_of(2).max(10);
+    let merged = WindowMerge { height, width: 4, window: 2, threshold: 0.0, shared_count: false }.build(graph, &given.tokens)?;
     name(graph, merged.compressed)
 }
 
