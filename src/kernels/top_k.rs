@@ -52,7 +52,7 @@ params! {
 const COUNTED: u32 = 64;
 
 /// Longest row that one workgroup selects from without sorting it, and most tokens that it sorts then.
-const SELECTED: u32 = 4096;
+const SELECTED: u32 = 2048;
 const RANKED: u32 = 256;
 
 /// Longest row that one workgroup sorts, and a run of a longer sort.
