@@ -190,7 +190,7 @@ pub mod mark {
 /// The result is exact and the same on every device, and a row's result does not depend on the rows beside it.
 ///
 /// Cost: rows of up to 2048 tokens take one dispatch (up to 64, each token counts those before it; beyond, a workgroup sorts the
-/// row), and so do those of up to 4096 by index, or by value with k up to 256, without a complement by value (a workgroup finds the
+/// row), and so do those of up to 2048 by index, or by value with k up to 256, without a complement by value (a workgroup finds the
 /// last key bit by bit); a further one for each but the
 /// first of complement, mask and places that are read. Longer rows take seven dispatches (keys, a radix select of four 8-bit
 /// digits, counts, emission) that read 4 bytes a token each. An order by value adds a merge sort of the k selected:
