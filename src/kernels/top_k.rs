@@ -52,7 +52,7 @@ params! {
 const COUNTED: u32 = 64;
 
 /// Longest row that one workgroup selects from without sorting it, and most tokens that it sorts then.
-const SELECTED: u32 = 2048;
+const SELECTED: u32 = 1024;
 const RANKED: u32 = 256;
 
 /// Longest row that one workgroup sorts, and a run of a longer sort.
@@ -83,7 +83,7 @@ pub(super) static SELECT: Shader = Shader {
     source: include_str!("../../shaders/top_k.select.wgsl"),
     includes: &[Include::Order, Include::Reduce],
     // 32 tokens an invocation.
-    tunings: &[&[("WG", 32)], &[("WG", 128)]],
+    tunings: &[&[("WG", 32)]],
     ..ROW
 };
 
@@ -190,7 +190,7 @@ pub mod mark {
 /// The result is exact and the same on every device, and a row's result does not depend on the rows beside it.
 ///
 /// Cost: rows of up to 2048 tokens take one dispatch (up to 64, each token counts those before it; beyond, a workgroup sorts the
-/// row), and so do those of up to 2048 by index, or by value with k up to 256, without a complement by value (a workgroup finds the
+/// row), and so do those of up to 1024 by index, or by value with k up to 256, without a complement by value (a workgroup finds the
 /// last key bit by bit); a further one for each but the
 /// first of complement, mask and places that are read. Longer rows take seven dispatches (keys, a radix select of four 8-bit
 /// digits, counts, emission) that read 4 bytes a token each. An order by value adds a merge sort of the k selected:
@@ -527,7 +527,7 @@ impl Plan {
             let span = self.tokens.next_multiple_of(4).max(4); // a row without tokens still has a count
             (span, &COUNT, COUNT.tunings[0], self.rows.div_ceil(u64::from(256 / span)))
         } else if self.selects() {
-            (0, &SELECT, SELECT.tunings[usize::from(self.tokens > 1024)], self.rows)
+            (0, &SELECT, SELECT.tunings[0], self.rows)
         } else {
             let span = self.tokens.next_power_of_two();
             (span, &ROW, ROW.tunings[usize::from(span > 256) + usize::from(span > 1024)], self.rows)
