@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use device::{Backend, Failure, choose};
+use device::{Backend, Failure, choose, exit};
 use image::ImageFormat;
 use methods::{Layout, METHODS, Method, Patches, Request, State};
 use picture::{CHANNELS, Photo, mean_squared_error, side_by_side};
@@ -81,13 +81,7 @@ fn after_help() -> String {
 }
 
 fn main() -> ExitCode {
-    let (message, code) = match run(&Options::parse()) {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Failure::Request(message)) => (message, 2),
-        Err(Failure::Run(message)) => (message, 1),
-    };
-    eprintln!("error: {message}");
-    ExitCode::from(code)
+    exit(run(&Options::parse()))
 }
 
 fn run(options: &Options) -> Result<(), Failure> {

@@ -1,5 +1,6 @@
 //! What the examples share: which device they run on, how they fail, and how calls are timed.
 
+use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::ValueEnum;
@@ -37,6 +38,17 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Run(error.to_string())
     }
+}
+
+/// What the program ends with: its failure is printed.
+pub(crate) fn exit(result: Result<(), Failure>) -> ExitCode {
+    let (message, code) = match result {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Request(message)) => (message, 2),
+        Err(Failure::Run(message)) => (message, 1),
+    };
+    eprintln!("error: {message}");
+    ExitCode::from(code)
 }
 
 /// The device that was asked for, or the best there is; none for the reference.

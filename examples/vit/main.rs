@@ -43,7 +43,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use device::{Backend, Failure, choose};
+use device::{Backend, Failure, choose, exit};
 use evaluation::Chains;
 use image::ImageFormat;
 use methods::{METHODS, chain};
@@ -114,13 +114,7 @@ enum Evaluation {
 }
 
 fn main() -> ExitCode {
-    let (message, code) = match run(&Options::parse()) {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Failure::Request(message)) => (message, 2),
-        Err(Failure::Run(message)) => (message, 1),
-    };
-    eprintln!("error: {message}");
-    ExitCode::from(code)
+    exit(run(&Options::parse()))
 }
 
 fn run(options: &Options) -> Result<(), Failure> {

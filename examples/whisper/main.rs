@@ -40,7 +40,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use device::{Backend, Failure, choose};
+use device::{Backend, Failure, choose, exit};
 use methods::{METHODS, chain};
 use model::Model;
 use report::Price;
@@ -100,13 +100,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    let (message, code) = match run(&Options::parse()) {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Failure::Request(message)) => (message, 2),
-        Err(Failure::Run(message)) => (message, 1),
-    };
-    eprintln!("error: {message}");
-    ExitCode::from(code)
+    exit(run(&Options::parse()))
 }
 
 fn run(options: &Options) -> Result<(), Failure> {
