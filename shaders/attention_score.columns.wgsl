@@ -60,8 +60,6 @@ struct Params {
 @group(0) @binding(8) var<storage, read_write> partials: array<f32>;
 // Key t of the tile: [t, sixteen rows].
 var<workgroup> column_parts: array<f32, 256>;
-// Query rows and keys that are alive.
-var<workgroup> live: vec2<u32>;
 
 const LOWEST = -3.4028234e38;
 const SOFTMAX = 2u;
@@ -98,14 +96,7 @@ fn main(
   let batch = id / tiles / params.parts_count / params.heads;
 
   let tile_key = params.column_first + column_first;
-  if lane.index == 0u {
-    live = vec2<u32>(
-      min(query_lengths[params.query_lengths_base + batch], params.query_count),
-      min(lengths[params.lengths_base + batch], params.key_count),
-    );
-  }
-  let counts = workgroupUniformLoad(&live);
-  let place = Place(batch, head, counts.x, counts.y);
+  let place = place_of(lane, batch, head);
 
   // The rows are cut into at most `chunks` chunks, whole tiles long.
   let rows = select(params.rows, place.live_queries, params.every_row == 1u);

@@ -57,8 +57,6 @@ struct Params {
 // Row t of the tile: [t, lane of keys].
 var<workgroup> maxima: array<f32, 1024>;
 var<workgroup> sums: array<f32, 1024>;
-// Query rows and keys that are alive.
-var<workgroup> live: vec2<u32>;
 
 const LOWEST = -3.4028234e38;
 
@@ -92,14 +90,7 @@ fn main(
   let head = id / tiles % params.heads;
   let batch = id / tiles / params.heads;
   let tile_first = id % tiles * 64u;
-  if lane.index == 0u {
-    live = vec2<u32>(
-      min(query_lengths[params.query_lengths_base + batch], params.query_count),
-      min(lengths[params.lengths_base + batch], params.key_count),
-    );
-  }
-  let counts = workgroupUniformLoad(&live);
-  let place = Place(batch, head, counts.x, counts.y);
+  let place = place_of(lane, batch, head);
 
   let row = tile_first + tile_row(lane);
   var largest: array<f32, 16>;

@@ -1,10 +1,25 @@
 // Rows and columns of attention_score's wide passes, behind attention_rows, attention_bases and before tile. The including shader declares
-// `params`, `queries`, `keys`, `bias` and `list`.
+// `params`, `queries`, `keys`, `lengths`, `query_lengths`, `bias` and `list`.
 struct Place {
   batch: u32,
   head: u32,
   live_queries: u32,
   live_keys: u32,
+}
+
+// Query rows and keys that are alive.
+var<workgroup> live: vec2<u32>;
+
+// The place of a workgroup: to be called in uniform control flow, since its counts bound loops around barriers.
+fn place_of(lane: Lane, batch: u32, head: u32) -> Place {
+  if lane.index == 0u {
+    live = vec2<u32>(
+      min(query_lengths[params.query_lengths_base + batch], params.query_count),
+      min(lengths[params.lengths_base + batch], params.key_count),
+    );
+  }
+  let counts = workgroupUniformLoad(&live);
+  return Place(batch, head, counts.x, counts.y);
 }
 
 // The r-th row asked for, which may be beyond the last.
