@@ -28,13 +28,15 @@ pub(crate) use params;
 
 macro_rules! scalars {
     () => {
-        "alias elem_f32 = f32;\nalias elem_u32 = u32;\nfn elem_dot(a: elem_f32, b: elem_f32) -> f32 { return a * b; }\n"
+        "alias elem_f32 = f32;\nalias elem_u32 = u32;\nfn elem_dot(a: elem_f32, b: elem_f32) -> f32 { return a * b; }\n\
+         fn elem_of(v: vec4<f32>) -> elem_f32 { return v.x; }\n"
     };
 }
 
 macro_rules! vectors {
     () => {
-        "alias elem_f32 = vec4<f32>;\nalias elem_u32 = vec4<u32>;\nfn elem_dot(a: elem_f32, b: elem_f32) -> f32 { return dot(a, b); }\n"
+        "alias elem_f32 = vec4<f32>;\nalias elem_u32 = vec4<u32>;\nfn elem_dot(a: elem_f32, b: elem_f32) -> f32 { return dot(a, b); }\n\
+         fn elem_of(v: vec4<f32>) -> elem_f32 { return v; }\n"
     };
 }
 
@@ -106,8 +108,8 @@ impl Header {
         matches!(self, Self::F16 | Self::F16x4)
     }
 
-    /// Floats also have one of their numbers, their own width in f32 and u32, and an inner product, so that one text serves scalars and
-    /// vectors.
+    /// Floats also have one of their numbers, their own width in f32 and u32, an inner product, and a way back from four numbers, so that
+    /// one text serves scalars and vectors.
     const fn text(self) -> &'static str {
         match self {
             Self::F32 => concat!("alias elem = f32;\nalias elem_scalar = f32;\n", scalars!()),

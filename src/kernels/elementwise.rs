@@ -12,13 +12,15 @@ pub use crate::reference::Operation;
 
 params! {
     struct Params {
-        elements: u32,
+        rows: u32,
+        segments: u32,
+        lanes_log2: u32,
         middle: u32,
         inner: u32,
         outer_stride: u32,
         middle_stride: u32,
         inner_stride: u32,
-        wide: u32,
+        in_f32: u32,
         multiply: u32,
         activation: u32,
         scale: f32,
@@ -29,12 +31,16 @@ pub(super) static ELEMENTWISE: Shader = Shader {
     name: "elementwise",
     source: include_str!("../../shaders/elementwise.wgsl"),
     includes: &[Include::Activation],
-    headers: &[Header::F32, Header::F16],
+    headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
     inputs: &[("a", BindingElem::Elem), ("b", BindingElem::Elem), ("b_f32", BindingElem::F32)],
     outputs: &[("y", BindingElem::Elem)],
     params: Params::NAMES,
     tunings: &[&[]],
 };
+
+/// How often an invocation moves `elem` of one row, and how many invocations share a row at most.
+const MOVES: u32 = 8;
+const LANES: u32 = 32;
 
 /// `activation(a + scale b)` or `activation(a (scale b))`, number by number.
 ///
@@ -188,29 +194,42 @@ impl Kernel for Elementwise {
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
         let (a, b) = (lowering.input(0), lowering.input(1));
         let reference::Pairing { sizes: [middle, inner], strides } = pairing(a.shape, b.shape)?;
-        let elements = a.shape.elements();
+        let inner_stride = strides[2] as u32;
+        // What a row repeats is one number, whatever the header.
+        let in_f32 = b.elem == Elem::F32 && (a.elem == Elem::F16 || inner_stride == 0);
         let nothing = lowering.scratch(0, Elem::F32);
-        let wide = a.elem != b.elem;
-        let [second, second_f32] = if wide { [nothing, Slot::Input(1)] } else { [Slot::Input(1), nothing] };
-        let [outer_stride, middle_stride, inner_stride] = strides.map(|s| s as u32);
+        let [second, second_f32] = if in_f32 { [nothing, Slot::Input(1)] } else { [Slot::Input(1), nothing] };
+        let header = if in_f32 == (inner_stride == 0) {
+            Header::vector(a.elem, inner as u64, lowering.alignment(&[Slot::Input(0), second, Slot::Output(0)]))
+        } else {
+            Header::of(a.elem)
+        };
+        let of_b = if in_f32 { 1 } else { header.width() };
+        let [outer_stride, middle_stride] = [strides[0], strides[1]].map(|s| s as u32 / of_b);
+        let rows = if inner == 0 { 0 } else { (a.shape.elements() / inner as u64) as u32 };
+        let inner = inner as u32 / header.width();
+        let lanes = inner.div_ceil(MOVES).next_power_of_two().min(LANES);
+        let segments = inner.div_ceil(MOVES * lanes);
         lowering.dispatch(Call {
             shader: &ELEMENTWISE,
-            header: Header::of(a.elem),
+            header,
             constants: &[],
             slots: &[Slot::Input(0), second, second_f32, Slot::Output(0)],
             params: Params {
-                elements: elements as u32,
+                rows,
+                segments,
+                lanes_log2: lanes.trailing_zeros(),
                 middle: middle as u32,
-                inner: inner as u32,
+                inner,
                 outer_stride,
                 middle_stride,
                 inner_stride,
-                wide: wide.into(),
+                in_f32: in_f32.into(),
                 multiply: (self.operation == Operation::Multiply).into(),
                 activation: self.activation.code(),
                 scale: self.scale,
             },
-            groups: elements.div_ceil(512),
+            groups: (u64::from(rows) * u64::from(segments)).div_ceil(u64::from(128 / lanes)),
         })
     }
 }
