@@ -8,14 +8,16 @@
 // y:      [rows, C] elem
 //
 // Sums are in f32. The mean that the first pass finds is rounded; the second finds by how much, together with the squares, so
-// that a large offset of a row costs no accuracy. Cost: x is read three times, twice from cache.
+// that a large offset of a row costs no accuracy. Cost: x is read three times, twice from cache. 2^`lanes_log2` invocations share
+// a row: so many for its length, whatever the number of rows, since the order of the sums hangs on it.
 struct Params {
   x_base: u32,
   weight_base: u32,
   bias_base: u32,
   y_base: u32,
   rows: u32,
-  channels: u32,
+  lanes_log2: u32,
+  channels: u32, // in elems
   centred: u32,
   weighted: u32,
   biased: u32,
@@ -28,17 +30,16 @@ struct Params {
 @group(0) @binding(3) var<storage, read> bias: array<elem>;
 @group(0) @binding(4) var<storage, read_write> y: array<elem>;
 
-const LANES = 32u; // of a row
-const ROWS = 4u; // of a workgroup
 var<workgroup> parts: array<vec2<f32>, 128>;
 
 // The sum over a row's lanes, in their order. From uniform control flow.
 fn sum_of_row(lane: Lane, part: vec2<f32>) -> vec2<f32> {
   parts[lane.index] = part;
   workgroupBarrier();
-  let first = lane.index / LANES * LANES;
+  let lanes = 1u << params.lanes_log2;
+  let first = lane.index & ~(lanes - 1u);
   var sum = vec2<f32>();
-  for (var i = 0u; i < LANES; i++) {
+  for (var i = 0u; i < lanes; i++) {
     sum += parts[first + i];
   }
   workgroupBarrier(); // the array is written again by the next call
@@ -51,22 +52,23 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   lane: Lane,
 ) {
-  let first_row = linear_group(group, groups) * ROWS;
+  let first_row = linear_group(group, groups) * (128u >> params.lanes_log2);
   if first_row >= params.rows { return; }
-  let row = first_row + lane.index / LANES;
-  let in_row = lane.index % LANES;
+  let lanes = 1u << params.lanes_log2;
+  let row = first_row + (lane.index >> params.lanes_log2);
+  let in_row = lane.index & (lanes - 1u);
   let channels = select(0u, params.channels, row < params.rows);
   let centred = params.centred == 1u;
   let x_row = params.x_base + row * params.channels;
 
   var total = 0.0;
-  for (var c = in_row; c < select(0u, channels, centred); c += LANES) {
+  for (var c = in_row; c < select(0u, channels, centred); c += lanes) {
     total += elem_dot(elem_f32(x[x_row + c]), elem_f32(1.0));
   }
   let mean = sum_of_row(lane, vec2<f32>(total)).x / params.count;
 
   var sums = vec2<f32>();
-  for (var c = in_row; c < channels; c += LANES) {
+  for (var c = in_row; c < channels; c += lanes) {
     let difference = elem_f32(x[x_row + c]) - elem_f32(mean);
     sums += vec2<f32>(elem_dot(difference, elem_f32(1.0)), elem_dot(difference, difference));
   }
@@ -74,7 +76,7 @@ fn main(
   let rest = select(0.0, sums.x, centred);
   let scale = inverseSqrt(max(sums.y - rest * rest, 0.0) + params.epsilon);
 
-  for (var c = in_row; c < channels; c += LANES) {
+  for (var c = in_row; c < channels; c += lanes) {
     var value = (elem_f32(x[x_row + c]) - elem_f32(mean) - elem_f32(rest)) * scale;
     if params.weighted == 1u { value *= elem_f32(weight[params.weight_base + c]); }
     if params.biased == 1u { value += elem_f32(bias[params.bias_base + c]); }

@@ -9,7 +9,7 @@ use crate::reference;
 use crate::tensor::{Desc, Elem, HostTensor};
 
 params! {
-    struct Params { rows: u32, channels: u32, centred: u32, weighted: u32, biased: u32, count: f32, epsilon: f32 }
+    struct Params { rows: u32, lanes_log2: u32, channels: u32, centred: u32, weighted: u32, biased: u32, count: f32, epsilon: f32 }
 }
 
 pub(super) static LAYER_NORM: Shader = Shader {
@@ -22,6 +22,9 @@ pub(super) static LAYER_NORM: Shader = Shader {
     params: Params::NAMES,
     tunings: &[&[]],
 };
+
+/// How many `elem` of a row an invocation takes, where 8 to 128 invocations a row allow it.
+const MOVES: u32 = 16;
 
 /// LayerNorm and RMSNorm: `y_c = (x_c - mean) / sqrt(mean_c (x_c - mean)^2 + epsilon) * weight_c + bias_c`.
 ///
@@ -163,12 +166,14 @@ impl Kernel for Normalize {
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
         let x = lowering.input(0);
-        let [rows, channels] = dimensions(x)?;
+        let [rows, count] = dimensions(x)?;
         let nothing = lowering.scratch(0, Elem::F32);
         let weight = if self.weighted { Slot::Input(1) } else { nothing };
         let bias = if self.biased { Slot::Input(1 + usize::from(self.weighted)) } else { nothing };
         let slots = [Slot::Input(0), weight, bias, Slot::Output(0)];
-        let header = Header::vector(x.elem, channels.into(), lowering.alignment(&slots));
+        let header = Header::vector(x.elem, count.into(), lowering.alignment(&slots));
+        let channels = count / header.width();
+        let lanes = channels.div_ceil(MOVES).next_power_of_two().clamp(8, 128);
         lowering.dispatch(Call {
             shader: &LAYER_NORM,
             header,
@@ -176,14 +181,15 @@ impl Kernel for Normalize {
             slots: &slots,
             params: Params {
                 rows,
-                channels: channels / header.width(),
+                lanes_log2: lanes.trailing_zeros(),
+                channels,
                 centred: self.norm.subtract_mean.into(),
                 weighted: self.weighted.into(),
                 biased: self.biased.into(),
-                count: channels as f32,
+                count: count as f32,
                 epsilon: self.norm.epsilon,
             },
-            groups: if channels == 0 { 0 } else { u64::from(rows.div_ceil(4)) },
+            groups: if channels == 0 { 0 } else { u64::from(rows.div_ceil(128 / lanes)) },
         })
     }
 }

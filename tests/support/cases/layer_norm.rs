@@ -27,7 +27,9 @@ pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let (layer, root) = (LayerNorm::default(), LayerNorm::root_mean_square(1e-6));
     for elem in [Elem::F32, Elem::F16] {
-        for (tokens, channels) in [(1, 1), (5, 3), (2, 31), (3, 32), (33, 33), (4, 127), (5, 128), (3, 129), (2, 768), (0, 4), (3, 0)] {
+        for (tokens, channels) in
+            [(1, 1), (5, 3), (2, 31), (3, 32), (33, 33), (4, 127), (5, 128), (3, 129), (2, 768), (2, 2049), (0, 4), (3, 0)]
+        {
             for norm in [layer, root] {
                 let len = (tokens * channels) as usize;
                 cases.push(case(norm, [tokens, channels], elem, [true, true], &data::normal(1, len), "normal"));
