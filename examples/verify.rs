@@ -206,7 +206,7 @@ fn progress(length: usize) -> ProgressBar {
 /// Why a case cannot run in a mode on an adapter.
 fn lacking(case: &Case, mode: &Mode, adapter: &Adapter) -> Option<&'static str> {
     let f16 = (case.needs_f16() && !adapter.f16()).then_some("no SHADER_F16");
-    f16.or((!mode.policy.portable && !adapter.subgroups()).then_some("no SUBGROUP"))
+    f16.or((!mode.portable() && !adapter.subgroups()).then_some("no SUBGROUP"))
 }
 
 /// What a step really ran: a kernel without reductions has no subgroup form, a dispatch on one buffer no read-only one.

@@ -106,7 +106,7 @@ fn trials(adapters: &[Arc<Adapter>]) -> Vec<Trial> {
             }
             for mode in MODES.iter().filter(|mode| group.iter().all(|c| c.runs_in(mode))) {
                 let name = format!("{}::{subject}.{elem}::{}", adapter.name, mode.name);
-                let lacks_subgroups = !mode.policy.portable && !adapter.subgroups();
+                let lacks_subgroups = !mode.portable() && !adapter.subgroups();
                 let lacking = (*f16 && !adapter.f16()).then_some("SHADER_F16").or(lacks_subgroups.then_some("SUBGROUP"));
                 trials.push(match lacking {
                     Some(feature) if complete => adapters::absent(&name, format!("no {feature}")),

@@ -18,7 +18,7 @@ mod run;
 mod scaling;
 mod yardsticks;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -49,6 +49,9 @@ struct Options {
     /// How the time of each kernel grows with its size, in place of the table
     #[arg(long)]
     scaling: bool,
+    /// Only find which form of each shader is faster here, and write that to this file
+    #[arg(long, value_name = "FILE")]
+    tune: Option<PathBuf>,
     /// Write everything to this file as well
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -82,11 +85,17 @@ fn bench(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     }
     let kind = if software { ", a software adapter: its times say nothing about a GPU" } else { "" };
     println!("{}{kind}", context.describe());
+    if let Some(path) = &options.tune {
+        let tuning = tokenpress::tune(&context.gpu, &context.queue)?;
+        println!("{tuning}");
+        return Ok(write(path, format!("{tuning}\n"))?);
+    }
     let timer = Timer::new(context);
     let yardsticks = Yardsticks::measure(&timer, &effort)?;
     println!("{yardsticks}\n");
     if options.scaling {
-        return scaling::run(&timer, &yardsticks, &effort, wanted);
+        let growth = scaling::run(&timer, &yardsticks, &effort, wanted)?;
+        return save(options, &Report::new(&timer, yardsticks, Vec::new(), growth));
     }
     let bar = progress(cases.len());
     let mut rows: Vec<Row> = Vec::new();
@@ -100,16 +109,25 @@ fn bench(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let report = Report::new(&timer, yardsticks, rows);
+    let report = Report::new(&timer, yardsticks, rows, Vec::new());
     println!("{}", report.table());
-    if let Some(path) = &options.json {
-        std::fs::write(path, serde_json::to_string_pretty(&report)? + "\n").map_err(|e| format!("{}: {e}", path.display()))?;
-    }
+    save(options, &report)?;
     if let Some(path) = &options.plot {
-        std::fs::write(path, plot::svg(&report)).map_err(|e| format!("{}: {e}", path.display()))?;
+        write(path, plot::svg(&report))?;
     }
     let wrong = report.rows.iter().filter(|row| row.wrong()).count();
     if wrong > 0 { Err(format!("{wrong} cases gave wrong or varying results").into()) } else { Ok(()) }
+}
+
+fn save(options: &Options, report: &Report) -> Result<(), Box<dyn std::error::Error>> {
+    match &options.json {
+        Some(path) => Ok(write(path, serde_json::to_string_pretty(report)? + "\n")?),
+        None => Ok(()),
+    }
+}
+
+fn write(path: &Path, text: String) -> Result<(), String> {
+    std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn progress(length: usize) -> ProgressBar {

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use crate::harness::timer::Timer;
+use crate::scaling::Growth;
 use crate::yardsticks::Yardsticks;
 
 /// As `--json` has it. Times are in microseconds.
@@ -25,6 +26,8 @@ pub(crate) struct Report {
     load: Option<f64>,
     pub(crate) yardsticks: Yardsticks,
     pub(crate) rows: Vec<Row>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) scaling: Vec<Growth>,
 }
 
 #[derive(Serialize)]
@@ -74,7 +77,7 @@ impl Row {
 }
 
 impl Report {
-    pub(crate) fn new(timer: &Timer, yardsticks: Yardsticks, rows: Vec<Row>) -> Self {
+    pub(crate) fn new(timer: &Timer, yardsticks: Yardsticks, rows: Vec<Row>, scaling: Vec<Growth>) -> Self {
         let info = &timer.context.info;
         let git = std::process::Command::new("git").args(["rev-parse", "--short", "HEAD"]).output().ok();
         let commit = git.filter(|o| o.status.success()).map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
@@ -94,6 +97,7 @@ impl Report {
             load: load.and_then(|text| text.split(' ').next()?.parse().ok()),
             yardsticks,
             rows,
+            scaling,
         }
     }
 

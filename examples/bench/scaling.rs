@@ -1,5 +1,6 @@
 //! How the time of a kernel grows with its size.
 
+use serde::Serialize;
 use tokenpress::{Error, Graph};
 
 use crate::harness::cases::{Family, families};
@@ -8,13 +9,26 @@ use crate::report::time;
 use crate::run::{Effort, sample};
 use crate::yardsticks::Yardsticks;
 
+/// A kernel over a decade of sizes.
+#[derive(Serialize)]
+pub(crate) struct Growth {
+    kernel: &'static str,
+    over: &'static str,
+    /// Exponents of the power law nearest to the times, and to what the yardsticks allow.
+    measured: f64,
+    expected: f64,
+    sizes: Vec<u32>,
+    microseconds: Vec<f64>,
+}
+
 /// Runs each family over its sizes, and prints the fitted exponent beside the one that its bytes and operations give.
 pub(crate) fn run(
     timer: &Timer,
     yardsticks: &Yardsticks,
     effort: &Effort,
     wanted: impl Fn(&str, &str) -> bool,
-) -> Result<(), Box<dyn std::error::Error>> {
+) -> Result<Vec<Growth>, Error> {
+    let mut all = Vec::new();
     println!("{:18} {:34} {:>9} {:>9}  times", "kernel", "over", "measured", "expected");
     for Family { kernel, over, sizes, build } in families().into_iter().filter(|f| wanted(f.kernel, f.over)) {
         let mut measured = Vec::new();
@@ -25,9 +39,12 @@ pub(crate) fn run(
             expected.push((f64::from(size), least));
         }
         let times: Vec<_> = measured.iter().map(|(size, seconds)| format!("{size}: {}", time(seconds * 1e6))).collect();
-        println!("{kernel:18} {over:34} {:9.2} {:9.2}  {}", exponent(&measured), exponent(&expected), times.join(", "));
+        let microseconds = measured.iter().map(|(_, seconds)| seconds * 1e6).collect();
+        let [measured, expected] = [measured, expected].map(|points| exponent(&points));
+        println!("{kernel:18} {over:34} {measured:9.2} {expected:9.2}  {}", times.join(", "));
+        all.push(Growth { kernel, over, measured, expected, sizes: sizes.to_vec(), microseconds });
     }
-    Ok(())
+    Ok(all)
 }
 
 /// Seconds, and the seconds that the yardsticks allow: bytes at the speed of a copy, operations at the peak, and each dispatch.

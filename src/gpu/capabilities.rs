@@ -1,6 +1,7 @@
 //! Facts about a device, kept apart from the choices made on them.
 
 use super::Shader;
+use crate::tuning::Tuning;
 
 /// What a device can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,23 +77,28 @@ impl Capabilities {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Policy {
-    /// Use the portable reductions even where the device has subgroups.
-    pub portable: bool,
+    /// Which shaders run in their portable form even where the device has subgroups.
+    pub tuning: Tuning,
     /// Declare every input `read_write` even where no dispatch shares a buffer.
     pub read_write: bool,
 }
 
 impl Policy {
     /// The device decides.
-    pub const AUTO: Self = Self { portable: false, read_write: false };
+    pub const AUTO: Self = Self::forced(false, false);
 
     /// For callers whose pool places several tensors in one buffer: a plan can be bound again wherever its tensors lie, whether they
     /// share a buffer there or not.
-    pub const POOLED: Self = Self { portable: false, read_write: true };
+    pub const POOLED: Self = Self::forced(false, true);
 
-    /// Forces the portable reductions, and the `read_write` inputs.
+    /// Forces the portable form of every shader, and the `read_write` inputs.
     pub const fn forced(portable: bool, read_write: bool) -> Self {
-        Self { portable, read_write }
+        Self { tuning: if portable { Tuning::PORTABLE } else { Tuning::NONE }, read_write }
+    }
+
+    /// With the forms that [`tune`](crate::tune) found.
+    pub const fn with_tuning(self, tuning: Tuning) -> Self {
+        Self { tuning, ..self }
     }
 }
 

@@ -151,7 +151,7 @@ impl Lowering<'_> {
             node: self.node,
             shader,
             header,
-            subgroups: self.capabilities.runs_subgroup_form(shader) && !self.policy.portable,
+            subgroups: self.capabilities.runs_subgroup_form(shader) && !self.policy.tuning.is_portable(shader),
             constants,
             resources: slots.iter().map(|&slot| self.resource(slot)).collect(),
             params: bytemuck::pod_collect_to_vec(bytemuck::bytes_of(&params)),

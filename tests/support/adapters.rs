@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use libtest_mimic::{Completion, Trial};
 use tokenpress::readback::Context;
 use tokenpress::verify::Placement;
-use tokenpress::{Policy, wgpu};
+use tokenpress::{Policy, Tuning, wgpu};
 
 /// The software adapters that `scripts/test` installs. A machine with `REQUIRE_GPU=1` must have them all.
 pub const EXPECTED: [&str; 3] = ["lavapipe", "swiftshader", "llvmpipe-gl"];
@@ -99,6 +99,11 @@ pub struct Mode {
 }
 
 impl Mode {
+    /// Whether it forces the portable form of every shader.
+    pub fn portable(&self) -> bool {
+        self.policy.tuning == Tuning::PORTABLE
+    }
+
     /// Where the tensors of this case of many lie: as the mode says, and for every other one aligned, so that loads of one number and of four run in
     /// every mode.
     pub fn placement_of(&self, case: usize) -> Placement {
