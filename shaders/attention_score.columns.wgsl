@@ -47,6 +47,8 @@ struct Params {
   parts_count: u32,
   stored: u32,
   chunks: u32,
+  block: u32,
+  with_lse: u32,
   scale: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;

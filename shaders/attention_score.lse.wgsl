@@ -9,8 +9,7 @@
 // list:          [R] u32; rows asked for
 // lse:           [B, heads, R] f32; 0 where a row is dead or sees nothing
 //
-// Cost: two reads of each visible logit. One workgroup a row, which strides over the visible keys only: the order of
-// the sum does not depend on padding.
+// Cost: two reads of each visible logit. One workgroup a row: for rows that are too long for one workgroup to make their logits.
 struct Params {
   logits_base: u32,
   lengths_base: u32,
@@ -41,6 +40,8 @@ struct Params {
   parts_count: u32,
   stored: u32,
   chunks: u32,
+  block: u32,
+  with_lse: u32,
   scale: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -50,8 +51,6 @@ struct Params {
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 @group(0) @binding(5) var<storage, read> list: array<u32>;
 @group(0) @binding(6) var<storage, read_write> lse: array<f32>;
-
-const LOWEST = -3.4028234e38;
 
 @compute @workgroup_size(WG)
 fn main(
@@ -66,24 +65,6 @@ fn main(
   let live_keys = min(lengths[params.lengths_base + batch], params.key_count);
   let live_queries = min(query_lengths[params.query_lengths_base + batch], params.query_count);
   let visible = visible_keys(query_row(r, live_queries), live_queries, live_keys);
-
-  let first = params.logits_base + id * params.key_count;
-  let bias_first = params.bias_base + batch * params.key_count;
-  var largest = LOWEST;
-  for (var j = lane.index; j < visible; j += WG) {
-    var s = params.scale * logits[first + j];
-    if params.biased == 1u { s += bias[bias_first + j]; }
-    largest = max(largest, s);
-  }
-  largest = reduce_max(lane, largest);
-  var sum = 0.0;
-  for (var j = lane.index; j < visible; j += WG) {
-    var s = params.scale * logits[first + j];
-    if params.biased == 1u { s += bias[bias_first + j]; }
-    sum += exp(s - largest);
-  }
-  sum = reduce_add(lane, sum);
-  if lane.index == 0u {
-    lse[params.lse_base + id] = select(0.0, largest + log(sum), visible > 0u);
-  }
+  let of_row = stored_lse(lane, batch, params.logits_base + id * params.key_count, visible);
+  if lane.index == 0u { lse[params.lse_base + id] = of_row; }
 }

@@ -66,6 +66,19 @@ fn a_ragged_row_gets_what_it_gets_alone() {
     }
 }
 
+/// A row of stored logits is made by one workgroup or by several, as long as it may be: both give the same bits.
+#[test]
+fn long_padding_changes_nothing() {
+    let shape: Shape = [1, 2, 5000, 4].into();
+    let tensor = |seed| HostTensor::f32(shape, data::normal(seed, shape.elements() as usize));
+    let (queries, keys) = (tensor(1), tensor(2));
+    for adapter in adapters::all() {
+        let cut_to =
+            |tokens| run(&adapter.context, &AttentionScore::default(), cut(&queries, 0..1, tokens), cut(&keys, 0..1, tokens), &[4000]);
+        assert_eq!(cut_to(5000)[0][..4000], cut_to(4000)[0], "{}", adapter.name);
+    }
+}
+
 /// The error of a call on queries `[2, 4, 6, 8]` and keys `[2, 2, 9, 8]`, changed by `change`.
 fn refused(score: AttentionScore, change: impl Fn(&mut Graph, &mut AttentionInputs)) -> Error {
     let mut graph = Graph::new();

@@ -172,6 +172,8 @@ pub enum Include {
     ElemOrder,
     /// `common/attention_bases.wgsl`: where the queries and keys of `attention_score` begin.
     AttentionBases,
+    /// `common/attention_lse.wgsl`: the log-sum-exp of stored logits, behind [`Include::Reduce`].
+    AttentionLse,
     /// `common/attention_rows.wgsl`: which query rows `attention_score` reads, and what they see.
     AttentionRows,
     /// `common/attention_tile.wgsl`: rows and columns of its wide passes, behind the other two and before [`Include::Tile`].
@@ -300,6 +302,7 @@ impl Variant {
             text += match (include, self.subgroups) {
                 (Include::Activation, _) => include_str!("../../shaders/common/activation.wgsl"),
                 (Include::AttentionBases, _) => include_str!("../../shaders/common/attention_bases.wgsl"),
+                (Include::AttentionLse, _) => include_str!("../../shaders/common/attention_lse.wgsl"),
                 (Include::AttentionRows, _) => include_str!("../../shaders/common/attention_rows.wgsl"),
                 (Include::AttentionTile, _) => include_str!("../../shaders/common/attention_tile.wgsl"),
                 (Include::ElemOrder, _) => include_str!("../../shaders/common/elem_order.wgsl"),

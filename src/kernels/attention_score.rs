@@ -46,6 +46,9 @@ params! {
         stored: u32,
         /// Into how many chunks the rows are cut at most.
         chunks: u32,
+        /// Keys of a workgroup where logits are stored, and whether it finds its row's log-sum-exp.
+        block: u32,
+        with_lse: u32,
         scale: f32,
     }
 }
@@ -65,10 +68,10 @@ const FLOATS: &[Header] = &[Header::F32, Header::F16, Header::F32x4, Header::F16
 pub(super) static LOGITS: Shader = Shader {
     name: "attention_score.logits",
     source: include_str!("../../shaders/attention_score.logits.wgsl"),
-    includes: &[Include::AttentionRows, Include::AttentionBases],
+    includes: &[Include::Reduce, Include::AttentionRows, Include::AttentionBases, Include::AttentionLse],
     headers: FLOATS,
-    inputs: &[QUERIES, KEYS, LENGTHS, QUERY_LENGTHS, LIST],
-    outputs: &[("logits", F32)],
+    inputs: &[QUERIES, KEYS, LENGTHS, QUERY_LENGTHS, BIAS, LIST],
+    outputs: &[("logits", F32), LSE],
     params: Params::NAMES,
     tunings: &[&[]],
 };
@@ -76,7 +79,7 @@ pub(super) static LOGITS: Shader = Shader {
 pub(super) static STORED_LSE: Shader = Shader {
     name: "attention_score.lse",
     source: include_str!("../../shaders/attention_score.lse.wgsl"),
-    includes: &[Include::Reduce, Include::AttentionRows],
+    includes: &[Include::Reduce, Include::AttentionRows, Include::AttentionLse],
     headers: &[Header::F32],
     inputs: &[("logits", F32), LENGTHS, QUERY_LENGTHS, BIAS, LIST],
     outputs: &[LSE],
@@ -133,9 +136,9 @@ pub(super) static SCORE: Shader = Shader {
 /// Weights of rows that are dead, or of keys that a row does not see, count as nothing: 0 in a sum, skipped in a maximum.
 /// Keys that are dead or that no row sees score 0. NaN and infinite logits spoil the scores of their own batch row only.
 ///
-/// Cost: for up to 16 rows, 2 R N D operations a head and scratch of R N floats; for more, 4 R N D operations a head
-/// (2 R N D for logits, which need no softmax) and scratch of R + 8 N floats a head: a matrix R x N is not stored, unless each row is
-/// asked for by itself.
+/// Cost: for up to 16 rows two dispatches (three beyond 4096 keys), 2 R N D operations a head and scratch of R N floats; for more three
+/// dispatches, 4 R N D operations a head (two, and 2 R N D, for logits, which need no softmax) and scratch of R + 8 N floats a head: a
+/// matrix R x N is not stored, unless each row is asked for by itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttentionScore {
     /// Query rows whose attention counts.
@@ -203,6 +206,10 @@ const LAST: u32 = u32::MAX;
 /// The largest number of rows whose logits are stored, and of such logits in a batch row.
 const STORED_ROWS: u64 = 16;
 const STORED_LOGITS: u64 = 1 << 24;
+
+/// The longest row of stored logits that one workgroup makes; of longer ones each makes so many.
+const ROW_KEYS: u32 = 4096;
+const BLOCK_KEYS: u32 = 512;
 
 /// Rows and keys of a workgroup.
 const TILE: u64 = 64;
@@ -395,6 +402,9 @@ impl Kernel for AttentionScore {
         let stored = self.rows == RowReduction::None || (r <= STORED_ROWS && h * r * n <= STORED_LOGITS);
         let chunks = (PARTIALS / (h * w).max(1)).clamp(1, CHUNKS);
         let parts = if stored { r } else { r.div_ceil(CHUNK_ROWS).min(chunks) };
+        let needs_lse = self.lse || self.norm == Norm::Softmax;
+        let whole = key_count <= ROW_KEYS;
+        let block = if whole { ROW_KEYS } else { BLOCK_KEYS };
         let params = |groups: u64| Params {
             groups: groups as u32,
             batch,
@@ -434,9 +444,10 @@ impl Kernel for AttentionScore {
             parts_count: parts as u32,
             stored: stored.into(),
             chunks: chunks as u32,
+            block,
+            with_lse: (needs_lse && whole).into(),
             scale: scale_of(self.scale, channels),
         };
-        let needs_lse = self.lse || self.norm == Norm::Softmax;
         let lse = match self.lse {
             true => Slot::Output(1),
             false => lowering.scratch(if needs_lse { b * h * r } else { 0 }, Elem::F32),
@@ -446,9 +457,9 @@ impl Kernel for AttentionScore {
         };
         let values = if stored {
             let logits = lowering.scratch(b * h * r * n, Elem::F32);
-            let slots = [queries, keys, lengths, query_lengths, list, logits];
-            dispatch(lowering, &LOGITS, header, &slots, b * h * r * n.div_ceil(256))?;
-            if needs_lse {
+            let slots = [queries, keys, lengths, query_lengths, bias, list, logits, lse];
+            dispatch(lowering, &LOGITS, header, &slots, b * h * r * n.max(1).div_ceil(block.into()))?;
+            if needs_lse && !whole {
                 let slots = [logits, lengths, query_lengths, bias, list, lse];
                 dispatch(lowering, &STORED_LSE, Header::F32, &slots, b * h * r)?;
             }

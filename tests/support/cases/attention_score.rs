@@ -187,6 +187,12 @@ pub fn cases() -> Vec<Case> {
         cases.push(case(&s, all.clone()));
     }
 
+    // A row of logits that several workgroups make.
+    for bias in [false, true] {
+        let long = Setup { batch: 2, bias, lengths: Some(vec![4100, 2001]), ..setup(4100, 4100, 8) };
+        cases.push(case(&long, AttentionScore { lse: true, ..class.clone() }));
+    }
+
     // Many keys for few rows, few keys for many rows, and many of both.
     let heavy = |case: Case| Case { heavy: true, ..case };
     let few = AttentionScore { queries: Queries::List((0..16).collect()), rows: RowReduction::Sum, lse: true, ..Default::default() };
