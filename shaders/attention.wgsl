@@ -13,10 +13,11 @@
 // out:           [B, H, M, V] elem; 0 where a row is dead or sees nothing
 // lse:           [B, H, M] f32, if asked for; 0 there too
 //
-// Cost: 2 M N (D + V) operations a head, 2 M N D more for each 16 elem of V above the first 16. A workgroup has 32 rows and 16
-// elem of V, and walks over the keys 32 at a time with a running maximum (https://arxiv.org/abs/2205.14135). Of its 8x8 lanes,
-// lane (x, y) has the logits of four rows 4y.. and four keys 4x.., then the results of the same rows and of two elem of V.
-// Tiles start at key 0 whatever the padding.
+// Cost: 2 M N (D + V) operations a head, 2 M N D more for each 16 elem of V above the first 16. A workgroup has ROWS rows and 16
+// elem of V, and walks over the keys KEYS at a time with a running maximum (https://arxiv.org/abs/2205.14135). An invocation has the
+// logits of 16 rows and four keys, then the results of the same rows and of one elem of V, or of two where FAR. It has its rows in
+// common with others, from which it gets their maxima and their weights (`common/shared_rows.wgsl`). What is done to rows is written
+// for four of them. Tiles start at key 0 whatever the padding.
 struct Params {
   queries_base: u32,
   keys_base: u32,
@@ -60,59 +61,175 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> out: array<elem>;
 @group(0) @binding(8) var<storage, read_write> lse: array<f32>;
 
+// Query rows and keys that are alive.
+var<workgroup> live: vec2<u32>;
+
 const LOWEST = -3.4028234e38;
-const HIDDEN = 0xff800000u; // the bits of negative infinity
-// One number for each of a lane's four rows.
-var<workgroup> of_lanes: array<vec4<f32>, 64>;
-// Row t of the tile and four keys: [t, 8].
-var<workgroup> weights: array<vec4<f32>, 256>;
-var<workgroup> tile_reach: u32;
+const HIDDEN = 0xff800000u; // the bits of negative infinity: the logit of a key that a row does not see
+
+// Where the tensors of this batch row and head begin.
+struct Place {
+  queries: u32,
+  keys: u32,
+  values: u32,
+  bias: u32,
+  out: u32,
+  live_queries: u32,
+  live_keys: u32,
+}
+
+// One elem for each of four rows, or of four keys.
+struct Four {
+  r0: elem_f32,
+  r1: elem_f32,
+  r2: elem_f32,
+  r3: elem_f32,
+}
+
+// Rows and keys beyond the last read the last: what comes of them is masked.
+fn row_first(place: Place, row: u32) -> u32 {
+  return place.queries + min(row, params.query_count - 1u) * params.query_row;
+}
+
+fn row_elem(at: u32) -> elem_f32 {
+  return elem_f32(queries[at]);
+}
+
+fn column_first(place: Place, key: u32) -> u32 {
+  return place.keys + min(key, params.key_count - 1u) * params.key_row;
+}
+
+fn column_elem(at: u32) -> elem_f32 {
+  return elem_f32(keys[at]);
+}
+
+// Values of four keys from this one on, of which those from `reach` on have no weight.
+fn four_values(place: Place, key: u32, reach: u32, channel: u32) -> Four {
+  let at = place.values + min(channel, params.value_channels - 1u);
+  return Four(
+    elem_f32(values[at + min(key, reach - 1u) * params.value_row]),
+    elem_f32(values[at + min(key + 1u, reach - 1u) * params.value_row]),
+    elem_f32(values[at + min(key + 2u, reach - 1u) * params.value_row]),
+    elem_f32(values[at + min(key + 3u, reach - 1u) * params.value_row]),
+  );
+}
 
 // How many keys, from the first on, this row sees: none if it is dead. Right-aligned where causal.
-fn visible_keys(row: u32, live_queries: u32, live_keys: u32) -> u32 {
-  let reach = row + 1u + live_keys;
-  let seen = select(live_keys, reach - min(reach, live_queries), params.causal == 1u);
-  return select(0u, seen, row < live_queries);
+fn visible_keys(place: Place, row: u32) -> u32 {
+  let reach = row + 1u + place.live_keys;
+  let seen = select(place.live_keys, reach - min(reach, place.live_queries), params.causal == 1u);
+  return select(0u, seen, row < place.live_queries);
 }
 
-fn products(a: elem_f32, b0: elem_f32, b1: elem_f32, b2: elem_f32, b3: elem_f32) -> vec4<f32> {
-  return vec4<f32>(elem_dot(a, b0), elem_dot(a, b1), elem_dot(a, b2), elem_dot(a, b3));
-}
-
-// Bias of a row and four keys. Those beyond the last read the last: what comes of them is masked.
-fn bias_of(first: u32, row: u32, key: u32) -> vec4<f32> {
-  if params.biased == 0u { return vec4<f32>(); }
-  let at = first + min(row, params.query_count - 1u) * params.bias_row;
+// A row's logits of four keys from `key` on.
+fn biased(place: Place, row: u32, key: u32, logits: vec4<f32>) -> vec4<f32> {
+  let at = place.bias + min(row, params.query_count - 1u) * params.bias_row;
   let last = params.key_count - 1u;
-  return vec4<f32>(bias[at + min(key, last)], bias[at + min(key + 1u, last)], bias[at + min(key + 2u, last)], bias[at + min(key + 3u, last)]);
+  let offset = vec4<f32>(
+    bias[at + min(key, last)], bias[at + min(key + 1u, last)], bias[at + min(key + 2u, last)], bias[at + min(key + 3u, last)]
+  );
+  let bits = bitcast<vec4<u32>>(offset);
+  return bitcast<vec4<f32>>(select(bitcast<vec4<u32>>(logits + offset), bits, bits == vec4<u32>(HIDDEN)));
 }
 
-// The logits that count, of those that the row sees.
-fn masked(logits: vec4<f32>, offset: vec4<f32>, see: vec4<bool>) -> vec4<f32> {
-  let shown = bitcast<vec4<u32>>(offset) != vec4<u32>(HIDDEN);
-  return select(vec4<f32>(LOWEST), params.scale * logits + offset, see & shown);
+fn masked(place: Place, row: u32, key: u32, logits: vec4<f32>) -> vec4<f32> {
+  let see = vec4<u32>(key, key + 1u, key + 2u, key + 3u) < vec4<u32>(visible_keys(place, row));
+  return bitcast<vec4<f32>>(select(vec4<u32>(HIDDEN), bitcast<vec4<u32>>(logits), see));
 }
 
-// Their weights: none for those that do not count.
-fn weighted(logits: vec4<f32>, largest: f32, offset: vec4<f32>, see: vec4<bool>) -> vec4<f32> {
-  let shown = bitcast<vec4<u32>>(offset) != vec4<u32>(HIDDEN);
-  return select(vec4<f32>(), exp(logits - largest), see & shown);
+// Four rows' logits of four keys, given their products.
+fn logits_of(place: Place, row: u32, key: u32, r0: vec4<f32>, r1: vec4<f32>, r2: vec4<f32>, r3: vec4<f32>) -> mat4x4<f32> {
+  var logits = mat4x4<f32>(params.scale * r0, params.scale * r1, params.scale * r2, params.scale * r3);
+  if params.biased == 1u {
+    logits = mat4x4<f32>(
+      biased(place, row, key, logits[0]),
+      biased(place, row + 1u, key, logits[1]),
+      biased(place, row + 2u, key, logits[2]),
+      biased(place, row + 3u, key, logits[3]),
+    );
+  }
+  return mat4x4<f32>(
+    masked(place, row, key, logits[0]),
+    masked(place, row + 1u, key, logits[1]),
+    masked(place, row + 2u, key, logits[2]),
+    masked(place, row + 3u, key, logits[3]),
+  );
 }
 
-fn largest_of(v: vec4<f32>) -> f32 {
-  return max(max(v.x, v.y), max(v.z, v.w));
+fn largest_of(logits: vec4<f32>) -> f32 {
+  let shown = select(logits, vec4<f32>(LOWEST), bitcast<vec4<u32>>(logits) == vec4<u32>(HIDDEN));
+  return max(max(shown.x, shown.y), max(shown.z, shown.w));
+}
+
+fn maxima_of(logits: mat4x4<f32>) -> vec4<f32> {
+  return vec4<f32>(largest_of(logits[0]), largest_of(logits[1]), largest_of(logits[2]), largest_of(logits[3]));
+}
+
+// What earlier sums are multiplied with where the maximum grew. The exponential is rounded, so elsewhere a masked tile changes nothing.
+fn factor_of(largest: vec4<f32>, next: vec4<f32>) -> vec4<f32> {
+  return select(exp(largest - next), vec4<f32>(1.0), largest == next);
+}
+
+fn row_weights(logits: vec4<f32>, largest: f32) -> vec4<f32> {
+  return select(exp(logits - largest), vec4<f32>(), bitcast<vec4<u32>>(logits) == vec4<u32>(HIDDEN));
+}
+
+fn weights_of(logits: mat4x4<f32>, largest: vec4<f32>) -> mat4x4<f32> {
+  return mat4x4<f32>(
+    row_weights(logits[0], largest.x),
+    row_weights(logits[1], largest.y),
+    row_weights(logits[2], largest.z),
+    row_weights(logits[3], largest.w),
+  );
 }
 
 fn sum_of(v: vec4<f32>) -> f32 {
   return (v.x + v.y) + (v.z + v.w);
 }
 
-
-fn store(row: u32, at: u32, channel: u32, result: elem_f32) {
-  if row < params.query_count && channel < params.value_channels { out[at + row * params.out_row + channel] = elem(result); }
+fn sums_of(weights: mat4x4<f32>) -> vec4<f32> {
+  return vec4<f32>(sum_of(weights[0]), sum_of(weights[1]), sum_of(weights[2]), sum_of(weights[3]));
 }
 
-@compute @workgroup_size(64)
+fn scaled(rows: Four, factor: vec4<f32>) -> Four {
+  return Four(rows.r0 * factor.x, rows.r1 * factor.y, rows.r2 * factor.z, rows.r3 * factor.w);
+}
+
+fn weighted(weights: vec4<f32>, keys: Four) -> elem_f32 {
+  return (weights.x * keys.r0 + weights.y * keys.r1) + (weights.z * keys.r2 + weights.w * keys.r3);
+}
+
+fn plus(rows: Four, weights: mat4x4<f32>, keys: Four) -> Four {
+  return Four(
+    rows.r0 + weighted(weights[0], keys),
+    rows.r1 + weighted(weights[1], keys),
+    rows.r2 + weighted(weights[2], keys),
+    rows.r3 + weighted(weights[3], keys),
+  );
+}
+
+// Nothing was added to a row that sees nothing; the largest weight is 1 elsewhere.
+fn store_row(place: Place, row: u32, channel: u32, result: elem_f32, total: f32) {
+  if row < params.query_count && channel < params.value_channels {
+    out[place.out + row * params.out_row + channel] = elem(select(result * (1.0 / total), elem_f32(), total == 0.0));
+  }
+}
+
+fn store(place: Place, row: u32, channel: u32, rows: Four, total: vec4<f32>) {
+  store_row(place, row, channel, rows.r0, total.x);
+  store_row(place, row + 1u, channel, rows.r1, total.y);
+  store_row(place, row + 2u, channel, rows.r2, total.z);
+  store_row(place, row + 3u, channel, rows.r3, total.w);
+}
+
+fn store_lse(first: u32, row: u32, largest: vec4<f32>, total: vec4<f32>) {
+  let sums = select(largest + log(total), vec4<f32>(), total == vec4<f32>());
+  for (var i = 0u; i < 4u; i++) {
+    if row + i < params.query_count { lse[first + row + i] = sums[i]; }
+  }
+}
+
+@compute @workgroup_size(LANES)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
@@ -120,157 +237,123 @@ fn main(
 ) {
   let id = linear_group(group, groups);
   if id >= params.groups { return; }
-  let tiles = (params.query_count + 31u) / 32u;
+  let tiles = (params.query_count + ROWS - 1u) / ROWS;
   let chunk = id % params.chunks;
-  let tile_first = id / params.chunks % tiles * 32u;
+  let tile_first = id / params.chunks % tiles * ROWS;
   let head = id / params.chunks / tiles % params.heads;
   let batch = id / params.chunks / tiles / params.heads;
-  let shared_head = head / (params.heads / params.key_heads);
-  let x = lane.index % 8u;
-  let y = lane.index / 8u;
-
-  let live_keys = min(lengths[params.lengths_base + batch], params.key_count);
-  let live_queries = min(query_lengths[params.query_lengths_base + batch], params.query_count);
+  let key_head = head / (params.heads / params.key_heads);
   if lane.index == 0u {
-    let last = min(tile_first + 31u, max(live_queries, 1u) - 1u);
-    tile_reach = select(0u, visible_keys(last, live_queries, live_keys), tile_first < live_queries);
+    live = vec2<u32>(
+      min(query_lengths[params.query_lengths_base + batch], params.query_count),
+      min(lengths[params.lengths_base + batch], params.key_count),
+    );
   }
-  let reach = workgroupUniformLoad(&tile_reach);
+  let counts = workgroupUniformLoad(&live);
+  let place = Place(
+    params.queries_base + batch * params.heads * params.query_count * params.channels + head * params.query_head,
+    params.keys_base + batch * params.key_heads * params.key_count * params.channels + key_head * params.key_head,
+    params.values_base + batch * params.key_heads * params.key_count * params.value_channels + key_head * params.value_head,
+    params.bias_base + batch * params.bias_batch + head * params.bias_head,
+    params.out_base + batch * params.heads * params.query_count * params.value_channels + head * params.out_head,
+    counts.x,
+    counts.y,
+  );
+  // Of the live rows the last sees the most.
+  let last = min(tile_first + ROWS, max(place.live_queries, 1u)) - 1u;
+  let reach = select(0u, visible_keys(place, last), tile_first < place.live_queries);
 
-  let row = tile_first + y * 4u;
-  let last_row = params.query_count - 1u;
-  let query = params.queries_base + batch * params.heads * params.query_count * params.channels + head * params.query_head;
-  let query0 = query + min(row, last_row) * params.query_row;
-  let query1 = query + min(row + 1u, last_row) * params.query_row;
-  let query2 = query + min(row + 2u, last_row) * params.query_row;
-  let query3 = query + min(row + 3u, last_row) * params.query_row;
-  let visible0 = vec4<u32>(visible_keys(row, live_queries, live_keys));
-  let visible1 = vec4<u32>(visible_keys(row + 1u, live_queries, live_keys));
-  let visible2 = vec4<u32>(visible_keys(row + 2u, live_queries, live_keys));
-  let visible3 = vec4<u32>(visible_keys(row + 3u, live_queries, live_keys));
-  let key_first = params.keys_base + batch * params.key_heads * params.key_count * params.channels + shared_head * params.key_head;
-  let bias_first = params.bias_base + batch * params.bias_batch + head * params.bias_head;
-  // Channels beyond the last read the last.
-  let near = chunk * 16u + x;
-  let far = near + 8u;
-  let last_channel = max(params.value_channels, 1u) - 1u;
-  let value_first = params.values_base + batch * params.key_heads * params.key_count * params.value_channels
-    + shared_head * params.value_head;
-  let near_first = value_first + min(near, last_channel);
-  let far_first = value_first + min(far, last_channel);
-
-  var largest = vec4<f32>(LOWEST);
-  var total = vec4<f32>();
-  var near0 = elem_f32();
-  var near1 = elem_f32();
-  var near2 = elem_f32();
-  var near3 = elem_f32();
-  var far0 = elem_f32();
-  var far1 = elem_f32();
-  var far2 = elem_f32();
-  var far3 = elem_f32();
-  for (var first = 0u; first < reach; first += 32u) {
-    let key = first + x * 4u;
-    let last = params.key_count - 1u;
-    let key0 = key_first + min(key, last) * params.key_row;
-    let key1 = key_first + min(key + 1u, last) * params.key_row;
-    let key2 = key_first + min(key + 2u, last) * params.key_row;
-    let key3 = key_first + min(key + 3u, last) * params.key_row;
-    var logits0 = vec4<f32>();
-    var logits1 = vec4<f32>();
-    var logits2 = vec4<f32>();
-    var logits3 = vec4<f32>();
-    for (var c = 0u; c < params.channels; c++) {
-      let k0 = elem_f32(keys[key0 + c]);
-      let k1 = elem_f32(keys[key1 + c]);
-      let k2 = elem_f32(keys[key2 + c]);
-      let k3 = elem_f32(keys[key3 + c]);
-      logits0 += products(elem_f32(queries[query0 + c]), k0, k1, k2, k3);
-      logits1 += products(elem_f32(queries[query1 + c]), k0, k1, k2, k3);
-      logits2 += products(elem_f32(queries[query2 + c]), k0, k1, k2, k3);
-      logits3 += products(elem_f32(queries[query3 + c]), k0, k1, k2, k3);
-    }
-    let four = vec4<u32>(key, key + 1u, key + 2u, key + 3u);
-    let offset0 = bias_of(bias_first, row, key);
-    let offset1 = bias_of(bias_first, row + 1u, key);
-    let offset2 = bias_of(bias_first, row + 2u, key);
-    let offset3 = bias_of(bias_first, row + 3u, key);
-    logits0 = masked(logits0, offset0, four < visible0);
-    logits1 = masked(logits1, offset1, four < visible1);
-    logits2 = masked(logits2, offset2, four < visible2);
-    logits3 = masked(logits3, offset3, four < visible3);
-    of_lanes[lane.index] = vec4<f32>(largest_of(logits0), largest_of(logits1), largest_of(logits2), largest_of(logits3));
-    workgroupBarrier(); // the maxima are there, and the last tile's weights have been read
-    var next = largest;
-    for (var i = 0u; i < 8u; i++) {
-      next = max(next, of_lanes[y * 8u + i]);
-    }
-    // The exponential is rounded, so it is applied only where the maximum grew: a masked tile changes nothing.
-    let factor = select(exp(largest - next), vec4<f32>(1.0), largest == next);
+  let row = tile_first + shared_row(lane);
+  let near_channel = chunk * 16u + shared_channel(lane);
+  let far_channel = near_channel + 8u;
+  // Sixteen dead rows take no time.
+  let channels = select(0u, params.channels, row < place.live_queries);
+  let end = select(0u, reach, (row < place.live_queries) & (params.value_channels > 0u));
+  var largest = mat4x4<f32>(vec4<f32>(LOWEST), vec4<f32>(LOWEST), vec4<f32>(LOWEST), vec4<f32>(LOWEST));
+  var total = mat4x4<f32>();
+  var near0 = Four();
+  var near1 = Four();
+  var near2 = Four();
+  var near3 = Four();
+  var far0 = Four();
+  var far1 = Four();
+  var far2 = Four();
+  var far3 = Four();
+  for (var first = 0u; first < reach; first += KEYS) {
+    let key = first + shared_key(lane);
+    let tile = dot_tile(lane, place, row, key, channels);
+    let logits0 = logits_of(place, row, key, tile.r0, tile.r1, tile.r2, tile.r3);
+    let logits1 = logits_of(place, row + 4u, key, tile.r4, tile.r5, tile.r6, tile.r7);
+    let logits2 = logits_of(place, row + 8u, key, tile.r8, tile.r9, tile.r10, tile.r11);
+    let logits3 = logits_of(place, row + 12u, key, tile.r12, tile.r13, tile.r14, tile.r15);
+    let maxima = mat4x4<f32>(maxima_of(logits0), maxima_of(logits1), maxima_of(logits2), maxima_of(logits3));
+    let tops = over_lanes(lane, maxima, false);
+    let next = mat4x4<f32>(max(largest[0], tops[0]), max(largest[1], tops[1]), max(largest[2], tops[2]), max(largest[3], tops[3]));
+    let factor0 = factor_of(largest[0], next[0]);
+    let factor1 = factor_of(largest[1], next[1]);
+    let factor2 = factor_of(largest[2], next[2]);
+    let factor3 = factor_of(largest[3], next[3]);
     largest = next;
-    let weights0 = weighted(logits0, largest.x, offset0, four < visible0);
-    let weights1 = weighted(logits1, largest.y, offset1, four < visible1);
-    let weights2 = weighted(logits2, largest.z, offset2, four < visible2);
-    let weights3 = weighted(logits3, largest.w, offset3, four < visible3);
-    total = total * factor + vec4<f32>(sum_of(weights0), sum_of(weights1), sum_of(weights2), sum_of(weights3));
-    weights[y * 32u + x] = weights0;
-    weights[y * 32u + 8u + x] = weights1;
-    weights[y * 32u + 16u + x] = weights2;
-    weights[y * 32u + 24u + x] = weights3;
-    workgroupBarrier(); // the weights are there, and the maxima have been read
-    near0 *= factor.x;
-    near1 *= factor.y;
-    near2 *= factor.z;
-    near3 *= factor.w;
-    far0 *= factor.x;
-    far1 *= factor.y;
-    far2 *= factor.z;
-    far3 *= factor.w;
-    let keys_of_tile = min(select(32u, 0u, params.value_channels == 0u), reach - first);
-    for (var i = 0u; i < keys_of_tile; i++) {
-      let at = (first + i) * params.value_row;
-      let near_value = elem_f32(values[near_first + at]);
-      let far_value = elem_f32(values[far_first + at]);
-      let slot = y * 32u + i / 4u;
-      let component = i % 4u;
-      let w0 = weights[slot][component];
-      let w1 = weights[slot + 8u][component];
-      let w2 = weights[slot + 16u][component];
-      let w3 = weights[slot + 24u][component];
-      near0 += w0 * near_value;
-      near1 += w1 * near_value;
-      near2 += w2 * near_value;
-      near3 += w3 * near_value;
-      far0 += w0 * far_value;
-      far1 += w1 * far_value;
-      far2 += w2 * far_value;
-      far3 += w3 * far_value;
+    let weights0 = weights_of(logits0, largest[0]);
+    let weights1 = weights_of(logits1, largest[1]);
+    let weights2 = weights_of(logits2, largest[2]);
+    let weights3 = weights_of(logits3, largest[3]);
+    total = mat4x4<f32>(
+      total[0] * factor0 + sums_of(weights0),
+      total[1] * factor1 + sums_of(weights1),
+      total[2] * factor2 + sums_of(weights2),
+      total[3] * factor3 + sums_of(weights3),
+    );
+    near0 = scaled(near0, factor0);
+    near1 = scaled(near1, factor1);
+    near2 = scaled(near2, factor2);
+    near3 = scaled(near3, factor3);
+    if FAR {
+      far0 = scaled(far0, factor0);
+      far1 = scaled(far1, factor1);
+      far2 = scaled(far2, factor2);
+      far3 = scaled(far3, factor3);
+    }
+    for (var part = first; part < first + KEYS; part += 32u) {
+      share_weights(lane, part - first, weights0, weights1, weights2, weights3);
+      for (var four = part; four < min(part + 32u, end); four += 4u) {
+        let owner = (four - part) / 4u;
+        let shared0 = shared_weights(lane, 0u, owner, weights0);
+        let shared1 = shared_weights(lane, 4u, owner, weights1);
+        let shared2 = shared_weights(lane, 8u, owner, weights2);
+        let shared3 = shared_weights(lane, 12u, owner, weights3);
+        let near_values = four_values(place, four, reach, near_channel);
+        near0 = plus(near0, shared0, near_values);
+        near1 = plus(near1, shared1, near_values);
+        near2 = plus(near2, shared2, near_values);
+        near3 = plus(near3, shared3, near_values);
+        if FAR {
+          let far_values = four_values(place, four, reach, far_channel);
+          far0 = plus(far0, shared0, far_values);
+          far1 = plus(far1, shared1, far_values);
+          far2 = plus(far2, shared2, far_values);
+          far3 = plus(far3, shared3, far_values);
+        }
+      }
     }
   }
 
-  of_lanes[lane.index] = total;
-  workgroupBarrier();
-  total = vec4<f32>();
-  for (var i = 0u; i < 8u; i++) {
-    total += of_lanes[y * 8u + i];
+  total = over_lanes(lane, total, true);
+  store(place, row, near_channel, near0, total[0]);
+  store(place, row + 4u, near_channel, near1, total[1]);
+  store(place, row + 8u, near_channel, near2, total[2]);
+  store(place, row + 12u, near_channel, near3, total[3]);
+  if FAR {
+    store(place, row, far_channel, far0, total[0]);
+    store(place, row + 4u, far_channel, far1, total[1]);
+    store(place, row + 8u, far_channel, far2, total[2]);
+    store(place, row + 12u, far_channel, far3, total[3]);
   }
-  // Nothing was added where nothing is seen; the largest weight is 1 elsewhere.
-  let sees = total > vec4<f32>();
-  let inverse = select(vec4<f32>(), 1.0 / total, sees);
-  let at = params.out_base + batch * params.heads * params.query_count * params.value_channels + head * params.out_head;
-  store(row, at, near, near0 * inverse.x);
-  store(row, at, far, far0 * inverse.x);
-  store(row + 1u, at, near, near1 * inverse.y);
-  store(row + 1u, at, far, far1 * inverse.y);
-  store(row + 2u, at, near, near2 * inverse.z);
-  store(row + 2u, at, far, far2 * inverse.z);
-  store(row + 3u, at, near, near3 * inverse.w);
-  store(row + 3u, at, far, far3 * inverse.w);
-  if params.with_lse == 1u && chunk == 0u && x == 0u {
-    let lse_first = params.lse_base + (batch * params.heads + head) * params.query_count + row;
-    let of_rows = select(vec4<f32>(), largest + log(total), sees);
-    for (var i = 0u; i < 4u; i++) {
-      if row + i < params.query_count { lse[lse_first + i] = of_rows[i]; }
-    }
+  if params.with_lse == 1u && near_channel == 0u {
+    let lse_first = params.lse_base + (batch * params.heads + head) * params.query_count;
+    store_lse(lse_first, row, largest[0], total[0]);
+    store_lse(lse_first, row + 4u, largest[1], total[1]);
+    store_lse(lse_first, row + 8u, largest[2], total[2]);
+    store_lse(lse_first, row + 12u, largest[3], total[3]);
   }
 }

@@ -104,6 +104,11 @@ impl Lowering<'_> {
         self.capabilities
     }
 
+    /// Whether a dispatch of this shader gets its form with subgroup operations.
+    pub fn runs_subgroup_form(&self, shader: &Shader) -> bool {
+        self.capabilities.runs_subgroup_form(shader) && !self.policy.tuning.is_portable(shader)
+    }
+
     /// Number of inputs of the call.
     pub fn inputs(&self) -> usize {
         self.inputs.len()
@@ -151,7 +156,7 @@ impl Lowering<'_> {
             node: self.node,
             shader,
             header,
-            subgroups: self.capabilities.runs_subgroup_form(shader) && !self.policy.tuning.is_portable(shader),
+            subgroups: self.runs_subgroup_form(shader),
             constants,
             resources: slots.iter().map(|&slot| self.resource(slot)).collect(),
             params: bytemuck::pod_collect_to_vec(bytemuck::bytes_of(&params)),

@@ -182,6 +182,8 @@ pub enum Include {
     Distance,
     /// `common/reduce.wgsl` or its subgroup twin: sums, maxima and scans over a workgroup.
     Reduce,
+    /// `common/shared_rows.wgsl` or its twin for subgroups of eight: what the invocations of one [`Include::Tile`]'s rows tell each other.
+    SharedRows,
     /// `common/sort.wgsl`: a sort in workgroup memory.
     Sort,
     /// `common/tile.wgsl` or its twin for subgroups of eight: tiles of dot products.
@@ -310,6 +312,8 @@ impl Variant {
                 (Include::Order, _) => include_str!("../../shaders/common/order.wgsl"),
                 (Include::Reduce, false) => include_str!("../../shaders/common/reduce.wgsl"),
                 (Include::Reduce, true) => include_str!("../../shaders/common/reduce_subgroup.wgsl"),
+                (Include::SharedRows, false) => include_str!("../../shaders/common/shared_rows.wgsl"),
+                (Include::SharedRows, true) => include_str!("../../shaders/common/shared_rows_subgroup.wgsl"),
                 (Include::Sort, _) => include_str!("../../shaders/common/sort.wgsl"),
                 (Include::Tile, false) => include_str!("../../shaders/common/tile.wgsl"),
                 (Include::Tile, true) => include_str!("../../shaders/common/tile_subgroup.wgsl"),

@@ -3,7 +3,7 @@
 use super::{Kernel, expect, live_of_attention};
 use crate::compare::Comparison;
 use crate::error::Error;
-use crate::gpu::{BindingElem, Call, Header, Lowering, Shader, Slot, params};
+use crate::gpu::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
 use crate::graph::{Graph, Tensor};
 use crate::reference;
 use crate::tensor::{Desc, Elem, HostTensor, Shape};
@@ -40,7 +40,7 @@ params! {
 pub(super) static ATTENTION: Shader = Shader {
     name: "attention",
     source: include_str!("../../shaders/attention.wgsl"),
-    includes: &[],
+    includes: &[Include::Tile, Include::SharedRows],
     headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
     inputs: &[
         ("queries", BindingElem::Elem),
@@ -285,7 +285,8 @@ impl Kernel for Attention {
         let [value_head, value_row] = self.strides(key_count, key_heads, v);
         let [out_head, out_row] = self.strides(query_count, heads, v);
         let chunks = v.div_ceil(16).max(1);
-        let groups = [batch, heads, query_count.div_ceil(32), chunks].map(u64::from).iter().product::<u64>();
+        let rows_of_group = if lowering.runs_subgroup_form(&ATTENTION) { 16 } else { 64 };
+        let groups = [batch, heads, query_count.div_ceil(rows_of_group), chunks].map(u64::from).iter().product::<u64>();
         lowering.dispatch(Call {
             shader: &ATTENTION,
             header,

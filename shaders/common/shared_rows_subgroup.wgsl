@@ -1,0 +1,46 @@
+// `shared_rows.wgsl` for subgroups of exactly eight invocations, which have 16 rows of logits in common, four keys each, and tell each
+// other by shuffles. A workgroup is one subgroup, so that nothing waits at a barrier.
+const LANES = 8u;
+const ROWS = 16u;
+const KEYS = 32u;
+const FAR = true;
+
+fn shared_row(lane: Lane) -> u32 {
+  return 0u;
+}
+
+fn shared_key(lane: Lane) -> u32 {
+  return lane.in_subgroup * 4u;
+}
+
+fn shared_channel(lane: Lane) -> u32 {
+  return lane.in_subgroup;
+}
+
+fn over_four(mine: vec4<f32>, sum: bool) -> vec4<f32> {
+  let b = subgroupShuffleXor(mine, 1u);
+  let two = select(max(mine, b), mine + b, sum);
+  let c = subgroupShuffleXor(two, 2u);
+  let four = select(max(two, c), two + c, sum);
+  let d = subgroupShuffleXor(four, 4u);
+  return select(max(four, d), four + d, sum);
+}
+
+// Of one number for each row, the sum or the maximum over the invocations.
+fn over_lanes(lane: Lane, mine: mat4x4<f32>, sum: bool) -> mat4x4<f32> {
+  return mat4x4<f32>(over_four(mine[0], sum), over_four(mine[1], sum), over_four(mine[2], sum), over_four(mine[3], sum));
+}
+
+fn share_weights(lane: Lane, key: u32, a: mat4x4<f32>, b: mat4x4<f32>, c: mat4x4<f32>, d: mat4x4<f32>) {
+}
+
+// The four keys' weights of four rows, `mine` of the owner-th invocation.
+fn shared_weights(lane: Lane, row: u32, owner: u32, mine: mat4x4<f32>) -> mat4x4<f32> {
+  return mat4x4<f32>(
+    subgroupShuffle(mine[0], owner),
+    subgroupShuffle(mine[1], owner),
+    subgroupShuffle(mine[2], owner),
+    subgroupShuffle(mine[3], owner),
+  );
+}
+
