@@ -47,7 +47,6 @@ struct Params {
   bias_row: u32,
   chunks: u32,
   causal: u32,
-  biased: u32,
   with_lse: u32,
   scale: f32,
 }
@@ -60,6 +59,8 @@ struct Params {
 @group(0) @binding(6) var<storage, read> bias: array<f32>;
 @group(0) @binding(7) var<storage, read_write> out: array<elem>;
 @group(0) @binding(8) var<storage, read_write> lse: array<f32>;
+
+override BIASED: u32 = 0u; // or 1
 
 // Query rows and keys that are alive.
 var<workgroup> live: vec2<u32>;
@@ -74,6 +75,7 @@ struct Place {
   values: u32,
   bias: u32,
   out: u32,
+  lse: u32,
   live_queries: u32,
   live_keys: u32,
 }
@@ -84,6 +86,14 @@ struct Four {
   r1: elem_f32,
   r2: elem_f32,
   r3: elem_f32,
+}
+
+// What four rows came to so far.
+struct Rows {
+  largest: vec4<f32>, // logit
+  total: vec4<f32>, // of the weights of the invocation's own keys
+  near: Four,
+  far: Four,
 }
 
 // Rows and keys beyond the last read the last: what comes of them is masked.
@@ -121,38 +131,31 @@ fn visible_keys(place: Place, row: u32) -> u32 {
   return select(0u, seen, row < place.live_queries);
 }
 
-// A row's logits of four keys from `key` on.
-fn biased(place: Place, row: u32, key: u32, logits: vec4<f32>) -> vec4<f32> {
-  let at = place.bias + min(row, params.query_count - 1u) * params.bias_row;
-  let last = params.key_count - 1u;
-  let offset = vec4<f32>(
-    bias[at + min(key, last)], bias[at + min(key + 1u, last)], bias[at + min(key + 2u, last)], bias[at + min(key + 3u, last)]
-  );
-  let bits = bitcast<vec4<u32>>(offset);
-  return bitcast<vec4<f32>>(select(bitcast<vec4<u32>>(logits + offset), bits, bits == vec4<u32>(HIDDEN)));
-}
-
-fn masked(place: Place, row: u32, key: u32, logits: vec4<f32>) -> vec4<f32> {
-  let see = vec4<u32>(key, key + 1u, key + 2u, key + 3u) < vec4<u32>(visible_keys(place, row));
-  return bitcast<vec4<f32>>(select(vec4<u32>(HIDDEN), bitcast<vec4<u32>>(logits), see));
-}
-
-// Four rows' logits of four keys, given their products.
-fn logits_of(place: Place, row: u32, key: u32, r0: vec4<f32>, r1: vec4<f32>, r2: vec4<f32>, r3: vec4<f32>) -> mat4x4<f32> {
-  var logits = mat4x4<f32>(params.scale * r0, params.scale * r1, params.scale * r2, params.scale * r3);
-  if params.biased == 1u {
-    logits = mat4x4<f32>(
-      biased(place, row, key, logits[0]),
-      biased(place, row + 1u, key, logits[1]),
-      biased(place, row + 2u, key, logits[2]),
-      biased(place, row + 3u, key, logits[3]),
+// A row's logits of four keys from `key` on, given their products.
+fn row_logits(place: Place, row: u32, key: u32, products: vec4<f32>) -> vec4<f32> {
+  var logits = params.scale * products;
+  var seen = vec4<u32>(key, key + 1u, key + 2u, key + 3u) < vec4<u32>(visible_keys(place, row));
+  if BIASED == 1u {
+    let at = place.bias + min(row, params.query_count - 1u) * params.bias_row;
+    let last = params.key_count - 1u;
+    let offset = vec4<f32>(
+      bias[at + min(key, last)],
+      bias[at + min(key + 1u, last)],
+      bias[at + min(key + 2u, last)],
+      bias[at + min(key + 3u, last)],
     );
+    logits += offset;
+    seen = seen & (bitcast<vec4<u32>>(offset) != vec4<u32>(HIDDEN));
   }
+  return bitcast<vec4<f32>>(select(vec4<u32>(HIDDEN), bitcast<vec4<u32>>(logits), seen));
+}
+
+fn logits_of(place: Place, row: u32, key: u32, r0: vec4<f32>, r1: vec4<f32>, r2: vec4<f32>, r3: vec4<f32>) -> mat4x4<f32> {
   return mat4x4<f32>(
-    masked(place, row, key, logits[0]),
-    masked(place, row + 1u, key, logits[1]),
-    masked(place, row + 2u, key, logits[2]),
-    masked(place, row + 3u, key, logits[3]),
+    row_logits(place, row, key, r0),
+    row_logits(place, row + 1u, key, r1),
+    row_logits(place, row + 2u, key, r2),
+    row_logits(place, row + 3u, key, r3),
   );
 }
 
@@ -163,11 +166,6 @@ fn largest_of(logits: vec4<f32>) -> f32 {
 
 fn maxima_of(logits: mat4x4<f32>) -> vec4<f32> {
   return vec4<f32>(largest_of(logits[0]), largest_of(logits[1]), largest_of(logits[2]), largest_of(logits[3]));
-}
-
-// What earlier sums are multiplied with where the maximum grew. The exponential is rounded, so elsewhere a masked tile changes nothing.
-fn factor_of(largest: vec4<f32>, next: vec4<f32>) -> vec4<f32> {
-  return select(exp(largest - next), vec4<f32>(1.0), largest == next);
 }
 
 fn row_weights(logits: vec4<f32>, largest: f32) -> vec4<f32> {
@@ -195,6 +193,14 @@ fn scaled(rows: Four, factor: vec4<f32>) -> Four {
   return Four(rows.r0 * factor.x, rows.r1 * factor.y, rows.r2 * factor.z, rows.r3 * factor.w);
 }
 
+// The rows under their new maxima.
+fn grown(rows: Rows, maxima: vec4<f32>) -> Rows {
+  let largest = max(rows.largest, maxima);
+  // The exponential is rounded, so it is applied only where the maximum grew: a masked tile changes nothing.
+  let factor = select(exp(rows.largest - largest), vec4<f32>(1.0), largest == rows.largest);
+  return Rows(largest, rows.total * factor, scaled(rows.near, factor), scaled(rows.far, factor));
+}
+
 fn weighted(weights: vec4<f32>, keys: Four) -> elem_f32 {
   return (weights.x * keys.r0 + weights.y * keys.r1) + (weights.z * keys.r2 + weights.w * keys.r3);
 }
@@ -208,24 +214,36 @@ fn plus(rows: Four, weights: mat4x4<f32>, keys: Four) -> Four {
   );
 }
 
+// The rows with four keys more.
+fn attended(rows: Rows, weights: mat4x4<f32>, near: Four, far: Four) -> Rows {
+  var more = rows;
+  more.near = plus(rows.near, weights, near);
+  if FAR { more.far = plus(rows.far, weights, far); }
+  return more;
+}
+
 // Nothing was added to a row that sees nothing; the largest weight is 1 elsewhere.
 fn store_row(place: Place, row: u32, channel: u32, result: elem_f32, total: f32) {
-  if row < params.query_count && channel < params.value_channels {
+  if (row < params.query_count) & (channel < params.value_channels) {
     out[place.out + row * params.out_row + channel] = elem(select(result * (1.0 / total), elem_f32(), total == 0.0));
   }
 }
 
-fn store(place: Place, row: u32, channel: u32, rows: Four, total: vec4<f32>) {
+fn store_four(place: Place, row: u32, channel: u32, rows: Four, total: vec4<f32>) {
   store_row(place, row, channel, rows.r0, total.x);
   store_row(place, row + 1u, channel, rows.r1, total.y);
   store_row(place, row + 2u, channel, rows.r2, total.z);
   store_row(place, row + 3u, channel, rows.r3, total.w);
 }
 
-fn store_lse(first: u32, row: u32, largest: vec4<f32>, total: vec4<f32>) {
-  let sums = select(largest + log(total), vec4<f32>(), total == vec4<f32>());
-  for (var i = 0u; i < 4u; i++) {
-    if row + i < params.query_count { lse[first + row + i] = sums[i]; }
+fn store(place: Place, row: u32, channel: u32, rows: Rows, total: vec4<f32>) {
+  store_four(place, row, channel, rows.near, total);
+  if FAR { store_four(place, row, channel + 8u, rows.far, total); }
+  if (params.with_lse == 1u) & (channel == 0u) {
+    let sums = select(rows.largest + log(total), vec4<f32>(), total == vec4<f32>());
+    for (var i = 0u; i < 4u; i++) {
+      if row + i < params.query_count { lse[place.lse + row + i] = sums[i]; }
+    }
   }
 }
 
@@ -256,6 +274,7 @@ fn main(
     params.values_base + batch * params.key_heads * params.key_count * params.value_channels + key_head * params.value_head,
     params.bias_base + batch * params.bias_batch + head * params.bias_head,
     params.out_base + batch * params.heads * params.query_count * params.value_channels + head * params.out_head,
+    params.lse_base + (batch * params.heads + head) * params.query_count,
     counts.x,
     counts.y,
   );
@@ -264,96 +283,70 @@ fn main(
   let reach = select(0u, visible_keys(place, last), tile_first < place.live_queries);
 
   let row = tile_first + shared_row(lane);
-  let near_channel = chunk * 16u + shared_channel(lane);
-  let far_channel = near_channel + 8u;
+  let channel = chunk * 16u + shared_channel(lane);
   // Sixteen dead rows take no time.
   let channels = select(0u, params.channels, row < place.live_queries);
-  let end = select(0u, reach, (row < place.live_queries) & (params.value_channels > 0u));
-  var largest = mat4x4<f32>(vec4<f32>(LOWEST), vec4<f32>(LOWEST), vec4<f32>(LOWEST), vec4<f32>(LOWEST));
-  var total = mat4x4<f32>();
-  var near0 = Four();
-  var near1 = Four();
-  var near2 = Four();
-  var near3 = Four();
-  var far0 = Four();
-  var far1 = Four();
-  var far2 = Four();
-  var far3 = Four();
-  for (var first = 0u; first < reach; first += KEYS) {
-    let key = first + shared_key(lane);
-    let tile = dot_tile(lane, place, row, key, channels);
-    let logits0 = logits_of(place, row, key, tile.r0, tile.r1, tile.r2, tile.r3);
-    let logits1 = logits_of(place, row + 4u, key, tile.r4, tile.r5, tile.r6, tile.r7);
-    let logits2 = logits_of(place, row + 8u, key, tile.r8, tile.r9, tile.r10, tile.r11);
-    let logits3 = logits_of(place, row + 12u, key, tile.r12, tile.r13, tile.r14, tile.r15);
-    let maxima = mat4x4<f32>(maxima_of(logits0), maxima_of(logits1), maxima_of(logits2), maxima_of(logits3));
-    let tops = over_lanes(lane, maxima, false);
-    let next = mat4x4<f32>(max(largest[0], tops[0]), max(largest[1], tops[1]), max(largest[2], tops[2]), max(largest[3], tops[3]));
-    let factor0 = factor_of(largest[0], next[0]);
-    let factor1 = factor_of(largest[1], next[1]);
-    let factor2 = factor_of(largest[2], next[2]);
-    let factor3 = factor_of(largest[3], next[3]);
-    largest = next;
-    let weights0 = weights_of(logits0, largest[0]);
-    let weights1 = weights_of(logits1, largest[1]);
-    let weights2 = weights_of(logits2, largest[2]);
-    let weights3 = weights_of(logits3, largest[3]);
-    total = mat4x4<f32>(
-      total[0] * factor0 + sums_of(weights0),
-      total[1] * factor1 + sums_of(weights1),
-      total[2] * factor2 + sums_of(weights2),
-      total[3] * factor3 + sums_of(weights3),
-    );
-    near0 = scaled(near0, factor0);
-    near1 = scaled(near1, factor1);
-    near2 = scaled(near2, factor2);
-    near3 = scaled(near3, factor3);
-    if FAR {
-      far0 = scaled(far0, factor0);
-      far1 = scaled(far1, factor1);
-      far2 = scaled(far2, factor2);
-      far3 = scaled(far3, factor3);
-    }
-    for (var part = first; part < first + KEYS; part += 32u) {
-      share_weights(lane, part - first, weights0, weights1, weights2, weights3);
-      for (var four = part; four < min(part + 32u, end); four += 4u) {
-        let owner = (four - part) / 4u;
-        let shared0 = shared_weights(lane, 0u, owner, weights0);
-        let shared1 = shared_weights(lane, 4u, owner, weights1);
-        let shared2 = shared_weights(lane, 8u, owner, weights2);
-        let shared3 = shared_weights(lane, 12u, owner, weights3);
-        let near_values = four_values(place, four, reach, near_channel);
-        near0 = plus(near0, shared0, near_values);
-        near1 = plus(near1, shared1, near_values);
-        near2 = plus(near2, shared2, near_values);
-        near3 = plus(near3, shared3, near_values);
-        if FAR {
-          let far_values = four_values(place, four, reach, far_channel);
-          far0 = plus(far0, shared0, far_values);
-          far1 = plus(far1, shared1, far_values);
-          far2 = plus(far2, shared2, far_values);
-          far3 = plus(far3, shared3, far_values);
+  let end = select(0u, reach, row < place.live_queries);
+  let none = Rows(vec4<f32>(LOWEST), vec4<f32>(), Four(), Four());
+  var rows0 = none;
+  var rows1 = none;
+  var rows2 = none;
+  var rows3 = none;
+  // On a CPU a loop that is left at its head runs once more with all its invocations masked: these are left at their ends.
+  if reach > 0u {
+    var first = 0u;
+    loop {
+      let key = first + shared_key(lane);
+      let tile = dot_tile(lane, place, row, key, channels);
+      let logits0 = logits_of(place, row, key, tile.r0, tile.r1, tile.r2, tile.r3);
+      let logits1 = logits_of(place, row + 4u, key, tile.r4, tile.r5, tile.r6, tile.r7);
+      let logits2 = logits_of(place, row + 8u, key, tile.r8, tile.r9, tile.r10, tile.r11);
+      let logits3 = logits_of(place, row + 12u, key, tile.r12, tile.r13, tile.r14, tile.r15);
+      let maxima = over_lanes(lane, maxima_of(logits0), maxima_of(logits1), maxima_of(logits2), maxima_of(logits3), false);
+      rows0 = grown(rows0, maxima[0]);
+      rows1 = grown(rows1, maxima[1]);
+      rows2 = grown(rows2, maxima[2]);
+      rows3 = grown(rows3, maxima[3]);
+      let weights0 = weights_of(logits0, rows0.largest);
+      let weights1 = weights_of(logits1, rows1.largest);
+      let weights2 = weights_of(logits2, rows2.largest);
+      let weights3 = weights_of(logits3, rows3.largest);
+      rows0.total += sums_of(weights0);
+      rows1.total += sums_of(weights1);
+      rows2.total += sums_of(weights2);
+      rows3.total += sums_of(weights3);
+      var part = 0u;
+      loop {
+        share_weights(lane, part, weights0, weights1, weights2, weights3);
+        var four = 0u;
+        loop {
+          let near = four_values(place, first + part + four, reach, channel);
+          var far = Four();
+          if FAR { far = four_values(place, first + part + four, reach, channel + 8u); }
+          rows0 = attended(rows0, shared_weights(lane, 0u, four / 4u, weights0), near, far);
+          rows1 = attended(rows1, shared_weights(lane, 4u, four / 4u, weights1), near, far);
+          rows2 = attended(rows2, shared_weights(lane, 8u, four / 4u, weights2), near, far);
+          rows3 = attended(rows3, shared_weights(lane, 12u, four / 4u, weights3), near, far);
+          continuing {
+            four += 4u;
+            break if (four == 32u) | (first + part + four >= end);
+          }
         }
+        continuing {
+          part += 32u;
+          break if part >= KEYS;
+        }
+      }
+      continuing {
+        first += KEYS;
+        break if first >= reach;
       }
     }
   }
 
-  total = over_lanes(lane, total, true);
-  store(place, row, near_channel, near0, total[0]);
-  store(place, row + 4u, near_channel, near1, total[1]);
-  store(place, row + 8u, near_channel, near2, total[2]);
-  store(place, row + 12u, near_channel, near3, total[3]);
-  if FAR {
-    store(place, row, far_channel, far0, total[0]);
-    store(place, row + 4u, far_channel, far1, total[1]);
-    store(place, row + 8u, far_channel, far2, total[2]);
-    store(place, row + 12u, far_channel, far3, total[3]);
-  }
-  if params.with_lse == 1u && near_channel == 0u {
-    let lse_first = params.lse_base + (batch * params.heads + head) * params.query_count;
-    store_lse(lse_first, row, largest[0], total[0]);
-    store_lse(lse_first, row + 4u, largest[1], total[1]);
-    store_lse(lse_first, row + 8u, largest[2], total[2]);
-    store_lse(lse_first, row + 12u, largest[3], total[3]);
-  }
+  let totals = over_lanes(lane, rows0.total, rows1.total, rows2.total, rows3.total, true);
+  store(place, row, channel, rows0, totals[0]);
+  store(place, row + 4u, channel, rows1, totals[1]);
+  store(place, row + 8u, channel, rows2, totals[2]);
+  store(place, row + 12u, channel, rows3, totals[3]);
 }

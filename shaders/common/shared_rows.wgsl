@@ -23,23 +23,31 @@ fn shared_channel(lane: Lane) -> u32 {
 }
 
 // Of one number for each row, the sum or the maximum over the invocations.
-fn over_lanes(lane: Lane, mine: mat4x4<f32>, sum: bool) -> mat4x4<f32> {
-  for (var i = 0u; i < 4u; i++) {
-    of_lanes[lane.index * 4u + i] = mine[i];
-  }
-  workgroupBarrier(); // all are there, and the last rows have been read
-  let rows = lane.index / 16u;
-  let i = lane.index % 4u;
-  if lane.index % 16u < 4u {
-    var all = of_lanes[rows * 64u + i];
+fn over_lanes(lane: Lane, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>, sum: bool) -> mat4x4<f32> {
+  of_lanes[lane.index * 4u] = a;
+  of_lanes[lane.index * 4u + 1u] = b;
+  of_lanes[lane.index * 4u + 2u] = c;
+  of_lanes[lane.index * 4u + 3u] = d;
+  workgroupBarrier(); // all are there, and the last results have been read
+  let first = lane.index / 16u;
+  let i = lane.index % 16u;
+  if i < 4u {
+    var all = of_lanes[first * 64u + i];
     for (var t = 1u; t < 16u; t++) {
-      let one = of_lanes[rows * 64u + t * 4u + i];
+      let one = of_lanes[first * 64u + t * 4u + i];
       all = select(max(all, one), all + one, sum);
     }
-    of_rows[rows * 4u + i] = all;
+    of_rows[first * 4u + i] = all;
   }
   workgroupBarrier();
-  return mat4x4<f32>(of_rows[rows * 4u], of_rows[rows * 4u + 1u], of_rows[rows * 4u + 2u], of_rows[rows * 4u + 3u]);
+  return mat4x4<f32>(of_rows[first * 4u], of_rows[first * 4u + 1u], of_rows[first * 4u + 2u], of_rows[first * 4u + 3u]);
+}
+
+fn share_four(at: u32, rows: mat4x4<f32>) {
+  weights[at] = rows[0];
+  weights[at + 8u] = rows[1];
+  weights[at + 16u] = rows[2];
+  weights[at + 24u] = rows[3];
 }
 
 // Shows the weights of 32 keys from `key` of the tile on.
@@ -47,12 +55,10 @@ fn share_weights(lane: Lane, key: u32, a: mat4x4<f32>, b: mat4x4<f32>, c: mat4x4
   workgroupBarrier(); // the last ones have been read
   if shared_key(lane) / 32u == key / 32u {
     let at = shared_row(lane) * 8u + shared_key(lane) % 32u / 4u;
-    for (var i = 0u; i < 4u; i++) {
-      weights[at + i * 8u] = a[i];
-      weights[at + 32u + i * 8u] = b[i];
-      weights[at + 64u + i * 8u] = c[i];
-      weights[at + 96u + i * 8u] = d[i];
-    }
+    share_four(at, a);
+    share_four(at + 32u, b);
+    share_four(at + 64u, c);
+    share_four(at + 96u, d);
   }
   workgroupBarrier();
 }

@@ -27,8 +27,8 @@ fn over_four(mine: vec4<f32>, sum: bool) -> vec4<f32> {
 }
 
 // Of one number for each row, the sum or the maximum over the invocations.
-fn over_lanes(lane: Lane, mine: mat4x4<f32>, sum: bool) -> mat4x4<f32> {
-  return mat4x4<f32>(over_four(mine[0], sum), over_four(mine[1], sum), over_four(mine[2], sum), over_four(mine[3], sum));
+fn over_lanes(lane: Lane, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>, sum: bool) -> mat4x4<f32> {
+  return mat4x4<f32>(over_four(a, sum), over_four(b, sum), over_four(c, sum), over_four(d, sum));
 }
 
 fn share_weights(lane: Lane, key: u32, a: mat4x4<f32>, b: mat4x4<f32>, c: mat4x4<f32>, d: mat4x4<f32>) {

@@ -31,7 +31,6 @@ params! {
         bias_row: u32,
         chunks: u32,
         causal: u32,
-        biased: u32,
         with_lse: u32,
         scale: f32,
     }
@@ -52,7 +51,7 @@ pub(super) static ATTENTION: Shader = Shader {
     ],
     outputs: &[("out", BindingElem::Elem), ("lse", BindingElem::F32)],
     params: Params::NAMES,
-    tunings: &[&[]],
+    tunings: &[&[("BIASED", 0)], &[("BIASED", 1)]],
 };
 
 /// Where the heads are in queries, keys, values and the result.
@@ -290,7 +289,7 @@ impl Kernel for Attention {
         lowering.dispatch(Call {
             shader: &ATTENTION,
             header,
-            constants: &[],
+            constants: ATTENTION.tunings[usize::from(descs.len() > 5)],
             slots: &[
                 queries,
                 keys,
@@ -322,7 +321,6 @@ impl Kernel for Attention {
                 bias_row,
                 chunks,
                 causal: self.causal.into(),
-                biased: (descs.len() > 5).into(),
                 with_lse: self.lse.into(),
                 scale: scale_of(self.scale, channels),
             },
