@@ -75,8 +75,9 @@ pub fn attention(attention: &Attention<'_>, values: &Values<'_>) -> (Vec<f32>, V
 /// With `x_j` the largest logit less that of key j, n keys and `T = ceil(n / 32)` tiles, a term `exp(s_j - largest)` is wrong by
 /// the factor `e^E_j`: the logit's error; `3 + 3 x_j` ulp by WGSL's exp of a rounded difference; for each tile at most 4 ulp and 3
 /// of the maximum's growth, which adds up to `x_j`, when the sums are scaled, and 1 more for the product. Numerator and
-/// denominator have the same terms, which add up to A and B relative to the denominator; then each addition is an ulp: at most
-/// `n + T + 4` and `T + 12`. The quotient is within `(A + |out| B) / (1 - B)`, its reciprocal and product 4 ulp. The log-sum-exp is
+/// denominator have the same terms, which add up to A and B relative to the denominator; then each addition is an ulp: one for each
+/// four keys and two within them, at most `n / 4 + 3`, and one for each tile, two within four keys and 15 over the invocations,
+/// `T + 17`. The quotient is within `(A + |out| B) / (1 - B)`, its reciprocal and product 4 ulp. The log-sum-exp is
 /// within `-ln(1 - B)`, the log's 2^-21 or 3 ulp, and 1 ulp.
 pub fn attention_bound(attention: &Attention<'_>, values: &Values<'_>, elem: Elem) -> (Vec<f64>, Vec<f64>) {
     let (mut out, mut sums) = (Vec::new(), Vec::new());
@@ -91,13 +92,13 @@ pub fn attention_bound(attention: &Attention<'_>, values: &Values<'_>, elem: Ele
             s.weight * (of_logit + (4.0 + 5.0 * tiles + 6.0 * (largest - s.logit)) * ULP).exp_m1() + tiny
         };
         let errors: Vec<f64> = seen.iter().map(of_term).collect();
-        let below = errors.iter().sum::<f64>() + (tiles + 12.0) * ULP;
+        let below = errors.iter().sum::<f64>() + (tiles + 17.0) * ULP;
         let left = (1.0 - below).max(0.0);
         for c in 0..values.channels {
             let terms = || seen.iter().map(|s| values.value(attention, b, h, s.key, c));
             let value: f64 = terms().zip(&seen).map(|(v, s)| v * s.weight).sum();
             let magnitude: f64 = terms().zip(&seen).map(|(v, s)| v.abs() * s.weight).sum();
-            let above = terms().zip(&errors).map(|(v, e)| v.abs() * e).sum::<f64>() + (n + tiles + 4.0) * ULP * magnitude + n * tiny;
+            let above = terms().zip(&errors).map(|(v, e)| v.abs() * e).sum::<f64>() + (n / 4.0 + 3.0) * ULP * magnitude + n * tiny;
             let quotient = (above + value.abs() * below) / left;
             let error = quotient + 4.0 * ULP * (value.abs() + quotient);
             out.push(if seen.is_empty() { 0.0 } else { finite(error + storage_error(elem, value.abs() + error)) });

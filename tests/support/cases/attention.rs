@@ -118,11 +118,16 @@ pub fn cases() -> Vec<Case> {
         let s = Setup { batch: 3, heads: [4, 2], bias: Some(bias), lengths: Some(vec![45, 2, 37]), ..setup(9, 45, [4, 12]) };
         cases.push(case(&s, plain));
     }
-    cases.push(case(&Setup { bias: Some([1, 2, 45, 45]), ..setup(45, 45, [8, 8]) }, causal));
+    for channels in [[8, 8], [3, 5]] {
+        cases.push(case(&Setup { bias: Some([1, 2, 45, 45]), ..setup(45, 45, channels) }, causal));
+    }
     // f16, and scales of the caller's: one key has nearly all the weight, and most weights are 0.
     for channels in [[3, 3], [8, 64]] {
         let half = Setup { elem: Elem::F16, lengths: Some(vec![60]), ..setup(61, 61, channels) };
         cases.push(case(&half, causal));
+        for attention in [plain, last] {
+            cases.push(case(&Setup { bias: Some([1, 1, 1, 61]), ..half.clone() }, attention));
+        }
         cases.push(case(&half, Attention { scale: Some(-0.5), ..last }));
         cases.push(case(&setup(40, 150, channels), Attention { scale: Some(40.0), ..plain }));
     }
