@@ -1,11 +1,12 @@
-// Sixteen invocations that have 16 rows of logits in common, four keys each: what they tell each other goes through workgroup memory.
-// A workgroup has four times 16 rows.
+// Sixteen invocations that have 16 rows of logits in common, four keys each, as `tile.wgsl` makes them: what they tell each other goes
+// through workgroup memory, 13 KiB of it. A workgroup has four times 16 rows.
 const LANES = 64u;
 const ROWS = 64u;
 const KEYS = 64u;
 const FAR = false;
-// Invocation t and its rows, four at a time: [t, 4]; then the sixteen rows and what came of them: [rows, 4].
+// A number for each row of invocation t, four rows at a time: [t, 4].
 var<workgroup> of_lanes: array<vec4<f32>, 256>;
+// What comes of them: [4, 4].
 var<workgroup> of_rows: array<vec4<f32>, 16>;
 // Row t and 32 keys, four at a time: [t, 8].
 var<workgroup> weights: array<vec4<f32>, 512>;
@@ -63,7 +64,7 @@ fn share_weights(lane: Lane, key: u32, a: mat4x4<f32>, b: mat4x4<f32>, c: mat4x4
   workgroupBarrier();
 }
 
-// Of those, four rows from `row` of the sixteen on and the owner-th four keys.
+// Of those, the owner-th four keys' of four rows from `row` of the sixteen on.
 fn shared_weights(lane: Lane, row: u32, owner: u32, mine: mat4x4<f32>) -> mat4x4<f32> {
   let at = (shared_row(lane) + row) * 8u + owner;
   return mat4x4<f32>(weights[at], weights[at + 8u], weights[at + 16u], weights[at + 24u]);

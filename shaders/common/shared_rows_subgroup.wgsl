@@ -1,5 +1,5 @@
-// `shared_rows.wgsl` for subgroups of exactly eight invocations, which have 16 rows of logits in common, four keys each, and tell each
-// other by shuffles. A workgroup is one subgroup, so that nothing waits at a barrier.
+// `shared_rows.wgsl` for subgroups of exactly eight invocations, which have 16 rows of logits in common, four keys each, as
+// `tile_subgroup.wgsl` makes them. They tell each other by shuffles, a workgroup is one subgroup, and nothing waits at a barrier.
 const LANES = 8u;
 const ROWS = 16u;
 const KEYS = 32u;
@@ -34,7 +34,7 @@ fn over_lanes(lane: Lane, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>
 fn share_weights(lane: Lane, key: u32, a: mat4x4<f32>, b: mat4x4<f32>, c: mat4x4<f32>, d: mat4x4<f32>) {
 }
 
-// The four keys' weights of four rows, `mine` of the owner-th invocation.
+// The owner-th invocation's weights of four rows, of which `mine` are this invocation's.
 fn shared_weights(lane: Lane, row: u32, owner: u32, mine: mat4x4<f32>) -> mat4x4<f32> {
   return mat4x4<f32>(
     subgroupShuffle(mine[0], owner),
