@@ -7,7 +7,8 @@ use crate::error::Error;
 use crate::gpu::Shader;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
-    AttentionInputs, AttentionScore, FrameBudget, Queries, TopK, TopKInputs, compact, grow_runs, linear, row_normalize, shaders,
+    Attention, AttentionInputs, AttentionScore, FrameBudget, Queries, QueryKeyValue, TopK, TopKInputs, compact, grow_runs, linear,
+    row_normalize, shaders,
 };
 use crate::methods::ToMe;
 use crate::random::random_u32;
@@ -97,7 +98,7 @@ fn noise(graph: &mut Graph, shape: impl Into<Shape>) -> Tensor {
 /// Calls that run every shader of two forms at an ordinary size, in one graph each.
 fn graphs() -> Result<Vec<Graph>, Error> {
     type Build = fn(&mut Graph) -> Result<Tensor, Error>;
-    let builds: [Build; 8] = [
+    let builds: [Build; 9] = [
         |graph| {
             let (x, weight) = (noise(graph, [577, 512]), noise(graph, [512, 512]));
             linear(graph, x, weight, None)
@@ -109,6 +110,11 @@ fn graphs() -> Result<Vec<Graph>, Error> {
         },
         |graph| score(graph, Queries::CLASS),
         |graph| score(graph, Queries::All),
+        |graph| {
+            let [queries, keys, values] = [0; 3].map(|_| noise(graph, [1, 6, 577, 64]));
+            let inputs = QueryKeyValue { queries, keys, values, bias: None, lengths: None, query_lengths: None };
+            Ok(Attention::default().attend(graph, inputs)?.rows)
+        },
         |graph| {
             let scores = noise(graph, [32, 577]);
             Ok(TopK { k: 64, ..Default::default() }.select(graph, TopKInputs::new(scores))?.indices)
