@@ -1,5 +1,6 @@
-// Activations of four numbers at a time. The including shader's parameters say which.
-const ACTIVATION_NONE = 0u;
+// Activations of four numbers at a time. The including shader's parameters say which, if any: a CPU runs all sides of an `if`.
+override ACTIVATED: u32 = 1u; // or 0
+
 const ACTIVATION_RELU = 1u;
 const ACTIVATION_GELU = 2u;
 const ACTIVATION_GELU_TANH = 3u;
@@ -31,7 +32,7 @@ fn normal_share(x: vec4<f32>) -> vec4<f32> {
 }
 
 fn activate(kind: u32, x: vec4<f32>) -> vec4<f32> {
-  if kind == ACTIVATION_NONE { return x; }
+  if ACTIVATED == 0u { return x; }
   if kind == ACTIVATION_RELU { return max(x, vec4<f32>()); }
   if kind == ACTIVATION_GELU { return x * normal_share(x); }
   var v = x;

@@ -35,7 +35,7 @@ pub(super) static ELEMENTWISE: Shader = Shader {
     inputs: &[("a", BindingElem::Elem), ("b", BindingElem::Elem), ("b_f32", BindingElem::F32)],
     outputs: &[("y", BindingElem::Elem)],
     params: Params::NAMES,
-    tunings: &[&[]],
+    tunings: &[&[("ACTIVATED", 0)], &[("ACTIVATED", 1)]],
 };
 
 /// How often an invocation moves `elem` of one row, and how many invocations share a row at most.
@@ -213,7 +213,7 @@ impl Kernel for Elementwise {
         lowering.dispatch(Call {
             shader: &ELEMENTWISE,
             header,
-            constants: &[],
+            constants: ELEMENTWISE.tunings[usize::from(self.activation != Activation::None)],
             slots: &[Slot::Input(0), second, second_f32, Slot::Output(0)],
             params: Params {
                 rows,

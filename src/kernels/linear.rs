@@ -22,7 +22,7 @@ pub(super) static LINEAR: Shader = Shader {
     inputs: &[("x", BindingElem::Elem), ("weight", BindingElem::Elem), ("bias", BindingElem::Scalar), ("bias_f32", BindingElem::F32)],
     outputs: &[("y", BindingElem::Scalar)],
     params: Params::NAMES,
-    tunings: &[&[]],
+    tunings: &[&[("ACTIVATED", 0)], &[("ACTIVATED", 1)]],
 };
 
 /// A linear layer and what follows it: `y[..,o] = activation(sum_k x[..,k] weight[o,k] + bias[o])`.
@@ -155,7 +155,7 @@ impl Kernel for Linear {
         lowering.dispatch(Call {
             shader: &LINEAR,
             header,
-            constants: &[],
+            constants: LINEAR.tunings[usize::from(self.activation != Activation::None)],
             slots: &[x, weight, bias, bias_f32, Slot::Output(0)],
             params: Params {
                 groups: groups as u32,
