@@ -44,7 +44,9 @@ pub fn cases() -> Vec<Case> {
             cases.push(case(product, [a, b], [elem, Elem::F32], data::awkward));
         }
         for activation in ACTIVATIONS {
-            cases.push(case(Elementwise { activation, ..Elementwise::default() }, [[500].into(), [500].into()], [elem, elem], spread));
+            for len in [500, 501] {
+                cases.push(case(Elementwise { activation, ..Elementwise::default() }, [[len].into(), [len].into()], [elem, elem], spread));
+            }
         }
     }
     let mut graph = Graph::new();
