@@ -5,7 +5,7 @@
 //   fn row_elem(at: u32) -> elem_f32                   one of them
 //   fn column_first, column_elem                       the same of columns
 //
-// Rows and columns are read through the caches.
+// `tile_portable.wgsl` or `tile_subgroup.wgsl` follows, with which rows and columns are an invocation's, and `dot_tile`.
 // Row i of the lane and its four columns. Named, since arrays of accumulators would not stay in registers everywhere.
 struct Tile {
   r0: vec4<f32>,
@@ -31,74 +31,3 @@ fn products(a: elem_f32, b0: elem_f32, b1: elem_f32, b2: elem_f32, b3: elem_f32)
   return vec4<f32>(elem_dot(a, b0), elem_dot(a, b1), elem_dot(a, b2), elem_dot(a, b3));
 }
 
-// The first of the invocation's rows and columns within the tile.
-fn tile_row(lane: Lane) -> u32 {
-  return lane.index / 16u * 16u;
-}
-
-fn tile_column(lane: Lane) -> u32 {
-  return lane.index % 16u * 4u;
-}
-
-// Dot products of 16 rows from `row` on with four columns from `column` on, each a sum over ascending elems.
-fn dot_tile(lane: Lane, place: Place, row: u32, column: u32, elems: u32) -> Tile {
-  let row0 = row_first(place, row + 0u);
-  let row1 = row_first(place, row + 1u);
-  let row2 = row_first(place, row + 2u);
-  let row3 = row_first(place, row + 3u);
-  let row4 = row_first(place, row + 4u);
-  let row5 = row_first(place, row + 5u);
-  let row6 = row_first(place, row + 6u);
-  let row7 = row_first(place, row + 7u);
-  let row8 = row_first(place, row + 8u);
-  let row9 = row_first(place, row + 9u);
-  let row10 = row_first(place, row + 10u);
-  let row11 = row_first(place, row + 11u);
-  let row12 = row_first(place, row + 12u);
-  let row13 = row_first(place, row + 13u);
-  let row14 = row_first(place, row + 14u);
-  let row15 = row_first(place, row + 15u);
-  let column0 = column_first(place, column + 0u);
-  let column1 = column_first(place, column + 1u);
-  let column2 = column_first(place, column + 2u);
-  let column3 = column_first(place, column + 3u);
-  var r0 = vec4<f32>();
-  var r1 = vec4<f32>();
-  var r2 = vec4<f32>();
-  var r3 = vec4<f32>();
-  var r4 = vec4<f32>();
-  var r5 = vec4<f32>();
-  var r6 = vec4<f32>();
-  var r7 = vec4<f32>();
-  var r8 = vec4<f32>();
-  var r9 = vec4<f32>();
-  var r10 = vec4<f32>();
-  var r11 = vec4<f32>();
-  var r12 = vec4<f32>();
-  var r13 = vec4<f32>();
-  var r14 = vec4<f32>();
-  var r15 = vec4<f32>();
-  for (var k = 0u; k < elems; k++) {
-    let b0 = column_elem(column0 + k);
-    let b1 = column_elem(column1 + k);
-    let b2 = column_elem(column2 + k);
-    let b3 = column_elem(column3 + k);
-    r0 += products(row_elem(row0 + k), b0, b1, b2, b3);
-    r1 += products(row_elem(row1 + k), b0, b1, b2, b3);
-    r2 += products(row_elem(row2 + k), b0, b1, b2, b3);
-    r3 += products(row_elem(row3 + k), b0, b1, b2, b3);
-    r4 += products(row_elem(row4 + k), b0, b1, b2, b3);
-    r5 += products(row_elem(row5 + k), b0, b1, b2, b3);
-    r6 += products(row_elem(row6 + k), b0, b1, b2, b3);
-    r7 += products(row_elem(row7 + k), b0, b1, b2, b3);
-    r8 += products(row_elem(row8 + k), b0, b1, b2, b3);
-    r9 += products(row_elem(row9 + k), b0, b1, b2, b3);
-    r10 += products(row_elem(row10 + k), b0, b1, b2, b3);
-    r11 += products(row_elem(row11 + k), b0, b1, b2, b3);
-    r12 += products(row_elem(row12 + k), b0, b1, b2, b3);
-    r13 += products(row_elem(row13 + k), b0, b1, b2, b3);
-    r14 += products(row_elem(row14 + k), b0, b1, b2, b3);
-    r15 += products(row_elem(row15 + k), b0, b1, b2, b3);
-  }
-  return Tile(r0, r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, r13, r14, r15);
-}

@@ -1,38 +1,8 @@
-// `tile.wgsl` for subgroups of exactly eight invocations, which is what a CPU with 256-bit vectors has.
-// The including shader declares `alias Place`, what its rows and columns depend on besides their number, and
-//
-//   fn row_first(place: Place, row: u32) -> u32        where a row's elems begin; any place beyond the last row
-//   fn row_elem(at: u32) -> elem_f32                   one of them
-//   fn column_first, column_elem                       the same of columns
+// For subgroups of exactly eight invocations, which is what a CPU with 256-bit vectors has.
 //
 // A subgroup has 16 rows in common: each invocation reads two of them, and the others get them by broadcast. Loads are what a CPU
 // spends its time with: there a load by eight invocations is eight loads, and a broadcast is one instruction. To be called in uniform
 // control flow.
-// Row i of the lane and its four columns. Named, since arrays of accumulators would not stay in registers everywhere.
-struct Tile {
-  r0: vec4<f32>,
-  r1: vec4<f32>,
-  r2: vec4<f32>,
-  r3: vec4<f32>,
-  r4: vec4<f32>,
-  r5: vec4<f32>,
-  r6: vec4<f32>,
-  r7: vec4<f32>,
-  r8: vec4<f32>,
-  r9: vec4<f32>,
-  r10: vec4<f32>,
-  r11: vec4<f32>,
-  r12: vec4<f32>,
-  r13: vec4<f32>,
-  r14: vec4<f32>,
-  r15: vec4<f32>,
-}
-
-// What one step along the dot product adds to a row: a with each of four.
-fn products(a: elem_f32, b0: elem_f32, b1: elem_f32, b2: elem_f32, b3: elem_f32) -> vec4<f32> {
-  return vec4<f32>(elem_dot(a, b0), elem_dot(a, b1), elem_dot(a, b2), elem_dot(a, b3));
-}
-
 // The first of the invocation's rows and columns within the tile.
 fn tile_row(lane: Lane) -> u32 {
   return lane.subgroup % 4u * 16u;

@@ -186,7 +186,7 @@ pub enum Include {
     SharedRows,
     /// `common/sort.wgsl`: a sort in workgroup memory.
     Sort,
-    /// `common/tile.wgsl` or its twin for subgroups of eight: tiles of dot products.
+    /// `common/tile.wgsl`, and its portable form or that for subgroups of eight: tiles of dot products.
     Tile,
     /// `common/window.wgsl`: a window that slides over a grid of tokens.
     Window,
@@ -315,8 +315,12 @@ impl Variant {
                 (Include::SharedRows, false) => include_str!("../../shaders/common/shared_rows.wgsl"),
                 (Include::SharedRows, true) => include_str!("../../shaders/common/shared_rows_subgroup.wgsl"),
                 (Include::Sort, _) => include_str!("../../shaders/common/sort.wgsl"),
-                (Include::Tile, false) => include_str!("../../shaders/common/tile.wgsl"),
-                (Include::Tile, true) => include_str!("../../shaders/common/tile_subgroup.wgsl"),
+                (Include::Tile, false) => {
+                    concat!(include_str!("../../shaders/common/tile.wgsl"), include_str!("../../shaders/common/tile_portable.wgsl"))
+                }
+                (Include::Tile, true) => {
+                    concat!(include_str!("../../shaders/common/tile.wgsl"), include_str!("../../shaders/common/tile_subgroup.wgsl"))
+                }
                 (Include::Window, _) => include_str!("../../shaders/common/window.wgsl"),
             };
         }

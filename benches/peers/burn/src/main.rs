@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
-use cases::{Case, Report};
+use cases::Report;
 use clap::Parser;
 use kernels::Run;
 use serde::Serialize;
