@@ -38,6 +38,8 @@ pub mod reference;
 pub mod schedule;
 mod tensor;
 mod token_map;
+#[cfg(not(target_arch = "wasm32"))]
+mod tune;
 mod tuning;
 pub mod verify;
 
@@ -46,7 +48,7 @@ pub use gpu::{Bindings, Capabilities, Gpu, Plan, Policy, TensorView, required_fe
 pub use graph::{Cost, Graph, Rates, StepCost, Tensor};
 pub use tensor::{Desc, Elem, HostData, HostTensor, MAX_RANK, NONE, Shape};
 pub use token_map::{Compressed, Positions, TokenMap, Tokens};
-pub use tuning::Tuning;
 #[cfg(not(target_arch = "wasm32"))]
-pub use tuning::tune;
+pub use tune::tune;
+pub use tuning::Tuning;
 pub use wgpu;
