@@ -97,7 +97,7 @@ fn compare(gpu: &Gpu, queue: &wgpu::Queue, plans: &[Plan; 2]) -> Result<[f64; 2]
     Ok(least)
 }
 
-/// Numbers in -1..1 that differ from tensor to tensor.
+/// Numbers in -1..1.
 fn noise(graph: &mut Graph, shape: impl Into<Shape>) -> Tensor {
     let shape = shape.into();
     let number = |i: u64| random_u32(shape.elements() as u32, i) as f32 / 2f32.powi(31) - 1.0;
@@ -107,7 +107,7 @@ fn noise(graph: &mut Graph, shape: impl Into<Shape>) -> Tensor {
 /// Calls that run every shader of two forms at an ordinary size, in one graph each.
 fn graphs() -> Result<Vec<Graph>, Error> {
     type Build = fn(&mut Graph) -> Result<Tensor, Error>;
-    let builds: [Build; 9] = [
+    let builds: [Build; 10] = [
         |graph| {
             let (x, weight) = (noise(graph, [577, 512]), noise(graph, [512, 512]));
             linear(graph, x, weight, None)
@@ -117,8 +117,9 @@ fn graphs() -> Result<Vec<Graph>, Error> {
             let metric = noise(graph, [4, 577, 64]);
             Ok(ToMe { merge: 144, ..Default::default() }.build(graph, &tokens, metric)?.tokens.x)
         },
-        |graph| score(graph, Queries::CLASS),
-        |graph| score(graph, Queries::All),
+        |graph| score(graph, [6, 577], Queries::CLASS),
+        |graph| score(graph, [6, 577], Queries::All),
+        |graph| score(graph, [2, 8192], Queries::CLASS),
         |graph| {
             let [queries, keys, values] = [0; 3].map(|_| noise(graph, [1, 6, 577, 64]));
             let inputs = QueryKeyValue { queries, keys, values, bias: None, lengths: None, query_lengths: None };
@@ -157,8 +158,8 @@ fn graphs() -> Result<Vec<Graph>, Error> {
     builds.into_iter().map(build).collect()
 }
 
-fn score(graph: &mut Graph, queries: Queries) -> Result<Tensor, Error> {
-    let (q, k) = (noise(graph, [1, 6, 577, 64]), noise(graph, [1, 6, 577, 64]));
+fn score(graph: &mut Graph, [heads, tokens]: [u32; 2], queries: Queries) -> Result<Tensor, Error> {
+    let (q, k) = (noise(graph, [1, heads, tokens, 64]), noise(graph, [1, heads, tokens, 64]));
     let inputs = AttentionInputs { queries: q, keys: k, bias: None, lengths: None, query_lengths: None };
     Ok(AttentionScore { queries, ..Default::default() }.score(graph, inputs)?.score)
 }
