@@ -109,10 +109,7 @@ fn main(
     let key = vec4<u32>(column, column + 1u, column + 2u, column + 3u);
     let offset = key_bias(batch, column);
     let tile = dot_tile(lane, place, row, column, params.channels);
-    var products = array<vec4<f32>, 16>(
-      tile.r0, tile.r1, tile.r2, tile.r3, tile.r4, tile.r5, tile.r6, tile.r7,
-      tile.r8, tile.r9, tile.r10, tile.r11, tile.r12, tile.r13, tile.r14, tile.r15,
-    );
+    var products = rows_of(tile);
     for (var i = 0u; i < 16u; i++) {
       let next = add_row(Running(largest[i], sum[i]), products[i], offset, place, row + i, key);
       largest[i] = next.largest;

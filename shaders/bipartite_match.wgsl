@@ -152,10 +152,7 @@ fn main(
   for (var first = 0u; first < end; first += 64u) {
     let j = first + tile_row(lane);
     let tile = dot_tile(lane, place, j, column, params.channels);
-    var products = array<vec4<f32>, 16>(
-      tile.r0, tile.r1, tile.r2, tile.r3, tile.r4, tile.r5, tile.r6, tile.r7,
-      tile.r8, tile.r9, tile.r10, tile.r11, tile.r12, tile.r13, tile.r14, tile.r15,
-    );
+    var products = rows_of(tile);
     for (var i = 0u; i < 16u; i++) {
       best = best_of(best, products[i], sound, place, j + i);
     }

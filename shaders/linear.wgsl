@@ -81,10 +81,7 @@ fn main(
   let output = id % tiles * 64u + tile_column(lane);
   let tile = dot_tile(lane, true, row, output, params.channels);
   // The sums are in registers until here; what follows is one step for each row.
-  var sums = array<vec4<f32>, 16>(
-    tile.r0, tile.r1, tile.r2, tile.r3, tile.r4, tile.r5, tile.r6, tile.r7,
-    tile.r8, tile.r9, tile.r10, tile.r11, tile.r12, tile.r13, tile.r14, tile.r15,
-  );
+  var sums = rows_of(tile);
   let offset = bias_of_four(output);
   for (var i = 0u; i < 16u; i++) {
     store_four(row + i, output, activate(params.activation, sums[i] + offset));

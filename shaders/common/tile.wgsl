@@ -31,3 +31,11 @@ fn products(a: elem_f32, b0: elem_f32, b1: elem_f32, b2: elem_f32, b3: elem_f32)
   return vec4<f32>(elem_dot(a, b0), elem_dot(a, b1), elem_dot(a, b2), elem_dot(a, b3));
 }
 
+// The same to be walked over in a loop, where what follows the products is long.
+fn rows_of(tile: Tile) -> array<vec4<f32>, 16> {
+  return array<vec4<f32>, 16>(
+    tile.r0, tile.r1, tile.r2, tile.r3, tile.r4, tile.r5, tile.r6, tile.r7,
+    tile.r8, tile.r9, tile.r10, tile.r11, tile.r12, tile.r13, tile.r14, tile.r15,
+  );
+}
+
