@@ -1,0 +1,35 @@
+//! `tune`: what it finds is a policy that plans follow.
+#![allow(missing_docs, reason = "a test")]
+
+mod support;
+
+use support::adapters;
+use tokenpress::kernels::linear;
+use tokenpress::{Elem, Graph, Policy, Tuning, tune};
+
+/// The first adapter with subgroups is measured: one is enough, and a slow one takes half a minute.
+#[test]
+fn a_device_is_measured() {
+    let adapters = adapters::all();
+    let with_subgroups = adapters.iter().find(|adapter| adapter.subgroups());
+    for adapter in adapters.iter().filter(|adapter| !adapter.subgroups()).chain(with_subgroups) {
+        let tuning = tune(&adapter.context.gpu, &adapter.context.queue).expect("a device that works");
+        assert_eq!(tuning.to_string().parse(), Ok(tuning), "{}", adapter.name);
+        assert!(adapter.subgroups() || tuning == Tuning::default(), "{}: there was nothing to choose", adapter.name);
+    }
+}
+
+#[test]
+fn plans_follow_a_tuning() {
+    let mut graph = Graph::new();
+    let (x, weight) = (graph.input("x", [8, 16], Elem::F32), graph.input("weight", [4, 16], Elem::F32));
+    let y = linear(&mut graph, x, weight, None).expect("shapes agree");
+    graph.output("y", y).expect("a name");
+    for adapter in adapters::all() {
+        let gpu = &adapter.context.gpu;
+        let subgroups = |policy| graph.variants(&gpu.with_policy(policy)).expect("a plan").iter().any(|variant| variant.subgroups);
+        let tuned = |text: &str| Policy::AUTO.with_tuning(text.parse().expect("a tuning"));
+        assert!(!subgroups(tuned(r#"{"portable": ["linear"]}"#)), "{}", adapter.name);
+        assert_eq!(subgroups(tuned(r#"{"portable": ["compact.tally"]}"#)), subgroups(Policy::AUTO), "{}", adapter.name);
+    }
+}
