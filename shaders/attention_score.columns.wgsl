@@ -67,20 +67,21 @@ const LOWEST = -3.4028234e38;
 const SOFTMAX = 2u;
 const MAXIMUM = 3u;
 
-// Four keys' totals after the r-th row, of which the masked weights do not count.
-fn add_row(totals: vec4<f32>, products: vec4<f32>, offset: vec4<f32>, place: Place, r: u32, key: vec4<u32>) -> vec4<f32> {
-  let mask = key < vec4<u32>(visible_to(place, r));
-  var weights = products;
-  if params.norm != 0u {
-    weights = params.scale * products + offset;
-  }
+// How many keys the r-th row sees, and the bits of its log-sum-exp.
+fn row_fact(place: Place, r: u32) -> vec2<u32> {
+  var of_row = 0.0;
   if params.norm == SOFTMAX {
-    weights = exp(weights - lse[params.lse_base + (place.batch * params.heads + place.head) * params.rows + min(r, params.rows - 1u)]);
+    of_row = lse[params.lse_base + (place.batch * params.heads + place.head) * params.rows + min(r, params.rows - 1u)];
   }
-  if params.row_reduction == MAXIMUM {
-    return select(totals, max(totals, weights), mask);
-  }
-  return totals + select(vec4<f32>(), weights, mask);
+  return vec2<u32>(visible_to(place, r), bitcast<u32>(of_row));
+}
+
+// Four keys' totals after a row, of which the masked weights do not count. Without branches: it is inlined sixteen times.
+fn add_row(totals: vec4<f32>, products: vec4<f32>, offset: vec4<f32>, fact: vec2<u32>, key: vec4<u32>) -> vec4<f32> {
+  let logits = select(params.scale * products + offset, products, params.norm == 0u);
+  let weights = select(logits, exp(logits - bitcast<f32>(fact.y)), params.norm == SOFTMAX);
+  let reduced = select(totals + weights, max(totals, weights), params.row_reduction == MAXIMUM);
+  return select(totals, reduced, key < vec4<u32>(fact.x));
 }
 
 @compute @workgroup_size(64)
@@ -119,10 +120,23 @@ fn main(
   for (; first < end; first += 64u) {
     let r = first + tile_row(lane);
     let tile = dot_tile(lane, place, r, column, params.channels);
-    var products = rows_of(tile);
-    for (var i = 0u; i < 16u; i++) {
-      totals = add_row(totals, products[i], offset, place, r + i, key);
-    }
+    let facts = row_facts(lane, place, r);
+    totals = add_row(totals, tile.r0, offset, fact_of(facts, 0u), key);
+    totals = add_row(totals, tile.r1, offset, fact_of(facts, 1u), key);
+    totals = add_row(totals, tile.r2, offset, fact_of(facts, 2u), key);
+    totals = add_row(totals, tile.r3, offset, fact_of(facts, 3u), key);
+    totals = add_row(totals, tile.r4, offset, fact_of(facts, 4u), key);
+    totals = add_row(totals, tile.r5, offset, fact_of(facts, 5u), key);
+    totals = add_row(totals, tile.r6, offset, fact_of(facts, 6u), key);
+    totals = add_row(totals, tile.r7, offset, fact_of(facts, 7u), key);
+    totals = add_row(totals, tile.r8, offset, fact_of(facts, 8u), key);
+    totals = add_row(totals, tile.r9, offset, fact_of(facts, 9u), key);
+    totals = add_row(totals, tile.r10, offset, fact_of(facts, 10u), key);
+    totals = add_row(totals, tile.r11, offset, fact_of(facts, 11u), key);
+    totals = add_row(totals, tile.r12, offset, fact_of(facts, 12u), key);
+    totals = add_row(totals, tile.r13, offset, fact_of(facts, 13u), key);
+    totals = add_row(totals, tile.r14, offset, fact_of(facts, 14u), key);
+    totals = add_row(totals, tile.r15, offset, fact_of(facts, 15u), key);
   }
 
   let slot = tile_column(lane) * 4u + tile_row(lane) / 16u;

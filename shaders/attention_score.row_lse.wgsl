@@ -12,7 +12,7 @@
 //
 // Cost: 2 R N D operations a head. Query-stationary: a workgroup has 64 rows and walks over the keys 64 at a time; an invocation
 // keeps a running maximum and sum for each of its rows, and those of a row are combined at the end. Nothing of size R x N is
-// stored, and no barrier is in the loop. Tiles start at key 0 whatever the padding.
+// stored. Tiles start at key 0 whatever the padding.
 struct Params {
   queries_base: u32,
   keys_base: u32,
@@ -62,22 +62,51 @@ var<workgroup> sums: array<f32, 1024>;
 
 const LOWEST = -3.4028234e38;
 
-// Largest logit so far, and the sum of exp(logit - largest).
+// Of four rows the largest logit so far, and the sum of exp(logit - largest).
 struct Running {
-  largest: f32,
-  sum: f32,
+  largest: vec4<f32>,
+  sum: vec4<f32>,
 }
 
-// The running values after four more keys of the r-th row, of which the masked ones do not count.
-fn add_row(running: Running, products: vec4<f32>, offset: vec4<f32>, place: Place, r: u32, key: vec4<u32>) -> Running {
-  let mask = key < vec4<u32>(visible_to(place, r));
-  let logits = params.scale * products + offset;
-  let shown = select(vec4<f32>(LOWEST), logits, mask);
-  let largest = max(running.largest, max(max(shown.x, shown.y), max(shown.z, shown.w)));
+// How many keys the r-th row sees.
+fn row_fact(place: Place, r: u32) -> vec2<u32> {
+  return vec2<u32>(visible_to(place, r), 0u);
+}
+
+// A row's logits of four keys, and which of them it sees.
+struct Logits {
+  values: vec4<f32>,
+  seen: vec4<bool>,
+}
+
+fn logits_of(products: vec4<f32>, offset: vec4<f32>, key: vec4<u32>, fact: vec2<u32>) -> Logits {
+  return Logits(params.scale * products + offset, key < vec4<u32>(fact.x));
+}
+
+fn largest_of(logits: Logits) -> f32 {
+  let shown = select(vec4<f32>(LOWEST), logits.values, logits.seen);
+  return max(max(shown.x, shown.y), max(shown.z, shown.w));
+}
+
+fn sum_of(logits: Logits, largest: f32) -> f32 {
+  let terms = select(vec4<f32>(), exp(logits.values - largest), logits.seen);
+  return (terms.x + terms.y) + (terms.z + terms.w);
+}
+
+// The running values of four rows after four more keys, of which the masked ones do not count.
+fn add_rows(running: Running, a: Logits, b: Logits, c: Logits, d: Logits) -> Running {
+  let largest = max(running.largest, vec4<f32>(largest_of(a), largest_of(b), largest_of(c), largest_of(d)));
   // The factor is rounded, so it is applied only where the maximum grew.
-  let factor = select(exp(running.largest - largest), 1.0, largest == running.largest);
-  let terms = select(vec4<f32>(), exp(logits - largest), mask);
-  return Running(largest, running.sum * factor + ((terms.x + terms.y) + (terms.z + terms.w)));
+  let factor = select(exp(running.largest - largest), vec4<f32>(1.0), largest == running.largest);
+  let sums = vec4<f32>(sum_of(a, largest.x), sum_of(b, largest.y), sum_of(c, largest.z), sum_of(d, largest.w));
+  return Running(largest, running.sum * factor + sums);
+}
+
+fn show(slot: u32, running: Running) {
+  for (var i = 0u; i < 4u; i++) {
+    maxima[slot + i * 16u] = running.largest[i];
+    sums[slot + i * 16u] = running.sum[i];
+  }
 }
 
 @compute @workgroup_size(64)
@@ -95,12 +124,12 @@ fn main(
   let place = place_of(lane, batch, head);
 
   let row = tile_first + tile_row(lane);
-  var largest: array<f32, 16>;
-  var sum: array<f32, 16>;
-  for (var i = 0u; i < 16u; i++) {
-    largest[i] = LOWEST;
-    sum[i] = 0.0;
-  }
+  let facts = row_facts(lane, place, row);
+  let none = Running(vec4<f32>(LOWEST), vec4<f32>());
+  var rows0 = none;
+  var rows1 = none;
+  var rows2 = none;
+  var rows3 = none;
   // Of rows in order the last sees the most.
   let last = min(tile_first + 63u, max(place.live_queries, 1u) - 1u);
   let reach = select(place.live_keys, visible_keys(last, place.live_queries, place.live_keys), params.every_row == 1u);
@@ -109,19 +138,41 @@ fn main(
     let key = vec4<u32>(column, column + 1u, column + 2u, column + 3u);
     let offset = key_bias(batch, column);
     let tile = dot_tile(lane, place, row, column, params.channels);
-    var products = rows_of(tile);
-    for (var i = 0u; i < 16u; i++) {
-      let next = add_row(Running(largest[i], sum[i]), products[i], offset, place, row + i, key);
-      largest[i] = next.largest;
-      sum[i] = next.sum;
-    }
+    rows0 = add_rows(
+      rows0,
+      logits_of(tile.r0, offset, key, fact_of(facts, 0u)),
+      logits_of(tile.r1, offset, key, fact_of(facts, 1u)),
+      logits_of(tile.r2, offset, key, fact_of(facts, 2u)),
+      logits_of(tile.r3, offset, key, fact_of(facts, 3u)),
+    );
+    rows1 = add_rows(
+      rows1,
+      logits_of(tile.r4, offset, key, fact_of(facts, 4u)),
+      logits_of(tile.r5, offset, key, fact_of(facts, 5u)),
+      logits_of(tile.r6, offset, key, fact_of(facts, 6u)),
+      logits_of(tile.r7, offset, key, fact_of(facts, 7u)),
+    );
+    rows2 = add_rows(
+      rows2,
+      logits_of(tile.r8, offset, key, fact_of(facts, 8u)),
+      logits_of(tile.r9, offset, key, fact_of(facts, 9u)),
+      logits_of(tile.r10, offset, key, fact_of(facts, 10u)),
+      logits_of(tile.r11, offset, key, fact_of(facts, 11u)),
+    );
+    rows3 = add_rows(
+      rows3,
+      logits_of(tile.r12, offset, key, fact_of(facts, 12u)),
+      logits_of(tile.r13, offset, key, fact_of(facts, 13u)),
+      logits_of(tile.r14, offset, key, fact_of(facts, 14u)),
+      logits_of(tile.r15, offset, key, fact_of(facts, 15u)),
+    );
   }
 
   let slot = tile_row(lane) * 16u + tile_column(lane) / 4u;
-  for (var i = 0u; i < 16u; i++) {
-    maxima[slot + i * 16u] = largest[i];
-    sums[slot + i * 16u] = sum[i];
-  }
+  show(slot, rows0);
+  show(slot + 64u, rows1);
+  show(slot + 128u, rows2);
+  show(slot + 192u, rows3);
   workgroupBarrier();
   let r = tile_first + lane.index;
   if r < params.rows {

@@ -98,6 +98,12 @@ fn column_elem(at: u32) -> elem_f32 {
   return unit[at];
 }
 
+// The token of destination j, or NONE, and whether its row is sound.
+fn row_fact(place: Place, j: u32) -> vec2<u32> {
+  let token = destination_token(place, j);
+  return vec2<u32>(token, select(0u, 1u, is_sound(place, token)));
+}
+
 // The best of what four sources were compared with.
 struct Best {
   similarity: vec4<f32>,
@@ -105,10 +111,9 @@ struct Best {
 }
 
 // After destination j, which comes later: the first of equals stays.
-fn best_of(best: Best, products: vec4<f32>, sound: vec4<bool>, place: Place, j: u32) -> Best {
-  let token = destination_token(place, j);
-  let values = select(vec4<f32>(LOWEST), products, sound & vec4<bool>(is_sound(place, token)));
-  let wins = ((values > best.similarity) | (best.partner == vec4<u32>(NONE))) & vec4<bool>(token != NONE);
+fn best_of(best: Best, products: vec4<f32>, sound: vec4<bool>, fact: vec2<u32>, j: u32) -> Best {
+  let values = select(vec4<f32>(LOWEST), products, sound & vec4<bool>(fact.y == 1u));
+  let wins = ((values > best.similarity) | (best.partner == vec4<u32>(NONE))) & vec4<bool>(fact.x != NONE);
   return Best(select(best.similarity, values, wins), select(best.partner, vec4<u32>(j), wins));
 }
 
@@ -152,9 +157,10 @@ fn main(
   for (var first = 0u; first < end; first += 64u) {
     let j = first + tile_row(lane);
     let tile = dot_tile(lane, place, j, column, params.channels);
+    let facts = row_facts(lane, place, j);
     var products = rows_of(tile);
     for (var i = 0u; i < 16u; i++) {
-      best = best_of(best, products[i], sound, place, j + i);
+      best = best_of(best, products[i], sound, fact_of(facts, i), j + i);
     }
   }
 

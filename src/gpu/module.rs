@@ -182,6 +182,8 @@ pub enum Include {
     Distance,
     /// `common/reduce.wgsl` or its subgroup twin: sums, maxima and scans over a workgroup.
     Reduce,
+    /// `common/row_facts.wgsl` or its twin for subgroups of eight: what is known of an [`Include::Tile`]'s rows besides their elems.
+    RowFacts,
     /// `common/shared_rows.wgsl` or its twin for subgroups of eight: what the invocations of one [`Include::Tile`]'s rows tell each other.
     SharedRows,
     /// `common/sort.wgsl`: a sort in workgroup memory.
@@ -312,6 +314,8 @@ impl Variant {
                 (Include::Order, _) => include_str!("../../shaders/common/order.wgsl"),
                 (Include::Reduce, false) => include_str!("../../shaders/common/reduce.wgsl"),
                 (Include::Reduce, true) => include_str!("../../shaders/common/reduce_subgroup.wgsl"),
+                (Include::RowFacts, false) => include_str!("../../shaders/common/row_facts.wgsl"),
+                (Include::RowFacts, true) => include_str!("../../shaders/common/row_facts_subgroup.wgsl"),
                 (Include::SharedRows, false) => include_str!("../../shaders/common/shared_rows.wgsl"),
                 (Include::SharedRows, true) => include_str!("../../shaders/common/shared_rows_subgroup.wgsl"),
                 (Include::Sort, _) => include_str!("../../shaders/common/sort.wgsl"),

@@ -90,7 +90,7 @@ pub(super) static STORED_LSE: Shader = Shader {
 pub(super) static ROW_LSE: Shader = Shader {
     name: "attention_score.row_lse",
     source: include_str!("../../shaders/attention_score.row_lse.wgsl"),
-    includes: &[Include::AttentionRows, Include::AttentionBases, Include::AttentionTile, Include::Tile],
+    includes: &[Include::AttentionRows, Include::AttentionBases, Include::AttentionTile, Include::Tile, Include::RowFacts],
     headers: FLOATS,
     inputs: &[QUERIES, KEYS, LENGTHS, QUERY_LENGTHS, BIAS, LIST],
     outputs: &[LSE],
@@ -101,7 +101,7 @@ pub(super) static ROW_LSE: Shader = Shader {
 pub(super) static COLUMNS: Shader = Shader {
     name: "attention_score.columns",
     source: include_str!("../../shaders/attention_score.columns.wgsl"),
-    includes: &[Include::AttentionRows, Include::AttentionBases, Include::AttentionTile, Include::Tile],
+    includes: &[Include::AttentionRows, Include::AttentionBases, Include::AttentionTile, Include::Tile, Include::RowFacts],
     headers: FLOATS,
     inputs: &[QUERIES, KEYS, LENGTHS, QUERY_LENGTHS, BIAS, LIST, LSE],
     outputs: &[("partials", F32)],
