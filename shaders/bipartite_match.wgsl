@@ -158,10 +158,22 @@ fn main(
     let j = first + tile_row(lane);
     let tile = dot_tile(lane, place, j, column, params.channels);
     let facts = row_facts(lane, place, j);
-    var products = rows_of(tile);
-    for (var i = 0u; i < 16u; i++) {
-      best = best_of(best, products[i], sound, fact_of(facts, i), j + i);
-    }
+    best = best_of(best, tile.r0, sound, fact_of(facts, 0u), j + 0u);
+    best = best_of(best, tile.r1, sound, fact_of(facts, 1u), j + 1u);
+    best = best_of(best, tile.r2, sound, fact_of(facts, 2u), j + 2u);
+    best = best_of(best, tile.r3, sound, fact_of(facts, 3u), j + 3u);
+    best = best_of(best, tile.r4, sound, fact_of(facts, 4u), j + 4u);
+    best = best_of(best, tile.r5, sound, fact_of(facts, 5u), j + 5u);
+    best = best_of(best, tile.r6, sound, fact_of(facts, 6u), j + 6u);
+    best = best_of(best, tile.r7, sound, fact_of(facts, 7u), j + 7u);
+    best = best_of(best, tile.r8, sound, fact_of(facts, 8u), j + 8u);
+    best = best_of(best, tile.r9, sound, fact_of(facts, 9u), j + 9u);
+    best = best_of(best, tile.r10, sound, fact_of(facts, 10u), j + 10u);
+    best = best_of(best, tile.r11, sound, fact_of(facts, 11u), j + 11u);
+    best = best_of(best, tile.r12, sound, fact_of(facts, 12u), j + 12u);
+    best = best_of(best, tile.r13, sound, fact_of(facts, 13u), j + 13u);
+    best = best_of(best, tile.r14, sound, fact_of(facts, 14u), j + 14u);
+    best = best_of(best, tile.r15, sound, fact_of(facts, 15u), j + 15u);
   }
 
   let slot = tile_column(lane) * 4u + tile_row(lane) / 16u;
