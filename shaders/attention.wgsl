@@ -284,8 +284,8 @@ fn main(
 
   let row = tile_first + shared_row(lane);
   let channel = chunk * 16u + shared_channel(lane);
+  let extent = Extent(place.live_queries, reach, params.channels);
   // Sixteen dead rows take no time.
-  let channels = select(0u, params.channels, row < place.live_queries);
   let end = select(0u, reach, row < place.live_queries);
   let none = Rows(vec4<f32>(LOWEST), vec4<f32>(), Four(), Four());
   var rows0 = none;
@@ -297,7 +297,7 @@ fn main(
     var first = 0u;
     loop {
       let key = first + shared_key(lane);
-      let tile = dot_tile(lane, place, row, key, channels);
+      let tile = dot_tile(lane, place, row, key, wanted_elems(lane, extent, row, first));
       let logits0 = logits_of(place, row, key, tile.r0, tile.r1, tile.r2, tile.r3);
       let logits1 = logits_of(place, row + 4u, key, tile.r4, tile.r5, tile.r6, tile.r7);
       let logits2 = logits_of(place, row + 8u, key, tile.r8, tile.r9, tile.r10, tile.r11);

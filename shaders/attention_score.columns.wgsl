@@ -12,9 +12,7 @@
 // lse:           [B, heads, R] f32; read for softmax only
 // partials:      [S, B, heads, columns] f32; 0 (the lowest float) where no row of the chunk sees the key
 //
-// Cost: 2 R N D operations a head. Key-stationary: a workgroup has 64 keys and walks over its chunk 64 rows at a time; an
-// invocation keeps one sum (maximum) for each of its keys, and those of a key are combined at the end. The chunks are cut from
-// the rows that are alive, so that the order of the sum does not depend on padding.
+// Cost: 2 R N D operations a head (`common/attention_columns.wgsl`).
 struct Params {
   queries_base: u32,
   keys_base: u32,
@@ -60,98 +58,28 @@ struct Params {
 @group(0) @binding(6) var<storage, read> list: array<u32>;
 @group(0) @binding(7) var<storage, read> lse: array<f32>;
 @group(0) @binding(8) var<storage, read_write> partials: array<f32>;
-// Key t of the tile: [t, sixteen rows].
-var<workgroup> column_parts: array<f32, 256>;
 
-const LOWEST = -3.4028234e38;
-const SOFTMAX = 2u;
-const MAXIMUM = 3u;
-
-// How many keys the r-th row sees, and the bits of its log-sum-exp.
-fn row_fact(place: Place, r: u32) -> vec2<u32> {
-  var of_row = 0.0;
-  if params.norm == SOFTMAX {
-    of_row = lse[params.lse_base + (place.batch * params.heads + place.head) * params.rows + min(r, params.rows - 1u)];
-  }
-  return vec2<u32>(visible_to(place, r), bitcast<u32>(of_row));
-}
-
-// Four keys' totals after a row, of which the masked weights do not count. Without branches: it is inlined sixteen times.
-fn add_row(totals: vec4<f32>, products: vec4<f32>, offset: vec4<f32>, fact: vec2<u32>, key: vec4<u32>) -> vec4<f32> {
-  let logits = select(params.scale * products + offset, products, params.norm == 0u);
-  let weights = select(logits, exp(logits - bitcast<f32>(fact.y)), params.norm == SOFTMAX);
-  let reduced = select(totals + weights, max(totals, weights), params.row_reduction == MAXIMUM);
-  return select(totals, reduced, key < vec4<u32>(fact.x));
-}
-
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let id = linear_group(group, groups);
-  if id >= params.groups { return; }
-  let tiles = (params.columns + 63u) / 64u;
-  let column_first = id % tiles * 64u;
-  let chunk = id / tiles % params.parts_count;
-  let head = id / tiles / params.parts_count % params.heads;
-  let batch = id / tiles / params.parts_count / params.heads;
-
-  let tile_key = params.column_first + column_first;
-  let place = place_of(lane, batch, head);
-
-  // The rows are cut into at most `chunks` chunks, whole tiles long.
-  let rows = select(params.rows, place.live_queries, params.every_row == 1u);
-  let length = max(128u, ((rows + params.chunks - 1u) / params.chunks + 63u) / 64u * 64u);
-  var first = chunk * length;
-  // A tile of keys that are all dead has no rows.
-  let end = select(0u, min(first + length, rows), tile_key < place.live_keys);
-  if params.causal == 1u && params.every_row == 1u {
-    // The tile's first key is seen from this row on. Tiles before it would add nothing.
-    let sees = max(tile_key + place.live_queries, place.live_keys) - place.live_keys;
-    first = max(first, sees / 64u * 64u);
-  }
+fn add_rows(lane: Lane, place: Place, r: u32, tile_key: u32, offset: vec4<f32>, key: vec4<u32>, totals: vec4<f32>) -> vec4<f32> {
   let column = tile_key + tile_column(lane);
-  let key = vec4<u32>(column, column + 1u, column + 2u, column + 3u);
-  let offset = key_bias(batch, column);
-  let start = select(0.0, LOWEST, params.row_reduction == MAXIMUM);
-  var totals = vec4<f32>(start);
-  for (; first < end; first += 64u) {
-    let r = first + tile_row(lane);
-    let tile = dot_tile(lane, place, r, column, params.channels);
-    let facts = row_facts(lane, place, r);
-    totals = add_row(totals, tile.r0, offset, fact_of(facts, 0u), key);
-    totals = add_row(totals, tile.r1, offset, fact_of(facts, 1u), key);
-    totals = add_row(totals, tile.r2, offset, fact_of(facts, 2u), key);
-    totals = add_row(totals, tile.r3, offset, fact_of(facts, 3u), key);
-    totals = add_row(totals, tile.r4, offset, fact_of(facts, 4u), key);
-    totals = add_row(totals, tile.r5, offset, fact_of(facts, 5u), key);
-    totals = add_row(totals, tile.r6, offset, fact_of(facts, 6u), key);
-    totals = add_row(totals, tile.r7, offset, fact_of(facts, 7u), key);
-    totals = add_row(totals, tile.r8, offset, fact_of(facts, 8u), key);
-    totals = add_row(totals, tile.r9, offset, fact_of(facts, 9u), key);
-    totals = add_row(totals, tile.r10, offset, fact_of(facts, 10u), key);
-    totals = add_row(totals, tile.r11, offset, fact_of(facts, 11u), key);
-    totals = add_row(totals, tile.r12, offset, fact_of(facts, 12u), key);
-    totals = add_row(totals, tile.r13, offset, fact_of(facts, 13u), key);
-    totals = add_row(totals, tile.r14, offset, fact_of(facts, 14u), key);
-    totals = add_row(totals, tile.r15, offset, fact_of(facts, 15u), key);
-  }
-
-  let slot = tile_column(lane) * 4u + tile_row(lane) / 16u;
-  column_parts[slot + 0u] = totals.x;
-  column_parts[slot + 4u] = totals.y;
-  column_parts[slot + 8u] = totals.z;
-  column_parts[slot + 12u] = totals.w;
-  workgroupBarrier();
-  let index = column_first + lane.index;
-  if index < params.columns {
-    var total = start;
-    for (var i = 0u; i < 4u; i++) {
-      let part = column_parts[lane.index * 4u + i];
-      total = select(total + part, max(total, part), params.row_reduction == MAXIMUM);
-    }
-    partials[params.partials_base + ((chunk * params.batch + batch) * params.heads + head) * params.columns + index] = total;
-  }
+  let extent = Extent(params.rows, place.live_keys, params.channels);
+  let tile = dot_tile(lane, place, r, column, wanted_elems(lane, extent, r, tile_key));
+  let facts = row_facts(lane, place, r);
+  var sums = totals;
+  sums = add_row(sums, tile.r0, offset, facts.r0, key);
+  sums = add_row(sums, tile.r1, offset, facts.r1, key);
+  sums = add_row(sums, tile.r2, offset, facts.r2, key);
+  sums = add_row(sums, tile.r3, offset, facts.r3, key);
+  sums = add_row(sums, tile.r4, offset, facts.r4, key);
+  sums = add_row(sums, tile.r5, offset, facts.r5, key);
+  sums = add_row(sums, tile.r6, offset, facts.r6, key);
+  sums = add_row(sums, tile.r7, offset, facts.r7, key);
+  sums = add_row(sums, tile.r8, offset, facts.r8, key);
+  sums = add_row(sums, tile.r9, offset, facts.r9, key);
+  sums = add_row(sums, tile.r10, offset, facts.r10, key);
+  sums = add_row(sums, tile.r11, offset, facts.r11, key);
+  sums = add_row(sums, tile.r12, offset, facts.r12, key);
+  sums = add_row(sums, tile.r13, offset, facts.r13, key);
+  sums = add_row(sums, tile.r14, offset, facts.r14, key);
+  sums = add_row(sums, tile.r15, offset, facts.r15, key);
+  return sums;
 }

@@ -83,15 +83,16 @@ fn main(
   let row = query_row(r, live_queries);
   let visible = visible_keys(row, live_queries, live_keys);
 
-  let q = query_base(batch, head, row);
+  let head_key = first_key(batch, head);
+  let q = query_base(first_query(batch, head), row);
   let out = params.logits_base + of_row * params.key_count;
   let first = (id - of_row * blocks) * params.block;
   let end = min(first + params.block, visible);
   for (var key = first + lane.index; key < end; key += 4u * WG) {
-    let k0 = key_base(batch, head, key);
-    let k1 = key_base(batch, head, key + WG);
-    let k2 = key_base(batch, head, key + 2u * WG);
-    let k3 = key_base(batch, head, key + 3u * WG);
+    let k0 = key_base(head_key, key);
+    let k1 = key_base(head_key, key + WG);
+    let k2 = key_base(head_key, key + 2u * WG);
+    let k3 = key_base(head_key, key + 3u * WG);
     var sums = vec4<f32>();
     for (var c = 0u; c < params.channels; c++) {
       sums += products(elem_f32(queries[q + c]), elem_f32(keys[k0 + c]), elem_f32(keys[k1 + c]), elem_f32(keys[k2 + c]), elem_f32(keys[k3 + c]));

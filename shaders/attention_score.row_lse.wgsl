@@ -9,10 +9,11 @@
 // bias:          [B, N] f32
 // list:          [R] u32; rows asked for
 // lse:           [B, heads, R] f32; 0 where a row is dead or sees nothing
+// logits:        [B, heads, ceil(R / 16), ceil(N / 32), 16, 8] of four f32, if KEPT; unscaled
 //
 // Cost: 2 R N D operations a head. Query-stationary: a workgroup has 64 rows and walks over the keys 64 at a time; an invocation
 // keeps a running maximum and sum for each of its rows, and those of a row are combined at the end. Nothing of size R x N is
-// stored. Tiles start at key 0 whatever the padding.
+// stored, unless KEPT. Tiles start at key 0 whatever the padding.
 struct Params {
   queries_base: u32,
   keys_base: u32,
@@ -21,6 +22,7 @@ struct Params {
   bias_base: u32,
   list_base: u32,
   lse_base: u32,
+  logits_base: u32,
   groups: u32,
   batch: u32,
   heads: u32,
@@ -56,6 +58,10 @@ struct Params {
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 @group(0) @binding(6) var<storage, read> list: array<u32>;
 @group(0) @binding(7) var<storage, read_write> lse: array<f32>;
+@group(0) @binding(8) var<storage, read_write> logits: array<vec4<f32>>;
+
+override KEPT: u32 = 0u; // or 1
+
 // Row t of the tile: [t, lane of keys].
 var<workgroup> maxima: array<f32, 1024>;
 var<workgroup> sums: array<f32, 1024>;
@@ -133,38 +139,58 @@ fn main(
   // Of rows in order the last sees the most.
   let last = min(tile_first + 63u, max(place.live_queries, 1u) - 1u);
   let reach = select(place.live_keys, visible_keys(last, place.live_queries, place.live_keys), params.every_row == 1u);
+  let extent = Extent(select(params.rows, place.live_queries, params.every_row == 1u), reach, params.channels);
   for (var first = 0u; first < reach; first += 64u) {
     let column = first + tile_column(lane);
     let key = vec4<u32>(column, column + 1u, column + 2u, column + 3u);
     let offset = key_bias(batch, column);
-    let tile = dot_tile(lane, place, row, column, params.channels);
+    let tile = dot_tile(lane, place, row, column, wanted_elems(lane, extent, row, first));
+    if (KEPT == 1u) & (row < params.rows) & (column < params.key_count) {
+      let at = kept_at(place, row, column);
+      logits[at] = tile.r0;
+      logits[at + 8u] = tile.r1;
+      logits[at + 16u] = tile.r2;
+      logits[at + 24u] = tile.r3;
+      logits[at + 32u] = tile.r4;
+      logits[at + 40u] = tile.r5;
+      logits[at + 48u] = tile.r6;
+      logits[at + 56u] = tile.r7;
+      logits[at + 64u] = tile.r8;
+      logits[at + 72u] = tile.r9;
+      logits[at + 80u] = tile.r10;
+      logits[at + 88u] = tile.r11;
+      logits[at + 96u] = tile.r12;
+      logits[at + 104u] = tile.r13;
+      logits[at + 112u] = tile.r14;
+      logits[at + 120u] = tile.r15;
+    }
     rows0 = add_rows(
       rows0,
-      logits_of(tile.r0, offset, key, fact_of(facts, 0u)),
-      logits_of(tile.r1, offset, key, fact_of(facts, 1u)),
-      logits_of(tile.r2, offset, key, fact_of(facts, 2u)),
-      logits_of(tile.r3, offset, key, fact_of(facts, 3u)),
+      logits_of(tile.r0, offset, key, facts.r0),
+      logits_of(tile.r1, offset, key, facts.r1),
+      logits_of(tile.r2, offset, key, facts.r2),
+      logits_of(tile.r3, offset, key, facts.r3),
     );
     rows1 = add_rows(
       rows1,
-      logits_of(tile.r4, offset, key, fact_of(facts, 4u)),
-      logits_of(tile.r5, offset, key, fact_of(facts, 5u)),
-      logits_of(tile.r6, offset, key, fact_of(facts, 6u)),
-      logits_of(tile.r7, offset, key, fact_of(facts, 7u)),
+      logits_of(tile.r4, offset, key, facts.r4),
+      logits_of(tile.r5, offset, key, facts.r5),
+      logits_of(tile.r6, offset, key, facts.r6),
+      logits_of(tile.r7, offset, key, facts.r7),
     );
     rows2 = add_rows(
       rows2,
-      logits_of(tile.r8, offset, key, fact_of(facts, 8u)),
-      logits_of(tile.r9, offset, key, fact_of(facts, 9u)),
-      logits_of(tile.r10, offset, key, fact_of(facts, 10u)),
-      logits_of(tile.r11, offset, key, fact_of(facts, 11u)),
+      logits_of(tile.r8, offset, key, facts.r8),
+      logits_of(tile.r9, offset, key, facts.r9),
+      logits_of(tile.r10, offset, key, facts.r10),
+      logits_of(tile.r11, offset, key, facts.r11),
     );
     rows3 = add_rows(
       rows3,
-      logits_of(tile.r12, offset, key, fact_of(facts, 12u)),
-      logits_of(tile.r13, offset, key, fact_of(facts, 13u)),
-      logits_of(tile.r14, offset, key, fact_of(facts, 14u)),
-      logits_of(tile.r15, offset, key, fact_of(facts, 15u)),
+      logits_of(tile.r12, offset, key, facts.r12),
+      logits_of(tile.r13, offset, key, facts.r13),
+      logits_of(tile.r14, offset, key, facts.r14),
+      logits_of(tile.r15, offset, key, facts.r15),
     );
   }
 

@@ -153,27 +153,28 @@ fn main(
   }
   let end = workgroupUniformLoad(&some_source) * params.destination_count;
 
+  let extent = Extent(params.destination_count, params.source_count, params.channels);
   var best = Best(vec4<f32>(LOWEST), vec4<u32>(NONE));
   for (var first = 0u; first < end; first += 64u) {
     let j = first + tile_row(lane);
-    let tile = dot_tile(lane, place, j, column, params.channels);
+    let tile = dot_tile(lane, place, j, column, wanted_elems(lane, extent, j, first_source));
     let facts = row_facts(lane, place, j);
-    best = best_of(best, tile.r0, sound, fact_of(facts, 0u), j + 0u);
-    best = best_of(best, tile.r1, sound, fact_of(facts, 1u), j + 1u);
-    best = best_of(best, tile.r2, sound, fact_of(facts, 2u), j + 2u);
-    best = best_of(best, tile.r3, sound, fact_of(facts, 3u), j + 3u);
-    best = best_of(best, tile.r4, sound, fact_of(facts, 4u), j + 4u);
-    best = best_of(best, tile.r5, sound, fact_of(facts, 5u), j + 5u);
-    best = best_of(best, tile.r6, sound, fact_of(facts, 6u), j + 6u);
-    best = best_of(best, tile.r7, sound, fact_of(facts, 7u), j + 7u);
-    best = best_of(best, tile.r8, sound, fact_of(facts, 8u), j + 8u);
-    best = best_of(best, tile.r9, sound, fact_of(facts, 9u), j + 9u);
-    best = best_of(best, tile.r10, sound, fact_of(facts, 10u), j + 10u);
-    best = best_of(best, tile.r11, sound, fact_of(facts, 11u), j + 11u);
-    best = best_of(best, tile.r12, sound, fact_of(facts, 12u), j + 12u);
-    best = best_of(best, tile.r13, sound, fact_of(facts, 13u), j + 13u);
-    best = best_of(best, tile.r14, sound, fact_of(facts, 14u), j + 14u);
-    best = best_of(best, tile.r15, sound, fact_of(facts, 15u), j + 15u);
+    best = best_of(best, tile.r0, sound, facts.r0, j + 0u);
+    best = best_of(best, tile.r1, sound, facts.r1, j + 1u);
+    best = best_of(best, tile.r2, sound, facts.r2, j + 2u);
+    best = best_of(best, tile.r3, sound, facts.r3, j + 3u);
+    best = best_of(best, tile.r4, sound, facts.r4, j + 4u);
+    best = best_of(best, tile.r5, sound, facts.r5, j + 5u);
+    best = best_of(best, tile.r6, sound, facts.r6, j + 6u);
+    best = best_of(best, tile.r7, sound, facts.r7, j + 7u);
+    best = best_of(best, tile.r8, sound, facts.r8, j + 8u);
+    best = best_of(best, tile.r9, sound, facts.r9, j + 9u);
+    best = best_of(best, tile.r10, sound, facts.r10, j + 10u);
+    best = best_of(best, tile.r11, sound, facts.r11, j + 11u);
+    best = best_of(best, tile.r12, sound, facts.r12, j + 12u);
+    best = best_of(best, tile.r13, sound, facts.r13, j + 13u);
+    best = best_of(best, tile.r14, sound, facts.r14, j + 14u);
+    best = best_of(best, tile.r15, sound, facts.r15, j + 15u);
   }
 
   let slot = tile_column(lane) * 4u + tile_row(lane) / 16u;

@@ -78,8 +78,10 @@ fn main(
   if id >= params.groups { return; }
   let tiles = (params.outputs + 63u) / 64u;
   let row = id / tiles * 64u + tile_row(lane);
-  let output = id % tiles * 64u + tile_column(lane);
-  let tile = dot_tile(lane, true, row, output, params.channels);
+  let first_output = id % tiles * 64u;
+  let output = first_output + tile_column(lane);
+  let extent = Extent(params.rows, params.outputs, params.channels);
+  let tile = dot_tile(lane, true, row, output, wanted_elems(lane, extent, row, first_output));
   // The sums are in registers until here; what follows is one step for each row.
   var sums = rows_of(tile);
   let offset = bias_of_four(output);

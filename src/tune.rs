@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::gpu::{Bindings, Gpu, Plan, Policy, TensorView};
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
-    Attention, AttentionInputs, AttentionScore, FrameBudget, Queries, QueryKeyValue, TopK, TopKInputs, compact, grow_runs, linear,
+    Attention, AttentionInputs, AttentionScore, FrameBudget, Norm, Queries, QueryKeyValue, TopK, TopKInputs, compact, grow_runs, linear,
     row_normalize,
 };
 use crate::methods::ToMe;
@@ -107,7 +107,7 @@ fn noise(graph: &mut Graph, shape: impl Into<Shape>) -> Tensor {
 /// Calls that run every shader of two forms at an ordinary size, in one graph each.
 fn graphs() -> Result<Vec<Graph>, Error> {
     type Build = fn(&mut Graph) -> Result<Tensor, Error>;
-    let builds: [Build; 10] = [
+    let builds: [Build; 11] = [
         |graph| {
             let (x, weight) = (noise(graph, [577, 512]), noise(graph, [512, 512]));
             linear(graph, x, weight, None)
@@ -117,9 +117,10 @@ fn graphs() -> Result<Vec<Graph>, Error> {
             let metric = noise(graph, [4, 577, 64]);
             Ok(ToMe { merge: 144, ..Default::default() }.build(graph, &tokens, metric)?.tokens.x)
         },
-        |graph| score(graph, [6, 577], Queries::CLASS),
-        |graph| score(graph, [6, 577], Queries::All),
-        |graph| score(graph, [2, 8192], Queries::CLASS),
+        |graph| score(graph, [6, 577], Queries::CLASS, Norm::Softmax),
+        |graph| score(graph, [6, 577], Queries::All, Norm::Softmax),
+        |graph| score(graph, [6, 577], Queries::All, Norm::Logits),
+        |graph| score(graph, [2, 8192], Queries::CLASS, Norm::Softmax),
         |graph| {
             let [queries, keys, values] = [0; 3].map(|_| noise(graph, [1, 6, 577, 64]));
             let inputs = QueryKeyValue { queries, keys, values, bias: None, lengths: None, query_lengths: None };
@@ -158,10 +159,10 @@ fn graphs() -> Result<Vec<Graph>, Error> {
     builds.into_iter().map(build).collect()
 }
 
-fn score(graph: &mut Graph, [heads, tokens]: [u32; 2], queries: Queries) -> Result<Tensor, Error> {
+fn score(graph: &mut Graph, [heads, tokens]: [u32; 2], queries: Queries, norm: Norm) -> Result<Tensor, Error> {
     let (q, k) = (noise(graph, [1, heads, tokens, 64]), noise(graph, [1, heads, tokens, 64]));
     let inputs = AttentionInputs { queries: q, keys: k, bias: None, lengths: None, query_lengths: None };
-    Ok(AttentionScore { queries, ..Default::default() }.score(graph, inputs)?.score)
+    Ok(AttentionScore { queries, norm, ..Default::default() }.score(graph, inputs)?.score)
 }
 
 #[cfg(test)]

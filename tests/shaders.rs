@@ -130,6 +130,7 @@ fn elem_type(elem: BindingElem, header: Header) -> TypeInner {
         BindingElem::AtomicU32 => TypeInner::Atomic(Scalar::U32),
         BindingElem::F32 => TypeInner::Scalar(Scalar::F32),
         BindingElem::U32 => TypeInner::Scalar(Scalar::U32),
+        BindingElem::F32x4 => TypeInner::Vector { size: VectorSize::Quad, scalar: Scalar::F32 },
         BindingElem::ElemF32 if header.width() == 4 => TypeInner::Vector { size: VectorSize::Quad, scalar: Scalar::F32 },
         BindingElem::ElemF32 => TypeInner::Scalar(Scalar::F32),
         BindingElem::Elem if header.width() == 4 => TypeInner::Vector { size: VectorSize::Quad, scalar },
@@ -162,6 +163,7 @@ fn bindings_are_what_the_host_binds() {
                 BindingElem::Elem => variant.header.size(),
                 BindingElem::Scalar => variant.header.size() / u64::from(variant.header.width()),
                 BindingElem::ElemF32 => 4 * u64::from(variant.header.width()),
+                BindingElem::F32x4 => 16,
                 _ => 4,
             };
             expect(name, bytes, u64::from(stride))?;

@@ -15,3 +15,14 @@ fn visible_keys(row: u32, live_queries: u32, live_keys: u32) -> u32 {
   let seen = select(live_keys, reach - min(reach, live_queries), params.causal == 1u);
   return select(0u, seen, row < live_queries);
 }
+
+// The first query row of a head.
+fn first_query(batch: u32, head: u32) -> u32 {
+  return (batch * params.all_heads + params.head_first + head) * params.query_count;
+}
+
+// Its first key.
+fn first_key(batch: u32, head: u32) -> u32 {
+  return (batch * params.key_heads + (params.head_first + head) / (params.all_heads / params.key_heads)) * params.key_count;
+}
+

@@ -1,30 +1,8 @@
-// Rows and columns of attention_score's wide passes, behind attention_rows, attention_bases and before tile. The including shader declares
-// `params`, `queries`, `keys`, `lengths`, `query_lengths`, `bias` and `list`.
-struct Place {
-  batch: u32,
-  head: u32,
-  live_queries: u32,
-  live_keys: u32,
-}
-
-// Query rows and keys that are alive.
-var<workgroup> live: vec2<u32>;
-
-// The place of a workgroup: to be called in uniform control flow, since its counts bound loops around barriers.
-fn place_of(lane: Lane, batch: u32, head: u32) -> Place {
-  if lane.index == 0u {
-    live = vec2<u32>(
-      min(query_lengths[params.query_lengths_base + batch], params.query_count),
-      min(lengths[params.lengths_base + batch], params.key_count),
-    );
-  }
-  let counts = workgroupUniformLoad(&live);
-  return Place(batch, head, counts.x, counts.y);
-}
-
+// Rows and columns of attention_score's wide passes, behind attention_place and before tile. The including shader declares
+// `params`, `queries` and `keys`.
 // The r-th row asked for, which may be beyond the last.
 fn row_first(place: Place, r: u32) -> u32 {
-  return query_base(place.batch, place.head, query_row(min(r, params.rows - 1u), place.live_queries));
+  return query_base(place.query, query_row(min(r, params.rows - 1u), place.live_queries));
 }
 
 fn row_elem(at: u32) -> elem_f32 {
@@ -32,29 +10,10 @@ fn row_elem(at: u32) -> elem_f32 {
 }
 
 fn column_first(place: Place, key: u32) -> u32 {
-  return key_base(place.batch, place.head, key);
+  return key_base(place.key, key);
 }
 
 fn column_elem(at: u32) -> elem_f32 {
   return elem_f32(keys[at]);
-}
-
-// How many keys the r-th row asked for sees.
-fn visible_to(place: Place, r: u32) -> u32 {
-  let row = query_row(min(r, params.rows - 1u), place.live_queries);
-  return select(0u, visible_keys(row, place.live_queries, place.live_keys), r < params.rows);
-}
-
-// Bias of four keys from this one on.
-fn key_bias(batch: u32, key: u32) -> vec4<f32> {
-  if params.biased == 0u { return vec4<f32>(); }
-  let first = params.bias_base + batch * params.key_count;
-  let last = params.key_count - 1u;
-  return vec4<f32>(
-    bias[first + min(key, last)],
-    bias[first + min(key + 1u, last)],
-    bias[first + min(key + 2u, last)],
-    bias[first + min(key + 3u, last)],
-  );
 }
 

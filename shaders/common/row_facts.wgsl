@@ -1,23 +1,53 @@
-// What a tile's rows are known for besides their elems, in two words a row. The including shader declares
+// What a tile's rows are known for besides their elems, in two words a row, behind tile_lanes. The including shader declares
 //
 //   fn row_fact(place: Place, row: u32) -> vec2<u32>        of any row, also beyond the last
 //
 // Each invocation finds out one row's, and shows it in workgroup memory.
 var<workgroup> facts_of_rows: array<vec2<u32>, 64>;
 
-// The first of the invocation's rows within the tile.
-alias RowFacts = u32;
+// Of the 16 rows of an invocation.
+struct RowFacts {
+  r0: vec2<u32>,
+  r1: vec2<u32>,
+  r2: vec2<u32>,
+  r3: vec2<u32>,
+  r4: vec2<u32>,
+  r5: vec2<u32>,
+  r6: vec2<u32>,
+  r7: vec2<u32>,
+  r8: vec2<u32>,
+  r9: vec2<u32>,
+  r10: vec2<u32>,
+  r11: vec2<u32>,
+  r12: vec2<u32>,
+  r13: vec2<u32>,
+  r14: vec2<u32>,
+  r15: vec2<u32>,
+}
 
-// Of the 16 rows from this one on, until the next call. To be called in uniform control flow.
+// Of the 16 rows from this one on. To be called in uniform control flow.
 fn row_facts(lane: Lane, place: Place, row: u32) -> RowFacts {
-  let mine = row_fact(place, row - tile_row(lane) + lane.index);
+  let first = tile_row(lane);
+  let mine = row_fact(place, row - first + lane.index);
   workgroupBarrier(); // the last ones have been read
   facts_of_rows[lane.index] = mine;
   workgroupBarrier();
-  return tile_row(lane);
-}
-
-// Of the i-th of them.
-fn fact_of(facts: RowFacts, i: u32) -> vec2<u32> {
-  return facts_of_rows[facts + i];
+  return RowFacts(
+    facts_of_rows[first + 0u],
+    facts_of_rows[first + 1u],
+    facts_of_rows[first + 2u],
+    facts_of_rows[first + 3u],
+    facts_of_rows[first + 4u],
+    facts_of_rows[first + 5u],
+    facts_of_rows[first + 6u],
+    facts_of_rows[first + 7u],
+    facts_of_rows[first + 8u],
+    facts_of_rows[first + 9u],
+    facts_of_rows[first + 10u],
+    facts_of_rows[first + 11u],
+    facts_of_rows[first + 12u],
+    facts_of_rows[first + 13u],
+    facts_of_rows[first + 14u],
+    facts_of_rows[first + 15u],
+  );
 }

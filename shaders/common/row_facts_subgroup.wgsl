@@ -1,16 +1,45 @@
-// `row_facts.wgsl` for subgroups of exactly eight invocations: each finds two rows' out, and the others get them by shuffles, as in
+// `row_facts.wgsl` for subgroups of exactly eight invocations: each finds out two rows', and the others get them by broadcast, as in
 // `tile_subgroup.wgsl`.
+// Of the 16 rows of an invocation.
 struct RowFacts {
-  near: vec2<u32>,
-  far: vec2<u32>,
+  r0: vec2<u32>,
+  r1: vec2<u32>,
+  r2: vec2<u32>,
+  r3: vec2<u32>,
+  r4: vec2<u32>,
+  r5: vec2<u32>,
+  r6: vec2<u32>,
+  r7: vec2<u32>,
+  r8: vec2<u32>,
+  r9: vec2<u32>,
+  r10: vec2<u32>,
+  r11: vec2<u32>,
+  r12: vec2<u32>,
+  r13: vec2<u32>,
+  r14: vec2<u32>,
+  r15: vec2<u32>,
 }
 
 // Of the 16 rows from this one on. To be called in uniform control flow.
 fn row_facts(lane: Lane, place: Place, row: u32) -> RowFacts {
-  return RowFacts(row_fact(place, row + lane.in_subgroup), row_fact(place, row + 8u + lane.in_subgroup));
-}
-
-// Of the i-th of them.
-fn fact_of(facts: RowFacts, i: u32) -> vec2<u32> {
-  return subgroupShuffle(select(facts.near, facts.far, i >= 8u), i % 8u);
+  let near = row_fact(place, row + lane.in_subgroup);
+  let far = row_fact(place, row + 8u + lane.in_subgroup);
+  return RowFacts(
+    subgroupBroadcast(near, 0u),
+    subgroupBroadcast(near, 1u),
+    subgroupBroadcast(near, 2u),
+    subgroupBroadcast(near, 3u),
+    subgroupBroadcast(near, 4u),
+    subgroupBroadcast(near, 5u),
+    subgroupBroadcast(near, 6u),
+    subgroupBroadcast(near, 7u),
+    subgroupBroadcast(far, 0u),
+    subgroupBroadcast(far, 1u),
+    subgroupBroadcast(far, 2u),
+    subgroupBroadcast(far, 3u),
+    subgroupBroadcast(far, 4u),
+    subgroupBroadcast(far, 5u),
+    subgroupBroadcast(far, 6u),
+    subgroupBroadcast(far, 7u),
+  );
 }

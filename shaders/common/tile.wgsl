@@ -5,7 +5,8 @@
 //   fn row_elem(at: u32) -> elem_f32                   one of them
 //   fn column_first, column_elem                       the same of columns
 //
-// `tile_portable.wgsl` or `tile_subgroup.wgsl` follows, with which rows and columns are an invocation's, and `dot_tile`.
+// `tile_portable.wgsl` or `tile_subgroup.wgsl` follows, with `dot_tile`; `tile_lanes.wgsl` or its twin says which rows and columns are an
+// invocation's.
 // Row i of the lane and its four columns. Named, since arrays of accumulators would not stay in registers everywhere.
 struct Tile {
   r0: vec4<f32>,

@@ -1,13 +1,4 @@
 // Rows and columns are read through the caches, each by every invocation that has it.
-// The first of the invocation's rows and columns within the tile.
-fn tile_row(lane: Lane) -> u32 {
-  return lane.index / 16u * 16u;
-}
-
-fn tile_column(lane: Lane) -> u32 {
-  return lane.index % 16u * 4u;
-}
-
 // Dot products of 16 rows from `row` on with four columns from `column` on, each a sum over ascending elems.
 fn dot_tile(lane: Lane, place: Place, row: u32, column: u32, elems: u32) -> Tile {
   let row0 = row_first(place, row + 0u);

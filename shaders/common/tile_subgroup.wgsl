@@ -3,15 +3,6 @@
 // A subgroup has 16 rows in common: each invocation reads two of them, and the others get them by broadcast. Loads are what a CPU
 // spends its time with: there a load by eight invocations is eight loads, and a broadcast is one instruction. To be called in uniform
 // control flow.
-// The first of the invocation's rows and columns within the tile.
-fn tile_row(lane: Lane) -> u32 {
-  return lane.subgroup % 4u * 16u;
-}
-
-fn tile_column(lane: Lane) -> u32 {
-  return lane.subgroup / 4u * 32u + lane.in_subgroup * 4u;
-}
-
 // Dot products of 16 rows from `row` on with four columns from `column` on, each a sum over ascending elems.
 fn dot_tile(lane: Lane, place: Place, row: u32, column: u32, elems: u32) -> Tile {
   let near = row_first(place, row + lane.in_subgroup);

@@ -144,6 +144,8 @@ pub enum BindingElem {
     ElemF32,
     /// Always `f32`.
     F32,
+    /// Always four f32: `vec4<f32>`.
+    F32x4,
     /// Always `u32`.
     U32,
     /// Always `atomic<u32>`.
@@ -157,6 +159,7 @@ impl BindingElem {
             Self::Scalar => header.size() / header.width() as u64,
             Self::ElemF32 => 4 * header.width() as u64,
             Self::F32 | Self::U32 | Self::AtomicU32 => 4,
+            Self::F32x4 => 16,
         }
     }
 }
@@ -176,10 +179,16 @@ pub enum Include {
     AttentionLse,
     /// `common/attention_rows.wgsl`: which query rows `attention_score` reads, and what they see.
     AttentionRows,
-    /// `common/attention_tile.wgsl`: rows and columns of its wide passes, behind the other two and before [`Include::Tile`].
+    /// `common/attention_columns.wgsl`: the entry point of its passes over columns.
+    AttentionColumns,
+    /// `common/attention_place.wgsl`: where a workgroup of its wide passes is, behind [`Include::AttentionRows`].
+    AttentionPlace,
+    /// `common/attention_tile.wgsl`: rows and columns of the wide passes, behind the bases, the place and before [`Include::Tile`].
     AttentionTile,
     /// `common/distance.wgsl`: squared distances of rows.
     Distance,
+    /// `common/kept_logits.wgsl`: where `attention_score` keeps logits, behind the place.
+    KeptLogits,
     /// `common/reduce.wgsl` or its subgroup twin: sums, maxima and scans over a workgroup.
     Reduce,
     /// `common/row_facts.wgsl` or its twin for subgroups of eight: what is known of an [`Include::Tile`]'s rows besides their elems.
@@ -188,8 +197,10 @@ pub enum Include {
     SharedRows,
     /// `common/sort.wgsl`: a sort in workgroup memory.
     Sort,
-    /// `common/tile.wgsl`, and its portable form or that for subgroups of eight: tiles of dot products.
+    /// `common/tile.wgsl`, and its portable form or that for subgroups of eight: tiles of dot products, behind [`Include::TileLanes`].
     Tile,
+    /// `common/tile_lanes.wgsl` or its twin for subgroups of eight: which rows and columns of a tile are whose.
+    TileLanes,
     /// `common/window.wgsl`: a window that slides over a grid of tokens.
     Window,
 }
@@ -252,7 +263,7 @@ impl Shader {
 
     /// Whether its subgroup form is for subgroups of exactly eight invocations.
     pub(crate) fn needs_subgroups_of_eight(&self) -> bool {
-        self.includes.contains(&Include::Tile)
+        self.includes.contains(&Include::TileLanes)
     }
 
     pub(crate) fn bindings(&self) -> impl Iterator<Item = &(&'static str, BindingElem)> {
@@ -296,7 +307,12 @@ const READ: &str = "var<storage, read>";
 impl Variant {
     /// The complete WGSL text, with an entry point named `main`.
     pub fn source(&self) -> String {
-        let mut text = String::from(self.header.text());
+        let mut text = String::new();
+        if self.subgroups && self.shader.needs_subgroups_of_eight() {
+            // What depends on the number of a subgroup is the same for all of it, which Tint does not see through the struct `Lane`.
+            text += "diagnostic(off, subgroup_uniformity);\n";
+        }
+        text += self.header.text();
         text += if self.subgroups {
             include_str!("../../shaders/common/grid_subgroup.wgsl")
         } else {
@@ -308,9 +324,12 @@ impl Variant {
                 (Include::AttentionBases, _) => include_str!("../../shaders/common/attention_bases.wgsl"),
                 (Include::AttentionLse, _) => include_str!("../../shaders/common/attention_lse.wgsl"),
                 (Include::AttentionRows, _) => include_str!("../../shaders/common/attention_rows.wgsl"),
+                (Include::AttentionColumns, _) => include_str!("../../shaders/common/attention_columns.wgsl"),
+                (Include::AttentionPlace, _) => include_str!("../../shaders/common/attention_place.wgsl"),
                 (Include::AttentionTile, _) => include_str!("../../shaders/common/attention_tile.wgsl"),
                 (Include::ElemOrder, _) => include_str!("../../shaders/common/elem_order.wgsl"),
                 (Include::Distance, _) => include_str!("../../shaders/common/distance.wgsl"),
+                (Include::KeptLogits, _) => include_str!("../../shaders/common/kept_logits.wgsl"),
                 (Include::Order, _) => include_str!("../../shaders/common/order.wgsl"),
                 (Include::Reduce, false) => include_str!("../../shaders/common/reduce.wgsl"),
                 (Include::Reduce, true) => include_str!("../../shaders/common/reduce_subgroup.wgsl"),
@@ -325,6 +344,8 @@ impl Variant {
                 (Include::Tile, true) => {
                     concat!(include_str!("../../shaders/common/tile.wgsl"), include_str!("../../shaders/common/tile_subgroup.wgsl"))
                 }
+                (Include::TileLanes, false) => include_str!("../../shaders/common/tile_lanes.wgsl"),
+                (Include::TileLanes, true) => include_str!("../../shaders/common/tile_lanes_subgroup.wgsl"),
                 (Include::Window, _) => include_str!("../../shaders/common/window.wgsl"),
             };
         }

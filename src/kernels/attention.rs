@@ -39,7 +39,7 @@ params! {
 pub(super) static ATTENTION: Shader = Shader {
     name: "attention",
     source: include_str!("../../shaders/attention.wgsl"),
-    includes: &[Include::Tile, Include::SharedRows],
+    includes: &[Include::TileLanes, Include::Tile, Include::SharedRows],
     headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
     inputs: &[
         ("queries", BindingElem::Elem),

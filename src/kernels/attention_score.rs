@@ -90,20 +90,56 @@ pub(super) static STORED_LSE: Shader = Shader {
 pub(super) static ROW_LSE: Shader = Shader {
     name: "attention_score.row_lse",
     source: include_str!("../../shaders/attention_score.row_lse.wgsl"),
-    includes: &[Include::AttentionRows, Include::AttentionBases, Include::AttentionTile, Include::Tile, Include::RowFacts],
+    includes: &[
+        Include::AttentionRows,
+        Include::AttentionBases,
+        Include::AttentionPlace,
+        Include::KeptLogits,
+        Include::AttentionTile,
+        Include::TileLanes,
+        Include::Tile,
+        Include::RowFacts,
+    ],
     headers: FLOATS,
     inputs: &[QUERIES, KEYS, LENGTHS, QUERY_LENGTHS, BIAS, LIST],
-    outputs: &[LSE],
+    outputs: &[LSE, ("logits", BindingElem::F32x4)],
     params: Params::NAMES,
-    tunings: &[&[]],
+    tunings: &[&[("KEPT", 0)], &[("KEPT", 1)]],
 };
 
 pub(super) static COLUMNS: Shader = Shader {
     name: "attention_score.columns",
     source: include_str!("../../shaders/attention_score.columns.wgsl"),
-    includes: &[Include::AttentionRows, Include::AttentionBases, Include::AttentionTile, Include::Tile, Include::RowFacts],
+    includes: &[
+        Include::AttentionRows,
+        Include::AttentionBases,
+        Include::AttentionPlace,
+        Include::AttentionTile,
+        Include::TileLanes,
+        Include::Tile,
+        Include::RowFacts,
+        Include::AttentionColumns,
+    ],
     headers: FLOATS,
     inputs: &[QUERIES, KEYS, LENGTHS, QUERY_LENGTHS, BIAS, LIST, LSE],
+    outputs: &[("partials", F32)],
+    params: Params::NAMES,
+    tunings: &[&[]],
+};
+
+pub(super) static KEPT_COLUMNS: Shader = Shader {
+    name: "attention_score.kept_columns",
+    source: include_str!("../../shaders/attention_score.kept_columns.wgsl"),
+    includes: &[
+        Include::AttentionRows,
+        Include::AttentionPlace,
+        Include::KeptLogits,
+        Include::TileLanes,
+        Include::RowFacts,
+        Include::AttentionColumns,
+    ],
+    headers: &[Header::F32x4],
+    inputs: &[("logits", BindingElem::Elem), LENGTHS, QUERY_LENGTHS, BIAS, LIST, LSE],
     outputs: &[("partials", F32)],
     params: Params::NAMES,
     tunings: &[&[]],
@@ -138,7 +174,7 @@ pub(super) static SCORE: Shader = Shader {
 ///
 /// Cost: for up to 16 rows two dispatches (three beyond 4096 keys), 2 R N D operations a head and scratch of R N floats; for more three
 /// dispatches, 4 R N D operations a head (two, and 2 R N D, for logits, which need no softmax) and scratch of R + 8 N floats a head: a
-/// matrix R x N is not stored, unless each row is asked for by itself.
+/// matrix R x N is not stored, unless each row is asked for by itself, or on a CPU up to 32 MiB.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttentionScore {
     /// Query rows whose attention counts.
@@ -206,6 +242,10 @@ const LAST: u32 = u32::MAX;
 /// The largest number of rows whose logits are stored, and of such logits in a batch row.
 const STORED_ROWS: u64 = 16;
 const STORED_LOGITS: u64 = 1 << 24;
+
+/// Logits of a batch row at most that a CPU keeps from the pass over rows for that over columns: it reads one faster than it makes it, and
+/// the results are the same to the bit.
+const KEPT_LOGITS: u64 = 1 << 23;
 
 /// The longest row of stored logits that one workgroup makes; of longer ones each makes so many.
 const ROW_KEYS: u32 = 4096;
@@ -452,31 +492,44 @@ impl Kernel for AttentionScore {
             true => Slot::Output(1),
             false => lowering.scratch(if needs_lse { b * h * r } else { 0 }, Elem::F32),
         };
-        let dispatch = |lowering: &mut Lowering<'_>, shader, header, slots: &[Slot], groups| {
-            lowering.dispatch(Call { shader, header, constants: &[], slots, params: params(groups), groups })
+        let nothing = lowering.scratch(0, Elem::F32);
+        let dispatch = |lowering: &mut Lowering<'_>, shader: &'static Shader, tuning: usize, header, slots: &[Slot], groups| {
+            let constants = shader.tunings[tuning];
+            lowering.dispatch(Call { shader, header, constants, slots, params: params(groups), groups })
         };
         let values = if stored {
             let logits = lowering.scratch(b * h * r * n, Elem::F32);
             let slots = [queries, keys, lengths, query_lengths, bias, list, logits, lse];
-            dispatch(lowering, &LOGITS, header, &slots, b * h * r * n.max(1).div_ceil(block.into()))?;
+            dispatch(lowering, &LOGITS, 0, header, &slots, b * h * r * n.max(1).div_ceil(block.into()))?;
             if needs_lse && !whole {
                 let slots = [logits, lengths, query_lengths, bias, list, lse];
-                dispatch(lowering, &STORED_LSE, Header::F32, &slots, b * h * r)?;
+                dispatch(lowering, &STORED_LSE, 0, Header::F32, &slots, b * h * r)?;
             }
             logits
         } else {
-            if needs_lse {
-                let slots = [queries, keys, lengths, query_lengths, bias, list, lse];
-                dispatch(lowering, &ROW_LSE, header, &slots, b * h * r.div_ceil(TILE))?;
-            }
+            let tiles = b * h * r.div_ceil(TILE);
+            let column_tiles = b * h * parts * w.div_ceil(TILE);
             let partials = lowering.scratch(parts * b * h * w, Elem::F32);
-            let slots = [queries, keys, lengths, query_lengths, bias, list, lse, partials];
-            dispatch(lowering, &COLUMNS, header, &slots, b * h * parts * w.div_ceil(TILE))?;
+            let kept = h * r.next_multiple_of(16) * n.next_multiple_of(32);
+            if needs_lse && kept <= KEPT_LOGITS && columns.start.is_multiple_of(4) && lowering.runs_subgroup_form(&ROW_LSE) {
+                let logits = lowering.scratch(b * kept, Elem::F32);
+                let slots = [queries, keys, lengths, query_lengths, bias, list, lse, logits];
+                dispatch(lowering, &ROW_LSE, 1, header, &slots, tiles)?;
+                let slots = [logits, lengths, query_lengths, bias, list, lse, partials];
+                dispatch(lowering, &KEPT_COLUMNS, 0, Header::F32x4, &slots, column_tiles)?;
+            } else {
+                if needs_lse {
+                    let slots = [queries, keys, lengths, query_lengths, bias, list, lse, nothing];
+                    dispatch(lowering, &ROW_LSE, 0, header, &slots, tiles)?;
+                }
+                let slots = [queries, keys, lengths, query_lengths, bias, list, lse, partials];
+                dispatch(lowering, &COLUMNS, 0, header, &slots, column_tiles)?;
+            }
             partials
         };
         let slots = [values, lse, lengths, query_lengths, bias, list, Slot::Output(0)];
         let elements = lowering.output(0).shape.elements();
-        dispatch(lowering, &SCORE, Header::F32, &slots, elements.div_ceil(128))
+        dispatch(lowering, &SCORE, 0, Header::F32, &slots, elements.div_ceil(128))
     }
 }
 

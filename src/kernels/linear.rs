@@ -17,7 +17,7 @@ params! {
 pub(super) static LINEAR: Shader = Shader {
     name: "linear",
     source: include_str!("../../shaders/linear.wgsl"),
-    includes: &[Include::Activation, Include::Tile],
+    includes: &[Include::Activation, Include::TileLanes, Include::Tile],
     headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
     inputs: &[("x", BindingElem::Elem), ("weight", BindingElem::Elem), ("bias", BindingElem::Scalar), ("bias_f32", BindingElem::F32)],
     outputs: &[("y", BindingElem::Scalar)],

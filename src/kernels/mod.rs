@@ -197,6 +197,7 @@ pub fn shaders() -> Vec<&'static Shader> {
             &attention_score::STORED_LSE,
             &attention_score::ROW_LSE,
             &attention_score::COLUMNS,
+            &attention_score::KEPT_COLUMNS,
             &attention_score::SCORE,
         ],
         &[&bipartite_match::BIPARTITE_MATCH],

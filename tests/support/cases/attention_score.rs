@@ -193,6 +193,11 @@ pub fn cases() -> Vec<Case> {
         cases.push(case(&long, AttentionScore { lse: true, ..class.clone() }));
     }
 
+    // More logits than are kept.
+    for (channels, elem) in [(3, Elem::F32), (4, Elem::F32), (3, Elem::F16), (4, Elem::F16)] {
+        cases.push(case(&Setup { elem, ..setup(2049, 2049, channels) }, all.clone()));
+    }
+
     // Many keys for few rows, few keys for many rows, and many of both.
     let heavy = |case: Case| Case { heavy: true, ..case };
     let few = AttentionScore { queries: Queries::List((0..16).collect()), rows: RowReduction::Sum, lse: true, ..Default::default() };

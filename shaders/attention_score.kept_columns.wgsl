@@ -1,0 +1,80 @@
+// What each key gets from a chunk of the query rows: the sum, or the maximum, of its weights; where the logits were kept.
+//
+//   weight(r, j)        = logits[b,h,r,j], scaled and biased, or exp(that - lse[b,h,r])
+//   partials[s,b,h,j]   = sum (maximum) of weight(r, j) over the rows r of chunk s that see key j
+//
+// logits:        [B, heads, ceil(R / 16), ceil(N / 32), 16, 8] of four f32; unscaled, those that are not seen undefined
+// lengths:       [B] u32; live keys
+// query_lengths: [B] u32; live query rows
+// bias:          [B, N] f32
+// list:          [R] u32; rows asked for
+// lse:           [B, heads, R] f32; read for softmax only
+// partials:      [S, B, heads, columns] f32; 0 (the lowest float) where no row of the chunk sees the key
+//
+// Cost: one read of the logits (`common/attention_columns.wgsl`). The results are those of `attention_score.columns.wgsl`, to the bit.
+struct Params {
+  logits_base: u32,
+  lengths_base: u32,
+  query_lengths_base: u32,
+  bias_base: u32,
+  list_base: u32,
+  lse_base: u32,
+  partials_base: u32,
+  groups: u32,
+  batch: u32,
+  heads: u32,
+  head_first: u32,
+  all_heads: u32,
+  key_heads: u32,
+  query_count: u32,
+  key_count: u32,
+  channels: u32,
+  rows: u32,
+  every_row: u32,
+  causal: u32,
+  biased: u32,
+  norm: u32,
+  row_reduction: u32,
+  head_reduction: u32,
+  pick_first: u32,
+  pick_count: u32,
+  column_first: u32,
+  columns: u32,
+  parts_count: u32,
+  stored: u32,
+  chunks: u32,
+  block: u32,
+  with_lse: u32,
+  scale: f32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> logits: array<elem>;
+@group(0) @binding(2) var<storage, read> lengths: array<u32>;
+@group(0) @binding(3) var<storage, read> query_lengths: array<u32>;
+@group(0) @binding(4) var<storage, read> bias: array<f32>;
+@group(0) @binding(5) var<storage, read> list: array<u32>;
+@group(0) @binding(6) var<storage, read> lse: array<f32>;
+@group(0) @binding(7) var<storage, read_write> partials: array<f32>;
+
+fn add_rows(lane: Lane, place: Place, r: u32, tile_key: u32, offset: vec4<f32>, key: vec4<u32>, totals: vec4<f32>) -> vec4<f32> {
+  let facts = row_facts(lane, place, r);
+  let at = kept_at(place, r, tile_key + tile_column(lane));
+  var sums = totals;
+  sums = add_row(sums, logits[at], offset, facts.r0, key);
+  sums = add_row(sums, logits[at + 8u], offset, facts.r1, key);
+  sums = add_row(sums, logits[at + 16u], offset, facts.r2, key);
+  sums = add_row(sums, logits[at + 24u], offset, facts.r3, key);
+  sums = add_row(sums, logits[at + 32u], offset, facts.r4, key);
+  sums = add_row(sums, logits[at + 40u], offset, facts.r5, key);
+  sums = add_row(sums, logits[at + 48u], offset, facts.r6, key);
+  sums = add_row(sums, logits[at + 56u], offset, facts.r7, key);
+  sums = add_row(sums, logits[at + 64u], offset, facts.r8, key);
+  sums = add_row(sums, logits[at + 72u], offset, facts.r9, key);
+  sums = add_row(sums, logits[at + 80u], offset, facts.r10, key);
+  sums = add_row(sums, logits[at + 88u], offset, facts.r11, key);
+  sums = add_row(sums, logits[at + 96u], offset, facts.r12, key);
+  sums = add_row(sums, logits[at + 104u], offset, facts.r13, key);
+  sums = add_row(sums, logits[at + 112u], offset, facts.r14, key);
+  sums = add_row(sums, logits[at + 120u], offset, facts.r15, key);
+  return sums;
+}
