@@ -204,9 +204,9 @@ fn progress(length: usize) -> ProgressBar {
 }
 
 /// Why a case cannot run in a mode on an adapter.
-fn lacking(case: &Case, mode: &Mode, adapter: &Adapter) -> Option<&'static str> {
-    let f16 = (case.needs_f16() && !adapter.f16()).then_some("no SHADER_F16");
-    f16.or((!mode.portable() && !adapter.subgroups()).then_some("no SUBGROUP"))
+fn lacking(case: &Case, mode: &Mode, adapter: &Adapter) -> Option<String> {
+    let f16 = (case.needs_f16() && !adapter.f16()).then_some("SHADER_F16");
+    f16.or(adapter.lacks(mode)).map(|feature| format!("no {feature}"))
 }
 
 /// What a step really ran: a kernel without reductions has no subgroup form, a dispatch on one buffer no read-only one.
@@ -215,7 +215,14 @@ fn variant(case: &Case, step: &StepReport) -> String {
         return "no dispatch".to_owned();
     }
     let elem = if case.needs_f16() { "f16" } else { "f32" };
-    let form = if step.variants.iter().any(|v| v.contains(".subgroup")) { "subgroup" } else { "portable" };
+    let runs = |form: &str| step.variants.iter().any(|v| v.contains(form));
+    let form = if runs(".cooperative") {
+        "matrices"
+    } else if runs(".subgroup") {
+        "subgroup"
+    } else {
+        "portable"
+    };
     let access = if step.variants.iter().all(|v| v.contains(".read_write")) { "read_write" } else { "read" };
     format!("{elem} {form} {access}")
 }
@@ -272,7 +279,7 @@ fn run_cases(options: &Options, adapters: &[Arc<Adapter>], report: &mut Report) 
         for adapter in adapters {
             for mode in MODES.iter().filter(|m| case.runs_in(m)) {
                 if let Some(reason) = lacking(case, mode, adapter) {
-                    report.skip(format!("{label} {}", mode.name), &adapter.name, reason);
+                    report.skip(format!("{label} {}", mode.name), &adapter.name, &reason);
                     continue;
                 }
                 let gpu = adapter.context.gpu.with_policy(mode.policy);

@@ -31,6 +31,8 @@ mod error;
 pub mod gpu;
 mod graph;
 pub mod kernels;
+#[cfg(not(target_arch = "wasm32"))]
+mod matrices;
 pub mod methods;
 pub mod random;
 pub mod readback;

@@ -53,15 +53,24 @@ impl Context {
 
     /// A device with the features and limits that tokenpress can use, and timestamps where there are any.
     pub async fn new(adapter: &wgpu::Adapter) -> Result<Self, Error> {
+        Self::with_descriptor(adapter, &Self::descriptor(adapter)).await
+    }
+
+    /// What [`Context::new`] asks for.
+    pub fn descriptor(adapter: &wgpu::Adapter) -> wgpu::DeviceDescriptor<'static> {
         let features = adapter.features();
         let timestamps = features & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS);
-        let descriptor = wgpu::DeviceDescriptor {
+        wgpu::DeviceDescriptor {
             label: Some("tokenpress"),
             required_features: required_features(features) | timestamps,
             required_limits: required_limits(wgpu::Limits::default().or_worse_values_from(&adapter.limits()), &adapter.limits()),
             ..Default::default()
-        };
-        let (device, queue) = adapter.request_device(&descriptor).await.map_err(device_error)?;
+        }
+    }
+
+    /// A device of the caller's description.
+    pub async fn with_descriptor(adapter: &wgpu::Adapter, descriptor: &wgpu::DeviceDescriptor<'_>) -> Result<Self, Error> {
+        let (device, queue) = adapter.request_device(descriptor).await.map_err(device_error)?;
         let info = adapter.get_info();
         let gpu = Gpu::new(&device, &info);
         Ok(Self { device, queue, info, gpu })

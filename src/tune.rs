@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::error::Error;
-use crate::gpu::{Bindings, Gpu, Plan, Policy, TensorView};
+use crate::gpu::{Bindings, Capabilities, Form, Gpu, Plan, Policy, TensorView};
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
     Attention, AttentionInputs, AttentionScore, FrameBudget, Norm, Queries, QueryKeyValue, TopK, TopKInputs, compact, grow_runs, linear,
@@ -11,13 +11,13 @@ use crate::kernels::{
 };
 use crate::methods::ToMe;
 use crate::random::random_u32;
-use crate::tensor::{Elem, HostTensor, Shape};
+use crate::tensor::{Desc, Elem, HostTensor, Shape};
 use crate::tuning::Tuning;
 
 /// A form is chosen where it takes less than this share of the other's time: differences below are noise.
 const FASTER: f64 = 0.93;
 
-/// Runs each shader that has two forms in both, at an ordinary size, and says which are faster in the portable one. Takes a few
+/// Runs each shader that has several forms, at an ordinary size, and says which are faster in a less capable one. Takes a few
 /// seconds; submits to the queue, and waits. A device without subgroups has nothing to choose. Not on the web, where nothing
 /// can wait: load what was measured elsewhere.
 ///
@@ -40,23 +40,29 @@ const FASTER: f64 = 0.93;
 /// # Errors
 /// [`Error::Device`] where the device is lost; whatever [`Graph::plan`] says of a device that is too small.
 pub fn tune(gpu: &Gpu, queue: &wgpu::Queue) -> Result<Tuning, Error> {
-    let device = gpu.with_policy(Policy::AUTO);
-    let mut seen = Vec::new();
     let mut tuning = Tuning::default();
-    for graph in graphs()? {
-        for variant in graph.variants(&device)? {
-            let name = variant.shader.name;
-            if !variant.subgroups || seen.contains(&name) {
-                continue;
-            }
-            seen.push(name);
-            let Some(portable) = Tuning::default().with(name) else { continue };
-            let plans = [Policy::AUTO, Policy::AUTO.with_tuning(portable)].map(|policy| plan(&gpu.with_policy(policy), &graph));
-            let [subgroups, other] = plans;
-            let [subgroups, other] = compare(&device, queue, &[subgroups?, other?])?;
-            log::debug!("{name}: {:.1} us with subgroups, {:.1} us without", subgroups * 1e6, other * 1e6);
-            if other < FASTER * subgroups {
-                tuning = tuning.with(name).unwrap_or(tuning);
+    // Matrices first: what runs without them may be portable, or not.
+    for matrices in [true, false] {
+        let policy = if matrices { Policy::AUTO } else { Policy::AUTO.with_tuning(Tuning::WITHOUT_MATRICES) };
+        let device = gpu.with_policy(policy);
+        let mut seen = Vec::new();
+        for graph in calls(device.capabilities(), matrices)? {
+            for variant in graph.variants(&device)? {
+                let name = variant.shader.name;
+                if variant.form == Form::Portable || variant.form.is_cooperative() != matrices || seen.contains(&name) {
+                    continue;
+                }
+                seen.push(name);
+                let less = |tuning: Tuning| if matrices { tuning.with_no_matrices(name) } else { tuning.with_portable(name) };
+                let Some(other) = less(policy.tuning) else { continue };
+                let plans = [policy, policy.with_tuning(other)].map(|policy| plan(&gpu.with_policy(policy), &graph));
+                let [capable, other] = plans;
+                let [capable, other] = compare(&device, queue, &[capable?, other?])?;
+                let form = variant.form;
+                log::debug!("{name}: {:.1} us as {form:?}, {:.1} us without", capable * 1e6, other * 1e6);
+                if other < FASTER * capable {
+                    tuning = less(tuning).unwrap_or(tuning);
+                }
             }
         }
     }
@@ -98,89 +104,125 @@ fn compare(gpu: &Gpu, queue: &wgpu::Queue, plans: &[Plan; 2]) -> Result<[f64; 2]
 }
 
 /// Numbers in -1..1.
-fn noise(graph: &mut Graph, shape: impl Into<Shape>) -> Tensor {
+fn noise(graph: &mut Graph, elem: Elem, shape: impl Into<Shape>) -> Tensor {
     let shape = shape.into();
     let number = |i: u64| random_u32(shape.elements() as u32, i) as f32 / 2f32.powi(31) - 1.0;
-    graph.constant(HostTensor::f32(shape, (0..shape.elements()).map(number).collect()))
+    graph.constant(HostTensor::from_floats(Desc::new(shape, elem), (0..shape.elements()).map(number).collect()))
 }
 
-/// Calls that run every shader of two forms at an ordinary size, in one graph each.
-fn graphs() -> Result<Vec<Graph>, Error> {
-    type Build = fn(&mut Graph) -> Result<Tensor, Error>;
-    let builds: [Build; 11] = [
-        |graph| {
-            let (x, weight) = (noise(graph, [577, 512]), noise(graph, [512, 512]));
-            linear(graph, x, weight, None)
-        },
-        |graph| {
-            let tokens = graph.tokens("x", [4, 577, 256], Elem::F32)?;
-            let metric = noise(graph, [4, 577, 64]);
-            Ok(ToMe { merge: 144, ..Default::default() }.build(graph, &tokens, metric)?.tokens.x)
-        },
-        |graph| score(graph, [6, 577], Queries::CLASS, Norm::Softmax),
-        |graph| score(graph, [6, 577], Queries::All, Norm::Softmax),
-        |graph| score(graph, [6, 577], Queries::All, Norm::Logits),
-        |graph| score(graph, [2, 8192], Queries::CLASS, Norm::Softmax),
-        |graph| {
-            let [queries, keys, values] = [0; 3].map(|_| noise(graph, [1, 6, 577, 64]));
-            let inputs = QueryKeyValue { queries, keys, values, bias: None, lengths: None, query_lengths: None };
-            Ok(Attention::default().attend(graph, inputs)?.rows)
-        },
-        |graph| {
-            let scores = noise(graph, [32, 577]);
-            Ok(TopK { k: 64, ..Default::default() }.select(graph, TopKInputs::new(scores))?.indices)
-        },
-        |graph| {
-            let scores = noise(graph, [32, 577]);
-            Ok(TopK { k: 577, ..Default::default() }.select(graph, TopKInputs::new(scores))?.indices)
-        },
-        |graph| {
-            let scores = noise(graph, [1, 65536]);
-            let selected = TopK { k: 1024, mask: true, ..Default::default() }.select(graph, TopKInputs::new(scores))?;
-            Ok(compact(graph, selected.mask.unwrap_or(selected.places), None)?.indices)
-        },
-        |graph| {
-            let x = noise(graph, [4, 256, 64]);
-            let normalized = row_normalize(graph, x, None)?;
-            let joins = grow_runs(graph, normalized, 0.1, None)?;
-            let sizes = graph.constant(HostTensor::u32([4, 256], vec![196; 1024]));
-            let scores = noise(graph, [4, 256]);
-            let budgets = FrameBudget { base: 0.25, temperature: 0.01 }.find(graph, scores, sizes)?;
-            graph.output("joins", joins)?;
-            Ok(budgets)
-        },
-    ];
-    let build = |build: Build| {
+fn noise_f32(graph: &mut Graph, shape: impl Into<Shape>) -> Tensor {
+    noise(graph, Elem::F32, shape)
+}
+
+type Build = fn(&mut Graph, Elem) -> Result<Tensor, Error>;
+
+/// Calls that make tiles of products.
+const PRODUCTS: [Build; 4] = [
+    |graph, elem| {
+        let (x, weight) = (noise(graph, elem, [577, 512]), noise(graph, elem, [512, 512]));
+        linear(graph, x, weight, None)
+    },
+    |graph, elem| score(graph, elem, [6, 577], Queries::All, Norm::Softmax),
+    |graph, elem| score(graph, elem, [6, 577], Queries::All, Norm::Logits),
+    |graph, elem| {
+        let [queries, keys, values] = [0; 3].map(|_| noise(graph, elem, [1, 6, 577, 64]));
+        let inputs = QueryKeyValue { queries, keys, values, bias: None, lengths: None, query_lengths: None };
+        Ok(Attention::default().attend(graph, inputs)?.rows)
+    },
+];
+
+/// The other calls that run shaders of several forms.
+const OTHERS: [Build; 7] = [
+    |graph, _| {
+        let tokens = graph.tokens("x", [4, 577, 256], Elem::F32)?;
+        let metric = noise_f32(graph, [4, 577, 64]);
+        Ok(ToMe { merge: 144, ..Default::default() }.build(graph, &tokens, metric)?.tokens.x)
+    },
+    |graph, elem| score(graph, elem, [6, 577], Queries::CLASS, Norm::Softmax),
+    |graph, elem| score(graph, elem, [2, 8192], Queries::CLASS, Norm::Softmax),
+    |graph, _| {
+        let scores = noise_f32(graph, [32, 577]);
+        Ok(TopK { k: 64, ..Default::default() }.select(graph, TopKInputs::new(scores))?.indices)
+    },
+    |graph, _| {
+        let scores = noise_f32(graph, [32, 577]);
+        Ok(TopK { k: 577, ..Default::default() }.select(graph, TopKInputs::new(scores))?.indices)
+    },
+    |graph, _| {
+        let scores = noise_f32(graph, [1, 65536]);
+        let selected = TopK { k: 1024, mask: true, ..Default::default() }.select(graph, TopKInputs::new(scores))?;
+        Ok(compact(graph, selected.mask.unwrap_or(selected.places), None)?.indices)
+    },
+    |graph, _| {
+        let x = noise_f32(graph, [4, 256, 64]);
+        let normalized = row_normalize(graph, x, None)?;
+        let joins = grow_runs(graph, normalized, 0.1, None)?;
+        let sizes = graph.constant(HostTensor::u32([4, 256], vec![196; 1024]));
+        let scores = noise_f32(graph, [4, 256]);
+        let budgets = FrameBudget { base: 0.25, temperature: 0.01 }.find(graph, scores, sizes)?;
+        graph.output("joins", joins)?;
+        Ok(budgets)
+    },
+];
+
+fn score(graph: &mut Graph, elem: Elem, [heads, tokens]: [u32; 2], queries: Queries, norm: Norm) -> Result<Tensor, Error> {
+    let (q, k) = (noise(graph, elem, [1, heads, tokens, 64]), noise(graph, elem, [1, heads, tokens, 64]));
+    let inputs = AttentionInputs { queries: q, keys: k, bias: None, lengths: None, query_lengths: None };
+    Ok(AttentionScore { queries, norm, ..Default::default() }.score(graph, inputs)?.score)
+}
+
+/// A graph of each call, at an ordinary size.
+fn graphs(builds: &[Build], elem: Elem) -> Result<Vec<Graph>, Error> {
+    let build = |build: &Build| {
         let mut graph = Graph::new();
-        let output = build(&mut graph)?;
+        let output = build(&mut graph, elem)?;
         graph.output("output", output)?;
         Ok(graph)
     };
-    builds.into_iter().map(build).collect()
+    builds.iter().map(build).collect()
 }
 
-fn score(graph: &mut Graph, [heads, tokens]: [u32; 2], queries: Queries, norm: Norm) -> Result<Tensor, Error> {
-    let (q, k) = (noise(graph, [1, heads, tokens, 64]), noise(graph, [1, heads, tokens, 64]));
-    let inputs = AttentionInputs { queries: q, keys: k, bias: None, lengths: None, query_lengths: None };
-    Ok(AttentionScore { queries, norm, ..Default::default() }.score(graph, inputs)?.score)
+/// Calls that run every shader in the forms that are measured: those with matrices are for f16, the others are measured on f32.
+fn calls(capabilities: &Capabilities, matrices: bool) -> Result<Vec<Graph>, Error> {
+    match (matrices, capabilities.cooperative_matrix) {
+        (true, Some(_)) => graphs(&PRODUCTS, Elem::F16),
+        (true, None) => Ok(Vec::new()),
+        (false, _) => Ok([graphs(&PRODUCTS, Elem::F32)?, graphs(&OTHERS, Elem::F32)?].concat()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::{Capabilities, lower_graph};
+    use crate::gpu::{MatrixSize, lower_graph};
+    use crate::kernels::shaders;
     use crate::tuning::choices;
 
     #[test]
     fn every_choice_is_measured() {
-        let capabilities = Capabilities { subgroups: true, subgroup_min: 8, subgroup_max: 8, ..Capabilities::portable() };
-        let mut run = Vec::new();
-        for graph in graphs().unwrap() {
-            let program = lower_graph(&graph, &capabilities, Policy::AUTO, &|_| 0).unwrap();
-            run.extend(program.dispatches.iter().filter(|dispatch| dispatch.subgroups).map(|dispatch| dispatch.shader.name));
-        }
+        let capabilities = Capabilities {
+            subgroups: true,
+            f16: true,
+            subgroup_min: 8,
+            subgroup_max: 8,
+            software: true,
+            cooperative_matrix: Some(MatrixSize::Eight),
+            ..Capabilities::portable()
+        };
+        let run = |matrices: bool| -> Vec<_> {
+            let graphs = calls(&capabilities, matrices).unwrap();
+            let programs = graphs.iter().map(|graph| lower_graph(graph, &capabilities, Policy::AUTO, &|_| 0).unwrap());
+            let dispatches = programs.flat_map(|program| program.dispatches);
+            dispatches.filter(|d| d.form != Form::Portable && d.form.is_cooperative() == matrices).map(|d| d.shader.name).collect()
+        };
+        let measured = run(false);
         for name in choices() {
-            assert!(run.contains(&name), "{name} is in no graph");
+            assert!(measured.contains(&name), "{name} is in no graph");
+        }
+        let measured = run(true);
+        let f16 = crate::gpu::Header::F16;
+        for shader in shaders().into_iter().filter(|s| s.headers.contains(&f16) && s.has_form(Form::Cooperative8, f16)) {
+            assert!(measured.contains(&shader.name), "{} is in no graph of f16", shader.name);
         }
         assert!(choices().count() < 32);
     }

@@ -7,9 +7,10 @@ use crate::error::Error;
 use crate::gpu::Shader;
 use crate::kernels::shaders;
 
-/// The shaders that run in their portable form though the device has subgroups: none, unless [`tune`](crate::tune) finds otherwise.
+/// The shaders that do not run in the most capable of their forms that the device has: none, unless [`tune`](crate::tune) finds otherwise.
 ///
-/// As text it is JSON, for a cache of the application's: `{"portable": ["compact.tally", "linear"]}`.
+/// As text it is JSON, for a cache of the application's: `{"portable": ["compact.tally"], "without_matrices": ["linear"]}`. The first run in
+/// their portable form though the device has subgroups, the second without its cooperative matrices. The second list may be left out.
 ///
 /// ```
 /// use tokenpress::{Policy, Tuning};
@@ -22,43 +23,77 @@ use crate::kernels::shaders;
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Tuning {
-    /// Bit i for the i-th shader of two forms.
+    /// Bit i for the i-th shader of several forms; so the following.
     portable: u32,
+    without_matrices: u32,
 }
 
-/// The shaders that have two forms.
+/// The shaders that have several forms.
 pub(crate) fn choices() -> impl Iterator<Item = &'static str> {
     shaders().into_iter().filter(|shader| shader.has_subgroup_form()).map(|shader| shader.name)
 }
 
+fn bit(name: &str) -> Option<u32> {
+    choices().position(|choice| choice == name).map(|bit| 1 << bit)
+}
+
+fn has(bits: u32, shader: &Shader) -> bool {
+    bits != 0 && bit(shader.name).is_some_and(|bit| bits & bit != 0)
+}
+
+fn names(bits: u32) -> impl Iterator<Item = &'static str> {
+    choices().enumerate().filter(move |(bit, _)| bits >> bit & 1 == 1).map(|(_, name)| name)
+}
+
 impl Tuning {
-    /// No shader in its portable form.
-    pub(crate) const NONE: Self = Self { portable: 0 };
+    /// Every shader in the most capable form.
+    pub(crate) const NONE: Self = Self { portable: 0, without_matrices: 0 };
 
     /// Every shader in its portable form.
-    pub const PORTABLE: Self = Self { portable: u32::MAX };
+    pub const PORTABLE: Self = Self { portable: u32::MAX, without_matrices: u32::MAX };
+
+    /// No shader with cooperative matrices.
+    pub const WITHOUT_MATRICES: Self = Self { portable: 0, without_matrices: u32::MAX };
 
     /// Whether this shader runs in its portable form.
     pub(crate) fn is_portable(self, shader: &Shader) -> bool {
-        self.portable != 0 && self.portable().any(|name| name == shader.name)
+        has(self.portable, shader)
+    }
+
+    /// Whether this shader runs without cooperative matrices.
+    pub(crate) fn is_without_matrices(self, shader: &Shader) -> bool {
+        has(self.without_matrices, shader)
     }
 
     /// The shaders that run in their portable form.
     pub fn portable(self) -> impl Iterator<Item = &'static str> {
-        choices().enumerate().filter(move |(bit, _)| self.portable >> bit & 1 == 1).map(|(_, name)| name)
+        names(self.portable)
     }
 
-    /// This one too.
-    pub(crate) fn with(self, name: &str) -> Option<Self> {
-        let bit = choices().position(|choice| choice == name)?;
-        Some(Self { portable: self.portable | 1 << bit })
+    /// The shaders that run without cooperative matrices.
+    pub fn without_matrices(self) -> impl Iterator<Item = &'static str> {
+        names(self.without_matrices)
+    }
+
+    /// This one in its portable form too.
+    pub(crate) fn with_portable(self, name: &str) -> Option<Self> {
+        Some(Self { portable: self.portable | bit(name)?, ..self })
+    }
+
+    /// This one without cooperative matrices too.
+    pub(crate) fn with_no_matrices(self, name: &str) -> Option<Self> {
+        Some(Self { without_matrices: self.without_matrices | bit(name)?, ..self })
     }
 }
 
 impl fmt::Display for Tuning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.portable().map(|name| format!("{name:?}")).collect();
-        write!(f, "{{\"portable\": [{}]}}", names.join(", "))
+        let list = |bits| names(bits).map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+        write!(f, "{{\"portable\": [{}]", list(self.portable))?;
+        if self.without_matrices != 0 {
+            write!(f, ", \"without_matrices\": [{}]", list(self.without_matrices))?;
+        }
+        f.write_str("}")
     }
 }
 
@@ -66,19 +101,31 @@ impl FromStr for Tuning {
     type Err = Error;
 
     /// # Errors
-    /// [`Error::Value`] for other text, and for shaders that have no two forms: measure again where another version wrote it.
+    /// [`Error::Value`] for other text, and for shaders that have no such forms: measure again where another version wrote it.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let value = |actual: &str| {
-            let expected = format!("{{\"portable\": [..]}} of {}", choices().collect::<Vec<_>>().join(", "));
-            Error::Value { argument: "tuning", expected, actual: actual.to_owned() }
-        };
         let dense: String = text.split_whitespace().collect();
-        let names = dense.strip_prefix("{\"portable\":[").and_then(|rest| rest.strip_suffix("]}")).ok_or_else(|| value(text))?;
-        names.split(',').filter(|name| !name.is_empty()).try_fold(Self::default(), |tuning, name| {
-            let name = name.strip_prefix('"').and_then(|name| name.strip_suffix('"')).unwrap_or(name);
-            tuning.with(name).ok_or_else(|| value(name))
+        parse(&dense).ok_or_else(|| {
+            let shaders = choices().collect::<Vec<_>>().join(", ");
+            let expected = format!("{{\"portable\": [..], \"without_matrices\": [..]}} of {shaders}");
+            Error::Value { argument: "tuning", expected, actual: text.to_owned() }
         })
     }
+}
+
+/// Of text without white space.
+fn parse(dense: &str) -> Option<Tuning> {
+    let lists = dense.strip_prefix('{')?.strip_suffix("]}")?;
+    lists.split("],").try_fold(Tuning::NONE, |tuning, list| {
+        let (key, names) = list.split_once(":[")?;
+        names.split(',').filter(|name| !name.is_empty()).try_fold(tuning, |tuning, name| {
+            let name = name.strip_prefix('"')?.strip_suffix('"')?;
+            match key {
+                "\"portable\"" => tuning.with_portable(name),
+                "\"without_matrices\"" => tuning.with_no_matrices(name),
+                _ => None,
+            }
+        })
+    })
 }
 
 #[cfg(test)]
@@ -88,11 +135,14 @@ mod tests {
     #[test]
     fn text_comes_back() {
         let names = ["top_k", "linear", "compact.tally"];
-        let tuning = names.iter().try_fold(Tuning::default(), |tuning, name| tuning.with(name)).unwrap();
+        let tuning = names.iter().try_fold(Tuning::default(), |tuning, name| tuning.with_portable(name)).unwrap();
         assert_eq!(tuning.portable().count(), 3);
         assert_eq!(tuning.to_string().parse(), Ok(tuning));
         assert_eq!("{\n  \"portable\": []\n}\n".parse(), Ok(Tuning::default()));
-        for wrong in ["", "{}", "[\"linear\"]", "{\"portable\": [\"copy\"]}", "{\"portable\": [linear\"]}"] {
+        let both = tuning.with_no_matrices("linear").unwrap();
+        assert_eq!(both.to_string().parse(), Ok(both));
+        assert_eq!(both.without_matrices().collect::<Vec<_>>(), ["linear"]);
+        for wrong in ["", "{}", "[\"linear\"]", "{\"portable\": [\"copy\"]}", "{\"portable\": [linear\"]}", "{\"slow\": [\"linear\"]}"] {
             assert!(wrong.parse::<Tuning>().is_err(), "{wrong}");
         }
     }
@@ -100,7 +150,7 @@ mod tests {
     #[test]
     fn only_what_is_named_is_portable() {
         let shader = |name| shaders().into_iter().find(|shader| shader.name == name).unwrap();
-        let tuning = Tuning::default().with("linear").unwrap();
+        let tuning = Tuning::default().with_portable("linear").unwrap();
         assert!(tuning.is_portable(shader("linear")) && !tuning.is_portable(shader("top_k")));
         assert!(Tuning::PORTABLE.is_portable(shader("top_k")) && !Tuning::default().is_portable(shader("top_k")));
     }

@@ -95,7 +95,7 @@ fn trials(adapters: &[Arc<Adapter>]) -> Vec<Trial> {
     }
     let mut trials = adapters::missing(adapters);
     for adapter in adapters {
-        // Lavapipe has both features: there a missing one is a fault of the machine.
+        // Lavapipe has both features: there a missing one is a fault of the machine. Only later ones have matrices.
         let complete = adapter.name == "lavapipe";
         for ((subject, f16), group) in &groups {
             let elem = if *f16 { "f16" } else { "f32" };
@@ -106,10 +106,9 @@ fn trials(adapters: &[Arc<Adapter>]) -> Vec<Trial> {
             }
             for mode in MODES.iter().filter(|mode| group.iter().all(|c| c.runs_in(mode))) {
                 let name = format!("{}::{subject}.{elem}::{}", adapter.name, mode.name);
-                let lacks_subgroups = !mode.portable() && !adapter.subgroups();
-                let lacking = (*f16 && !adapter.f16()).then_some("SHADER_F16").or(lacks_subgroups.then_some("SUBGROUP"));
+                let lacking = (*f16 && !adapter.f16()).then_some("SHADER_F16").or(adapter.lacks(mode));
                 trials.push(match lacking {
-                    Some(feature) if complete => adapters::absent(&name, format!("no {feature}")),
+                    Some(feature) if complete && !mode.matrices() => adapters::absent(&name, format!("no {feature}")),
                     Some(feature) => adapters::ignored(&name, format!("no {feature}")),
                     None => {
                         let (adapter, group) = (adapter.clone(), group.clone());
@@ -141,7 +140,8 @@ fn main() -> ExitCode {
     for adapter in &adapters {
         let ran = RAN.lock().unwrap_or_else(PoisonError::into_inner).get(&adapter.name).map_or(0, BTreeSet::len);
         let features = |has, name| format!("{name} {}", if has { "run" } else { "ignored" });
-        let facts = [features(adapter.f16(), "f16"), features(adapter.subgroups(), "subgroup")].join(", ");
+        let facts = [features(adapter.f16(), "f16"), features(adapter.subgroups(), "subgroup"), features(adapter.matrices(), "matrices")]
+            .join(", ");
         let unrun = unrun(adapter);
         println!("{}: {ran} variants ran, {} did not; {facts}; {}", adapter.name, unrun.len(), adapter.context.describe());
         if conclusion.num_filtered_out == 0 && !unrun.is_empty() {

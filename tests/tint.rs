@@ -32,10 +32,15 @@ const REJECTED: [(&str, &str); 2] = [
     ),
 ];
 
+/// Cooperative matrices are naga's alone.
+fn in_browsers(variant: &Variant) -> bool {
+    !variant.form.is_cooperative()
+}
+
 /// The module as a browser gets it.
 fn module(variant: &Variant) -> serde_json::Value {
     // naga has no such line, Tint demands it.
-    let enable = if variant.subgroups { "enable subgroups;\n" } else { "" };
+    let enable = if variant.form.uses_subgroups() { "enable subgroups;\n" } else { "" };
     let input = if variant.access == Access::Read { "read-only-storage" } else { "storage" };
     let storage = variant.shader.inputs.iter().map(|_| input).chain(variant.shader.outputs.iter().map(|_| "storage"));
     let bindings: Vec<_> = std::iter::once("uniform").chain(storage).collect();
@@ -70,7 +75,8 @@ fn compile(modules: &BTreeMap<String, serde_json::Value>) -> Result<BTreeMap<Str
 
 fn main() -> ExitCode {
     let shaders = tokenpress::kernels::shaders().into_iter().chain([&DOUBLE]);
-    let mut modules: BTreeMap<String, serde_json::Value> = shaders.flat_map(|s| s.variants()).map(|v| (v.label(), module(&v))).collect();
+    let mut modules: BTreeMap<String, serde_json::Value> =
+        shaders.flat_map(|s| s.variants()).filter(in_browsers).map(|v| (v.label(), module(&v))).collect();
     for (name, code) in REJECTED {
         modules.insert(name.to_owned(), json!({ "code": code, "constants": {}, "bindings": ["uniform", "storage"] }));
     }

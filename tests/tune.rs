@@ -27,7 +27,8 @@ fn plans_follow_a_tuning() {
     graph.output("y", y).expect("a name");
     for adapter in adapters::all() {
         let gpu = &adapter.context.gpu;
-        let subgroups = |policy| graph.variants(&gpu.with_policy(policy)).expect("a plan").iter().any(|variant| variant.subgroups);
+        let subgroups =
+            |policy| graph.variants(&gpu.with_policy(policy)).expect("a plan").iter().any(|variant| variant.form.uses_subgroups());
         let tuned = |text: &str| Policy::AUTO.with_tuning(text.parse().expect("a tuning"));
         assert!(!subgroups(tuned(r#"{"portable": ["linear"]}"#)), "{}", adapter.name);
         assert_eq!(subgroups(tuned(r#"{"portable": ["compact.tally"]}"#)), subgroups(Policy::AUTO), "{}", adapter.name);

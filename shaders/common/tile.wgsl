@@ -5,8 +5,8 @@
 //   fn row_elem(at: u32) -> elem_f32                   one of them
 //   fn column_first, column_elem                       the same of columns
 //
-// `tile_portable.wgsl` or `tile_subgroup.wgsl` follows, with `dot_tile`; `tile_lanes.wgsl` or its twin says which rows and columns are an
-// invocation's.
+// `tile_lanes.wgsl` or its twin goes before, with which rows and columns are an invocation's; `tile_portable.wgsl`, `tile_subgroup.wgsl` or
+// `tile_cooperative.wgsl` follows, with `wanted_elems` and `dot_tile`.
 // Row i of the lane and its four columns. Named, since arrays of accumulators would not stay in registers everywhere.
 struct Tile {
   r0: vec4<f32>,
@@ -25,6 +25,13 @@ struct Tile {
   r13: vec4<f32>,
   r14: vec4<f32>,
   r15: vec4<f32>,
+}
+
+// What is wanted of all tiles: rows and columns before these, products of so many elems.
+struct Extent {
+  rows: u32,
+  columns: u32,
+  elems: u32,
 }
 
 // What one step along the dot product adds to a row: a with each of four.

@@ -3,6 +3,13 @@
 // A subgroup has 16 rows in common: each invocation reads two of them, and the others get them by broadcast. Loads are what a CPU
 // spends its time with: there a load by eight invocations is eight loads, and a broadcast is one instruction. To be called in uniform
 // control flow.
+
+// How many elems of the 16 rows from `row` on are wanted, in the tile whose first column this is: none where all it gives is beyond. The
+// same for all of a subgroup.
+fn wanted_elems(lane: Lane, extent: Extent, row: u32, first_column: u32) -> u32 {
+  return select(0u, extent.elems, (row < extent.rows) & (first_column + lane.subgroup / 4u * 32u < extent.columns));
+}
+
 // Dot products of 16 rows from `row` on with four columns from `column` on, each a sum over ascending elems.
 fn dot_tile(lane: Lane, place: Place, row: u32, column: u32, elems: u32) -> Tile {
   let near = row_first(place, row + lane.in_subgroup);

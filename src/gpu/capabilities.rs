@@ -3,6 +3,15 @@
 use super::Shader;
 use crate::tuning::Tuning;
 
+/// Rows, columns and depth of a cooperative matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MatrixSize {
+    /// 8 x 8 x 8
+    Eight,
+    /// 16 x 16 x 16
+    Sixteen,
+}
+
 /// What a device can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
@@ -26,6 +35,11 @@ pub struct Capabilities {
     pub subgroup_min: u32,
     /// Largest subgroup of the adapter.
     pub subgroup_max: u32,
+    /// The cooperative matrices of f16 with f32 sums that tiles of products are made by:
+    /// [`Gpu::with_cooperative_matrices`](super::Gpu::with_cooperative_matrices) finds them.
+    pub cooperative_matrix: Option<MatrixSize>,
+    /// Whether the adapter is a CPU.
+    pub software: bool,
     /// Backend of the adapter.
     pub backend: wgpu::Backend,
 }
@@ -39,6 +53,7 @@ impl Capabilities {
             f16: features.contains(wgpu::Features::SHADER_F16),
             subgroup_min: info.subgroup_min_size,
             subgroup_max: info.subgroup_max_size,
+            software: info.device_type == wgpu::DeviceType::Cpu,
             backend: info.backend,
             ..Self::from_limits(&limits)
         }
@@ -67,6 +82,8 @@ impl Capabilities {
             uniform_alignment: limits.min_uniform_buffer_offset_alignment,
             subgroup_min: 0,
             subgroup_max: 0,
+            cooperative_matrix: None,
+            software: false,
             backend: wgpu::Backend::Noop,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::module::{Header, Shader, Variant};
+use super::module::{Form, Header, Shader, Variant};
 use super::{Access, Capabilities, Policy};
 use crate::error::Error;
 use crate::graph::{Graph, Node, Tensor, TensorId};
@@ -40,7 +40,7 @@ pub(crate) struct Dispatch {
     pub(crate) node: usize,
     pub(crate) shader: &'static Shader,
     pub(crate) header: Header,
-    pub(crate) subgroups: bool,
+    pub(crate) form: Form,
     pub(crate) constants: &'static [(&'static str, u32)],
     /// Inputs, then outputs, as the shader has them.
     pub(crate) resources: Vec<Resource>,
@@ -50,7 +50,7 @@ pub(crate) struct Dispatch {
 
 impl Dispatch {
     pub(crate) fn variant(&self, access: Access) -> Variant {
-        Variant { shader: self.shader, header: self.header, subgroups: self.subgroups, access, constants: self.constants }
+        Variant { shader: self.shader, header: self.header, form: self.form, access, constants: self.constants }
     }
 }
 
@@ -104,9 +104,14 @@ impl Lowering<'_> {
         self.capabilities
     }
 
-    /// Whether a dispatch of this shader gets its form with subgroup operations.
-    pub fn runs_subgroup_form(&self, shader: &Shader) -> bool {
-        self.capabilities.runs_subgroup_form(shader) && !self.policy.tuning.is_portable(shader)
+    /// The form that a dispatch of this shader gets under this header.
+    pub fn form(&self, shader: &Shader, header: Header) -> Form {
+        let tuning = self.policy.tuning;
+        match self.capabilities.cooperative_matrix.map(Form::cooperative) {
+            Some(form) if shader.has_form(form, header) && !tuning.is_without_matrices(shader) => form,
+            _ if self.capabilities.runs_subgroup_form(shader) && !tuning.is_portable(shader) => Form::Subgroup,
+            _ => Form::Portable,
+        }
     }
 
     /// Number of inputs of the call.
@@ -156,7 +161,7 @@ impl Lowering<'_> {
             node: self.node,
             shader,
             header,
-            subgroups: self.runs_subgroup_form(shader),
+            form: self.form(shader, header),
             constants,
             resources: slots.iter().map(|&slot| self.resource(slot)).collect(),
             params: bytemuck::pod_collect_to_vec(bytemuck::bytes_of(&params)),

@@ -10,9 +10,9 @@ mod module;
 mod plan;
 mod view;
 
-pub use capabilities::{Capabilities, Policy, required_features, required_limits};
+pub use capabilities::{Capabilities, MatrixSize, Policy, required_features, required_limits};
 pub use lower::{Call, Lowering, Slot};
-pub use module::{Access, BindingElem, Header, Include, Shader, Variant};
+pub use module::{Access, BindingElem, Form, Header, Include, Shader, Variant};
 pub use plan::{Bindings, Plan};
 pub use view::TensorView;
 
@@ -55,6 +55,12 @@ impl Gpu {
     /// The same device and pipelines under another choice of variants.
     pub fn with_policy(&self, policy: Policy) -> Self {
         Self { policy, ..self.clone() }
+    }
+
+    /// The same device and pipelines, and cooperative matrices of this size.
+    pub(crate) fn with_matrices(&self, size: MatrixSize) -> Self {
+        let capabilities = Capabilities { cooperative_matrix: Some(size), ..self.capabilities.clone() };
+        Self { capabilities, ..self.clone() }
     }
 
     /// Facts about the device.

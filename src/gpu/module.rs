@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 
-use super::Gpu;
+use super::{Gpu, MatrixSize};
 use crate::error::Error;
 use crate::tensor::Elem;
 
@@ -29,14 +29,16 @@ pub(crate) use params;
 macro_rules! scalars {
     () => {
         "alias elem_f32 = f32;\nalias elem_u32 = u32;\nfn elem_dot(a: elem_f32, b: elem_f32) -> f32 { return a * b; }\n\
-         fn elem_of(v: vec4<f32>) -> elem_f32 { return v.x; }\n"
+         fn elem_of(v: vec4<f32>) -> elem_f32 { return v.x; }\n\
+         const ELEM_WIDTH = 1u;\nfn elem_number(e: elem_f32, i: u32) -> f32 { return e; }\n"
     };
 }
 
 macro_rules! vectors {
     () => {
         "alias elem_f32 = vec4<f32>;\nalias elem_u32 = vec4<u32>;\nfn elem_dot(a: elem_f32, b: elem_f32) -> f32 { return dot(a, b); }\n\
-         fn elem_of(v: vec4<f32>) -> elem_f32 { return v; }\n"
+         fn elem_of(v: vec4<f32>) -> elem_f32 { return v; }\n\
+         const ELEM_WIDTH = 4u;\nfn elem_number(e: elem_f32, i: u32) -> f32 { return e[i]; }\n"
     };
 }
 
@@ -215,6 +217,48 @@ pub enum Access {
     ReadWrite,
 }
 
+/// Which of the texts of `common/*.wgsl` a shader gets where there are several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// Runs everywhere.
+    Portable,
+    /// Operations of subgroups; of exactly eight invocations where tiles of products are made.
+    Subgroup,
+    /// Tiles of products by cooperative matrices of 8 x 8.
+    Cooperative8,
+    /// Tiles of products by cooperative matrices of 16 x 16.
+    Cooperative16,
+}
+
+impl Form {
+    /// The form with cooperative matrices of a size.
+    pub(crate) const fn cooperative(size: MatrixSize) -> Self {
+        match size {
+            MatrixSize::Eight => Self::Cooperative8,
+            MatrixSize::Sixteen => Self::Cooperative16,
+        }
+    }
+
+    /// Whether it uses cooperative matrices.
+    pub const fn is_cooperative(self) -> bool {
+        matches!(self, Self::Cooperative8 | Self::Cooperative16)
+    }
+
+    /// Whether it asks which subgroup an invocation is in.
+    pub const fn uses_subgroups(self) -> bool {
+        !matches!(self, Self::Portable)
+    }
+
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Portable => "",
+            Self::Subgroup => ".subgroup",
+            Self::Cooperative8 => ".cooperative_8",
+            Self::Cooperative16 => ".cooperative_16",
+        }
+    }
+}
+
 /// One WGSL file of the crate and what the host must know of it.
 ///
 /// Binding 0 is the uniform `params`; inputs follow, then outputs, in this order. `Params` starts with one
@@ -244,11 +288,11 @@ impl Shader {
     pub fn variants(&'static self) -> Vec<Variant> {
         let mut all = Vec::new();
         for &header in self.headers {
-            for subgroups in [false, true] {
+            for form in [Form::Portable, Form::Subgroup, Form::Cooperative8, Form::Cooperative16] {
                 for access in [Access::Read, Access::ReadWrite] {
                     for &constants in self.tunings {
-                        if !subgroups || self.has_subgroup_form() {
-                            all.push(Variant { shader: self, header, subgroups, access, constants });
+                        if self.has_form(form, header) {
+                            all.push(Variant { shader: self, header, form, access, constants });
                         }
                     }
                 }
@@ -257,8 +301,22 @@ impl Shader {
         all
     }
 
+    /// Whether there is this form of it under this header. Matrices are of f16, which loses nothing only where the tensors are.
+    pub(crate) fn has_form(&self, form: Form, header: Header) -> bool {
+        match form {
+            Form::Portable => true,
+            Form::Subgroup => self.has_subgroup_form(),
+            Form::Cooperative8 | Form::Cooperative16 => self.makes_tiles() && header.is_f16(),
+        }
+    }
+
     pub(crate) fn has_subgroup_form(&self) -> bool {
         self.includes.contains(&Include::Reduce) || self.needs_subgroups_of_eight()
+    }
+
+    /// Whether it makes tiles of products.
+    pub(crate) fn makes_tiles(&self) -> bool {
+        self.includes.contains(&Include::Tile)
     }
 
     /// Whether its subgroup form is for subgroups of exactly eight invocations.
@@ -278,8 +336,8 @@ pub struct Variant {
     pub shader: &'static Shader,
     /// What `elem` is.
     pub header: Header,
-    /// Subgroup or portable reductions.
-    pub subgroups: bool,
+    /// Which shared text it gets.
+    pub form: Form,
     /// How inputs are declared.
     pub access: Access,
     /// Values of `override`s that differ from the file's defaults.
@@ -288,8 +346,8 @@ pub struct Variant {
 
 impl PartialEq for Variant {
     fn eq(&self, other: &Self) -> bool {
-        (self.shader.name, self.header, self.subgroups, self.access, self.constants)
-            == (other.shader.name, other.header, other.subgroups, other.access, other.constants)
+        (self.shader.name, self.header, self.form, self.access, self.constants)
+            == (other.shader.name, other.header, other.form, other.access, other.constants)
     }
 }
 
@@ -297,7 +355,7 @@ impl Eq for Variant {}
 
 impl Hash for Variant {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.shader.name, self.header, self.subgroups, self.access, self.constants).hash(state);
+        (self.shader.name, self.header, self.form, self.access, self.constants).hash(state);
     }
 }
 
@@ -308,18 +366,21 @@ impl Variant {
     /// The complete WGSL text, with an entry point named `main`.
     pub fn source(&self) -> String {
         let mut text = String::new();
-        if self.subgroups && self.shader.needs_subgroups_of_eight() {
+        if self.form.is_cooperative() {
+            text += "enable wgpu_cooperative_matrix;\n";
+        }
+        if self.form == Form::Subgroup && self.shader.needs_subgroups_of_eight() {
             // What depends on the number of a subgroup is the same for all of it, which Tint does not see through the struct `Lane`.
             text += "diagnostic(off, subgroup_uniformity);\n";
         }
         text += self.header.text();
-        text += if self.subgroups {
+        text += if self.form.uses_subgroups() {
             include_str!("../../shaders/common/grid_subgroup.wgsl")
         } else {
             include_str!("../../shaders/common/grid.wgsl")
         };
         for include in self.shader.includes {
-            text += match (include, self.subgroups) {
+            text += match (include, self.form) {
                 (Include::Activation, _) => include_str!("../../shaders/common/activation.wgsl"),
                 (Include::AttentionBases, _) => include_str!("../../shaders/common/attention_bases.wgsl"),
                 (Include::AttentionLse, _) => include_str!("../../shaders/common/attention_lse.wgsl"),
@@ -331,21 +392,31 @@ impl Variant {
                 (Include::Distance, _) => include_str!("../../shaders/common/distance.wgsl"),
                 (Include::KeptLogits, _) => include_str!("../../shaders/common/kept_logits.wgsl"),
                 (Include::Order, _) => include_str!("../../shaders/common/order.wgsl"),
-                (Include::Reduce, false) => include_str!("../../shaders/common/reduce.wgsl"),
-                (Include::Reduce, true) => include_str!("../../shaders/common/reduce_subgroup.wgsl"),
-                (Include::RowFacts, false) => include_str!("../../shaders/common/row_facts.wgsl"),
-                (Include::RowFacts, true) => include_str!("../../shaders/common/row_facts_subgroup.wgsl"),
-                (Include::SharedRows, false) => include_str!("../../shaders/common/shared_rows.wgsl"),
-                (Include::SharedRows, true) => include_str!("../../shaders/common/shared_rows_subgroup.wgsl"),
+                (Include::Reduce, Form::Subgroup) => include_str!("../../shaders/common/reduce_subgroup.wgsl"),
+                (Include::Reduce, _) => include_str!("../../shaders/common/reduce.wgsl"),
+                (Include::RowFacts, Form::Subgroup) => include_str!("../../shaders/common/row_facts_subgroup.wgsl"),
+                (Include::RowFacts, _) => include_str!("../../shaders/common/row_facts.wgsl"),
+                (Include::SharedRows, Form::Subgroup) => include_str!("../../shaders/common/shared_rows_subgroup.wgsl"),
+                (Include::SharedRows, _) => include_str!("../../shaders/common/shared_rows.wgsl"),
                 (Include::Sort, _) => include_str!("../../shaders/common/sort.wgsl"),
-                (Include::Tile, false) => {
+                (Include::Tile, Form::Portable) => {
                     concat!(include_str!("../../shaders/common/tile.wgsl"), include_str!("../../shaders/common/tile_portable.wgsl"))
                 }
-                (Include::Tile, true) => {
+                (Include::Tile, Form::Subgroup) => {
                     concat!(include_str!("../../shaders/common/tile.wgsl"), include_str!("../../shaders/common/tile_subgroup.wgsl"))
                 }
-                (Include::TileLanes, false) => include_str!("../../shaders/common/tile_lanes.wgsl"),
-                (Include::TileLanes, true) => include_str!("../../shaders/common/tile_lanes_subgroup.wgsl"),
+                (Include::Tile, Form::Cooperative8) => concat!(
+                    include_str!("../../shaders/common/tile.wgsl"),
+                    include_str!("../../shaders/common/tile_cooperative.wgsl"),
+                    include_str!("../../shaders/common/tile_cooperative_8.wgsl"),
+                ),
+                (Include::Tile, Form::Cooperative16) => concat!(
+                    include_str!("../../shaders/common/tile.wgsl"),
+                    include_str!("../../shaders/common/tile_cooperative.wgsl"),
+                    include_str!("../../shaders/common/tile_cooperative_16.wgsl"),
+                ),
+                (Include::TileLanes, Form::Subgroup) => include_str!("../../shaders/common/tile_lanes_subgroup.wgsl"),
+                (Include::TileLanes, _) => include_str!("../../shaders/common/tile_lanes.wgsl"),
                 (Include::Window, _) => include_str!("../../shaders/common/window.wgsl"),
             };
         }
@@ -359,9 +430,7 @@ impl Variant {
     /// The variant's name, as labels and tests show it: `top_k.select.f16.subgroup.read_write`.
     pub fn label(&self) -> String {
         let mut label = format!("{}.{}", self.shader.name, self.header.name());
-        if self.subgroups {
-            label += ".subgroup";
-        }
+        label += self.form.suffix();
         if self.access == Access::ReadWrite {
             label += ".read_write";
         }
@@ -397,7 +466,10 @@ impl Pipelines {
         if variant.header.is_f16() && !gpu.capabilities().f16 {
             return Err(Error::MissingFeature { kernel, feature: "SHADER_F16" });
         }
-        if variant.subgroups && !gpu.capabilities().subgroups {
+        if variant.form.is_cooperative() && gpu.capabilities().cooperative_matrix.map(Form::cooperative) != Some(variant.form) {
+            return Err(Error::MissingFeature { kernel, feature: "EXPERIMENTAL_COOPERATIVE_MATRIX" });
+        }
+        if variant.form.uses_subgroups() && !gpu.capabilities().subgroups {
             return Err(Error::MissingFeature { kernel, feature: "SUBGROUP" });
         }
         if let Some(made) = self.made.lock().unwrap_or_else(PoisonError::into_inner).get(variant) {

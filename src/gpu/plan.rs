@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::lower::{Dispatch, Program, Resource, Storage, lower_graph};
-use super::module::{Access, Pipeline};
+use super::module::{Access, Form, Pipeline};
 use super::view::TensorView;
 use super::{Capabilities, Gpu};
 use crate::error::Error;
@@ -496,5 +496,10 @@ impl Gpu {
 }
 
 fn supports(capabilities: &Capabilities, variant: &super::Variant) -> bool {
-    (capabilities.f16 || !variant.header.is_f16()) && (!variant.subgroups || capabilities.runs_subgroup_form(variant.shader))
+    (capabilities.f16 || !variant.header.is_f16())
+        && match variant.form {
+            Form::Portable => true,
+            Form::Subgroup => capabilities.runs_subgroup_form(variant.shader),
+            form => capabilities.cooperative_matrix.map(Form::cooperative) == Some(form),
+        }
 }

@@ -3,7 +3,7 @@
 use super::{Kernel, expect, live_of_attention};
 use crate::compare::Comparison;
 use crate::error::Error;
-use crate::gpu::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
+use crate::gpu::{BindingElem, Call, Form, Header, Include, Lowering, Shader, Slot, params};
 use crate::graph::{Graph, Tensor};
 use crate::reference;
 use crate::tensor::{Desc, Elem, HostTensor, Shape};
@@ -284,7 +284,7 @@ impl Kernel for Attention {
         let [value_head, value_row] = self.strides(key_count, key_heads, v);
         let [out_head, out_row] = self.strides(query_count, heads, v);
         let chunks = v.div_ceil(16).max(1);
-        let rows_of_group = if lowering.runs_subgroup_form(&ATTENTION) { 16 } else { 64 };
+        let rows_of_group = if lowering.form(&ATTENTION, header) == Form::Subgroup { 16 } else { 64 };
         let groups = [batch, heads, query_count.div_ceil(rows_of_group), chunks].map(u64::from).iter().product::<u64>();
         lowering.dispatch(Call {
             shader: &ATTENTION,

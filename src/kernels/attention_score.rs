@@ -243,9 +243,10 @@ const LAST: u32 = u32::MAX;
 const STORED_ROWS: u64 = 16;
 const STORED_LOGITS: u64 = 1 << 24;
 
-/// Logits of a batch row at most that a CPU keeps from the pass over rows for that over columns: it reads one faster than it makes it, and
-/// the results are the same to the bit.
-const KEPT_LOGITS: u64 = 1 << 23;
+/// Logits of a batch row at most that are kept from the pass over rows for that over columns, with the same results to the bit. A CPU reads
+/// one faster than it makes it; elsewhere it is what stays in any cache.
+const KEPT_LOGITS: u64 = 1 << 16;
+const KEPT_LOGITS_CPU: u64 = 1 << 23;
 
 /// The longest row of stored logits that one workgroup makes; of longer ones each makes so many.
 const ROW_KEYS: u32 = 4096;
@@ -511,7 +512,8 @@ impl Kernel for AttentionScore {
             let column_tiles = b * h * parts * w.div_ceil(TILE);
             let partials = lowering.scratch(parts * b * h * w, Elem::F32);
             let kept = h * r.next_multiple_of(16) * n.next_multiple_of(32);
-            if needs_lse && kept <= KEPT_LOGITS && columns.start.is_multiple_of(4) && lowering.runs_subgroup_form(&ROW_LSE) {
+            let most = if lowering.capabilities().software { KEPT_LOGITS_CPU } else { KEPT_LOGITS };
+            if needs_lse && kept <= most && columns.start.is_multiple_of(4) {
                 let logits = lowering.scratch(b * kept, Elem::F32);
                 let slots = [queries, keys, lengths, query_lengths, bias, list, lse, logits];
                 dispatch(lowering, &ROW_LSE, 1, header, &slots, tiles)?;

@@ -7,6 +7,8 @@ use tokenpress::readback::Context;
 use tokenpress::verify::Placement;
 use tokenpress::{Policy, Tuning, wgpu};
 
+use super::open::open;
+
 /// The software adapters that `scripts/test` installs. A machine with `REQUIRE_GPU=1` must have them all.
 pub const EXPECTED: [&str; 3] = ["lavapipe", "swiftshader", "llvmpipe-gl"];
 
@@ -25,7 +27,7 @@ pub struct Adapter {
 
 impl Adapter {
     fn new(adapter: &wgpu::Adapter) -> Self {
-        let context = pollster::block_on(Context::new(adapter)).unwrap_or_else(|e| panic!("{}: {e}", adapter.get_info().name));
+        let context = pollster::block_on(open(adapter)).unwrap_or_else(|e| panic!("{}: {e}", adapter.get_info().name));
         Self { name: short_name(&context.info), context, turn: Mutex::new(()) }
     }
 
@@ -35,6 +37,16 @@ impl Adapter {
 
     pub fn subgroups(&self) -> bool {
         self.context.gpu.capabilities().subgroups
+    }
+
+    pub fn matrices(&self) -> bool {
+        self.context.gpu.capabilities().cooperative_matrix.is_some()
+    }
+
+    /// The feature that it lacks for a mode, if any.
+    pub fn lacks(&self, mode: &Mode) -> Option<&'static str> {
+        let matrices = (mode.matrices() && !self.matrices()).then_some("cooperative matrices");
+        matrices.or((!mode.portable() && !self.subgroups()).then_some("SUBGROUP"))
     }
 }
 
@@ -104,6 +116,11 @@ impl Mode {
         self.policy.tuning == Tuning::PORTABLE
     }
 
+    /// Whether it runs shaders with cooperative matrices where there are any.
+    pub fn matrices(&self) -> bool {
+        self.policy.tuning == Tuning::default()
+    }
+
     /// Where the tensors of this case of many lie: as the mode says, and for every other one aligned, so that loads of one number and of four run in
     /// every mode.
     pub fn placement_of(&self, case: usize) -> Placement {
@@ -113,12 +130,17 @@ impl Mode {
 }
 
 /// Together they run every variant, with tensors apart and in one buffer, aligned and not.
-pub const MODES: [Mode; 4] = [
-    Mode { name: "subgroup.read", always: true, policy: Policy::AUTO, placement: Placement { gap: 1, one_buffer: false } },
+pub const MODES: [Mode; 6] = [
+    Mode {
+        name: "subgroup.read",
+        always: true,
+        policy: Policy::AUTO.with_tuning(Tuning::WITHOUT_MATRICES),
+        placement: Placement { gap: 1, one_buffer: false },
+    },
     Mode {
         name: "subgroup.read_write",
         always: false,
-        policy: Policy::forced(false, true),
+        policy: Policy::POOLED.with_tuning(Tuning::WITHOUT_MATRICES),
         placement: Placement { gap: 3, one_buffer: true },
     },
     Mode { name: "portable.read", always: false, policy: Policy::forced(true, false), placement: Placement { gap: 0, one_buffer: false } },
@@ -128,4 +150,6 @@ pub const MODES: [Mode; 4] = [
         policy: Policy::forced(true, true),
         placement: Placement { gap: 4, one_buffer: true },
     },
+    Mode { name: "matrices.read", always: false, policy: Policy::AUTO, placement: Placement { gap: 1, one_buffer: false } },
+    Mode { name: "matrices.read_write", always: false, policy: Policy::POOLED, placement: Placement { gap: 2, one_buffer: true } },
 ];

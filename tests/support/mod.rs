@@ -6,6 +6,7 @@ pub mod cases;
 pub mod data;
 pub mod double;
 pub mod goldens;
+pub mod open;
 
 use tokenpress::readback::HostTensors;
 use tokenpress::{Elem, Graph};
@@ -28,8 +29,12 @@ impl Case {
         self.graph.cost(&tokenpress::Capabilities::portable()).map_or(0, |cost| cost.steps.len())
     }
 
-    /// Whether it runs in this mode. Slow cases, and those of methods, whose kernels have cases of their own, run in two.
+    /// Whether it runs in this mode. Slow cases, and those of methods, whose kernels have cases of their own, run in two. Cooperative matrices
+    /// make products of f16 only.
     pub fn runs_in(&self, mode: &adapters::Mode) -> bool {
+        if mode.matrices() && !(self.needs_f16() && ["attention", "attention_score", "linear"].contains(&self.subject)) {
+            return false;
+        }
         mode.always || !(self.heavy || cases::methods::all().any(|m| m.subject == self.subject))
     }
 

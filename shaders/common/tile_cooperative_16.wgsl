@@ -1,0 +1,54 @@
+// Matrices of 16 x 16, for subgroups of 32 or 64 invocations: each makes 32 rows of the tile at a time.
+const BLOCK = 32u;
+
+// Dot products of 16 rows from `row` on with four columns from `column` on. To be called in uniform control flow.
+fn dot_tile(lane: Lane, place: Place, row: u32, column: u32, elems: u32) -> Tile {
+  let fetched = fetched_from(lane, place, row, column);
+  let bounds = uniform_bounds(lane, elems);
+  var tile = Tile();
+  for (var first = 0u; first < 64u; first += bounds.y) {
+    let block = first + BLOCK * lane.subgroup;
+    var c0 = coop_mat16x16<f32, C>();
+    var c1 = coop_mat16x16<f32, C>();
+    var c2 = coop_mat16x16<f32, C>();
+    var c3 = coop_mat16x16<f32, C>();
+    var c4 = coop_mat16x16<f32, C>();
+    var c5 = coop_mat16x16<f32, C>();
+    var c6 = coop_mat16x16<f32, C>();
+    var c7 = coop_mat16x16<f32, C>();
+    for (var k = 0u; k < bounds.x; k += SLICE) {
+      show_slice(lane, fetched, k, elems);
+      let a0 = coopLoadT<coop_mat16x16<f16, A>>(&row_slice[block * STRIDE], STRIDE);
+      let a1 = coopLoadT<coop_mat16x16<f16, A>>(&row_slice[(block + 16u) * STRIDE], STRIDE);
+      let b0 = coopLoad<coop_mat16x16<f16, B>>(&column_slice[0u], STRIDE);
+      let b1 = coopLoad<coop_mat16x16<f16, B>>(&column_slice[16u * STRIDE], STRIDE);
+      let b2 = coopLoad<coop_mat16x16<f16, B>>(&column_slice[32u * STRIDE], STRIDE);
+      let b3 = coopLoad<coop_mat16x16<f16, B>>(&column_slice[48u * STRIDE], STRIDE);
+      c0 = coopMultiplyAdd(a0, b0, c0);
+      c1 = coopMultiplyAdd(a0, b1, c1);
+      c2 = coopMultiplyAdd(a0, b2, c2);
+      c3 = coopMultiplyAdd(a0, b3, c3);
+      c4 = coopMultiplyAdd(a1, b0, c4);
+      c5 = coopMultiplyAdd(a1, b1, c5);
+      c6 = coopMultiplyAdd(a1, b2, c6);
+      c7 = coopMultiplyAdd(a1, b3, c7);
+    }
+    let mine = (tile_row(lane) >= first) & (tile_row(lane) < first + bounds.y);
+    workgroupBarrier(); // the last half has been read
+    coopStoreT(c0, &half_tile[block * 32u], 32u);
+    coopStoreT(c1, &half_tile[block * 32u + 16u], 32u);
+    coopStoreT(c4, &half_tile[(block + 16u) * 32u], 32u);
+    coopStoreT(c5, &half_tile[(block + 16u) * 32u + 16u], 32u);
+    workgroupBarrier();
+    if mine & (tile_column(lane) < 32u) { tile = shown_tile(lane); }
+    workgroupBarrier(); // the last half has been read
+    coopStoreT(c2, &half_tile[block * 32u], 32u);
+    coopStoreT(c3, &half_tile[block * 32u + 16u], 32u);
+    coopStoreT(c6, &half_tile[(block + 16u) * 32u], 32u);
+    coopStoreT(c7, &half_tile[(block + 16u) * 32u + 16u], 32u);
+    workgroupBarrier();
+    if mine & (tile_column(lane) >= 32u) { tile = shown_tile(lane); }
+  }
+  return tile;
+}
+

@@ -1,0 +1,135 @@
+//! Cooperative matrices: taken up where a device multiplies them rightly.
+
+use crate::error::Error;
+use crate::gpu::{Bindings, Capabilities, Gpu, MatrixSize, TensorView};
+use crate::graph::Graph;
+use crate::kernels::linear;
+use crate::random::random_u32;
+use crate::tensor::{Desc, Elem, HostTensor, Shape};
+
+/// What the workgroups need whose tiles are made by matrices.
+const WORKGROUP_MEMORY: u32 = 32 << 10;
+
+impl Gpu {
+    /// The same device, on which tiles of products of f16 tensors are made by cooperative matrices: those of `linear`, of `attention` and of
+    /// `attention_score` for many rows. f16 numbers are multiplied as they are, and summed in f32 in an order of the device's own: results are
+    /// within the same bounds as without, and the same from run to run.
+    ///
+    /// `properties` is what [`wgpu::Adapter::cooperative_matrix_properties`] says. Matrices of 16 x 16 x 16 are preferred to those of 8 x 8 x 8;
+    /// they are taken up where f16 is multiplied into f32 sums, the device was made with `EXPERIMENTAL_COOPERATIVE_MATRIX`, `SHADER_F16`,
+    /// `SUBGROUP` and 32 KiB of workgroup memory, its subgroups have one size, and products of known numbers come out right. Otherwise the device stays as
+    /// it was; a log line says why. Submits to the queue, and waits. [`tune`](crate::tune) finds where they are slower.
+    ///
+    /// ```no_run
+    /// # fn make(device: wgpu::Device, queue: wgpu::Queue, adapter: wgpu::Adapter) -> Result<(), tokenpress::Error> {
+    /// # use tokenpress::wgpu;
+    /// let gpu = tokenpress::Gpu::new(&device, &adapter.get_info());
+    /// let gpu = gpu.with_cooperative_matrices(&queue, &adapter.cooperative_matrix_properties())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the device is lost.
+    pub fn with_cooperative_matrices(&self, queue: &wgpu::Queue, properties: &[wgpu::CooperativeMatrixProperties]) -> Result<Self, Error> {
+        let features = self.device().features();
+        let Some(size) = listed(self.capabilities(), features, properties) else {
+            log::info!("no cooperative matrices of f16 with f32 sums that tokenpress can use");
+            return Ok(self.clone());
+        };
+        let with = self.with_matrices(size);
+        for channels in [39, 40] {
+            if !multiplies(&with, queue, channels)? {
+                log::warn!("cooperative matrices ({size:?}) multiply wrongly on this device, and are not used");
+                return Ok(self.clone());
+            }
+        }
+        Ok(with)
+    }
+}
+
+/// The largest size that the adapter lists and the kernels can use.
+fn listed(capabilities: &Capabilities, features: wgpu::Features, properties: &[wgpu::CooperativeMatrixProperties]) -> Option<MatrixSize> {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let able = features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
+        && capabilities.f16
+        && capabilities.subgroups
+        && capabilities.workgroup_memory >= WORKGROUP_MEMORY
+        && capabilities.subgroup_min == capabilities.subgroup_max;
+    // A subgroup makes 8 (32) of the 64 rows of 64 invocations at a time, and 16 rows are read at a time.
+    let [eight, sixteen] = [8..=32, 32..=64].map(|sizes| sizes.contains(&capabilities.subgroup_max));
+    [(MatrixSize::Sixteen, 16, sixteen), (MatrixSize::Eight, 8, eight)].into_iter().find_map(|(size, n, fits)| {
+        let of_size = |p: &wgpu::CooperativeMatrixProperties| {
+            [p.m_size, p.n_size, p.k_size] == [n; 3] && (p.ab_type, p.cr_type) == (F16, F32) && !p.saturating_accumulation
+        };
+        (able && fits && properties.iter().any(of_size)).then_some(size)
+    })
+}
+
+/// Whether rows of small integers, whose products have no rounding in whatever order, are multiplied rightly.
+fn multiplies(gpu: &Gpu, queue: &wgpu::Queue, channels: u32) -> Result<bool, Error> {
+    let mut graph = Graph::new();
+    let mut integers = |seed: u32, rows: u32| {
+        let shape = Shape::from([rows, channels]);
+        let number = |i: u64| (random_u32(seed, i) % 9) as f32 - 4.0;
+        graph.constant(HostTensor::from_floats(Desc::new(shape, Elem::F16), (0..shape.elements()).map(number).collect()))
+    };
+    let (x, weight) = (integers(1, 67), integers(2, 70));
+    let y = linear(&mut graph, x, weight, None)?;
+    graph.output("y", y)?;
+    let expected = &graph.run_reference(&Default::default())?["y"];
+    let buffer = |usage| {
+        let size = y.desc().bytes().next_multiple_of(4);
+        gpu.device().create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
+    };
+    let result = buffer(wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC);
+    let staging = buffer(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
+    let plan = graph.plan(gpu, &Bindings::new().bind("y", TensorView::new(&result, 0, y.shape(), Elem::F16)))?;
+    let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    plan.record_into(&mut encoder, None);
+    encoder.copy_buffer_to_buffer(&result, 0, &staging, 0, result.size());
+    queue.submit([encoder.finish()]);
+    staging.slice(..).map_async(wgpu::MapMode::Read, |_| ());
+    let lost = |error: &dyn std::fmt::Display| Error::Device { message: error.to_string() };
+    gpu.device().poll(wgpu::PollType::wait_indefinitely()).map_err(|error| lost(&error))?;
+    let bytes = staging.slice(..).get_mapped_range().map_err(|error| lost(&error))?.to_vec();
+    Ok(bytes[..expected.bytes().len()] == *expected.bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use wgpu::CooperativeScalarType::{self, F16, F32};
+
+    use super::*;
+
+    fn of(size: u32, cr_type: CooperativeScalarType) -> wgpu::CooperativeMatrixProperties {
+        let [m_size, n_size, k_size] = [size; 3];
+        wgpu::CooperativeMatrixProperties { m_size, n_size, k_size, ab_type: F16, cr_type, saturating_accumulation: false }
+    }
+
+    #[test]
+    fn the_larger_size_is_taken_where_all_it_needs_is_there() {
+        let features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+        let able = Capabilities {
+            subgroups: true,
+            f16: true,
+            subgroup_min: 32,
+            subgroup_max: 32,
+            workgroup_memory: WORKGROUP_MEMORY,
+            ..Capabilities::portable()
+        };
+        let all = [of(8, F32), of(16, F16), of(16, F32)];
+        assert_eq!(listed(&able, features, &all), Some(MatrixSize::Sixteen));
+        assert_eq!(listed(&able, features, &all[..2]), Some(MatrixSize::Eight));
+        assert_eq!(listed(&able, features, &[]), None);
+        assert_eq!(listed(&able, wgpu::Features::empty(), &all), None);
+        for lacking in [
+            Capabilities { f16: false, ..able.clone() },
+            Capabilities { subgroups: false, ..able.clone() },
+            Capabilities { subgroup_min: 16, ..able.clone() },
+            Capabilities { workgroup_memory: 16 << 10, ..able.clone() },
+        ] {
+            assert_eq!(listed(&lacking, features, &all), None);
+        }
+    }
+}
