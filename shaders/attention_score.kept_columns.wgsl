@@ -11,6 +11,8 @@
 // lse:           [B, heads, R] f32; read for softmax only
 // partials:      [S, B, heads, columns] f32; 0 (the lowest float) where no row of the chunk sees the key
 //
+// What it reads and writes lies in the workspace, one buffer: nothing can be read-only.
+//
 // Cost: one read of the logits (`common/attention_columns.wgsl`). The results are those of `attention_score.columns.wgsl`, to the bit.
 struct Params {
   logits_base: u32,
@@ -48,12 +50,12 @@ struct Params {
   scale: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> logits: array<elem>;
-@group(0) @binding(2) var<storage, read> lengths: array<u32>;
-@group(0) @binding(3) var<storage, read> query_lengths: array<u32>;
-@group(0) @binding(4) var<storage, read> bias: array<f32>;
-@group(0) @binding(5) var<storage, read> list: array<u32>;
-@group(0) @binding(6) var<storage, read> lse: array<f32>;
+@group(0) @binding(1) var<storage, read_write> logits: array<elem>;
+@group(0) @binding(2) var<storage, read_write> lengths: array<u32>;
+@group(0) @binding(3) var<storage, read_write> query_lengths: array<u32>;
+@group(0) @binding(4) var<storage, read_write> bias: array<f32>;
+@group(0) @binding(5) var<storage, read_write> list: array<u32>;
+@group(0) @binding(6) var<storage, read_write> lse: array<f32>;
 @group(0) @binding(7) var<storage, read_write> partials: array<f32>;
 
 fn add_rows(lane: Lane, place: Place, r: u32, tile_key: u32, offset: vec4<f32>, key: vec4<u32>, totals: vec4<f32>) -> vec4<f32> {

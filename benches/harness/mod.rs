@@ -4,6 +4,8 @@
 pub mod cases;
 #[path = "../../tests/support/data.rs"]
 pub mod data;
+#[path = "../../tests/support/open.rs"]
+pub mod open;
 pub mod timer;
 
 use tokenpress::readback::Context;

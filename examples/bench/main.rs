@@ -23,11 +23,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use harness::cases::Cases;
+use harness::open::open;
 use harness::timer::Timer;
 use indicatif::{ProgressBar, ProgressStyle};
 use report::{Report, Row};
 use run::Effort;
-use tokenpress::readback::Context;
 use tokenpress::{Elem, wgpu};
 use yardsticks::Yardsticks;
 
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
 
 fn bench(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     let adapter = harness::adapter(options.adapter.as_deref())?;
-    let context = pollster::block_on(Context::new(&adapter))?;
+    let context = pollster::block_on(open(&adapter))?;
     let software = context.info.device_type == wgpu::DeviceType::Cpu;
     let elem = if context.gpu.capabilities().f16 && !software { Elem::F16 } else { Elem::F32 };
     let effort = Effort::new(software, options.quick);

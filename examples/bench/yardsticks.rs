@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use tokenpress::gpu::MatrixSize;
 use tokenpress::{Error, wgpu};
 
 use crate::harness::timer::{Timer, copy_of};
@@ -17,17 +18,21 @@ pub(crate) struct Yardsticks {
     pub(crate) copy_kernel: f64,
     /// f32 multiply-adds in registers, in GFLOP/s; one is two operations.
     pub(crate) multiply_add: f64,
+    /// The same by cooperative matrices of f16 with f32 sums, where the device multiplies them rightly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) matrix_multiply_add: Option<f64>,
     /// One more dispatch that depends on the one before it, in microseconds.
     pub(crate) dispatch: f64,
 }
 
 impl std::fmt::Display for Yardsticks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { copy_api, copy_kernel, multiply_add, dispatch } = self;
-        write!(
-            f,
-            "copy by the API {copy_api:.1} GB/s, by a kernel {copy_kernel:.1} GB/s; multiply-adds {multiply_add:.0} GFLOP/s; a dispatch {dispatch:.1} us"
-        )
+        let Self { copy_api, copy_kernel, multiply_add, matrix_multiply_add, dispatch } = self;
+        write!(f, "copy by the API {copy_api:.1} GB/s, by a kernel {copy_kernel:.1} GB/s; multiply-adds {multiply_add:.0} GFLOP/s; ")?;
+        if let Some(matrices) = matrix_multiply_add {
+            write!(f, "by cooperative matrices {matrices:.0} GFLOP/s; ")?;
+        }
+        write!(f, "a dispatch {dispatch:.1} us")
     }
 }
 
@@ -36,7 +41,8 @@ impl Yardsticks {
         Ok(Self {
             copy_api: copy_by_api(timer, effort),
             copy_kernel: copy_by_kernel(timer, effort)?,
-            multiply_add: multiply_add(timer, effort),
+            multiply_add: multiply_add(timer, effort, &MULTIPLY_ADD.replace("ROUNDS", &format!("{ROUNDS}u")), 32),
+            matrix_multiply_add: matrix_multiply_add(timer, effort),
             dispatch: dispatch(timer, effort)?,
         })
     }
@@ -80,6 +86,8 @@ fn dispatch(timer: &Timer, effort: &Effort) -> Result<f64, Error> {
     Ok(seconds * 1e6)
 }
 
+const ROUNDS: u32 = 1024;
+
 /// Sixteen chains of multiply-adds, so that the latency of one hides behind the others.
 const MULTIPLY_ADD: &str = "
 @group(0) @binding(0) var<storage, read_write> result: array<f32>;
@@ -101,11 +109,51 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 }
 ";
 
-fn multiply_add(timer: &Timer, effort: &Effort) -> f64 {
+/// Four chains of products of matrices in each subgroup.
+const MATRIX_MULTIPLY_ADD: &str = "
+enable f16;
+enable wgpu_cooperative_matrix;
+@group(0) @binding(0) var<storage, read_write> result: array<f32>;
+var<workgroup> numbers: array<f16, 256>;
+var<workgroup> sums: array<f32, 512>;
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32, @builtin(subgroup_id) subgroup: u32) {
+  for (var i = lane; i < 256u; i += 64u) {
+    numbers[i] = f16(f32(i % 7u) * 0.001);
+  }
+  workgroupBarrier();
+  let a = coopLoadT<coop_matSIZExSIZE<f16, A>>(&numbers[0], SIZEu);
+  let b = coopLoad<coop_matSIZExSIZE<f16, B>>(&numbers[0], SIZEu);
+  var w = coop_matSIZExSIZE<f32, C>();
+  var x = coop_matSIZExSIZE<f32, C>();
+  var y = coop_matSIZExSIZE<f32, C>();
+  var z = coop_matSIZExSIZE<f32, C>();
+  for (var i = 0u; i < ROUNDS; i++) {
+    w = coopMultiplyAdd(a, b, w);
+    x = coopMultiplyAdd(a, b, x);
+    y = coopMultiplyAdd(a, b, y);
+    z = coopMultiplyAdd(a, b, z);
+  }
+  coopStoreT(w + x + y + z, &sums[subgroup * SIZEu * SIZEu % 512u], SIZEu);
+  workgroupBarrier();
+  result[group.x * 64u + lane] = sums[lane];
+}
+";
+
+fn matrix_multiply_add(timer: &Timer, effort: &Effort) -> Option<f64> {
+    let capabilities = timer.context.gpu.capabilities();
+    let size = match capabilities.cooperative_matrix? {
+        MatrixSize::Eight => 8,
+        MatrixSize::Sixteen => 16,
+    };
+    let source = MATRIX_MULTIPLY_ADD.replace("SIZE", &size.to_string()).replace("ROUNDS", &format!("{ROUNDS}u"));
+    Some(multiply_add(timer, effort, &source, 4 * 2 * size * size * size / capabilities.subgroup_max))
+}
+
+/// GFLOP/s of a shader whose invocations have so many operations in each of the rounds.
+fn multiply_add(timer: &Timer, effort: &Effort, source: &str, operations: u32) -> f64 {
     let device = &timer.context.device;
     let groups = effort.multiply_add_groups;
-    let rounds = 1024;
-    let source = MULTIPLY_ADD.replace("ROUNDS", &format!("{rounds}u"));
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source: wgpu::ShaderSource::Wgsl(source.into()) });
     let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: None,
@@ -132,5 +180,5 @@ fn multiply_add(timer: &Timer, effort: &Effort) -> f64 {
     };
     once();
     let seconds = median((0..effort.samples).map(|_| once()).collect());
-    f64::from(groups) * 64.0 * f64::from(rounds) * 16.0 * 2.0 / seconds / 1e9
+    f64::from(groups) * 64.0 * f64::from(ROUNDS) * f64::from(operations) / seconds / 1e9
 }

@@ -273,7 +273,7 @@ pub struct Shader {
     pub includes: &'static [Include],
     /// The headers under which it is used.
     pub headers: &'static [Header],
-    /// Storage bindings that are only read.
+    /// Storage bindings that are only read; declared `read` in the file, unless none of its dispatches can have them so.
     pub inputs: &'static [(&'static str, BindingElem)],
     /// Storage bindings that are written.
     pub outputs: &'static [(&'static str, BindingElem)],
@@ -291,7 +291,7 @@ impl Shader {
             for form in [Form::Portable, Form::Subgroup, Form::Cooperative8, Form::Cooperative16] {
                 for access in [Access::Read, Access::ReadWrite] {
                     for &constants in self.tunings {
-                        if self.has_form(form, header) {
+                        if self.has_form(form, header) && self.has_access(access) {
                             all.push(Variant { shader: self, header, form, access, constants });
                         }
                     }
@@ -308,6 +308,11 @@ impl Shader {
             Form::Subgroup => self.has_subgroup_form(),
             Form::Cooperative8 | Form::Cooperative16 => self.makes_tiles() && header.is_f16(),
         }
+    }
+
+    /// Whether its inputs may be declared so. What only ever passes from memory of the plan to memory of the plan is `read_write` in the text.
+    fn has_access(&self, access: Access) -> bool {
+        access == Access::ReadWrite || self.inputs.is_empty() || self.source.contains(READ)
     }
 
     pub(crate) fn has_subgroup_form(&self) -> bool {
