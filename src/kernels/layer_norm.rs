@@ -1,6 +1,7 @@
 //! Rows without their mean, by their deviation.
 
-use super::Kernel;
+use super::pixel_unshuffle::{Direction, Rearrange};
+use super::{ChannelOrder, Kernel, PixelUnshuffle, TokenOrder, flat};
 use crate::compare::Comparison;
 use crate::error::Error;
 use crate::gpu::{BindingElem, Call, Header, Lowering, Shader, Slot, params};
@@ -9,7 +10,25 @@ use crate::reference;
 use crate::tensor::{Desc, Elem, HostTensor};
 
 params! {
-    struct Params { rows: u32, lanes_log2: u32, channels: u32, centred: u32, weighted: u32, biased: u32, count: f32, epsilon: f32 }
+    struct Params {
+        rows: u32,
+        lanes_log2: u32,
+        positions: u32,
+        channels: u32,
+        factor_rows: u32,
+        factor_columns: u32,
+        block_rows: u32,
+        block_columns: u32,
+        transposed: u32,
+        grid_rows: u32,
+        grid_columns: u32,
+        skip: u32,
+        centred: u32,
+        weighted: u32,
+        biased: u32,
+        count: f32,
+        epsilon: f32,
+    }
 }
 
 pub(super) static LAYER_NORM: Shader = Shader {
@@ -62,6 +81,8 @@ impl Default for LayerNorm {
 #[derive(Debug, Clone, Copy)]
 struct Normalize {
     norm: LayerNorm,
+    /// The rows are such blocks of x.
+    blocks: Option<Rearrange>,
     weighted: bool,
     biased: bool,
 }
@@ -84,8 +105,44 @@ impl LayerNorm {
     /// # Errors
     /// [`Error::Shape`] and [`Error::Elem`] for other tensors, [`Error::Value`] for an epsilon that is not above 0.
     pub fn apply(self, graph: &mut Graph, x: Tensor, weight: Option<Tensor>, bias: Option<Tensor>) -> Result<Tensor, Error> {
+        self.call(graph, None, x, weight, bias)
+    }
+
+    /// The same of the blocks of an image of tokens, as [`PixelUnshuffle::unshuffle_tokens`] would give them, in the one dispatch.
+    ///
+    /// `x` is `[B, skip + h * w, C]`, or `[B, h, w, C]` where nothing is skipped; `weight` and `bias` are `[kh * kw * C]`. Gives
+    /// `[B, ceil(h / kh) * ceil(w / kw), kh * kw * C]`.
+    ///
+    /// # Errors
+    /// Those of both, and [`Error::Value`] for [`ChannelOrder::ChannelFirst`], whose channels lie apart.
+    pub fn apply_to_blocks(
+        self,
+        graph: &mut Graph,
+        blocks: PixelUnshuffle,
+        x: Tensor,
+        grid: [u32; 2],
+        weight: Option<Tensor>,
+        bias: Option<Tensor>,
+    ) -> Result<Tensor, Error> {
+        if blocks.channels == ChannelOrder::ChannelFirst {
+            let (expected, actual) = ("PositionFirst".to_owned(), "ChannelFirst".to_owned());
+            return Err(Error::Value { argument: "layer_norm: channels", expected, actual });
+        }
+        let x = flat(graph, x, grid)?;
+        let blocks = Rearrange { options: blocks, size: grid, planar: false, direction: Direction::Unshuffle };
+        self.call(graph, Some(blocks), x, weight, bias)
+    }
+
+    fn call(
+        self,
+        graph: &mut Graph,
+        blocks: Option<Rearrange>,
+        x: Tensor,
+        weight: Option<Tensor>,
+        bias: Option<Tensor>,
+    ) -> Result<Tensor, Error> {
         let inputs: Vec<_> = [Some(x), weight, bias].into_iter().flatten().collect();
-        Ok(graph.call(Normalize { norm: self, weighted: weight.is_some(), biased: bias.is_some() }, &inputs)?[0])
+        Ok(graph.call(Normalize { norm: self, blocks, weighted: weight.is_some(), biased: bias.is_some() }, &inputs)?[0])
     }
 }
 
@@ -98,16 +155,21 @@ fn dimensions(x: Desc) -> Result<[u32; 2], Error> {
 }
 
 impl Normalize {
-    /// Values of the inputs: x, weight, bias.
-    fn values(&self, inputs: &[&HostTensor]) -> (Vec<f32>, Option<Vec<f32>>, Option<Vec<f32>>) {
-        let weight = self.weighted.then(|| inputs[1].floats());
-        let bias = self.biased.then(|| inputs[1 + usize::from(self.weighted)].floats());
-        (inputs[0].floats(), weight, bias)
+    /// The rows: x, or its blocks.
+    fn rows(&self, x: &HostTensor) -> HostTensor {
+        self.blocks.map_or_else(|| x.clone(), |blocks| blocks.reference(&[x]).swap_remove(0))
     }
 
-    fn scale<'a>(&self, inputs: &[&HostTensor], weight: &'a Option<Vec<f32>>, bias: &'a Option<Vec<f32>>) -> reference::RowScale<'a> {
+    /// Weight and bias.
+    fn affine(&self, inputs: &[&HostTensor]) -> [Option<Vec<f32>>; 2] {
+        let weight = self.weighted.then(|| inputs[1].floats());
+        let bias = self.biased.then(|| inputs[1 + usize::from(self.weighted)].floats());
+        [weight, bias]
+    }
+
+    fn scale<'a>(&self, rows: &HostTensor, [weight, bias]: &'a [Option<Vec<f32>>; 2]) -> reference::RowScale<'a> {
         reference::RowScale {
-            channels: inputs[0].shape().dims().last().map_or(0, |c| *c as usize),
+            channels: rows.shape().dims().last().map_or(0, |c| *c as usize),
             subtract_mean: self.norm.subtract_mean,
             epsilon: self.norm.epsilon,
             weight: weight.as_deref(),
@@ -126,7 +188,10 @@ impl Kernel for Normalize {
     }
 
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
-        let x = inputs[0];
+        let x = match self.blocks {
+            Some(blocks) => blocks.outputs(&inputs[..1])?[0],
+            None => inputs[0],
+        };
         let [_, channels] = dimensions(x)?;
         if !x.elem.is_float() {
             return Err(Error::Elem { argument: "layer_norm: x", expected: "f32 or f16", actual: x.elem });
@@ -144,14 +209,13 @@ impl Kernel for Normalize {
     }
 
     fn reference(&self, inputs: &[&HostTensor]) -> Vec<HostTensor> {
-        let (x, weight, bias) = self.values(inputs);
-        vec![HostTensor::from_floats(inputs[0].desc(), reference::layer_norm(&x, &self.scale(inputs, &weight, &bias)))]
+        let (rows, affine) = (self.rows(inputs[0]), self.affine(inputs));
+        vec![HostTensor::from_floats(rows.desc(), reference::layer_norm(&rows.floats(), &self.scale(&rows, &affine)))]
     }
 
     fn compare(&self, inputs: &[&HostTensor], expected: &[HostTensor], actual: &[HostTensor]) -> Vec<Comparison> {
-        let (x, weight, bias) = self.values(inputs);
-        let elem = inputs[0].desc().elem;
-        let bounds = reference::layer_norm_bound(&x, &self.scale(inputs, &weight, &bias), elem);
+        let (rows, affine) = (self.rows(inputs[0]), self.affine(inputs));
+        let bounds = reference::layer_norm_bound(&rows.floats(), &self.scale(&rows, &affine), rows.desc().elem);
         vec![Comparison::in_range(&expected[0], &actual[0], bounds)]
     }
 
@@ -161,19 +225,24 @@ impl Kernel for Normalize {
     }
 
     fn flops(&self, inputs: &[Desc]) -> u64 {
-        8 * inputs[0].shape.elements()
+        8 * self.outputs(inputs).map_or(0, |y| y[0].shape.elements())
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
-        let x = lowering.input(0);
-        let [rows, count] = dimensions(x)?;
+        let y = lowering.output(0);
+        let [rows, count] = dimensions(y)?;
         let nothing = lowering.scratch(0, Elem::F32);
         let weight = if self.weighted { Slot::Input(1) } else { nothing };
         let bias = if self.biased { Slot::Input(1 + usize::from(self.weighted)) } else { nothing };
         let slots = [Slot::Input(0), weight, bias, Slot::Output(0)];
-        let header = Header::vector(x.elem, count.into(), lowering.alignment(&slots));
-        let channels = count / header.width();
-        let lanes = channels.div_ceil(MOVES).next_power_of_two().clamp(8, 128);
+        // Without blocks the rows are those of a grid of one column.
+        let one = PixelUnshuffle { factor: [1, 1], ..PixelUnshuffle::default() };
+        let (blocks, [grid_rows, grid_columns]) = self.blocks.map_or((one, [rows, 1]), |blocks| (blocks.options, blocks.size));
+        let [factor_rows, factor_columns] = blocks.factor;
+        let positions = factor_rows * factor_columns;
+        let header = Header::vector(y.elem, (count / positions).into(), lowering.alignment(&slots));
+        let channels = count / positions / header.width();
+        let lanes = (positions * channels).div_ceil(MOVES).next_power_of_two().clamp(8, 128);
         lowering.dispatch(Call {
             shader: &LAYER_NORM,
             header,
@@ -182,7 +251,16 @@ impl Kernel for Normalize {
             params: Params {
                 rows,
                 lanes_log2: lanes.trailing_zeros(),
+                positions,
                 channels,
+                factor_rows,
+                factor_columns,
+                block_rows: grid_rows.div_ceil(factor_rows),
+                block_columns: grid_columns.div_ceil(factor_columns),
+                transposed: (blocks.tokens == TokenOrder::Transposed).into(),
+                grid_rows,
+                grid_columns,
+                skip: blocks.skip,
                 centred: self.norm.subtract_mean.into(),
                 weighted: self.weighted.into(),
                 biased: self.biased.into(),

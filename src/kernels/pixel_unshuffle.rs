@@ -141,18 +141,18 @@ impl PixelUnshuffle {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Direction {
+pub(super) enum Direction {
     Unshuffle,
     Shuffle,
 }
 
 /// One call: options, the image's size, and which way.
 #[derive(Debug, Clone, Copy)]
-struct Rearrange {
-    options: PixelUnshuffle,
-    size: [u32; 2],
-    planar: bool,
-    direction: Direction,
+pub(super) struct Rearrange {
+    pub(super) options: PixelUnshuffle,
+    pub(super) size: [u32; 2],
+    pub(super) planar: bool,
+    pub(super) direction: Direction,
 }
 
 /// One of the numbers that name an element, and what a step of it adds to everything that is counted.

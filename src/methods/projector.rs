@@ -4,7 +4,7 @@ use super::Join;
 use super::affine::Affine;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{Activation, LayerNorm};
+use crate::kernels::{Activation, ChannelOrder, LayerNorm};
 
 /// A norm over the channels, with its learned weights.
 #[derive(Debug, Clone, Copy)]
@@ -73,11 +73,18 @@ impl Projector {
     /// # Errors
     /// Those of the join, the norms and the layers, for tensors that do not fit them.
     ///
-    /// Cost: one dispatch for each norm and layer, at most two for the join.
+    /// Cost: one dispatch for each norm and layer, at most two for the join; none for blocks whose norm reads them where they lie, unless
+    /// `joined` is read too.
     pub fn build(&self, graph: &mut Graph, x: Tensor) -> Result<ProjectorOutput, Error> {
         let x = normalized(graph, x, self.token_norm)?;
         let joined = self.join.build(graph, x)?;
-        let mut y = normalized(graph, joined, self.norm)?;
+        let mut y = match (&self.join, self.norm) {
+            // The norm reads the blocks where they lie: nobody may want them joined.
+            (Join::Blocks(blocks, grid), Some(norm)) if blocks.channels == ChannelOrder::PositionFirst => {
+                norm.kind.apply_to_blocks(graph, *blocks, x, *grid, Some(norm.weights.weight), norm.weights.bias)?
+            }
+            (_, norm) => normalized(graph, joined, norm)?,
+        };
         for layer in &self.layers {
             y = layer.weights.linear(graph, y, layer.activation)?;
         }
@@ -87,4 +94,32 @@ impl Projector {
 
 fn normalized(graph: &mut Graph, x: Tensor, norm: Option<Norm>) -> Result<Tensor, Error> {
     norm.map_or(Ok(x), |norm| norm.kind.apply(graph, x, Some(norm.weights.weight), norm.weights.bias))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::Capabilities;
+    use crate::tensor::Elem;
+
+    #[test]
+    fn blocks_are_joined_apart_from_their_norm_only_where_somebody_reads_them() {
+        for (reads_joined, dispatches) in [(false, 3), (true, 4)] {
+            let mut graph = Graph::new();
+            let mut affine = |name: &str, [outputs, channels]: [u32; 2]| {
+                let weight = graph.input(name, [outputs, channels], Elem::F32);
+                Affine { weight, bias: Some(graph.input(&format!("{name} bias"), [outputs], Elem::F32)) }
+            };
+            let bias = affine("bias of the norm", [32, 1]).bias;
+            let layers = [affine("first", [16, 32]), affine("second", [16, 16])];
+            let norm = Affine { weight: graph.input("norm", [32], Elem::F32), bias };
+            let x = graph.input("x", [2, 24, 8], Elem::F32);
+            let output = Projector::internvl([4, 6], norm, layers).build(&mut graph, x).unwrap();
+            graph.output("y", output.y).unwrap();
+            if reads_joined {
+                graph.output("joined", output.joined).unwrap();
+            }
+            assert_eq!(graph.cost(&Capabilities::portable()).unwrap().dispatches(), dispatches);
+        }
+    }
 }

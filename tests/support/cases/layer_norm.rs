@@ -1,4 +1,4 @@
-use tokenpress::kernels::LayerNorm;
+use tokenpress::kernels::{LayerNorm, PixelUnshuffle, TokenOrder};
 use tokenpress::readback::HostTensors;
 use tokenpress::{Elem, Graph, Shape};
 
@@ -23,6 +23,24 @@ fn case(norm: LayerNorm, shape: impl Into<Shape>, elem: Elem, [weighted, biased]
     Case { subject: "layer_norm", name, heavy: false, graph, inputs: host }
 }
 
+/// The norm of blocks of `[batch, skip + h * w, channels]`.
+fn blocks_case(norm: LayerNorm, blocks: PixelUnshuffle, grid: [u32; 2], [batch, channels]: [u32; 2], elem: Elem) -> Case {
+    let name = format!("{elem} B{batch} C{channels} {grid:?} {norm:?} {blocks:?}");
+    let mut graph = Graph::new();
+    let mut host = HostTensors::new();
+    let mut input = |name: &str, seed: u64, shape: Shape| {
+        let len = shape.elements() as usize;
+        host.insert(name.to_owned(), data::tensor(shape, elem, &data::normal(seed, len)));
+        graph.input(name, shape, elem)
+    };
+    let x = input("x", 1, [batch, blocks.skip + grid[0] * grid[1], channels].into());
+    let wide = channels * blocks.factor[0] * blocks.factor[1];
+    let (weight, bias) = (input("weight", 2, [wide].into()), input("bias", 3, [wide].into()));
+    let y = norm.apply_to_blocks(&mut graph, blocks, x, grid, Some(weight), Some(bias)).expect("shapes agree");
+    graph.output("y", y).expect("a name");
+    Case { subject: "layer_norm", name, heavy: false, graph, inputs: host }
+}
+
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let (layer, root) = (LayerNorm::default(), LayerNorm::root_mean_square(1e-6));
@@ -38,6 +56,15 @@ pub fn cases() -> Vec<Case> {
         for present in [[true, false], [false, true], [false, false]] {
             cases.push(case(layer, [2, 3, 2, 8], elem, present, &data::normal(1, 96), "normal"));
         }
+        let by = |factor| PixelUnshuffle { factor, pad: true, ..PixelUnshuffle::default() };
+        for blocks in [by([2, 2]), by([1, 3]), by([4, 1]), PixelUnshuffle { tokens: TokenOrder::Transposed, skip: 1, ..by([2, 2]) }] {
+            for (grid, sizes) in
+                [([4, 6], [2, 4]), ([3, 5], [3, 3]), ([24, 24], [1, 64]), ([1, 1], [1, 1]), ([0, 3], [1, 4]), ([2, 2], [0, 4])]
+            {
+                cases.push(blocks_case(layer, blocks, grid, sizes, elem));
+            }
+        }
+        cases.push(blocks_case(root, by([2, 2]), [7, 9], [2, 1024], elem));
         // Zero rows, one huge channel, denormals, NaN, infinities; rows far from 0; rows without deviation.
         let far: Vec<f32> = data::normal(4, 480).into_iter().map(|x| x + 1000.0).collect();
         for norm in [layer, root, LayerNorm::new(1e-12)] {
