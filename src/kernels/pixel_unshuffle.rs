@@ -352,17 +352,19 @@ fn in_units(mut steps: Vec<Step>, per: u64) -> Vec<Step> {
     steps
 }
 
-/// The part of a digit that an invocation repeats its move for, and what is left: up to eight moves share the
-/// arithmetic of one address.
+/// The part of a digit that an invocation repeats its move for, and what is left: several moves share the arithmetic of one
+/// address.
 ///
 /// A part of a long run, if there is one, and otherwise of a digit outside of the run: neighbours then still write
 /// neighbouring elements.
-fn repeated(mut steps: Vec<Step>, header: Header) -> (Step, Vec<Step>) {
+fn repeated(mut steps: Vec<Step>, header: Header, software: bool) -> (Step, Vec<Step>) {
+    // A CPU has few invocations side by side, and divides slowly.
+    let (neighbours, most) = if software { (8, 32) } else { (32, 8) };
     let once = Step { size: 1, read: 0, write: 0, row: 0, column: 0 };
-    let parts = |size: u64| (2..=8).rev().find(|parts| size.is_multiple_of(*parts)).unwrap_or(1);
+    let parts = |size: u64| (2..=most).rev().find(|parts| size.is_multiple_of(*parts)).unwrap_or(1);
     let inner = steps.len() - 1;
     let run = steps[inner].size;
-    let long = header == Header::Words && run / parts(run) >= 32;
+    let long = header == Header::Words && run / parts(run) >= neighbours;
     let chosen = if long { Some(inner) } else { (0..inner).max_by_key(|&i| (parts(steps[i].size), i)) };
     let Some(digit) = chosen.map(|index| &mut steps[index]) else { return (once, steps) };
     let count = parts(digit.size);
@@ -478,7 +480,7 @@ impl Kernel for Rearrange {
         // Without a part of a block, rows and columns count to 0: all are below 1.
         let [rows, columns] = [if partial_row { self.size[0] } else { 1 }, if partial_column { self.size[1] } else { 1 }];
         let steps = in_units(steps, per);
-        let (repeat, steps) = repeated(steps, header);
+        let (repeat, steps) = repeated(steps, header, lowering.capabilities().software);
         let invocations = steps.iter().map(|s| s.size).product::<u64>();
         let fill = u64::from(self.direction == Direction::Unshuffle);
         let head = [invocations, steps.len() as u64, offset / per, u64::from(rows), u64::from(columns), fill];
