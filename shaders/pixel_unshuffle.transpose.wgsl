@@ -3,7 +3,7 @@
 //
 // interleaved: a0 b0 c0 d0 a1 b1 c1 d1 ..      planes: a0 a1 .., b0 b1 .., c0 c1 .., d0 d1 ..
 //
-// An invocation reads PLANES words of 16 bytes, transposes them in registers, and writes as many. The other
+// An invocation reads PLANES words of 16 bytes, transposes them in registers, and writes as many, `repeat` times. The other
 // digits of the address are as in pixel_unshuffle.wgsl, in words.
 //
 // source: [..] 16 bytes
@@ -16,10 +16,9 @@ struct Params {
   tiles: u32,
   digits: u32,
   offset: u32, // of the first word in the source
-  split: u32, // 1: the source is interleaved; 0: planes
-  halves: u32, // 1: the elements have 2 bytes; 0: 4
   plane: u32, // from a plane to the next
   plane_pair: u32, // from the first two planes to the last two
+  repeat: u32, repeat_read: u32, repeat_write: u32, // the digit that an invocation goes through
   size0: u32, read0: u32, write0: u32,
   size1: u32, read1: u32, write1: u32,
   size2: u32, read2: u32, write2: u32,
@@ -31,6 +30,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> moved: array<elem>;
 
 override PLANES: u32 = 2u; // or 4
+override SPLIT: u32 = 0u; // 1: the source is interleaved; 0: planes
+override HALVES: u32 = 0u; // 1: the elements have 2 bytes; 0: 4
 
 struct Pair {
   first: elem,
@@ -39,7 +40,7 @@ struct Pair {
 
 // a0 a1 .., b0 b1 .. to a0 b0 a1 b1 ..
 fn interleave(a: elem, b: elem) -> Pair {
-  if params.halves == 1u {
+  if HALVES == 1u {
     let low = (a & elem(0xffffu)) | (b << elem(16u));
     let high = (a >> elem(16u)) | (b & elem(0xffff0000u));
     return Pair(elem(low.x, high.x, low.y, high.y), elem(low.z, high.z, low.w, high.w));
@@ -51,7 +52,7 @@ fn interleave(a: elem, b: elem) -> Pair {
 fn split(words: Pair) -> Pair {
   let even = elem(words.first.xz, words.second.xz);
   let odd = elem(words.first.yw, words.second.yw);
-  if params.halves == 1u {
+  if HALVES == 1u {
     return Pair((even & elem(0xffffu)) | (odd << elem(16u)), (even >> elem(16u)) | (odd & elem(0xffff0000u)));
   }
   return Pair(even, odd);
@@ -83,38 +84,42 @@ fn main(
     if params.digits > 2u { place = take(place, params.size2, params.read2, params.write2); }
     if params.digits > 3u { place = take(place, params.size3, params.read3, params.write3); }
     if params.digits > 4u { place = take(place, params.size4, params.read4, params.write4); }
-    let read = place.read;
-    let write = place.write;
+    var read = place.read;
+    var write = place.write;
     let second = params.plane;
     let third = params.plane_pair;
-    if PLANES == 2u {
-      if params.split == 1u {
-        let planes = split(Pair(source[read], source[read + 1u]));
-        moved[write] = planes.first;
-        moved[write + second] = planes.second;
+    for (var k = 0u; k < params.repeat; k++) {
+      if PLANES == 2u {
+        if SPLIT == 1u {
+          let planes = split(Pair(source[read], source[read + 1u]));
+          moved[write] = planes.first;
+          moved[write + second] = planes.second;
+        } else {
+          let words = interleave(source[read], source[read + second]);
+          moved[write] = words.first;
+          moved[write + 1u] = words.second;
+        }
+      } else if SPLIT == 1u {
+        let even = split(Pair(source[read], source[read + 1u]));
+        let odd = split(Pair(source[read + 2u], source[read + 3u]));
+        let ac = split(Pair(even.first, odd.first));
+        let bd = split(Pair(even.second, odd.second));
+        moved[write] = ac.first;
+        moved[write + second] = bd.first;
+        moved[write + third] = ac.second;
+        moved[write + third + second] = bd.second;
       } else {
-        let words = interleave(source[read], source[read + second]);
-        moved[write] = words.first;
-        moved[write + 1u] = words.second;
+        let ac = interleave(source[read], source[read + third]);
+        let bd = interleave(source[read + second], source[read + third + second]);
+        let low = interleave(ac.first, bd.first);
+        let high = interleave(ac.second, bd.second);
+        moved[write] = low.first;
+        moved[write + 1u] = low.second;
+        moved[write + 2u] = high.first;
+        moved[write + 3u] = high.second;
       }
-    } else if params.split == 1u {
-      let even = split(Pair(source[read], source[read + 1u]));
-      let odd = split(Pair(source[read + 2u], source[read + 3u]));
-      let ac = split(Pair(even.first, odd.first));
-      let bd = split(Pair(even.second, odd.second));
-      moved[write] = ac.first;
-      moved[write + second] = bd.first;
-      moved[write + third] = ac.second;
-      moved[write + third + second] = bd.second;
-    } else {
-      let ac = interleave(source[read], source[read + third]);
-      let bd = interleave(source[read + second], source[read + third + second]);
-      let low = interleave(ac.first, bd.first);
-      let high = interleave(ac.second, bd.second);
-      moved[write] = low.first;
-      moved[write + 1u] = low.second;
-      moved[write + 2u] = high.first;
-      moved[write + 3u] = high.second;
+      read += params.repeat_read;
+      write += params.repeat_write;
     }
   }
 }

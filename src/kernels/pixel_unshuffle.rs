@@ -21,10 +21,12 @@ const MOVE_PARAMS: &[&str; 41] = &[
     "size5", "read5", "write5", "row5", "column5",
 ];
 
-/// `Params` of the transposition: seven numbers, then (size, read, write) for each of five digits.
+/// `Params` of the transposition: five numbers, then (size, read, write) for the digit that an invocation goes through and for each of
+/// five others.
 #[rustfmt::skip]
-const TRANSPOSE_PARAMS: &[&str; 22] = &[
-    "tiles", "digits", "offset", "split", "halves", "plane", "plane_pair", //
+const TRANSPOSE_PARAMS: &[&str; 23] = &[
+    "tiles", "digits", "offset", "plane", "plane_pair", //
+    "repeat", "repeat_read", "repeat_write", //
     "size0", "read0", "write0", "size1", "read1", "write1", "size2", "read2", "write2", //
     "size3", "read3", "write3", "size4", "read4", "write4",
 ];
@@ -45,13 +47,20 @@ pub(super) static TRANSPOSE: Shader = Shader {
     source: include_str!("../../shaders/pixel_unshuffle.transpose.wgsl"),
     headers: &[Header::Words],
     params: TRANSPOSE_PARAMS,
-    tunings: &[PAIRS, FOURS],
+    tunings: &[
+        &[("PLANES", 2), ("SPLIT", 0), ("HALVES", 0)],
+        &[("PLANES", 2), ("SPLIT", 0), ("HALVES", 1)],
+        &[("PLANES", 2), ("SPLIT", 1), ("HALVES", 0)],
+        &[("PLANES", 2), ("SPLIT", 1), ("HALVES", 1)],
+        &[("PLANES", 4), ("SPLIT", 0), ("HALVES", 0)],
+        &[("PLANES", 4), ("SPLIT", 0), ("HALVES", 1)],
+        &[("PLANES", 4), ("SPLIT", 1), ("HALVES", 0)],
+        &[("PLANES", 4), ("SPLIT", 1), ("HALVES", 1)],
+    ],
     ..MOVE
 };
 
 type Tuning = &'static [(&'static str, u32)];
-const PAIRS: Tuning = &[("PLANES", 2)];
-const FOURS: Tuning = &[("PLANES", 4)];
 
 /// Order of the elements within a block.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -250,7 +259,7 @@ impl Rearrange {
 
     /// The call as a transposition in registers, where it is one by 2 or 4, and sizes and places are multiples of 16
     /// bytes.
-    fn transposition(&self, layout: &BlockLayout, elem_size: u64, alignment: u64) -> Option<([u32; 22], Tuning)> {
+    fn transposition(&self, layout: &BlockLayout, elem_size: u64, alignment: u64, software: bool) -> Option<([u32; 23], Tuning)> {
         let [batch, block_row, block_column, dy, dx, channel] = self.digits(layout);
         // Digits of the planes; the digit that runs along a plane; the rest.
         let (planes, along, rest) = if self.planar {
@@ -262,12 +271,7 @@ impl Rearrange {
         };
         let width = 16 / elem_size;
         let count = planes[0].size * planes[1].size;
-        let tuning = match count {
-            2 => PAIRS,
-            4 => FOURS,
-            _ => return None,
-        };
-        if alignment != 16 || self.partial() != [false, false] || !along.size.is_multiple_of(width) {
+        if ![2, 4].contains(&count) || alignment != 16 || self.partial() != [false, false] || !along.size.is_multiple_of(width) {
             return None;
         }
         let mut steps = self.steps(&rest);
@@ -287,16 +291,18 @@ impl Rearrange {
         if !numbers.iter().all(|n| n.is_multiple_of(width)) {
             return None;
         }
-        let steps = joined(steps.into_iter().map(|s| Step { read: s.read / width, write: s.write / width, ..s }).collect());
-        let mut params = [0; 22];
+        let mut steps = joined(steps.into_iter().map(|s| Step { read: s.read / width, write: s.write / width, ..s }).collect());
+        // Tokens are long runs: there a CPU is faster in one.
+        let repeat = if software && self.planar { gone_through(&mut steps) } else { ONCE };
+        let mut params = [0; 23];
         let tiles: u64 = steps.iter().map(|s| s.size).product();
-        let (split, halves) = (u64::from(split), u64::from(elem_size == 2));
-        let head = [tiles, steps.len() as u64, numbers[0] / width, split, halves, numbers[1] / width, numbers[2] / width];
-        let body = steps.iter().rev().flat_map(|s| [s.size, s.read, s.write]);
+        let head = [tiles, steps.len() as u64, numbers[0] / width, numbers[1] / width, numbers[2] / width];
+        let body = std::iter::once(&repeat).chain(steps.iter().rev()).flat_map(|s| [s.size, s.read, s.write]);
         for (param, value) in params.iter_mut().zip(head.into_iter().chain(body)) {
             *param = value as u32;
         }
-        Some((params, tuning))
+        let index = usize::from(count == 4) * 4 + usize::from(split) * 2 + usize::from(elem_size == 2);
+        Some((params, TRANSPOSE.tunings[index]))
     }
 }
 
@@ -320,6 +326,24 @@ fn joined(mut steps: Vec<Step>) -> Vec<Step> {
         joined.push(Step { size: 1, read: 1, write: 1, row: 0, column: 0 });
     }
     joined
+}
+
+/// A step that is taken once.
+const ONCE: Step = Step { size: 1, read: 0, write: 0, row: 0, column: 0 };
+
+/// Up to eight steps that follow each other, out of the innermost digit but one that has them. A CPU's invocation takes them all, since it
+/// divides slowly.
+fn gone_through(steps: &mut [Step]) -> Step {
+    let parts = |size: u64| (2..=8).rev().find(|parts| size.is_multiple_of(*parts));
+    let inner = steps.len() - 1;
+    for step in steps[..inner].iter_mut().rev() {
+        if let Some(parts) = parts(step.size) {
+            let repeat = Step { size: parts, ..*step };
+            *step = Step { size: step.size / parts, read: step.read * parts, write: step.write * parts, ..*step };
+            return repeat;
+        }
+    }
+    ONCE
 }
 
 /// The widest elements in which these steps can be taken.
@@ -360,13 +384,12 @@ fn in_units(mut steps: Vec<Step>, per: u64) -> Vec<Step> {
 fn repeated(mut steps: Vec<Step>, header: Header, software: bool) -> (Step, Vec<Step>) {
     // A CPU has few invocations side by side, and divides slowly.
     let (neighbours, most) = if software { (8, 32) } else { (32, 8) };
-    let once = Step { size: 1, read: 0, write: 0, row: 0, column: 0 };
     let parts = |size: u64| (2..=most).rev().find(|parts| size.is_multiple_of(*parts)).unwrap_or(1);
     let inner = steps.len() - 1;
     let run = steps[inner].size;
     let long = header == Header::Words && run / parts(run) >= neighbours;
     let chosen = if long { Some(inner) } else { (0..inner).max_by_key(|&i| (parts(steps[i].size), i)) };
-    let Some(digit) = chosen.map(|index| &mut steps[index]) else { return (once, steps) };
+    let Some(digit) = chosen.map(|index| &mut steps[index]) else { return (ONCE, steps) };
     let count = parts(digit.size);
     digit.size /= count;
     let [read, write, row, column] = [digit.read, digit.write, digit.row, digit.column].map(|distance| distance * digit.size);
@@ -468,7 +491,7 @@ impl Kernel for Rearrange {
         let layout = self.layout(input.shape);
         let slots = [Slot::Input(0), Slot::Output(0)];
         let (elem_size, alignment) = (input.elem.size(), lowering.alignment(&slots));
-        if let Some((params, constants)) = self.transposition(&layout, elem_size, alignment) {
+        if let Some((params, constants)) = self.transposition(&layout, elem_size, alignment, lowering.capabilities().software) {
             let groups = u64::from(params[0]).div_ceil(128);
             return lowering.dispatch(Call { shader: &TRANSPOSE, header: Header::Words, constants, slots: &slots, params, groups });
         }
