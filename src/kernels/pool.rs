@@ -16,7 +16,6 @@ params! {
         columns: u32,
         outputs_y: u32,
         outputs_x: u32,
-        windows: u32,
         size_y: u32,
         size_x: u32,
         stride_y: u32,
@@ -33,7 +32,7 @@ pub(super) static POOL: Shader = Shader {
     inputs: &[("x", BindingElem::Elem), ("lengths", BindingElem::U32)],
     outputs: &[("pooled", BindingElem::Elem)],
     params: Params::NAMES,
-    tunings: &[&[]],
+    tunings: &[&[("WINDOWS", 0)], &[("WINDOWS", 1)], &[("WINDOWS", 2)], &[("WINDOWS", 3)]],
 };
 
 /// Where the windows of a grid lie: `[rows, columns]` of each number.
@@ -228,7 +227,7 @@ impl Kernel for Call2d {
         let [outputs_y, outputs_x] = self.pool.outputs(self.grid);
         let (windows, [size_y, size_x], [stride_y, stride_x]) = match self.pool {
             Pool::Average(Windows::Strided { size, stride, partial }) | Pool::Max(Windows::Strided { size, stride, partial }) => {
-                (u32::from(partial), size, stride)
+                (usize::from(partial), size, stride)
             }
             Pool::Average(Windows::Adaptive { .. }) | Pool::Max(Windows::Adaptive { .. }) => (2, [0; 2], [0; 2]),
             Pool::Bilinear(_) => (3, [0; 2], [0; 2]),
@@ -236,7 +235,7 @@ impl Kernel for Call2d {
         lowering.dispatch(Call {
             shader: &POOL,
             header,
-            constants: &[],
+            constants: POOL.tunings[windows],
             slots: &[Slot::Input(0), Slot::Input(1), Slot::Output(0)],
             params: Params {
                 elements: elements as u32,
@@ -245,7 +244,6 @@ impl Kernel for Call2d {
                 columns: self.grid[1],
                 outputs_y,
                 outputs_x,
-                windows,
                 size_y,
                 size_x,
                 stride_y,
