@@ -58,6 +58,7 @@ impl Gpu {
     }
 
     /// The same device and pipelines, and cooperative matrices of this size.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn with_matrices(&self, size: MatrixSize) -> Self {
         let capabilities = Capabilities { cooperative_matrix: Some(size), ..self.capabilities.clone() };
         Self { capabilities, ..self.clone() }
