@@ -16,6 +16,7 @@ struct Params {
   tiles: u32,
   digits: u32,
   offset: u32, // of the first word in the source
+  halves: u32, // 1: the elements have 2 bytes; 0: 4
   plane: u32, // from a plane to the next
   plane_pair: u32, // from the first two planes to the last two
   repeat: u32, repeat_read: u32, repeat_write: u32, // the digit that an invocation goes through
@@ -31,7 +32,6 @@ struct Params {
 
 override PLANES: u32 = 2u; // or 4
 override SPLIT: u32 = 0u; // 1: the source is interleaved; 0: planes
-override HALVES: u32 = 0u; // 1: the elements have 2 bytes; 0: 4
 
 struct Pair {
   first: elem,
@@ -40,7 +40,7 @@ struct Pair {
 
 // a0 a1 .., b0 b1 .. to a0 b0 a1 b1 ..
 fn interleave(a: elem, b: elem) -> Pair {
-  if HALVES == 1u {
+  if params.halves == 1u {
     let low = (a & elem(0xffffu)) | (b << elem(16u));
     let high = (a >> elem(16u)) | (b & elem(0xffff0000u));
     return Pair(elem(low.x, high.x, low.y, high.y), elem(low.z, high.z, low.w, high.w));
@@ -52,7 +52,7 @@ fn interleave(a: elem, b: elem) -> Pair {
 fn split(words: Pair) -> Pair {
   let even = elem(words.first.xz, words.second.xz);
   let odd = elem(words.first.yw, words.second.yw);
-  if HALVES == 1u {
+  if params.halves == 1u {
     return Pair((even & elem(0xffffu)) | (odd << elem(16u)), (even >> elem(16u)) | (odd & elem(0xffff0000u)));
   }
   return Pair(even, odd);

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use support::cases::methods;
 use support::double::Double;
-use tokenpress::gpu::Access;
+use tokenpress::gpu::{Access, Variant};
 use tokenpress::kernels::PixelUnshuffle;
 use tokenpress::readback::{Context, HostTensors};
 use tokenpress::wgpu::{self, BufferUsages, Limits};
@@ -599,10 +599,16 @@ fn variants_can_be_made_ahead() {
     assert!(variants.iter().any(|v| v.access == Access::ReadWrite));
 }
 
+/// All but those with cooperative matrices, which this device has none of.
+fn without_matrices() -> Vec<Variant> {
+    let all = tokenpress::kernels::shaders().into_iter().flat_map(|s| s.variants());
+    all.filter(|variant| !variant.form.is_cooperative()).collect()
+}
+
 #[test]
 fn every_shader_compiles_and_a_pipeline_cache_is_taken() {
     let noop = noop();
-    let all: Vec<_> = tokenpress::kernels::shaders().into_iter().flat_map(|s| s.variants()).collect();
+    let all = without_matrices();
     noop.silently(|| noop.gpu.warm_up(&all)).expect("pipelines");
     let cached = Gpu::with_pipeline_cache(&noop.device, &noop.device.adapter_info(), None);
     noop.silently(|| cached.warm_up(&all[..1])).expect("a pipeline");
@@ -611,7 +617,7 @@ fn every_shader_compiles_and_a_pipeline_cache_is_taken() {
 #[test]
 fn pipelines_can_be_made_on_many_threads() {
     let noop = noop();
-    let all: Vec<_> = tokenpress::kernels::shaders().into_iter().flat_map(|s| s.variants()).collect();
+    let all = without_matrices();
     std::thread::scope(|scope| {
         for part in all.chunks(all.len().div_ceil(4)) {
             scope.spawn(|| noop.gpu.warm_up(part).expect("pipelines"));

@@ -21,11 +21,11 @@ const MOVE_PARAMS: &[&str; 41] = &[
     "size5", "read5", "write5", "row5", "column5",
 ];
 
-/// `Params` of the transposition: five numbers, then (size, read, write) for the digit that an invocation goes through and for each of
+/// `Params` of the transposition: six numbers, then (size, read, write) for the digit that an invocation goes through and for each of
 /// five others.
 #[rustfmt::skip]
-const TRANSPOSE_PARAMS: &[&str; 23] = &[
-    "tiles", "digits", "offset", "plane", "plane_pair", //
+const TRANSPOSE_PARAMS: &[&str; 24] = &[
+    "tiles", "digits", "offset", "halves", "plane", "plane_pair", //
     "repeat", "repeat_read", "repeat_write", //
     "size0", "read0", "write0", "size1", "read1", "write1", "size2", "read2", "write2", //
     "size3", "read3", "write3", "size4", "read4", "write4",
@@ -48,14 +48,10 @@ pub(super) static TRANSPOSE: Shader = Shader {
     headers: &[Header::Words],
     params: TRANSPOSE_PARAMS,
     tunings: &[
-        &[("PLANES", 2), ("SPLIT", 0), ("HALVES", 0)],
-        &[("PLANES", 2), ("SPLIT", 0), ("HALVES", 1)],
-        &[("PLANES", 2), ("SPLIT", 1), ("HALVES", 0)],
-        &[("PLANES", 2), ("SPLIT", 1), ("HALVES", 1)],
-        &[("PLANES", 4), ("SPLIT", 0), ("HALVES", 0)],
-        &[("PLANES", 4), ("SPLIT", 0), ("HALVES", 1)],
-        &[("PLANES", 4), ("SPLIT", 1), ("HALVES", 0)],
-        &[("PLANES", 4), ("SPLIT", 1), ("HALVES", 1)],
+        &[("PLANES", 2), ("SPLIT", 0)],
+        &[("PLANES", 2), ("SPLIT", 1)],
+        &[("PLANES", 4), ("SPLIT", 0)],
+        &[("PLANES", 4), ("SPLIT", 1)],
     ],
     ..MOVE
 };
@@ -259,7 +255,7 @@ impl Rearrange {
 
     /// The call as a transposition in registers, where it is one by 2 or 4, and sizes and places are multiples of 16
     /// bytes.
-    fn transposition(&self, layout: &BlockLayout, elem_size: u64, alignment: u64, software: bool) -> Option<([u32; 23], Tuning)> {
+    fn transposition(&self, layout: &BlockLayout, elem_size: u64, alignment: u64, software: bool) -> Option<([u32; 24], Tuning)> {
         let [batch, block_row, block_column, dy, dx, channel] = self.digits(layout);
         // Digits of the planes; the digit that runs along a plane; the rest.
         let (planes, along, rest) = if self.planar {
@@ -294,14 +290,15 @@ impl Rearrange {
         let mut steps = joined(steps.into_iter().map(|s| Step { read: s.read / width, write: s.write / width, ..s }).collect());
         // Tokens are long runs: there a CPU is faster in one.
         let repeat = if software && self.planar { gone_through(&mut steps) } else { ONCE };
-        let mut params = [0; 23];
+        let mut params = [0; 24];
         let tiles: u64 = steps.iter().map(|s| s.size).product();
-        let head = [tiles, steps.len() as u64, numbers[0] / width, numbers[1] / width, numbers[2] / width];
+        let halves = u64::from(elem_size == 2);
+        let head = [tiles, steps.len() as u64, numbers[0] / width, halves, numbers[1] / width, numbers[2] / width];
         let body = std::iter::once(&repeat).chain(steps.iter().rev()).flat_map(|s| [s.size, s.read, s.write]);
         for (param, value) in params.iter_mut().zip(head.into_iter().chain(body)) {
             *param = value as u32;
         }
-        let index = usize::from(count == 4) * 4 + usize::from(split) * 2 + usize::from(elem_size == 2);
+        let index = usize::from(count == 4) * 2 + usize::from(split);
         Some((params, TRANSPOSE.tunings[index]))
     }
 }
