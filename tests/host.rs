@@ -734,6 +734,6 @@ fn everything_crosses_threads() {
         crosses::<HostTensor>();
         crosses::<Error>();
         crosses::<Context>();
-        crosses::<tokenpress::gpu::Variant>();
+        crosses::<Variant>();
     }
 }
