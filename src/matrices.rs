@@ -5,6 +5,7 @@ use crate::gpu::{Bindings, Capabilities, Gpu, MatrixSize, TensorView};
 use crate::graph::Graph;
 use crate::kernels::linear;
 use crate::random::random_u32;
+use crate::readback::read;
 use crate::tensor::{Desc, Elem, HostTensor, Shape};
 
 /// What the workgroups need whose tiles are made by matrices.
@@ -78,21 +79,17 @@ fn multiplies(gpu: &Gpu, queue: &wgpu::Queue, channels: u32) -> Result<bool, Err
     let y = linear(&mut graph, x, weight, None)?;
     graph.output("y", y)?;
     let expected = &graph.run_reference(&Default::default())?["y"];
-    let buffer = |usage| {
-        let size = y.desc().bytes().next_multiple_of(4);
-        gpu.device().create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
-    };
-    let result = buffer(wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC);
-    let staging = buffer(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
+    let result = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+        label: None,
+        size: y.desc().bytes().next_multiple_of(4),
+        usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC,
+        mapped_at_creation: false,
+    });
     let plan = graph.plan(gpu, &Bindings::new().bind("y", TensorView::new(&result, 0, y.shape(), Elem::F16)))?;
     let mut encoder = gpu.device().create_command_encoder(&Default::default());
     plan.record_into(&mut encoder, None);
-    encoder.copy_buffer_to_buffer(&result, 0, &staging, 0, result.size());
     queue.submit([encoder.finish()]);
-    staging.slice(..).map_async(wgpu::MapMode::Read, |_| ());
-    let lost = |error: &dyn std::fmt::Display| Error::Device { message: error.to_string() };
-    gpu.device().poll(wgpu::PollType::wait_indefinitely()).map_err(|error| lost(&error))?;
-    let bytes = staging.slice(..).get_mapped_range().map_err(|error| lost(&error))?.to_vec();
+    let bytes = read(gpu.device(), queue, &result)?;
     Ok(bytes[..expected.bytes().len()] == *expected.bytes())
 }
 

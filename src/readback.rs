@@ -42,6 +42,24 @@ fn rank(info: &wgpu::AdapterInfo) -> (u32, bool, bool) {
     (kind, info.backend == wgpu::Backend::Gl, !info.name.contains("llvmpipe"))
 }
 
+/// A whole buffer's bytes, once the work submitted so far is done.
+pub(crate) fn read(device: &wgpu::Device, queue: &wgpu::Queue, buffer: &wgpu::Buffer) -> Result<Vec<u8>, Error> {
+    let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+    let staging = device.create_buffer(&wgpu::BufferDescriptor { label: None, size: buffer.size(), usage, mapped_at_creation: false });
+    let mut encoder = device.create_command_encoder(&Default::default());
+    encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, buffer.size());
+    queue.submit([encoder.finish()]);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
+        // The receiver is gone only if this call has failed.
+        let _ = sender.send(result);
+    });
+    device.poll(wgpu::PollType::wait_indefinitely()).map_err(device_error)?;
+    receiver.recv().map_err(device_error)?.map_err(device_error)?;
+    let bytes = staging.slice(..).get_mapped_range().map_err(device_error)?.to_vec();
+    Ok(bytes)
+}
+
 impl Context {
     /// Every adapter of these backends, the best first: discrete before integrated before software, OpenGL last of its kind.
     pub async fn adapters(backends: wgpu::Backends) -> Vec<wgpu::Adapter> {
@@ -105,21 +123,7 @@ impl Context {
 
     /// A whole buffer's bytes, once the work submitted so far is done.
     pub async fn read(&self, buffer: &wgpu::Buffer) -> Result<Vec<u8>, Error> {
-        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let staging =
-            self.device.create_buffer(&wgpu::BufferDescriptor { label: None, size: buffer.size(), usage, mapped_at_creation: false });
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, buffer.size());
-        self.queue.submit([encoder.finish()]);
-        let (sender, receiver) = std::sync::mpsc::channel();
-        staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
-            // The receiver is gone only if this future was dropped.
-            let _ = sender.send(result);
-        });
-        self.device.poll(wgpu::PollType::wait_indefinitely()).map_err(device_error)?;
-        receiver.recv().map_err(device_error)?.map_err(device_error)?;
-        let bytes = staging.slice(..).get_mapped_range().map_err(device_error)?.to_vec();
-        Ok(bytes)
+        read(&self.device, &self.queue, buffer)
     }
 
     /// The contents of a view.

@@ -108,7 +108,9 @@ fn trials(adapters: &[Arc<Adapter>]) -> Vec<Trial> {
                 let name = format!("{}::{subject}.{elem}::{}", adapter.name, mode.name);
                 let lacking = (*f16 && !adapter.f16()).then_some("SHADER_F16").or(adapter.lacks(mode));
                 trials.push(match lacking {
-                    Some(feature) if complete && !mode.matrices() => adapters::absent(&name, format!("no {feature}")),
+                    Some(feature) if complete && (!mode.matrices() || adapters::matrices_required()) => {
+                        adapters::absent(&name, format!("no {feature}"))
+                    }
                     Some(feature) => adapters::ignored(&name, format!("no {feature}")),
                     None => {
                         let (adapter, group) = (adapter.clone(), group.clone());

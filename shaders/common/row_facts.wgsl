@@ -2,9 +2,7 @@
 //
 //   fn row_fact(place: Place, row: u32) -> vec2<u32>        of any row, also beyond the last
 //
-// Each invocation finds out one row's, and shows it in workgroup memory.
-var<workgroup> facts_of_rows: array<vec2<u32>, 64>;
-
+// `row_facts_portable.wgsl` or `row_facts_subgroup.wgsl` follows, with `row_facts`.
 // Of the 16 rows of an invocation.
 struct RowFacts {
   r0: vec2<u32>,
@@ -25,29 +23,3 @@ struct RowFacts {
   r15: vec2<u32>,
 }
 
-// Of the 16 rows from this one on. To be called in uniform control flow.
-fn row_facts(lane: Lane, place: Place, row: u32) -> RowFacts {
-  let first = tile_row(lane);
-  let mine = row_fact(place, row - first + lane.index);
-  workgroupBarrier(); // the last ones have been read
-  facts_of_rows[lane.index] = mine;
-  workgroupBarrier();
-  return RowFacts(
-    facts_of_rows[first + 0u],
-    facts_of_rows[first + 1u],
-    facts_of_rows[first + 2u],
-    facts_of_rows[first + 3u],
-    facts_of_rows[first + 4u],
-    facts_of_rows[first + 5u],
-    facts_of_rows[first + 6u],
-    facts_of_rows[first + 7u],
-    facts_of_rows[first + 8u],
-    facts_of_rows[first + 9u],
-    facts_of_rows[first + 10u],
-    facts_of_rows[first + 11u],
-    facts_of_rows[first + 12u],
-    facts_of_rows[first + 13u],
-    facts_of_rows[first + 14u],
-    facts_of_rows[first + 15u],
-  );
-}

@@ -1,25 +1,5 @@
-// `row_facts.wgsl` for subgroups of exactly eight invocations: each finds out two rows', and the others get them by broadcast, as in
+// For subgroups of exactly eight invocations: each finds out two rows' facts, and the others get them by broadcast, as in
 // `tile_subgroup.wgsl`.
-// Of the 16 rows of an invocation.
-struct RowFacts {
-  r0: vec2<u32>,
-  r1: vec2<u32>,
-  r2: vec2<u32>,
-  r3: vec2<u32>,
-  r4: vec2<u32>,
-  r5: vec2<u32>,
-  r6: vec2<u32>,
-  r7: vec2<u32>,
-  r8: vec2<u32>,
-  r9: vec2<u32>,
-  r10: vec2<u32>,
-  r11: vec2<u32>,
-  r12: vec2<u32>,
-  r13: vec2<u32>,
-  r14: vec2<u32>,
-  r15: vec2<u32>,
-}
-
 // Of the 16 rows from this one on. To be called in uniform control flow.
 fn row_facts(lane: Lane, place: Place, row: u32) -> RowFacts {
   let near = row_fact(place, row + lane.in_subgroup);

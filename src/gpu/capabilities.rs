@@ -1,6 +1,6 @@
 //! Facts about a device, kept apart from the choices made on them.
 
-use super::Shader;
+use super::{Form, Shader};
 use crate::tuning::Tuning;
 
 /// Rows, columns and depth of a cooperative matrix.
@@ -68,6 +68,11 @@ impl Capabilities {
     pub(crate) fn runs_subgroup_form(&self, shader: &Shader) -> bool {
         let eight = [self.subgroup_min, self.subgroup_max] == [8, 8];
         self.subgroups && shader.has_subgroup_form() && (eight || !shader.needs_subgroups_of_eight())
+    }
+
+    /// The form with the cooperative matrices that were taken up.
+    pub(crate) fn cooperative_form(&self) -> Option<Form> {
+        self.cooperative_matrix.map(Form::cooperative)
     }
 
     fn from_limits(limits: &wgpu::Limits) -> Self {

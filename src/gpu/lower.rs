@@ -107,7 +107,7 @@ impl Lowering<'_> {
     /// The form that a dispatch of this shader gets under this header.
     pub fn form(&self, shader: &Shader, header: Header) -> Form {
         let tuning = self.policy.tuning;
-        match self.capabilities.cooperative_matrix.map(Form::cooperative) {
+        match self.capabilities.cooperative_form() {
             Some(form) if shader.has_form(form, header) && !tuning.is_without_matrices(shader) => form,
             _ if self.capabilities.runs_subgroup_form(shader) && !tuning.is_portable(shader) => Form::Subgroup,
             _ => Form::Portable,

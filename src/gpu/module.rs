@@ -193,7 +193,7 @@ pub enum Include {
     KeptLogits,
     /// `common/reduce.wgsl` or its subgroup twin: sums, maxima and scans over a workgroup.
     Reduce,
-    /// `common/row_facts.wgsl` or its twin for subgroups of eight: what is known of an [`Include::Tile`]'s rows besides their elems.
+    /// `common/row_facts.wgsl`, and its portable form or that for subgroups of eight: what is known of an [`Include::Tile`]'s rows besides their elems.
     RowFacts,
     /// `common/shared_rows.wgsl` or its twin for subgroups of eight: what the invocations of one [`Include::Tile`]'s rows tell each other.
     SharedRows,
@@ -399,8 +399,18 @@ impl Variant {
                 (Include::Order, _) => include_str!("../../shaders/common/order.wgsl"),
                 (Include::Reduce, Form::Subgroup) => include_str!("../../shaders/common/reduce_subgroup.wgsl"),
                 (Include::Reduce, _) => include_str!("../../shaders/common/reduce.wgsl"),
-                (Include::RowFacts, Form::Subgroup) => include_str!("../../shaders/common/row_facts_subgroup.wgsl"),
-                (Include::RowFacts, _) => include_str!("../../shaders/common/row_facts.wgsl"),
+                (Include::RowFacts, Form::Subgroup) => {
+                    concat!(
+                        include_str!("../../shaders/common/row_facts.wgsl"),
+                        include_str!("../../shaders/common/row_facts_subgroup.wgsl")
+                    )
+                }
+                (Include::RowFacts, _) => {
+                    concat!(
+                        include_str!("../../shaders/common/row_facts.wgsl"),
+                        include_str!("../../shaders/common/row_facts_portable.wgsl")
+                    )
+                }
                 (Include::SharedRows, Form::Subgroup) => include_str!("../../shaders/common/shared_rows_subgroup.wgsl"),
                 (Include::SharedRows, _) => include_str!("../../shaders/common/shared_rows.wgsl"),
                 (Include::Sort, _) => include_str!("../../shaders/common/sort.wgsl"),
@@ -471,7 +481,7 @@ impl Pipelines {
         if variant.header.is_f16() && !gpu.capabilities().f16 {
             return Err(Error::MissingFeature { kernel, feature: "SHADER_F16" });
         }
-        if variant.form.is_cooperative() && gpu.capabilities().cooperative_matrix.map(Form::cooperative) != Some(variant.form) {
+        if variant.form.is_cooperative() && gpu.capabilities().cooperative_form() != Some(variant.form) {
             return Err(Error::MissingFeature { kernel, feature: "EXPERIMENTAL_COOPERATIVE_MATRIX" });
         }
         if variant.form.uses_subgroups() && !gpu.capabilities().subgroups {

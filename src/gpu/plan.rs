@@ -500,6 +500,6 @@ fn supports(capabilities: &Capabilities, variant: &super::Variant) -> bool {
         && match variant.form {
             Form::Portable => true,
             Form::Subgroup => capabilities.runs_subgroup_form(variant.shader),
-            form => capabilities.cooperative_matrix.map(Form::cooperative) == Some(form),
+            form => capabilities.cooperative_form() == Some(form),
         }
 }

@@ -174,7 +174,7 @@ pub(super) static SCORE: Shader = Shader {
 ///
 /// Cost: for up to 16 rows two dispatches (three beyond 4096 keys), 2 R N D operations a head and scratch of R N floats; for more three
 /// dispatches, 4 R N D operations a head (two, and 2 R N D, for logits, which need no softmax) and scratch of R + 8 N floats a head: a
-/// matrix R x N is not stored, unless each row is asked for by itself, or on a CPU up to 32 MiB.
+/// matrix R x N is not stored, unless each row is asked for by itself, or it is at most 256 KiB for all heads, on a CPU 32 MiB.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttentionScore {
     /// Query rows whose attention counts.

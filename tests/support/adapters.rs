@@ -17,6 +17,12 @@ pub fn required() -> bool {
     std::env::var("REQUIRE_GPU").is_ok_and(|v| !v.is_empty() && v != "0")
 }
 
+/// Whether the adapters of this run have cooperative matrices, so that to go without them is a failure: the lavapipe of
+/// `scripts/newer-mesa` multiplies rightly.
+pub fn matrices_required() -> bool {
+    std::env::var("REQUIRE_MATRICES").is_ok_and(|v| !v.is_empty() && v != "0")
+}
+
 /// One adapter and its device. Tests on one device take turns.
 pub struct Adapter {
     /// Short: `lavapipe`, `swiftshader`, `llvmpipe-gl`, or the adapter's own name and backend.
