@@ -63,9 +63,11 @@ pub(crate) struct Node {
 ///
 /// Planned for a GPU it becomes dispatches in the caller's compute pass; [`Graph::run_reference`] executes
 /// the same calls on the CPU.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Graph {
     id: u64,
+    /// The graphs that this one was cloned from, oldest first, each with its number of tensors at that time.
+    ancestors: Vec<(u64, usize)>,
     sources: Vec<Source>,
     descs: Vec<Desc>,
     nodes: Vec<Node>,
@@ -158,13 +160,36 @@ impl Default for Graph {
     }
 }
 
+/// A graph that goes its own way from here on. Handles made before are good in both; those that either makes later are the other's foreigners.
+impl Clone for Graph {
+    fn clone(&self) -> Self {
+        let mut ancestors = self.ancestors.clone();
+        // One that made no tensor since it was cloned itself owns none.
+        if self.owner(TensorId((self.descs.len() as u32).saturating_sub(1))) == self.id && !self.descs.is_empty() {
+            ancestors.push((self.id, self.descs.len()));
+        }
+        let (sources, descs) = (self.sources.clone(), self.descs.clone());
+        Self { id: fresh_id(), ancestors, sources, descs, nodes: self.nodes.clone(), outputs: self.outputs.clone() }
+    }
+}
+
+/// No two graphs of a process have one id.
+fn fresh_id() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 impl Graph {
     /// An empty graph.
     pub fn new() -> Self {
-        use std::sync::atomic::{AtomicU64, Ordering};
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { id, sources: Vec::new(), descs: Vec::new(), nodes: Vec::new(), outputs: Vec::new() }
+        let (sources, descs, nodes, outputs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { id: fresh_id(), ancestors: Vec::new(), sources, descs, nodes, outputs }
+    }
+
+    /// The graph that made a tensor: this one, or the one that this one was cloned from after that.
+    fn owner(&self, id: TensorId) -> u64 {
+        self.ancestors.iter().find(|(_, tensors)| (id.0 as usize) < *tensors).map_or(self.id, |(owner, _)| *owner)
     }
 
     fn tensor(&mut self, desc: Desc, source: Source) -> Tensor {
@@ -186,21 +211,25 @@ impl Graph {
         let same = |constant: &HostTensor| constant.desc() == value.desc() && constant.bytes() == value.bytes();
         let existing = self.sources.iter().position(|s| matches!(s, Source::Constant(c) if same(c)));
         match existing {
-            Some(index) => Tensor { graph: self.id, id: TensorId(index as u32), desc: value.desc() },
+            Some(index) => {
+                let id = TensorId(index as u32);
+                Tensor { graph: self.owner(id), id, desc: value.desc() }
+            }
             None => self.tensor(value.desc(), Source::Constant(Arc::new(value))),
         }
     }
 
-    /// The contents of a tensor made by [`Graph::constant`] of this graph.
+    /// The contents of a tensor made by [`Graph::constant`] of this graph, or of the one it was cloned from before that.
     pub fn constant_value(&self, tensor: Tensor) -> Option<&HostTensor> {
         match self.sources.get(tensor.id.0 as usize) {
-            Some(Source::Constant(value)) if tensor.graph == self.id => Some(value),
+            Some(Source::Constant(value)) if self.owns(tensor) => Some(value),
             _ => None,
         }
     }
 
     /// The same elements under another shape; nothing moves.
     pub fn reshape(&self, tensor: Tensor, shape: impl Into<Shape>) -> Result<Tensor, Error> {
+        self.check(tensor, "reshape: tensor")?;
         let shape = shape.into();
         if shape.elements() != tensor.shape().elements() {
             let expected = format!("{} elements", tensor.shape().elements());
@@ -241,8 +270,13 @@ impl Graph {
         Ok(outputs)
     }
 
+    /// Whether this is a handle of this graph's.
+    fn owns(&self, tensor: Tensor) -> bool {
+        (tensor.id.0 as usize) < self.descs.len() && tensor.graph == self.owner(tensor.id)
+    }
+
     fn check(&self, tensor: Tensor, argument: &'static str) -> Result<(), Error> {
-        if tensor.graph == self.id { Ok(()) } else { Err(Error::ForeignTensor { argument }) }
+        if self.owns(tensor) { Ok(()) } else { Err(Error::ForeignTensor { argument }) }
     }
 
     /// Names, shapes and element types of the inputs, in order of definition. A plan needs every one bound.
