@@ -1,6 +1,6 @@
 // For every token the squared distance to the nearest that is denser, and to the farthest of all.
 //
-// rows:      [B, N, C] elem, four channels in one where C and the alignment allow it
+// rows:      [B, N, C] elem, four channels in one where C is a multiple of 4
 // density:   [B, N] f32
 // lengths:   [B] u32; tokens at or behind it are dead
 // distances: [B, N, 2] f32: nearest denser, or -1 where there is none; farthest

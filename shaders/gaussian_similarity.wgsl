@@ -2,7 +2,7 @@
 //
 //   similarity[b,i] = sum_k exp(-|x[b,i] - centers[b]|^2 / (2 2^k)),  k = -3, -2, -1, 0, 1
 //
-// x:          [B, N, C] f32, four channels in one where C and the alignment allow it
+// x:          [B, N, C] f32, four channels in one where C is a multiple of 4
 // centers:    [B, C] f32
 // lengths:    [B] u32; live tokens
 // similarity: [B, N] f32; 0 for dead tokens

@@ -3,7 +3,7 @@
 //   similarity_ij = rows_i . rows_j                     of unit rows; the largest first
 //   distance_ij   = sqrt(sum_c (rows_ic - rows_jc)^2)   the smallest first
 //
-// rows:       [B, N, C] elem, four channels in one where C and the alignment allow it
+// rows:       [B, N, C] elem, four channels in one where C is a multiple of 4
 // norm:       [B, N] f32, NaN for rows with a NaN or an infinity; unused for distances
 // queries:    [Q] or [B, Q] u32, token positions; unused where every token is one
 // candidates: [M] or [B, M] u32, token positions; unused where every token is one

@@ -2,7 +2,7 @@
 //
 //   similarity[b,i] = unit[b,i] . unit[b,previous[i]]
 //
-// unit:       [B, N, C] elem f32, four channels in one where C and the alignment allow it: rows of norm 1, or 0
+// unit:       [B, N, C] elem f32, four channels in one where C is a multiple of 4: rows of norm 1, or 0
 // norm:       [B, N] f32; NaN for rows with a NaN or an infinity
 // previous:   [B, N] u32, or [N] for all rows
 // lengths:    [B] u32; live tokens

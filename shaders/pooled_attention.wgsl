@@ -6,7 +6,7 @@
 //   received[t] = sum_i sum_{j in t} max_h w[h,i,j] / live frames
 //   own[t]      = sum_{i in t} sum_{j in t} sum_h w[h,i,j] / (H frames of t)
 //
-// queries:  [B, H, M, D] elem, four channels in one where D and the alignment allow it
+// queries:  [B, H, M, D] elem, four channels in one where D is a multiple of 4
 // keys:     [B, Hkv, M, D] elem
 // lengths:  [B] u32; live frames
 // lse:      [B, H, M] f32; log-sum-exp of each query's scaled logits

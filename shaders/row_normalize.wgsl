@@ -2,7 +2,7 @@
 //
 //   mean_c = sum_h x_hc / H        norm = sqrt(sum_c mean_c^2)        unit_c = mean_c / norm
 //
-// x:       [B, H, N, C] elem, four channels in one where C and the alignment allow it; H is 1 for tokens
+// x:       [B, H, N, C] elem, four channels in one where C is a multiple of 4; H is 1 for tokens
 // lengths: [B] u32
 // unit:    [B, N, C] elem_f32
 // norm:    [B, N] f32

@@ -331,9 +331,15 @@ impl Graph {
         gpu::plan(self, gpu, bindings)
     }
 
-    /// Bytes of workspace that a plan on this device needs.
+    /// Bytes of workspace that a plan on this device needs whose tensors all lie at multiples of 16 bytes.
     pub fn workspace_size(&self, gpu: &Gpu) -> Result<u64, Error> {
-        gpu::workspace_size(self, gpu)
+        gpu::workspace_size(self, gpu, &|_| 0)
+    }
+
+    /// Bytes of workspace that a plan of these bindings needs, wherever their tensors lie: those that four numbers cannot be read from at a time
+    /// are copied for kernels that add over channels.
+    pub fn workspace_size_of(&self, gpu: &Gpu, bindings: &Bindings) -> Result<u64, Error> {
+        gpu::workspace_size_of(self, gpu, bindings)
     }
 
     /// Price of each call that contributes to an output, on a device with these capabilities.

@@ -18,7 +18,8 @@
 //! - Tensors are dense and row-major, `f32`, `f16` or `u32`. Floats accumulate in `f32` on the GPU, in `f64` in the
 //!   reference.
 //! - Order is total: value descending, then lowest index; -0 equals +0; NaN ranks lowest.
-//! - Sums have a fixed order: two runs on one device are bit-identical.
+//! - Sums have a fixed order: two runs on one device are bit-identical. Where a tensor lies is not part of its value: the same numbers at another
+//!   address, or in one buffer with others, give the same bits (but for which NaN a NaN is).
 //! - A batch row's live tokens are its first `lengths[b]`. What is behind them never changes a result, and each row
 //!   gets what it would get alone. Behind the live ones outputs hold 0, or [`NONE`] for indices.
 //! - Shapes and options are checked while a graph is built, buffers and limits in `plan`; recording cannot fail.

@@ -101,7 +101,7 @@ pub async fn run_guarded(
             .with_size(tensor.desc.bytes().next_multiple_of(4) + 4 * CANARIES);
         bindings = bindings.bind(&tensor.name, view);
     }
-    let workspace_bytes = graph.workspace_size(gpu)?;
+    let workspace_bytes = graph.workspace_size_of(gpu, &bindings)?;
     let workspace = context.buffer(&POISON.to_le_bytes().repeat(workspace_bytes as usize / 4));
     bindings = bindings.workspace(&workspace, 0, workspace_bytes);
     let plan = graph.plan(gpu, &bindings)?;

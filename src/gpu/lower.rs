@@ -6,6 +6,7 @@ use super::module::{Form, Header, Shader, Variant};
 use super::{Access, Capabilities, Policy};
 use crate::error::Error;
 use crate::graph::{Graph, Node, Tensor, TensorId};
+use crate::kernels::copy_bytes;
 use crate::tensor::{Desc, Elem};
 
 /// Where a kernel's dispatch finds a tensor.
@@ -96,6 +97,8 @@ pub struct Lowering<'a> {
     scratch_base: usize,
     scratch: Vec<u64>,
     dispatches: Vec<Dispatch>,
+    /// Outputs that are written elsewhere first: from where, to where, bytes.
+    copied_back: Vec<(Slot, Slot, u64)>,
 }
 
 impl Lowering<'_> {
@@ -142,6 +145,46 @@ impl Lowering<'_> {
             Slot::Scratch(_) => 16,
         };
         slots.iter().map(of).min().unwrap_or(16)
+    }
+
+    /// The header under which a shader that adds over `channels` runs, which they and the element type decide alone, and these tensors where it
+    /// can read and write them: one at an address that four numbers cannot be read from is copied first, an output copied back when the call's
+    /// dispatches are done. So where a tensor lies does not change the order of a sum.
+    pub fn vectors<const N: usize>(&mut self, elem: Elem, channels: u32, slots: [Slot; N]) -> Result<(Header, [Slot; N]), Error> {
+        let header = Header::vector(elem, channels.into(), 16);
+        let mut reachable = slots;
+        if header.width() == 1 {
+            return Ok((header, slots));
+        }
+        for (index, &slot) in slots.iter().enumerate() {
+            let desc = match slot {
+                Slot::Input(i) => self.inputs[i].desc,
+                Slot::Output(i) => self.outputs[i].desc,
+                Slot::Scratch(_) => continue,
+            };
+            if self.alignment(&[slot]).is_multiple_of(4 * desc.elem.size()) {
+                continue;
+            }
+            if let Some(same) = slots[..index].iter().position(|s| *s == slot) {
+                reachable[index] = reachable[same];
+                continue;
+            }
+            let aligned = self.scratch(desc.shape.elements(), desc.elem);
+            reachable[index] = aligned;
+            match slot {
+                Slot::Output(_) => self.copied_back.push((aligned, slot, desc.bytes())),
+                _ => copy_bytes(self, slot, aligned, desc.bytes())?,
+            }
+        }
+        Ok((header, reachable))
+    }
+
+    /// The dispatches that follow the call's own.
+    fn finish(&mut self) -> Result<(), Error> {
+        for (aligned, output, bytes) in std::mem::take(&mut self.copied_back) {
+            copy_bytes(self, aligned, output, bytes)?;
+        }
+        Ok(())
     }
 
     /// Memory for the following dispatches of this call; its contents are undefined.
@@ -265,8 +308,10 @@ impl Lowerer<'_> {
                 scratch_base: self.program.scratch.len(),
                 scratch: Vec::new(),
                 dispatches: Vec::new(),
+                copied_back: Vec::new(),
             };
             node.kernel.lower(&mut lowering)?;
+            lowering.finish()?;
             let Lowering { scratch, dispatches, .. } = lowering;
             match scratch.iter().max().filter(|bytes| **bytes > limit) {
                 Some(bytes) => too_large = Some((*bytes, "scratch".to_owned())),

@@ -19,7 +19,7 @@ pub use view::TensorView;
 pub(crate) use grid::fold;
 pub(crate) use lower::lower_graph;
 pub(crate) use module::params;
-pub(crate) use plan::{plan, workspace_size};
+pub(crate) use plan::{plan, workspace_size, workspace_size_of};
 
 use std::sync::Arc;
 

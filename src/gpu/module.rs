@@ -69,7 +69,8 @@ impl Header {
         }
     }
 
-    /// Four floats at a time where rows of `channels` at this alignment allow it, and one otherwise.
+    /// Four floats at a time where rows of `channels` at this alignment allow it, and one otherwise: for shaders that do the same with each
+    /// channel. Those that add over channels take [`Lowering::vectors`](super::Lowering::vectors).
     pub fn vector(elem: Elem, channels: u64, alignment: u64) -> Self {
         match (Self::of(elem), channels.is_multiple_of(4) && alignment.is_multiple_of(4 * elem.size())) {
             (Self::F32, true) => Self::F32x4,

@@ -30,9 +30,9 @@ impl Bindings {
         self
     }
 
-    /// Uses the caller's memory for intermediate tensors: [`Graph::workspace_size`] bytes at an offset that is
-    /// a multiple of the device's storage alignment. Without it the plan makes its own buffer. Two plans may
-    /// share a workspace if they are recorded one after the other.
+    /// Uses the caller's memory for intermediate tensors: [`Graph::workspace_size`] bytes, or [`Graph::workspace_size_of`] where tensors lie at
+    /// other than multiples of 16 bytes, at an offset that is a multiple of the device's storage alignment. Without it the plan makes its own
+    /// buffer. Two plans may share a workspace if they are recorded one after the other.
     pub fn workspace(mut self, buffer: &wgpu::Buffer, offset: u64, size: u64) -> Self {
         self.workspace = Some((buffer.clone(), offset, size));
         self
@@ -255,6 +255,11 @@ impl<'a> Externals<'a> {
         Ok(())
     }
 
+    /// Byte offset of a tensor in its buffer, 0 for those that the plan places.
+    fn address(&self, id: TensorId) -> u64 {
+        self.views.get(&id).map_or(0, |view| view.offset())
+    }
+
     fn name(&self, id: TensorId) -> String {
         self.names.get(&id).cloned().unwrap_or_default()
     }
@@ -264,10 +269,16 @@ fn overlaps(a: &Range<u64>, b: &Range<u64>) -> bool {
     a.start < b.end && b.start < a.end
 }
 
-/// Bytes of workspace of a graph whose tensors all lie at aligned offsets. Residues do not change it.
-pub(crate) fn workspace_size(graph: &Graph, gpu: &Gpu) -> Result<u64, Error> {
-    let program = lower_graph(graph, gpu.capabilities(), gpu.policy(), &|_| 0)?;
+/// Bytes of workspace of a graph whose tensors lie at these offsets.
+pub(crate) fn workspace_size(graph: &Graph, gpu: &Gpu, address: &dyn Fn(TensorId) -> u64) -> Result<u64, Error> {
+    let program = lower_graph(graph, gpu.capabilities(), gpu.policy(), address)?;
     Ok(Workspace::layout(&program, |id| placed_elsewhere(graph, id)).bytes)
+}
+
+/// Bytes of workspace of a plan of these bindings.
+pub(crate) fn workspace_size_of(graph: &Graph, gpu: &Gpu, bindings: &Bindings) -> Result<u64, Error> {
+    let externals = Externals::resolve(graph, bindings)?;
+    workspace_size(graph, gpu, &|id| externals.address(id))
 }
 
 /// Whether a tensor lies in a caller's buffer or among the constants.
@@ -279,8 +290,7 @@ fn placed_elsewhere(graph: &Graph, id: TensorId) -> bool {
 pub(crate) fn plan(graph: &Graph, gpu: &Gpu, bindings: &Bindings) -> Result<Plan, Error> {
     let capabilities = gpu.capabilities();
     let externals = Externals::resolve(graph, bindings)?;
-    let address = |id: TensorId| externals.views.get(&id).map_or(0, |view| view.offset());
-    let program = lower_graph(graph, capabilities, gpu.policy(), &address)?;
+    let program = lower_graph(graph, capabilities, gpu.policy(), &|id| externals.address(id))?;
     let layout = Workspace::layout(&program, |id| placed_elsewhere(graph, id));
     if layout.bytes > capabilities.max_buffer {
         return Err(Error::WorkspaceTooLarge { bytes: layout.bytes, limit: capabilities.max_buffer });

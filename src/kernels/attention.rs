@@ -274,8 +274,8 @@ impl Kernel for Attention {
         let [queries, keys, values, lengths, query_lengths] = std::array::from_fn(Slot::Input);
         // Both kinds of rows are read four numbers at a time, or neither.
         let whole = if value_channels.is_multiple_of(4) { channels } else { value_channels };
-        let alignment = lowering.alignment(&[queries, keys, values, Slot::Output(0)]);
-        let header = Header::vector(descs[0].elem, whole.into(), alignment);
+        let slots = [queries, keys, values, Slot::Output(0)];
+        let (header, [queries, keys, values, attended]) = lowering.vectors(descs[0].elem, whole, slots)?;
         let nothing = lowering.scratch(0, Elem::F32);
         let [bias_batch, bias_head, bias_row] = descs.get(5).map_or([0; 3], |bias| bias_strides(bias.shape));
         let (d, v) = (channels / header.width(), value_channels / header.width());
@@ -297,7 +297,7 @@ impl Kernel for Attention {
                 lengths,
                 query_lengths,
                 if descs.len() > 5 { Slot::Input(5) } else { nothing },
-                Slot::Output(0),
+                attended,
                 if self.lse { Slot::Output(1) } else { nothing },
             ],
             params: Params {

@@ -433,7 +433,7 @@ impl Kernel for AttentionScore {
         let descs: Vec<_> = (0..lowering.inputs()).map(|i| lowering.input(i)).collect();
         let Geometry { batch, heads: all_heads, key_heads, query_count, key_count, channels, rows, columns } = self.geometry(&descs)?;
         let [queries, keys, lengths, query_lengths, bias, list] = std::array::from_fn(Slot::Input);
-        let header = Header::vector(descs[0].elem, channels.into(), lowering.alignment(&[queries, keys]));
+        let (header, [queries, keys]) = lowering.vectors(descs[0].elem, channels, [queries, keys])?;
         let width = columns.end - columns.start;
         let picked = self.heads.picked(all_heads as usize);
         let computed = if self.lse { 0..all_heads as usize } else { picked.clone() };

@@ -166,13 +166,13 @@ impl Kernel for BipartiteMatch {
         let [batch, tokens, channels] = lowering.input(0).shape.exactly("bipartite_match: unit", "[B, N, C]")?;
         let (source_count, source_stride) = list("bipartite_match: sources", lowering.input(2), batch)?;
         let (destination_count, destination_stride) = list("bipartite_match: destinations", lowering.input(3), batch)?;
-        let header = Header::vector(Elem::F32, u64::from(channels), lowering.alignment(&[Slot::Input(0)]));
+        let (header, [unit]) = lowering.vectors(Elem::F32, channels, [Slot::Input(0)])?;
         let tiles = u64::from(batch) * u64::from(source_count.div_ceil(64));
         lowering.dispatch(Call {
             shader: &BIPARTITE_MATCH,
             header,
             constants: &[],
-            slots: &[Slot::Input(0), Slot::Input(1), Slot::Input(2), Slot::Input(3), Slot::Input(4), Slot::Output(0), Slot::Output(1)],
+            slots: &[unit, Slot::Input(1), Slot::Input(2), Slot::Input(3), Slot::Input(4), Slot::Output(0), Slot::Output(1)],
             params: Params {
                 tiles: tiles as u32,
                 tokens,

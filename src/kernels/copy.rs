@@ -33,6 +33,15 @@ pub(crate) fn copy(graph: &mut Graph, source: Tensor, output: &str) -> Result<Te
     Ok(graph.call(Copy { output: output.to_owned() }, &[source])?[0])
 }
 
+/// Copies all bytes of a tensor.
+pub(crate) fn copy_bytes(lowering: &mut Lowering<'_>, source: Slot, copied: Slot, bytes: u64) -> Result<(), Error> {
+    let slots = [source, copied];
+    let header = Header::copy(bytes, lowering.alignment(&slots));
+    let elements = bytes / header.size();
+    let params = Params { elements: elements as u32 };
+    lowering.dispatch(Call { shader: &COPY, header, constants: &[], slots: &slots, params, groups: elements.div_ceil(128) })
+}
+
 impl Kernel for Copy {
     fn name(&self) -> &'static str {
         "copy"
@@ -55,11 +64,6 @@ impl Kernel for Copy {
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
-        let slots = [Slot::Input(0), Slot::Output(0)];
-        let bytes = lowering.input(0).bytes();
-        let header = Header::copy(bytes, lowering.alignment(&slots));
-        let elements = bytes / header.size();
-        let params = Params { elements: elements as u32 };
-        lowering.dispatch(Call { shader: &COPY, header, constants: &[], slots: &slots, params, groups: elements.div_ceil(128) })
+        copy_bytes(lowering, Slot::Input(0), Slot::Output(0), lowering.input(0).bytes())
     }
 }

@@ -223,14 +223,14 @@ impl Kernel for Separation {
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
         let [batch, tokens, channels] = lowering.input(0).shape.exactly("density_peaks: x", "[B, N, C]")?;
-        let header = Header::vector(lowering.input(0).elem, u64::from(channels), lowering.alignment(&[Slot::Input(0)]));
+        let (header, [x]) = lowering.vectors(lowering.input(0).elem, channels, [Slot::Input(0)])?;
         let distances = lowering.scratch(2 * u64::from(batch) * u64::from(tokens), Elem::F32);
         let tiles = |size: u32| u64::from(batch) * u64::from(tokens.div_ceil(size));
         lowering.dispatch(Call {
             shader: &ROWS,
             header,
             constants: &[],
-            slots: &[Slot::Input(0), Slot::Input(1), Slot::Input(2), distances],
+            slots: &[x, Slot::Input(1), Slot::Input(2), distances],
             params: RowsParams { tiles: tiles(4) as u32, tokens, channels: channels / header.width() },
             groups: tiles(4),
         })?;

@@ -81,13 +81,13 @@ impl Kernel for GaussianSimilarity {
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
         let [batch, tokens, channels] = lowering.input(0).shape.exactly("gaussian_similarity: x", "[B, N, C]")?;
-        let header = Header::vector(Elem::F32, u64::from(channels), lowering.alignment(&[Slot::Input(0), Slot::Input(1)]));
+        let (header, [x, means]) = lowering.vectors(Elem::F32, channels, [Slot::Input(0), Slot::Input(1)])?;
         let rows = u64::from(batch) * u64::from(tokens);
         lowering.dispatch(Call {
             shader: &GAUSSIAN_SIMILARITY,
             header,
             constants: &[],
-            slots: &[Slot::Input(0), Slot::Input(1), Slot::Input(2), Slot::Output(0)],
+            slots: &[x, means, Slot::Input(2), Slot::Output(0)],
             params: Params { rows: rows as u32, tokens, channels: channels / header.width() },
             groups: rows.div_ceil(16),
         })

@@ -232,7 +232,7 @@ impl Kernel for GreedySelect {
         if self.k == 0 {
             return Ok(());
         }
-        let header = Header::vector(Elem::F32, u64::from(channels), lowering.alignment(&[Slot::Input(0)]));
+        let (header, [unit]) = lowering.vectors(Elem::F32, channels, [Slot::Input(0)])?;
         let steps = given_count.saturating_add(self.k);
         let persistent = tokens <= PERSISTENT.0 && u64::from(tokens) * u64::from(channels) <= PERSISTENT.1;
         let (parts, dispatches) = if persistent { (1, 1) } else { (tokens.div_ceil(TILE), steps) };
@@ -243,7 +243,7 @@ impl Kernel for GreedySelect {
                 shader: &SELECT,
                 header,
                 constants: &[],
-                slots: &[Slot::Input(0), Slot::Input(2), Slot::Input(5), Slot::Input(3), Slot::Output(0), Slot::Output(1), memory],
+                slots: &[unit, Slot::Input(2), Slot::Input(5), Slot::Input(3), Slot::Output(0), Slot::Output(1), memory],
                 params: Params {
                     groups: groups as u32,
                     parts,

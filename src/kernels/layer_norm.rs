@@ -240,7 +240,7 @@ impl Kernel for Normalize {
         let (blocks, [grid_rows, grid_columns]) = self.blocks.map_or((one, [rows, 1]), |blocks| (blocks.options, blocks.size));
         let [factor_rows, factor_columns] = blocks.factor;
         let positions = factor_rows * factor_columns;
-        let header = Header::vector(y.elem, (count / positions).into(), lowering.alignment(&slots));
+        let (header, slots) = lowering.vectors(y.elem, count / positions, slots)?;
         let channels = count / positions / header.width();
         let lanes = (positions * channels).div_ceil(MOVES).next_power_of_two().clamp(8, 128);
         lowering.dispatch(Call {

@@ -143,8 +143,7 @@ impl Kernel for Linear {
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
         let descs: Vec<_> = (0..lowering.inputs()).map(|i| lowering.input(i)).collect();
         let [rows, channels, outputs] = dimensions(&descs)?;
-        let (x, weight) = (Slot::Input(0), Slot::Input(1));
-        let header = Header::vector(descs[0].elem, channels.into(), lowering.alignment(&[x, weight]));
+        let (header, [x, weight]) = lowering.vectors(descs[0].elem, channels, [Slot::Input(0), Slot::Input(1)])?;
         let nothing = lowering.scratch(0, Elem::F32);
         let (biased, bias, bias_f32) = match descs.get(2) {
             None => (0, nothing, nothing),

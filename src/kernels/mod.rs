@@ -54,7 +54,7 @@ pub use compact::{Compacted, compact};
 pub(crate) use concat_rows::keep_live;
 pub use concat_rows::{Ragged, concat_rows};
 pub use convolution::Convolution;
-pub(crate) use copy::copy;
+pub(crate) use copy::{copy, copy_bytes};
 pub use deformable_sample::{DeformableInputs, DeformableSample, Points};
 pub use density_peaks::{Peaks, density_peaks};
 pub use elementwise::{Elementwise, Operation, activate, add, multiply, scale};

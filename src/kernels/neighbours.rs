@@ -246,13 +246,13 @@ impl Kernel for Search {
         let descs: Vec<_> = (0..lowering.inputs()).map(|i| lowering.input(i)).collect();
         let [batch, tokens, channels] = descs[0].shape.exactly("neighbours: rows", "[B, N, C]")?;
         let [(query_count, query_stride), (candidate_count, candidate_stride)] = self.lists(&descs)?;
-        let header = Header::vector(descs[0].elem, u64::from(channels), lowering.alignment(&[Slot::Input(0)]));
+        let (header, [rows]) = lowering.vectors(descs[0].elem, channels, [Slot::Input(0)])?;
         let tiles = if self.options.nearest == 0 { 0 } else { u64::from(batch) * u64::from(query_count.div_ceil(4)) };
         lowering.dispatch(Call {
             shader: &NEIGHBOURS,
             header,
             constants: &[],
-            slots: &[Slot::Input(0), Slot::Input(1), Slot::Input(2), Slot::Input(3), Slot::Input(4), Slot::Output(0), Slot::Output(1)],
+            slots: &[rows, Slot::Input(1), Slot::Input(2), Slot::Input(3), Slot::Input(4), Slot::Output(0), Slot::Output(1)],
             params: Params {
                 tiles: tiles as u32,
                 tokens,

@@ -113,13 +113,13 @@ impl Kernel for PairSimilarity {
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
         let [batch, tokens, channels] = lowering.input(0).shape.exactly("pair_similarity: unit", "[B, N, C]")?;
         let (_, previous_stride) = list("pair_similarity: previous", lowering.input(2), batch)?;
-        let header = Header::vector(Elem::F32, u64::from(channels), lowering.alignment(&[Slot::Input(0)]));
+        let (header, [unit]) = lowering.vectors(Elem::F32, channels, [Slot::Input(0)])?;
         let rows = u64::from(batch) * u64::from(tokens);
         lowering.dispatch(Call {
             shader: &PAIR_SIMILARITY,
             header,
             constants: &[],
-            slots: &[Slot::Input(0), Slot::Input(1), Slot::Input(2), Slot::Input(3), Slot::Output(0)],
+            slots: &[unit, Slot::Input(1), Slot::Input(2), Slot::Input(3), Slot::Output(0)],
             params: Params { rows: rows as u32, tokens, channels: channels / header.width(), previous_stride },
             groups: rows.div_ceil(16),
         })

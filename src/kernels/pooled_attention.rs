@@ -140,8 +140,7 @@ impl Kernel for PooledAttention {
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
         let [batch, heads, frames, channels] = lowering.input(0).shape.exactly("pooled_attention: queries", "[B, H, M, D]")?;
-        let alignment = lowering.alignment(&[Slot::Input(0), Slot::Input(1)]);
-        let header = Header::vector(lowering.input(0).elem, u64::from(channels), alignment);
+        let (header, [queries, keys]) = lowering.vectors(lowering.input(0).elem, channels, [Slot::Input(0), Slot::Input(1)])?;
         let pools = frames / self.pool;
         let groups = u64::from(batch) * u64::from(pools);
         let key_heads = lowering.input(1).shape.dims()[1];
@@ -154,7 +153,7 @@ impl Kernel for PooledAttention {
             shader: &LSE,
             header,
             constants: &[],
-            slots: &[Slot::Input(0), Slot::Input(1), Slot::Input(2), lse],
+            slots: &[queries, keys, Slot::Input(2), lse],
             params: params(rows),
             groups: rows,
         })?;
@@ -162,7 +161,7 @@ impl Kernel for PooledAttention {
             shader: &POOLED_ATTENTION,
             header,
             constants: &[],
-            slots: &[Slot::Input(0), Slot::Input(1), Slot::Input(2), lse, Slot::Output(0), Slot::Output(1)],
+            slots: &[queries, keys, Slot::Input(2), lse, Slot::Output(0), Slot::Output(1)],
             params: params(groups),
             groups,
         })

@@ -118,15 +118,12 @@ impl Kernel for RowNormalize {
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
         let [batch, heads, tokens, channels] = dimensions(lowering.input(0).shape)?;
         let rows = u64::from(batch) * u64::from(tokens);
-        let elem = lowering.input(0).elem;
-        let header = Header::vector(elem, u64::from(channels), lowering.alignment(&[Slot::Input(0)]));
-        // The rows of `unit` are f32 in any case.
-        let header = if lowering.alignment(&[Slot::Output(0)]) == 16 { header } else { Header::of(elem) };
+        let (header, [x, unit]) = lowering.vectors(lowering.input(0).elem, channels, [Slot::Input(0), Slot::Output(0)])?;
         lowering.dispatch(Call {
             shader: &ROW_NORMALIZE,
             header,
             constants: &[],
-            slots: &[Slot::Input(0), Slot::Input(1), Slot::Output(0), Slot::Output(1)],
+            slots: &[x, Slot::Input(1), unit, Slot::Output(1)],
             params: Params { rows: rows as u32, tokens, heads, channels: channels / header.width() },
             groups: rows.div_ceil(16),
         })
