@@ -1,11 +1,12 @@
 //! Kernel calls over tensor handles: the one description that both the GPU and the CPU run.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::error::Error;
 use crate::gpu::{self, Bindings, Capabilities, Gpu, Plan, Policy, Variant};
 use crate::kernels::{Kernel, Work};
+use crate::pattern::{Known, Pattern};
 use crate::tensor::{Desc, Elem, HostTensor, Shape};
 
 /// Identifies a tensor's storage within its graph.
@@ -46,7 +47,24 @@ impl Tensor {
 pub(crate) enum Source {
     Input(String),
     Constant(Arc<HostTensor>),
+    /// A constant that nothing stores.
+    Pattern(Pattern),
     Node,
+}
+
+/// Constants that follow a pattern are stored up to this size: beyond it they would be a share of what a model takes.
+const STORED_BYTES: u64 = 1 << 16;
+
+/// The most entries that the host computes one by one for a constant: 256 MiB of them.
+const MOST_LISTED: u64 = 1 << 26;
+
+/// An error for more entries than a host should compute, in place of the memory for them.
+pub(crate) fn expect_listed(argument: &'static str, shape: Shape) -> Result<(), Error> {
+    if shape.elements() > MOST_LISTED {
+        let expected = format!("at most {MOST_LISTED} entries that are listed by the host");
+        return Err(Error::Shape { argument, expected, actual: shape });
+    }
+    Ok(())
 }
 
 /// One kernel call.
@@ -211,12 +229,65 @@ impl Graph {
         let same = |constant: &HostTensor| constant.desc() == value.desc() && constant.bytes() == value.bytes();
         let existing = self.sources.iter().position(|s| matches!(s, Source::Constant(c) if same(c)));
         match existing {
-            Some(index) => {
-                let id = TensorId(index as u32);
-                Tensor { graph: self.owner(id), id, desc: value.desc() }
-            }
+            Some(index) => self.existing(index),
             None => self.tensor(value.desc(), Source::Constant(Arc::new(value))),
         }
+    }
+
+    /// A constant of one number.
+    pub(crate) fn filled(&mut self, shape: impl Into<Shape>, value: u32) -> Tensor {
+        self.pattern(Desc::new(shape, Elem::U32), Pattern::filled(value))
+    }
+
+    /// A constant of one number.
+    pub(crate) fn filled_f32(&mut self, shape: impl Into<Shape>, value: f32) -> Tensor {
+        self.pattern(Desc::new(shape, Elem::F32), Pattern::filled(value.to_bits()))
+    }
+
+    /// A constant whose rows each count from `first` in steps.
+    pub(crate) fn counted(&mut self, shape: impl Into<Shape>, first: u32, step: u32) -> Tensor {
+        self.pattern(Desc::new(shape, Elem::U32), Pattern::counted(first, step))
+    }
+
+    /// A constant whose entries follow from their places. A large one is not stored.
+    pub(crate) fn pattern(&mut self, desc: Desc, pattern: Pattern) -> Tensor {
+        if desc.bytes() <= STORED_BYTES {
+            return self.constant(pattern.tensor(desc));
+        }
+        let same = |index: &usize| matches!(&self.sources[*index], Source::Pattern(p) if *p == pattern) && self.descs[*index] == desc;
+        match (0..self.sources.len()).find(same) {
+            Some(index) => self.existing(index),
+            None => self.tensor(desc, Source::Pattern(pattern)),
+        }
+    }
+
+    /// A constant of integers that the host computes one by one, once their number is known to be one that a host computes.
+    pub(crate) fn listed(
+        &mut self,
+        argument: &'static str,
+        shape: impl Into<Shape>,
+        list: impl FnOnce() -> Vec<u32>,
+    ) -> Result<Tensor, Error> {
+        let shape = shape.into();
+        expect_listed(argument, shape)?;
+        Ok(self.constant(HostTensor::u32(shape, list())))
+    }
+
+    /// The integers of a constant, however it is held.
+    pub(crate) fn known(&self, tensor: Tensor) -> Option<Known<'_>> {
+        match self.sources.get(tensor.id.0 as usize)? {
+            _ if !self.owns(tensor) || tensor.elem() != Elem::U32 => None,
+            Source::Constant(value) => value.as_integers().map(Known::Listed),
+            // A row of another length has other entries.
+            Source::Pattern(pattern) => Some(Known::Pattern(*pattern, self.descs[tensor.id.0 as usize].shape)),
+            Source::Input(_) | Source::Node => None,
+        }
+    }
+
+    /// The handle of a tensor that is there.
+    fn existing(&self, index: usize) -> Tensor {
+        let id = TensorId(index as u32);
+        Tensor { graph: self.owner(id), id, desc: self.descs[index] }
     }
 
     /// The contents of a tensor made by [`Graph::constant`] of this graph, or of the one it was cloned from before that.
@@ -375,7 +446,8 @@ impl Graph {
         Ok(variants)
     }
 
-    /// Executes the graph on the CPU reference: every output by name.
+    /// Executes the graph on the CPU reference: every output by name. A tensor of more than 4 GiB, which no GPU's binding holds either, is
+    /// [`Error::BindingTooLarge`].
     pub fn run_reference(&self, inputs: &BTreeMap<String, HostTensor>) -> Result<BTreeMap<String, HostTensor>, Error> {
         let mut outputs = BTreeMap::new();
         let values = self.reference_values(inputs, &self.needed())?;
@@ -393,6 +465,8 @@ impl Graph {
         calls: &[bool],
     ) -> Result<HashMap<TensorId, HostTensor>, Error> {
         self.check_names(inputs.keys())?;
+        let run = |&(index, _): &(usize, &Node)| calls[index];
+        let read: HashSet<_> = self.nodes.iter().enumerate().filter(run).flat_map(|(_, node)| node.inputs.iter().map(|t| t.id)).collect();
         let mut values = HashMap::new();
         for (index, source) in self.sources.iter().enumerate() {
             match source {
@@ -410,10 +484,17 @@ impl Graph {
                 Source::Constant(value) => {
                     values.insert(TensorId(index as u32), HostTensor::clone(value));
                 }
-                Source::Node => {}
+                Source::Pattern(pattern) if read.contains(&TensorId(index as u32)) => {
+                    on_the_host("constant", self.descs[index])?;
+                    values.insert(TensorId(index as u32), pattern.tensor(self.descs[index]));
+                }
+                Source::Pattern(_) | Source::Node => {}
             }
         }
         for (node, _) in self.nodes.iter().zip(calls).filter(|(_, run)| **run) {
+            for output in &node.outputs {
+                on_the_host(node.kernel.name(), output.desc)?;
+            }
             let inputs = self.reference_inputs(node, &values);
             let results = node.kernel.reference(&inputs.iter().collect::<Vec<_>>());
             for (tensor, result) in node.outputs.iter().zip(results) {
@@ -453,13 +534,19 @@ impl Graph {
     }
 }
 
+/// An error for a tensor of the reference that no binding of a GPU would hold.
+fn on_the_host(kernel: &'static str, desc: Desc) -> Result<(), Error> {
+    let (bytes, limit) = (desc.bytes(), 1 << 32);
+    if bytes > limit { Err(Error::BindingTooLarge { kernel, tensor: desc.to_string(), bytes, limit }) } else { Ok(()) }
+}
+
 impl std::fmt::Display for Graph {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let show = |tensors: &[Tensor]| tensors.iter().map(|t| format!("%{}: {}", t.id.0, t.desc)).collect::<Vec<_>>().join(", ");
         for (index, (source, desc)) in self.sources.iter().zip(&self.descs).enumerate() {
             match source {
                 Source::Input(name) => writeln!(f, "%{index}: {desc} = input {name:?}")?,
-                Source::Constant(_) => writeln!(f, "%{index}: {desc} = constant")?,
+                Source::Constant(_) | Source::Pattern(_) => writeln!(f, "%{index}: {desc} = constant")?,
                 Source::Node => {}
             }
         }

@@ -36,6 +36,7 @@ pub mod kernels;
 #[cfg(not(target_arch = "wasm32"))]
 mod matrices;
 pub mod methods;
+mod pattern;
 pub mod random;
 pub mod readback;
 pub mod reference;

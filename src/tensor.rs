@@ -264,6 +264,14 @@ impl HostTensor {
         }
     }
 
+    /// The elements of an integer tensor; none of a float tensor.
+    pub(crate) fn as_integers(&self) -> Option<&[u32]> {
+        match &self.data {
+            HostData::U32(v) => Some(v),
+            _ => None,
+        }
+    }
+
     /// The same elements under another shape. Panics if the number of elements differs.
     pub fn reshaped(self, shape: impl Into<Shape>) -> Self {
         Self::new(shape.into(), self.data)

@@ -1,9 +1,12 @@
 //! Where every token went.
 
 use crate::error::Error;
-use crate::graph::{Graph, Tensor};
-use crate::kernels::{Groups, Reduce, concat_rows, gather_rows, group_tokens, invert_index, keep_live, merge_tokens, merge_with_totals};
-use crate::tensor::{Elem, HostTensor, NONE, Shape};
+use crate::graph::{Graph, Tensor, expect_listed};
+use crate::kernels::{
+    Groups, Reduce, concat_rows, expect, gather_rows, group_tokens, invert_index, keep_live, merge_tokens, merge_with_totals,
+};
+use crate::pattern::{Pattern, Piece};
+use crate::tensor::{Desc, Elem, HostTensor, NONE};
 
 /// A batch of tokens on its way through a model.
 #[derive(Debug, Clone, Copy)]
@@ -20,36 +23,41 @@ impl Tokens {
     /// Tokens of size 1, all of them live.
     pub fn new(graph: &mut Graph, x: Tensor) -> Result<Self, Error> {
         let [batch, tokens, _] = x.shape().exactly("tokens: x", "[batch, tokens, channels]")?;
-        let lengths = graph.constant(HostTensor::u32([batch], vec![tokens; batch as usize]));
+        let lengths = graph.filled([batch], tokens);
         Self::ragged(graph, x, lengths)
     }
 
     /// Tokens of size 1, the first `lengths[b]` of each row live.
     pub fn ragged(graph: &mut Graph, x: Tensor, lengths: Tensor) -> Result<Self, Error> {
         let [batch, tokens, _] = x.shape().exactly("tokens: x", "[batch, tokens, channels]")?;
-        if lengths.shape() != Shape::from([batch]) {
-            return Err(Error::Shape { argument: "tokens: lengths", expected: format!("[{batch}]"), actual: lengths.shape() });
-        }
-        if lengths.elem() != Elem::U32 {
-            return Err(Error::Elem { argument: "tokens: lengths", expected: "u32", actual: lengths.elem() });
-        }
-        let size = graph.constant(HostTensor::f32([batch, tokens], vec![1.0; batch as usize * tokens as usize]));
+        expect("tokens: lengths", lengths.desc(), Desc::new([batch], Elem::U32))?;
+        let size = graph.filled_f32([batch, tokens], 1.0);
         Ok(Self { x, size, lengths })
     }
 
     /// Whether every row is known to be full.
     pub(crate) fn is_full(&self, graph: &Graph) -> bool {
-        graph.constant_value(self.lengths).is_some_and(|lengths| lengths.integers().iter().all(|&live| live >= self.capacity()))
+        graph.known(self.lengths).is_some_and(|lengths| lengths.values().all(|live| live >= self.capacity()))
     }
 
-    /// Batch rows.
+    /// Batch rows; 0 of an `x` without dimensions.
     pub fn batch(&self) -> u32 {
-        self.x.shape().dims()[0]
+        self.x.shape().dims().first().copied().unwrap_or(0)
     }
 
-    /// Capacity of a row, in tokens.
+    /// Capacity of a row, in tokens; 0 of an `x` of fewer than two dimensions.
     pub fn capacity(&self) -> u32 {
-        self.x.shape().dims()[1]
+        self.x.shape().dims().get(1).copied().unwrap_or(0)
+    }
+
+    /// Batch rows, capacity and channels of tokens whose tensors have the shapes and types that the fields ask for, and whose rows are
+    /// no longer than what the host lists one by one: methods may count to the capacity.
+    pub(crate) fn checked(&self) -> Result<[u32; 3], Error> {
+        let [batch, tokens, channels] = self.x.shape().exactly("tokens: x", "[batch, tokens, channels]")?;
+        expect("tokens: size", self.size.desc(), Desc::new([batch, tokens], Elem::F32))?;
+        expect("tokens: lengths", self.lengths.desc(), Desc::new([batch], Elem::U32))?;
+        expect_listed("tokens: x", [tokens].into())?;
+        Ok([batch, tokens, channels])
     }
 }
 
@@ -111,11 +119,8 @@ impl TokenMap {
     pub fn append(&self, graph: &mut Graph, other: &Self) -> Result<Self, Error> {
         let [batch, rows] = self.representative.shape().exactly("token map: representative", "[batch, new]")?;
         let [_, more] = other.representative.shape().exactly("token map: representative", "[batch, new]")?;
-        let mut own = |rows: u32, filler: Option<u32>| {
-            let list = (0..batch).flat_map(|_| 0..rows).map(|row| filler.unwrap_or(row)).collect();
-            graph.constant(HostTensor::u32([batch, rows], list))
-        };
-        let (nowhere, first, second) = (own(rows, Some(NONE)), own(rows, None), own(more, None));
+        let nowhere = graph.filled([batch, rows], NONE);
+        let [first, second] = [rows, more].map(|rows| graph.counted([batch, rows], 0, 1));
         let (kept, added) = (Some(self.lengths), Some(other.lengths));
         let (representative, lengths) = concat_rows(graph, (self.representative, kept), (other.representative, added))?;
         let (places, _) = concat_rows(graph, (nowhere, kept), (second, added))?;
@@ -140,7 +145,8 @@ impl TokenMap {
 
     /// The old tokens of every new row.
     fn groups(&self, graph: &mut Graph) -> Result<Groups, Error> {
-        group_tokens(graph, self.parent, self.representative.shape().dims()[1])
+        let [_, new] = self.representative.shape().exactly("token map: representative", "[batch, new]")?;
+        group_tokens(graph, self.parent, new)
     }
 
     /// The new tokens: rows as [`TokenMap::merge`] makes them, sizes added up.
@@ -161,7 +167,7 @@ impl TokenMap {
     /// The tokens of a map that only picks: each row that of its representative, and as large.
     pub(crate) fn pick(&self, graph: &mut Graph, tokens: &Tokens) -> Result<Compressed, Error> {
         let [batch, new] = self.representative.shape().exactly("token map: representative", "[batch, new]")?;
-        let offsets = graph.constant(HostTensor::u32([batch, new + 1], (0..batch).flat_map(|_| 0..=new).collect()));
+        let offsets = graph.counted([batch, plus_one("token map: representative", new)?], 0, 1);
         let groups = Groups { offsets, members: self.representative };
         let [x, size] = merge_with_totals(graph, tokens.x, groups, tokens.size, Reduce::Max)?;
         Ok(Compressed { tokens: Tokens { x, size, lengths: self.lengths }, map: *self })
@@ -186,7 +192,7 @@ impl TokenMap {
             (Positions::Keep, None) => Ok(self.representative),
             (Positions::Keep, Some(positions)) => self.gather(graph, positions),
             (Positions::Compact, _) => {
-                let new = self.representative.shape().dims()[1];
+                let [_, new] = self.representative.shape().exactly("token map: representative", "[batch, new]")?;
                 first_rows(graph, self.lengths, new)
             }
         }
@@ -218,14 +224,33 @@ impl Compressed {
     }
 }
 
+/// Batch rows of lengths or counts, one a row.
+fn rows_of_lengths(lengths: Tensor) -> Result<u32, Error> {
+    let [batch] = lengths.shape().exactly("tokens: lengths", "[batch]")?;
+    expect("tokens: lengths", lengths.desc(), Desc::new([batch], Elem::U32))?;
+    Ok(batch)
+}
+
+/// One more than a size, where that is a size too.
+pub(crate) fn plus_one(argument: &'static str, size: u32) -> Result<u32, Error> {
+    size.checked_add(1).ok_or_else(|| Error::Value { argument, expected: "a size below 2^32 - 1".to_owned(), actual: size.to_string() })
+}
+
 /// 0, 1, 2 .. for the live tokens of every batch row, [`NONE`] behind them: u32 `[batch, tokens]`.
 fn first_rows(graph: &mut Graph, lengths: Tensor, tokens: u32) -> Result<Tensor, Error> {
-    let batch = lengths.shape().dims()[0];
-    if let Some(known) = graph.constant_value(lengths) {
-        let rows = known.integers().iter().flat_map(|&live| (0..tokens).map(move |i| if i < live { i } else { NONE })).collect();
-        return Ok(graph.constant(HostTensor::u32([batch, tokens], rows)));
+    let batch = rows_of_lengths(lengths)?;
+    let shape = [batch, tokens];
+    let known = graph.known(lengths);
+    if let Some(live) = known.and_then(|known| known.one_number()) {
+        let none = Piece { end: u32::MAX, first: NONE, step: 0 };
+        let pattern = Pattern::Pieces([Piece { end: live, first: 0, step: 1 }, none, none]);
+        return Ok(graph.pattern(Desc::new(shape, Elem::U32), pattern));
     }
-    let all = graph.constant(HostTensor::u32([batch, tokens], (0..batch).flat_map(|_| 0..tokens).collect()));
+    if let Some(known) = known.filter(|_| expect_listed("tokens", shape.into()).is_ok()) {
+        let rows = known.entries().flat_map(|live| (0..tokens).map(move |i| if i < live { i } else { NONE })).collect();
+        return Ok(graph.constant(HostTensor::u32(shape, rows)));
+    }
+    let all = graph.counted(shape, 0, 1);
     keep_live(graph, all, lengths)
 }
 
@@ -240,13 +265,19 @@ pub(crate) fn table_by_length(
     width: u32,
     row: impl Fn(u32) -> Vec<u32>,
 ) -> Result<Tensor, Error> {
-    let batch = lengths.shape().dims()[0];
-    if let Some(known) = graph.constant_value(lengths) {
-        let rows: Vec<u32> = known.integers().iter().flat_map(|&live| row(live.min(capacity))).collect();
+    let batch = rows_of_lengths(lengths)?;
+    let known = graph.known(lengths);
+    if let Some(live) = known.and_then(|known| known.one_number()).filter(|_| width == 1) {
+        let entry = row(live.min(capacity)).first().copied().unwrap_or(0);
+        return Ok(graph.filled([batch, width], entry));
+    }
+    if let Some(known) = known {
+        expect_listed("tokens: lengths", [batch, width].into())?;
+        let rows: Vec<u32> = known.entries().flat_map(|live| row(live.min(capacity))).collect();
         return Ok(graph.constant(HostTensor::u32([batch, width], rows)));
     }
-    let rows: Vec<u32> = (0..=capacity).flat_map(&row).collect();
-    let table = graph.constant(HostTensor::u32([1, capacity + 1, width], rows));
+    let table = [1, plus_one("tokens: capacity", capacity)?, width];
+    let table = graph.listed("tokens: a table of every length", table, || (0..=capacity).flat_map(&row).collect())?;
     // One table for all batch rows: the batch becomes the list of rows to gather.
     let index = graph.reshape(lengths, [1, batch])?;
     let looked_up = gather_rows(graph, table, index, None)?;
@@ -260,10 +291,10 @@ pub(crate) fn count_by_length(
     capacity: u32,
     count: impl Fn(u32) -> u32,
 ) -> Result<(Tensor, u32), Error> {
-    let batch = lengths.shape().dims()[0];
+    let batch = rows_of_lengths(lengths)?;
     let counts = table_by_length(graph, lengths, capacity, 1, |live| vec![count(live)])?;
-    let largest = match graph.constant_value(counts) {
-        Some(known) => known.integers().iter().copied().max().unwrap_or(0),
+    let largest = match graph.known(counts) {
+        Some(known) => known.values().max().unwrap_or(0),
         None => (0..=capacity).map(&count).max().unwrap_or(0),
     };
     Ok((graph.reshape(counts, [batch])?, largest))
@@ -276,8 +307,9 @@ pub(crate) fn count_by_length_and(
     (n, most): (Tensor, u32),
     count: impl Fn(u32, u32) -> u32,
 ) -> Result<Tensor, Error> {
-    let batch = lengths.shape().dims()[0];
-    let counts = table_by_length(graph, lengths, capacity, most + 1, |live| (0..=most).map(|n| count(live, n)).collect())?;
+    let batch = rows_of_lengths(lengths)?;
+    let width = plus_one("tokens: counts", most)?;
+    let counts = table_by_length(graph, lengths, capacity, width, |live| (0..=most).map(|n| count(live, n)).collect())?;
     let n = graph.reshape(n, [batch, 1])?;
     let counts = gather_rows(graph, counts, n, None)?;
     graph.reshape(counts, [batch])

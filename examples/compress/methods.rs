@@ -452,7 +452,7 @@ fn btp(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Err
     let score = received(graph, request, &state.tokens)?;
     let (Patches { rows, columns }, _) = grids(request);
     let keep = request.after.count;
-    let method = BalancedPrune::first(keep, spatial_spread(rows, columns, keep / 4));
+    let method = BalancedPrune::first(keep, spatial_spread(rows, columns, keep / 4)?);
     Ok(method.build(graph, &state.tokens, score)?.pruned.compressed.into())
 }
 

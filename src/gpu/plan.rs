@@ -325,7 +325,8 @@ pub(crate) fn plan(graph: &Graph, gpu: &Gpu, bindings: &Bindings) -> Result<Plan
         steps.push(Step { dispatch, access, pipeline, uniform });
     }
     uniform_bytes.resize(uniform_bytes.len().next_multiple_of(PLACEMENT as usize), 0);
-    let uniforms = immutable_buffer(gpu, "tokenpress::uniforms", wgpu::BufferUsages::UNIFORM, &uniform_bytes)?;
+    let write = |memory: &mut wgpu::BufferViewMut| memory.copy_from_slice(&uniform_bytes);
+    let uniforms = immutable_buffer(gpu, "tokenpress::uniforms", wgpu::BufferUsages::UNIFORM, uniform_bytes.len() as u64, write)?;
     let kernels = graph.nodes().iter().map(|n| n.kernel.name()).collect();
     let shared = Shared { graph: graph.clone(), kernels, steps, layout, uniforms, constants, constant_offsets, residues };
     let groups = bind_groups(gpu, &shared, &externals, &workspace)?;
@@ -369,7 +370,7 @@ impl<'a> Place<'a> {
                 }
                 return (view.buffer(), range);
             }
-            if let Source::Constant(_) = self.graph.sources()[id.0 as usize] {
+            if let Source::Constant(_) | Source::Pattern(_) = self.graph.sources()[id.0 as usize] {
                 return (self.constants.as_ref().expect("a plan with constants has their buffer"), at(self.constant_offsets[&id]));
             }
         }
@@ -465,35 +466,55 @@ fn clear_of(workspace: &wgpu::Buffer, range: Range<u64>, bindings: &Bindings) ->
 
 /// The constants that the dispatches read, in one buffer.
 fn constants_buffer(graph: &Graph, gpu: &Gpu, program: &Program) -> Result<(Option<wgpu::Buffer>, HashMap<TensorId, u64>), Error> {
-    let mut bytes: Vec<u8> = Vec::new();
-    let mut offsets = HashMap::new();
+    let (mut offsets, mut order, mut end) = (HashMap::new(), Vec::new(), 0u64);
     for resource in program.dispatches.iter().flat_map(|d| &d.resources) {
         let Storage::Tensor(id) = resource.storage else { continue };
-        let Source::Constant(value) = &graph.sources()[id.0 as usize] else { continue };
-        offsets.entry(id).or_insert_with(|| {
-            bytes.resize(bytes.len().next_multiple_of(PLACEMENT as usize), 0);
-            let offset = bytes.len() as u64;
-            bytes.extend_from_slice(value.bytes());
-            offset
-        });
+        if !matches!(graph.sources()[id.0 as usize], Source::Constant(_) | Source::Pattern(_)) || offsets.contains_key(&id) {
+            continue;
+        }
+        let offset = end.next_multiple_of(PLACEMENT);
+        offsets.insert(id, offset);
+        order.push((id, offset));
+        // Each is a tensor of a dispatch, which lowering has found small enough for such sums.
+        end = offset + graph.descs()[id.0 as usize].bytes();
     }
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    let (all, limit) = (bytes.len() as u64, gpu.capabilities().max_buffer);
-    if all > limit {
-        return Err(Error::BindingTooLarge { kernel: "plan", tensor: "the constants' buffer".to_owned(), bytes: all, limit });
+    let (bytes, limit) = (end.next_multiple_of(4), gpu.capabilities().max_buffer);
+    if bytes > limit {
+        return Err(Error::BindingTooLarge { kernel: "plan", tensor: "the constants' buffer".to_owned(), bytes, limit });
     }
-    Ok((immutable_buffer(gpu, "tokenpress::constants", wgpu::BufferUsages::STORAGE, &bytes)?, offsets))
+    let write = |memory: &mut wgpu::BufferViewMut| {
+        for (id, offset) in order {
+            let (source, desc) = (&graph.sources()[id.0 as usize], graph.descs()[id.0 as usize]);
+            let mut place = offset as usize;
+            let mut append = |bytes: &[u8]| {
+                memory.slice(place..place + bytes.len()).copy_from_slice(bytes);
+                place += bytes.len();
+            };
+            match source {
+                Source::Constant(value) => append(value.bytes()),
+                Source::Pattern(pattern) => pattern.write(desc, append),
+                Source::Input(_) | Source::Node => {}
+            }
+        }
+    };
+    Ok((immutable_buffer(gpu, "tokenpress::constants", wgpu::BufferUsages::STORAGE, bytes, write)?, offsets))
 }
 
 /// A buffer that is written once, while it is made: no queue is needed.
-fn immutable_buffer(gpu: &Gpu, label: &str, usage: wgpu::BufferUsages, bytes: &[u8]) -> Result<Option<wgpu::Buffer>, Error> {
-    if bytes.is_empty() {
+fn immutable_buffer(
+    gpu: &Gpu,
+    label: &str,
+    usage: wgpu::BufferUsages,
+    size: u64,
+    write: impl FnOnce(&mut wgpu::BufferViewMut),
+) -> Result<Option<wgpu::Buffer>, Error> {
+    if size == 0 {
         return Ok(None);
     }
-    let descriptor = wgpu::BufferDescriptor { label: Some(label), size: bytes.len() as u64, usage, mapped_at_creation: true };
+    let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: true };
     let buffer = gpu.device().create_buffer(&descriptor);
     let device_error = |error: wgpu::MapRangeError| Error::Device { message: error.to_string() };
-    buffer.slice(..).get_mapped_range_mut().map_err(device_error)?.copy_from_slice(bytes);
+    write(&mut buffer.slice(..).get_mapped_range_mut().map_err(device_error)?);
     buffer.unmap();
     Ok(Some(buffer))
 }

@@ -1,6 +1,6 @@
 //! Two ragged batches, one behind the other.
 
-use super::Kernel;
+use super::{Kernel, lengths_or_full};
 use crate::error::Error;
 use crate::gpu::{BindingElem, Call, Header, Lowering, Shader, Slot, params};
 use crate::graph::{Graph, Tensor};
@@ -43,8 +43,7 @@ pub fn concat_rows(graph: &mut Graph, first: Ragged, second: Ragged) -> Result<(
     let mut inputs = Vec::new();
     for (tokens, lengths) in [first, second] {
         let (batch, rows, _) = dimensions(tokens.shape(), "concat_rows: tokens")?;
-        let all = || HostTensor::u32([batch], vec![rows; batch as usize]);
-        inputs.extend([tokens, lengths.unwrap_or_else(|| graph.constant(all()))]);
+        inputs.extend([tokens, lengths_or_full(graph, lengths, batch, rows)]);
     }
     let outputs = graph.call(ConcatRows, &inputs)?;
     Ok((outputs[0], outputs[1]))

@@ -126,8 +126,7 @@ impl GreedySelect {
     pub fn select(self, graph: &mut Graph, inputs: GreedyInputs) -> Result<GreedySelected, Error> {
         let GreedyInputs { normalized, weights, given, lengths, counts } = inputs;
         let [batch, tokens, _] = normalized.unit.shape().exactly("greedy_select: unit", "[B, N, C]")?;
-        let rows = batch as usize;
-        let weights = weights.unwrap_or_else(|| graph.constant(HostTensor::f32([batch, tokens], vec![1.0; rows * tokens as usize])));
+        let weights = weights.unwrap_or_else(|| graph.filled_f32([batch, tokens], 1.0));
         let given = given.unwrap_or_else(|| graph.constant(HostTensor::u32([1], vec![NONE])));
         let lengths = lengths_or_full(graph, lengths, batch, tokens);
         let counts = lengths_or_full(graph, counts, batch, self.k);

@@ -162,7 +162,7 @@ pub(crate) fn expect(argument: &'static str, actual: Desc, expected: Desc) -> Re
 
 /// The caller's lengths, or `tokens` for every batch row.
 pub(crate) fn lengths_or_full(graph: &mut Graph, lengths: Option<Tensor>, batch: u32, tokens: u32) -> Tensor {
-    lengths.unwrap_or_else(|| graph.constant(HostTensor::u32([batch], vec![tokens; batch as usize])))
+    lengths.unwrap_or_else(|| graph.filled([batch], tokens))
 }
 
 /// Live keys and live query rows of an attention of M rows over N keys, where some are not given: all keys, and as many rows as keys

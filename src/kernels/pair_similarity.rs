@@ -5,6 +5,7 @@ use crate::compare::Comparison;
 use crate::error::Error;
 use crate::gpu::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
 use crate::graph::{Graph, Tensor};
+use crate::pattern::{Pattern, Piece};
 use crate::reference::{self, Pairs};
 use crate::tensor::{Desc, Elem, HostTensor, NONE};
 
@@ -30,7 +31,9 @@ struct PairSimilarity;
 /// The token `offset` places before each of `tokens`, u32 `[tokens]`; [`NONE`](crate::NONE) for the first ones. An offset of
 /// 1 is the neighbour in a sequence, one of a frame's tokens the same place in the frame before.
 pub fn previous_at(graph: &mut Graph, tokens: u32, offset: u32) -> Tensor {
-    graph.constant(HostTensor::u32([tokens], (0..tokens).map(|i| i.checked_sub(offset).unwrap_or(NONE)).collect()))
+    let before = Piece { end: u32::MAX, first: 0, step: 1 };
+    let pattern = Pattern::Pieces([Piece { end: offset, first: NONE, step: 0 }, before, before]);
+    graph.pattern(Desc::new([tokens], Elem::U32), pattern)
 }
 
 /// `similarity[b, i] = unit[b, i] . unit[b, previous[b, i]]`, f32 `[B, N]`: the cosine of each token and one other.

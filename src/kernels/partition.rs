@@ -1,9 +1,10 @@
 //! Which tokens are sources, that may merge into another, and which are destinations.
 
 use crate::error::Error;
-use crate::graph::{Graph, Tensor};
+use crate::graph::{Graph, Tensor, expect_listed};
+use crate::pattern::Pattern;
 use crate::random::{random_below, random_permutation};
-use crate::tensor::HostTensor;
+use crate::tensor::{Desc, Elem, HostTensor};
 
 /// Two disjoint lists of token positions, u32: `[Ns]` and `[Nd]` for the whole batch, or `[B, Ns]` and `[B, Nd]` with
 /// lists of its own for every batch row.
@@ -21,15 +22,16 @@ pub struct Partition {
 impl Partition {
     /// Even positions of `0..n` are sources, odd ones destinations, both ascending (ToMe).
     pub fn even_odd(graph: &mut Graph, n: u32) -> Self {
-        Self::shared(graph, (0..n).step_by(2).collect(), (1..n).step_by(2).collect())
+        Self { sources: graph.counted([n.div_ceil(2)], 0, 2), destinations: graph.counted([n / 2], 1, 2) }
     }
 
     /// The last of each group of `stride` positions is a destination, the others are sources (ToMe's k-th variant).
     /// Positions past the last whole group of `0..n` are in neither list; a stride of 0 has no groups.
     pub fn strided(graph: &mut Graph, n: u32, stride: u32) -> Self {
-        let grouped = n.checked_rem(stride).map_or(0, |rest| n - rest);
-        let (destinations, sources) = (0..grouped).partition(|i| i % stride == stride - 1);
-        Self::shared(graph, sources, destinations)
+        let groups = n.checked_div(stride).unwrap_or(0);
+        let run = stride.saturating_sub(1);
+        let sources = Pattern::Runs { first: 0, run: run.max(1), jump: stride };
+        Self { sources: graph.pattern(Desc::new([groups * run], Elem::U32), sources), destinations: graph.counted([groups], run, stride) }
     }
 
     /// The caller's lists, in the caller's order, for the whole batch. A position that is listed twice is an error.
@@ -73,6 +75,7 @@ impl Partition {
             let expected = format!("at most {n} tokens");
             return Err(Error::Value { argument: "partition: destinations", expected, actual: destinations.to_string() });
         };
+        expect_listed("partition: positions", [batch, n].into())?;
         let (mut from, mut to) = (Vec::new(), Vec::new());
         for b in 0..batch {
             let permutation = random_permutation(seed, b, n);
@@ -106,6 +109,7 @@ impl Cells {
             let actual = format!("{height} x {width}");
             return Err(Error::Value { argument: "partition: grid", expected: "fewer than 2^32 - 1 tokens".to_owned(), actual });
         }
+        expect_listed("partition: grid", [height, width].into())?;
         if cell_height == 0 || cell_width == 0 || area(cell_height, cell_width) > u64::from(u32::MAX) {
             let actual = format!("{cell_height} x {cell_width}");
             return Err(Error::Value { argument: "partition: cell", expected: "1 to 2^32 - 1 tokens".to_owned(), actual });

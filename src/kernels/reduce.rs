@@ -69,7 +69,7 @@ struct ReduceAxis {
 pub fn reduce(graph: &mut Graph, x: Tensor, axis: usize, statistic: Statistic, lengths: Option<Tensor>) -> Result<Tensor, Error> {
     let [_, entries, _] = dimensions(x.shape(), axis)?;
     let rows = length_rows(x.shape(), axis);
-    let lengths = lengths.unwrap_or_else(|| graph.constant(HostTensor::u32([rows], vec![entries; rows as usize])));
+    let lengths = lengths.unwrap_or_else(|| graph.filled([rows], entries));
     Ok(graph.call(ReduceAxis { axis, statistic }, &[x, lengths])?[0])
 }
 

@@ -85,7 +85,7 @@ impl Threshold {
             Limit::PerRow(tensor) => tensor,
         };
         let lengths = lengths_or_full(graph, inputs.lengths, batch, tokens);
-        let mut all = |value| graph.constant(HostTensor::u32([tokens], vec![value; tokens as usize]));
+        let mut all = |value| graph.filled([tokens], value);
         let marks = inputs.marks.unwrap_or_else(|| all(mark::CANDIDATE));
         let among = inputs.among.unwrap_or_else(|| all(1));
         Ok(graph.call(self, &[inputs.scores, threshold, lengths, marks, among])?[0])

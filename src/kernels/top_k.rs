@@ -269,7 +269,7 @@ impl TopK {
             _ => return Err(Error::Shape { argument: "top_k: scores", expected: "[B, N] or [B, H, N]".to_owned(), actual: shape }),
         };
         let per_row = |graph: &mut Graph, tensor: Option<Tensor>, argument, fill: u32| match tensor {
-            None => Ok(graph.constant(HostTensor::u32([batch], vec![fill; batch as usize]))),
+            None => Ok(graph.filled([batch], fill)),
             Some(tensor) => match *tensor.shape().dims() {
                 [rows] if rows == batch => Ok(tensor),
                 [rows] if u64::from(rows) == u64::from(batch) * u64::from(heads) => graph.reshape(tensor, [batch, heads]),

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Activation, LayerNorm, Linear, add, gather_rows};
-use crate::tensor::{HostTensor, Shape};
+use crate::tensor::Shape;
 
 /// The weight of a layer, and its bias.
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +72,7 @@ pub(super) fn repeat(graph: &mut Graph, argument: &'static str, tokens: Tensor, 
     let ([rows, channels] | [1, rows, channels]) = *shape.dims() else { return Err(wrong()) };
     let numbers = rows.checked_mul(channels).ok_or_else(wrong)?;
     let one = graph.reshape(tokens, [1, 1, numbers])?;
-    let first = graph.constant(HostTensor::u32([batch], vec![0; batch as usize]));
+    let first = graph.filled([batch], 0);
     let all = gather_rows(graph, one, first, None)?;
     graph.reshape(all, Shape::from([batch, rows, channels]))
 }

@@ -68,12 +68,14 @@ impl AToMe {
     /// Decides on `metric`, `[batch, tokens, channels]` or the keys of an attention `[batch, heads, tokens, channels]`, whose mean
     /// over the heads is then the metric.
     pub fn decide(&self, graph: &mut Graph, tokens: &Tokens, metric: Tensor) -> Result<Runs, Error> {
+        tokens.checked()?;
         let disjoint = self.pairs == AdjacentPairs::Disjoint;
         Neighbours { choice: self.choice, disjoint, pairs: true }.decide(graph, tokens, metric, "atome: ratio")
     }
 
     /// Merges tokens, weighting each by its size; sizes add up.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, metric: Tensor) -> Result<Compressed, Error> {
+        tokens.checked()?;
         let map = self.decide(graph, tokens, metric)?.map;
         map.compress(graph, tokens, Some(tokens.size), Reduce::WeightedMean)
     }

@@ -3,7 +3,6 @@
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Pool, Windows, gather_rows, keep_live, lengths_or_full};
-use crate::tensor::HostTensor;
 use crate::token_map::count_by_length;
 
 /// Every `factor` frames that follow each other as one frame of all their channels; what fills no stack is dropped.
@@ -39,7 +38,7 @@ pub fn stack_frames(graph: &mut Graph, x: Tensor, lengths: Option<Tensor>, facto
         x = keep_live(graph, x, whole)?;
     }
     if stacks * factor < frames {
-        let index = graph.constant(HostTensor::u32([stacks * factor], (0..stacks * factor).collect()));
+        let index = graph.counted([stacks * factor], 0, 1);
         x = gather_rows(graph, x, index, None)?;
     }
     let stacked = graph.reshape(x, [batch, stacks, wide])?;

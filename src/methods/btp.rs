@@ -29,7 +29,7 @@ use crate::token_map::Tokens;
 /// ```
 /// use tokenpress::methods::{BalancedPrune, spatial_spread};
 ///
-/// let first = BalancedPrune::first(288, spatial_spread(24, 24, 144));
+/// let first = BalancedPrune::first(288, spatial_spread(24, 24, 144)?);
 /// assert_eq!((first.count(first.attention), first.count(first.diversity)), (86, 86));
 /// assert_eq!(first.spatial[..3], [0, 575, 23]);
 /// ```
@@ -87,7 +87,7 @@ impl BalancedPrune {
         for (argument, share) in [("btp: attention", self.attention), ("btp: diversity", self.diversity)] {
             expect_share(argument, share)?;
         }
-        let capacity = tokens.capacity();
+        let [_, capacity, _] = tokens.checked()?;
         let normalized = row_normalize(graph, tokens.x, Some(tokens.lengths))?;
         let diversity = self.count(self.diversity).min(capacity);
         let diverse = diverse(graph, tokens, Objective::MaxMin, None, |_| diversity)?.selected.indices;
@@ -95,7 +95,7 @@ impl BalancedPrune {
         let attended = by_attention.select(graph, score, Some(tokens.lengths))?;
 
         let (chosen, _) = concat_rows(graph, (diverse, None), (attended, None))?;
-        let spatial = each_row(graph, tokens.batch(), self.spatial.clone());
+        let spatial = each_row(graph, tokens.batch(), &self.spatial)?;
         let (chosen, _) = concat_rows(graph, (chosen, None), (spatial, None))?;
         let inputs = GreedyInputs { given: Some(chosen), lengths: Some(tokens.lengths), ..GreedyInputs::new(normalized) };
         let fill = GreedySelect { objective: Objective::MaxMin, k: self.keep.min(capacity) };

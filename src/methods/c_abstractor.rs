@@ -72,7 +72,8 @@ impl CAbstractor {
         }
         let mut y = perceptron(graph, after, &self.readout, Activation::Silu)?;
         if let Some(end) = self.end {
-            let end = repeat(graph, "c_abstractor: end", end, y.shape().dims()[0])?;
+            let [batch, _, _] = y.shape().exactly("c_abstractor: readout", "[B, N, C]")?;
+            let end = repeat(graph, "c_abstractor: end", end, batch)?;
             (y, _) = concat_rows(graph, (y, None), (end, None))?;
         }
         Ok(CAbstractorOutput { before, pooled, after, y })

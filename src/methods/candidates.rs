@@ -6,7 +6,6 @@ use super::matching::{Matching, Protect};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::Partition;
-use crate::tensor::HostTensor;
 use crate::token_map::{Tokens, count_by_length};
 
 /// What is matched, and what may come of it.
@@ -70,7 +69,7 @@ impl ToMe {
                 let (from, to) = (entries(lists.sources), entries(lists.destinations));
                 let full = tokens.is_full(graph);
                 let (partition, sources) = if full {
-                    (lists, graph.constant(HostTensor::u32([tokens.batch()], vec![from; tokens.batch() as usize])))
+                    (lists, graph.filled([tokens.batch()], from))
                 } else {
                     let live = live_mask(graph, lengths, capacity)?;
                     let (sources, count) = live_entries(graph, lists.sources, live)?;

@@ -62,6 +62,7 @@ pub struct CdPrunerOutput {
 impl CdPruner {
     /// Prunes `tokens`, the rows behind the projector, by their similarity to the text `[batch, tokens]` f32: [`text_similarity`].
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, similarity: Tensor) -> Result<CdPrunerOutput, Error> {
+        tokens.checked()?;
         let range = MinMax { descending: self.negated, over_batch: self.over_batch, offset: 1e-6, epsilon: 0.0 };
         let relevance = range.apply(graph, similarity, Some(tokens.lengths))?;
         let kept = diverse(graph, tokens, Objective::Determinant, Some(relevance), |live| self.keep.min(live))?;

@@ -72,7 +72,7 @@ impl DAbstractor {
         if let Some(positions) = self.positions {
             image = add(graph, image, positions)?;
         }
-        let batch = image.shape().dims()[0];
+        let [batch, _, _] = image.shape().exactly("d_abstractor: x", "[B, h * w, C]")?;
         let (contents, positions) = self.queries.of(graph, image, self.grid)?;
         let (mut y, mut layers) = (contents, Vec::new());
         for layer in &self.layers {

@@ -56,14 +56,18 @@ impl Dart {
     /// text's pivots `[batch, pivots, channels]`.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, sizes: Tensor, text: Option<Tensor>) -> Result<DartOutput, Error> {
         expect_share("dart: keep", self.keep)?;
-        let text_pivots = text.map_or(0, |text| text.shape().dims()[1]);
+        let [_, capacity, _] = tokens.checked()?;
+        let text_pivots = match text {
+            Some(text) => text.shape().exactly::<3>("dart: text", "[batch, text, channels]")?[1],
+            None => 0,
+        };
         if self.image_pivots == 0 && text_pivots == 0 {
             return Err(Error::Value { argument: "dart: pivots", expected: "at least 1".into(), actual: "0".into() });
         }
-        let (capacity, lengths) = (tokens.capacity(), tokens.lengths);
+        let lengths = tokens.lengths;
         let keep = |live: u32| keep_count(live, self.keep, Rounding::NearestEven).max(1).min(live);
         let of_image = |live: u32| self.image_pivots.min(keep(live));
-        let quota = |live: u32| (keep(live) - of_image(live)).div_ceil((of_image(live) + text_pivots).max(1));
+        let quota = |live: u32| (keep(live) - of_image(live)).div_ceil(of_image(live).saturating_add(text_pivots).max(1));
 
         let (counts, image_pivots) = count_by_length(graph, lengths, capacity, of_image)?;
         let largest = TopK { k: image_pivots, ..Default::default() };
@@ -77,18 +81,23 @@ impl Dart {
         }
         let [batch, _, channels] = unit.shape().exactly("dart: unit", "[B, N, C]")?;
         let keys = graph.reshape(unit, [batch, 1, capacity, channels])?;
-        let queries = graph.reshape(pivots, [batch, 1, image_pivots + text_pivots, channels])?;
+        let all = image_pivots.saturating_add(text_pivots);
+        let queries = graph.reshape(pivots, [batch, 1, all, channels])?;
 
         // Kept so far, by the number of live tokens.
         let mut kept: Vec<u32> = (0..=capacity).map(of_image).collect();
-        for pivot in 0..image_pivots + text_pivots {
+        for pivot in 0..all {
             let more = |live: u32, kept: u32| {
                 let absent = pivot < image_pivots && pivot >= of_image(live);
                 if absent { 0 } else { quota(live).min(keep(live) - kept) }
             };
             let (counts, most) = count_by_length(graph, lengths, capacity, |live| more(live, kept[live as usize]))?;
-            if most == 0 {
+            if most == 0 && pivot < image_pivots {
                 continue;
+            }
+            // Behind the image's pivots, what none takes now none takes later.
+            if most == 0 {
+                break;
             }
             // A logit of unit rows is their cosine.
             let cosine = AttentionScore { queries: Queries::Row(pivot), norm: Norm::Logits, ..Default::default() };

@@ -3,7 +3,6 @@
 use crate::error::Error;
 use crate::graph::Graph;
 use crate::kernels::{Among, Neighbours, Order, Peaks, Reduce, TopK, TopKInputs, density_peaks, gather_rows, invert_index};
-use crate::tensor::HostTensor;
 use crate::token_map::{Compressed, TokenMap, Tokens};
 
 /// Tokens become the means of clusters around the tokens that stand out by density.
@@ -52,7 +51,8 @@ pub struct DensityClustersOutput {
 impl DensityClusters {
     /// Clusters the live tokens of each row by their Euclidean distances.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens) -> Result<DensityClustersOutput, Error> {
-        let (batch, capacity, lengths) = (tokens.batch(), tokens.capacity(), Some(tokens.lengths));
+        let [batch, capacity, _] = tokens.checked()?;
+        let lengths = Some(tokens.lengths);
         let peaks = density_peaks(graph, tokens.x, self.nearest, lengths)?;
         let clusters = self.clusters.min(capacity);
         let select = TopK { k: clusters, order: Order::Value, largest: true, complement: None, mask: false };
@@ -60,8 +60,7 @@ impl DensityClusters {
         let among = Among { queries: None, candidates: Some(centres.indices), lengths };
         let nearest = Neighbours { nearest: 1, exclude_self: false }.closest(graph, tokens.x, among)?.indices;
         let nearest = graph.reshape(nearest, [batch, capacity])?;
-        let own = HostTensor::u32([batch, clusters], (0..batch).flat_map(|_| 0..clusters).collect());
-        let own = graph.constant(own);
+        let own = graph.counted([batch, clusters], 0, 1);
         let place = invert_index(graph, centres.indices, capacity)?;
         let parent = gather_rows(graph, own, place, Some(nearest))?;
         let map = TokenMap { parent, representative: centres.indices, lengths: centres.kept };

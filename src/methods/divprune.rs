@@ -41,6 +41,7 @@ pub struct DivPrune {
 impl DivPrune {
     /// Prunes `tokens` by their own rows.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens) -> Result<Diverse, Error> {
+        tokens.checked()?;
         expect_share("divprune: keep", self.keep)?;
         diverse(graph, tokens, Objective::MaxMin, None, |live| keep_count(live, self.keep, Rounding::NearestEven))
     }

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::graph::Graph;
 use crate::kernels::{TopK, TopKInputs, gather_rows, pair_similarity, previous_at, row_normalize};
 use crate::schedule::{Rounding, expect_share, keep_count};
-use crate::tensor::{HostTensor, NONE};
+use crate::tensor::NONE;
 use crate::token_map::{Compressed, Tokens};
 
 /// Of every four frames keeps the first whole, and of the others what is least like an earlier one.
@@ -65,12 +65,12 @@ impl DyCoke {
         let near = pair_similarity(graph, normalized, near, lengths)?;
         let far = pair_similarity(graph, normalized, far, lengths)?;
         let odd = |i: u32| if i / self.tokens_per_frame % 2 == 1 { i } else { NONE };
-        let odd = graph.constant(HostTensor::u32([capacity], (0..capacity).map(odd).collect()));
+        let odd = graph.listed("tokens: x", [capacity], || (0..capacity).map(odd).collect())?;
         let similarity = gather_rows(graph, near, odd, Some(far))?;
 
         let per_frame: Vec<u32> = (0..frames.count).map(|frame| self.kept(frame)).collect();
         let outputs = per_frame.iter().sum::<u32>().min(capacity);
-        let counts = each_row(graph, tokens.batch(), per_frame);
+        let counts = each_row(graph, tokens.batch(), &per_frame)?;
         let lengths = frames.lengths(graph, tokens)?;
         let scores = frames.split(graph, similarity)?;
         let select = TopK { k: self.tokens_per_frame, largest: false, ..Default::default() };

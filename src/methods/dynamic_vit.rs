@@ -4,13 +4,11 @@
 //! `https://arxiv.org/abs/2106.02034`.
 
 use super::affine::Affine;
-use super::lists::class_protected;
-use super::lists::rows_of;
+use super::lists::{class_protected, product, rows_of};
 use super::prune::{Prune, Pruned};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{Activation, Elementwise, LayerNorm, Order, Statistic, concat_rows, gather_rows, reduce};
-use crate::tensor::{HostTensor, NONE};
+use crate::kernels::{Activation, Elementwise, LayerNorm, Order, Statistic, concat_rows, gather_rows, previous_at, reduce};
 use crate::token_map::{Tokens, count_by_length};
 
 /// Keeps the class token and the `keep` patches that the [`Predictor`] rates highest, in descending score.
@@ -70,12 +68,11 @@ pub struct DynamicVitOutput {
 impl DynamicVit {
     /// Prunes `tokens`, whose token 0 is the class token, before a block.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, predictor: &Predictor) -> Result<DynamicVitOutput, Error> {
-        let capacity = tokens.capacity();
+        let [_, capacity, _] = tokens.checked()?;
         let patches = rows_of(graph, tokens.x, capacity.min(1)..capacity)?;
         let (lengths, _) = count_by_length(graph, tokens.lengths, capacity, |live| live.saturating_sub(1))?;
         let score = predictor.score(graph, patches, lengths)?;
-        let places = (0..capacity).map(|i| if i == 0 { NONE } else { i - 1 }).collect();
-        let places = graph.constant(HostTensor::u32([capacity], places));
+        let places = previous_at(graph, capacity, 1);
         let score = gather_rows(graph, score, places, None)?;
         let marks = class_protected(graph, capacity);
         let kept = self.keep.saturating_add(1);
@@ -95,22 +92,23 @@ impl Predictor {
             return Err(Error::Shape { argument: "dynamic_vit: first", expected: "an even C".to_owned(), actual: x.shape() });
         }
         let every_second = |graph: &mut Graph, x: Tensor, from: u32| {
-            let places = graph.constant(HostTensor::u32([count], (0..count).map(|i| 2 * i + from).collect()));
+            let places = graph.counted([count], from, 2);
             gather_rows(graph, x, places, None)
         };
-        let halves = graph.reshape(x, [batch, 2 * count, half])?;
+        let twice = product("dynamic_vit: patches", x.shape(), 2, count)?;
+        let halves = graph.reshape(x, [batch, twice, half])?;
         let (local, global) = (every_second(graph, halves, 0)?, every_second(graph, halves, 1)?);
         let mean = reduce(graph, global, 1, Statistic::Mean, Some(lengths))?;
         let mean = graph.reshape(mean, [batch, 1, half])?;
         let (both, _) = concat_rows(graph, (local, None), (mean, None))?;
-        let order = (0..2 * count).map(|i| if i % 2 == 0 { i / 2 } else { count }).collect();
-        let order = graph.constant(HostTensor::u32([2 * count], order));
+        let order = || (0..twice).map(|i| if i % 2 == 0 { i / 2 } else { count }).collect();
+        let order = graph.listed("dynamic_vit: patches", [twice], order)?;
         let both = gather_rows(graph, both, order, None)?;
         let mut x = graph.reshape(both, [batch, count, channels])?;
         for (index, layer) in self.last.iter().enumerate() {
             x = layer.linear(graph, x, if index < 2 { Activation::Gelu } else { Activation::None })?;
         }
-        let classes = graph.reshape(x, [batch, 2 * count])?;
+        let classes = graph.reshape(x, [batch, twice])?;
         let (keep, drop) = (every_second(graph, classes, 0)?, every_second(graph, classes, 1)?);
         Elementwise { scale: -1.0, ..Elementwise::default() }.apply(graph, keep, drop)
     }

@@ -67,6 +67,7 @@ impl EVit {
     /// Prunes `tokens`, whose token 0 is the class token, by the queries and keys `[batch, heads, tokens, channels]` of
     /// the block's attention.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, queries: Tensor, keys: Tensor) -> Result<EVitOutput, Error> {
+        tokens.checked()?;
         if !(self.keep > 0.0 && self.keep <= 1.0) {
             return Err(Error::Value { argument: "evit: keep", expected: "above 0 and at most 1".into(), actual: self.keep.to_string() });
         }
@@ -93,6 +94,7 @@ impl EVit {
 
     /// A whole block: attention over all tokens, the pruning by its class token's row, and the feed-forward layers of what is left.
     pub fn block(&self, graph: &mut Graph, tokens: &Tokens, block: &TransformerBlock) -> Result<EVitOutput, Error> {
+        tokens.checked()?;
         let projected = block.project(graph, tokens.x)?;
         let x = block.attend(graph, tokens.x, projected, KeyMask { lengths: Some(tokens.lengths), ..KeyMask::default() })?;
         let queries = block.attention.heads_first(graph, projected.queries)?;

@@ -7,8 +7,9 @@ use super::video::Frames;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Order, TopK, TopKInputs, mark, pair_similarity, previous_at, row_normalize};
+use crate::pattern::Pattern;
 use crate::schedule::{Rounding, expect_share, keep_count};
-use crate::tensor::HostTensor;
+use crate::tensor::{Desc, Elem};
 use crate::token_map::{Tokens, count_by_length};
 
 /// Keeps the tokens that are least like the same place of the frame before, and the whole first frame.
@@ -67,8 +68,8 @@ impl Evs {
         let normalized = row_normalize(graph, tokens.x, lengths)?;
         let previous = previous_at(graph, capacity, self.tokens_per_frame);
         let similarity = pair_similarity(graph, normalized, previous, lengths)?;
-        let first = |i: u32| if i < self.tokens_per_frame { mark::PROTECTED } else { mark::CANDIDATE };
-        let marks = graph.constant(HostTensor::u32([capacity], (0..capacity).map(first).collect()));
+        let marks = Pattern::split(self.tokens_per_frame, mark::PROTECTED, mark::CANDIDATE);
+        let marks = graph.pattern(Desc::new([capacity], Elem::U32), marks);
         let (counts, k) = count_by_length(graph, tokens.lengths, capacity, |live| self.kept(live))?;
         let select = TopK { k, order: Order::Index, largest: false, complement: Some(Order::Index), mask: false };
         let inputs = TopKInputs { scores: similarity, lengths, counts: Some(counts), marks: Some(marks) };

@@ -45,12 +45,14 @@ impl FastAdaSp {
     /// Decides on `metric`, `[batch, tokens, channels]`, or keys `[batch, heads, tokens, channels]`, whose mean over the heads is
     /// then the metric.
     pub fn decide(&self, graph: &mut Graph, tokens: &Tokens, metric: Tensor) -> Result<Runs, Error> {
+        tokens.checked()?;
         Neighbours { choice: self.choice, disjoint: false, pairs: false }.decide(graph, tokens, metric, "fastadasp: ratio")
     }
 
     /// Merges tokens, weighting each by `weights` `[batch, tokens]` f32, or by its size; sizes add up. A run whose weights sum to
     /// 0 becomes 0.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, metric: Tensor, weights: Option<Tensor>) -> Result<Compressed, Error> {
+        tokens.checked()?;
         let map = self.decide(graph, tokens, metric)?.map;
         map.compress(graph, tokens, Some(weights.unwrap_or(tokens.size)), Reduce::WeightedMean)
     }

@@ -1,7 +1,8 @@
 //! Videos of frames with many and with few tokens.
 
+use super::lists::product;
 use crate::error::Error;
-use crate::graph::{Graph, Tensor};
+use crate::graph::{Graph, Tensor, expect_listed};
 use crate::kernels::{concat_rows, gather_rows};
 use crate::tensor::HostTensor;
 
@@ -24,7 +25,9 @@ pub(super) fn by_kind(
     build: impl Fn(&mut Graph, Tensor, bool) -> Result<Tensor, Error>,
 ) -> Result<(Tensor, Vec<u32>), Error> {
     let [batch, count, tokens, channels] = x.shape().exactly("llava_video: x", "[B, F, h * w, C]")?;
-    let whole = graph.reshape(x, [batch, count, tokens * channels])?;
+    expect_listed("llava_video: x", [count, tokens].into())?;
+    let wide = product("llava_video: x", x.shape(), tokens, channels)?;
+    let whole = graph.reshape(x, [batch, count, wide])?;
     let part = |graph: &mut Graph, list: Vec<u32>, fewer: bool| {
         let these = list.len() as u32;
         let mut part = whole;
@@ -32,10 +35,12 @@ pub(super) fn by_kind(
             let list = graph.constant(HostTensor::u32([these], list));
             part = gather_rows(graph, whole, list, None)?;
         }
-        let part = graph.reshape(part, [batch * these, tokens, channels])?;
+        let all = product("llava_video: x", x.shape(), batch, these)?;
+        let part = graph.reshape(part, [all, tokens, channels])?;
         let part = build(graph, part, fewer)?;
         let [_, size, _] = part.shape().exactly("llava_video: x", "[B * F, N', C]")?;
-        Ok::<_, Error>((graph.reshape(part, [batch, these * size, channels])?, size))
+        let together = product("llava_video: x", part.shape(), these, size)?;
+        Ok::<_, Error>((graph.reshape(part, [batch, together, channels])?, size))
     };
     let (full, fewer): (Vec<u32>, Vec<u32>) = (0..count).partition(|frame| frame.is_multiple_of(every));
     let (first, size) = part(graph, full, false)?;
@@ -45,7 +50,8 @@ pub(super) fn by_kind(
     let (second, smaller) = part(graph, fewer, true)?;
     let (both, _) = concat_rows(graph, (first, None), (second, None))?;
     let sizes: Vec<u32> = (0..count).map(|frame| if frame.is_multiple_of(every) { size } else { smaller }).collect();
-    let mut next = [0, first.shape().dims()[1]];
+    let [_, of_first, _] = first.shape().exactly("llava_video: x", "[B, F * N', C]")?;
+    let mut next = [0, of_first];
     let mut order = Vec::new();
     for (frame, size) in (0..).zip(&sizes) {
         let next = &mut next[usize::from(!u32::is_multiple_of(frame, every))];

@@ -59,7 +59,7 @@ pub struct FastVOutput {
 impl FastV {
     /// Prunes `tokens` by the queries and keys `[batch, heads, tokens, channels]` of the layer before.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, queries: Tensor, keys: Tensor) -> Result<FastVOutput, Error> {
-        let capacity = tokens.capacity();
+        let [_, capacity, _] = tokens.checked()?;
         let image = ImageRange::new(["fastv: image", "fastv: rank"], self.image_start, self.image_tokens, self.rank, capacity)?;
         let attention = AttentionScore { queries: Queries::Last, causal: true, ..Default::default() };
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };

@@ -78,6 +78,7 @@ impl FrameFusion {
 
     /// Where every token goes; `places` is u32 `[batch, tokens]`.
     pub fn decide(&self, graph: &mut Graph, tokens: &Tokens, places: Tensor) -> Result<TokenMap, Error> {
+        tokens.checked()?;
         let (capacity, lengths) = (tokens.capacity(), Some(tokens.lengths));
         expect_share("framefusion: most", self.most)?;
         let normalized = row_normalize(graph, tokens.x, lengths)?;
@@ -97,6 +98,7 @@ impl FrameFusion {
 
     /// Merges similar tokens.
     pub fn merge(&self, graph: &mut Graph, tokens: &Tokens, places: Tensor) -> Result<Compressed, Error> {
+        tokens.checked()?;
         let map = self.decide(graph, tokens, places)?;
         map.compress(graph, tokens, None, Reduce::Mean)
     }
@@ -104,6 +106,7 @@ impl FrameFusion {
     /// Keeps the share `keep` of the video's tokens, those of the highest `attention` `[batch, tokens]` f32: what each receives, a mean
     /// over heads and queries.
     pub fn prune(&self, graph: &mut Graph, tokens: &Tokens, places: Tensor, attention: Tensor, keep: f64) -> Result<Compressed, Error> {
+        tokens.checked()?;
         expect_share("framefusion: keep", keep)?;
         let counts = self.count_video(graph, tokens, places, |n| keep_count(n, keep, Rounding::NearestEven))?;
         let marks = self.by_place(graph, places, mark::CANDIDATE, mark::EXCLUDED)?;

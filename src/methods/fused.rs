@@ -1,6 +1,6 @@
 //! Many tokens as one: what EViT and PruMerge share.
 
-use super::lists::{as_one, choose, each_row};
+use super::lists::{as_one, choose};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Reduce, gather_rows, invert_index, merge_tokens};
@@ -15,7 +15,7 @@ pub(super) fn fused(graph: &mut Graph, tokens: &Tokens, dropped: Tensor, weights
     let all = as_one(graph, dropped)?;
     let x = merge_tokens(graph, tokens.x, all, Some(weights), Reduce::WeightedSum)?;
     let size = merge_tokens(graph, tokens.size, all, None, Reduce::Sum)?;
-    let zeros = each_row(graph, batch, vec![0; entries as usize]);
+    let zeros = graph.filled([batch, entries], 0);
     let place = invert_index(graph, dropped, tokens.capacity())?;
     let parent = gather_rows(graph, zeros, place, None)?;
     let first = graph.constant(HostTensor::u32([1], vec![0]));

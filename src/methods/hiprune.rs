@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Order, TopK, TopKInputs, concat_rows, lookup, mark};
 use crate::schedule::{Rounding, expect_share, keep_count};
-use crate::tensor::{HostTensor, NONE};
-use crate::token_map::{Tokens, count_by_length};
+use crate::tensor::NONE;
+use crate::token_map::{Tokens, count_by_length, plus_one};
 
 /// Keeps anchors, the four neighbours of each in the image's grid, and others by the score of a deep layer.
 ///
@@ -59,7 +59,8 @@ impl HiPrune {
         if self.width == 0 {
             return Err(Error::Value { argument: "hiprune: width", expected: "at least 1".into(), actual: "0".into() });
         }
-        let (capacity, lengths) = (tokens.capacity(), Some(tokens.lengths));
+        let [_, capacity, _] = tokens.checked()?;
+        let lengths = Some(tokens.lengths);
         let keep = |live: u32| keep_count(live, self.keep, Rounding::NearestEven).max(1).min(live);
         let anchors = |live: u32| {
             let fifth = (f64::from(keep(live)) * self.share / 5.0).round_ties_even() as u32;
@@ -70,8 +71,8 @@ impl HiPrune {
         let best = best.select(graph, TopKInputs { lengths, counts: Some(counts), ..TopKInputs::new(middle) })?.indices;
         let mut list = best;
         for step in [[0, -1], [0, 1], [-1, 0], [1, 0]] {
-            let table = (0..capacity).map(|i| self.neighbour(i, step)).chain([NONE]).collect();
-            let table = graph.constant(HostTensor::u32([capacity + 1], table));
+            let table = || (0..capacity).map(|i| self.neighbour(i, step)).chain([NONE]).collect();
+            let table = graph.listed("tokens: x", [plus_one("tokens: x", capacity)?], table)?;
             let near = lookup(graph, table, best)?;
             list = concat_rows(graph, (list, None), (near, None))?.0;
         }

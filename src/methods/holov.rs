@@ -55,6 +55,7 @@ pub struct HoloVOutput {
 impl HoloV {
     /// Prunes `tokens` by a score `[batch, tokens]` f32, at least 0: the class token's attention to them, averaged over the heads.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, score: Tensor) -> Result<HoloVOutput, Error> {
+        tokens.checked()?;
         if self.crops == 0 {
             return Err(Error::Value { argument: "holov: crops", expected: "at least 1".into(), actual: "0".into() });
         }

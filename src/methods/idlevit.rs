@@ -58,6 +58,7 @@ impl IdleVit {
     /// Selects from `tokens`, whose token 0 is the class token, by keys `[batch, heads, tokens, channels]` and queries
     /// `[batch, heads, rows, channels]`, of which only row 0 is read.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, queries: Tensor, keys: Tensor) -> Result<IdleVitOutput, Error> {
+        tokens.checked()?;
         let attention = AttentionScore { queries: Queries::Row(0), norm: Norm::Logits, ..Default::default() };
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
         let score = attention.score(graph, inputs)?.score;
@@ -71,6 +72,7 @@ impl IdleVit {
     /// A whole block: what is selected goes through it, among itself, and the rest idles. Keys are made of every token; queries and
     /// values of the selected ones only. Gives all tokens' rows, and what was selected.
     pub fn block(&self, graph: &mut Graph, tokens: &Tokens, block: &TransformerBlock) -> Result<(Tensor, IdleVitOutput), Error> {
+        tokens.checked()?;
         let (attention, projections) = (&block.attention, &block.attention.projections);
         let normal = block.normalize(graph, tokens.x)?;
         let class = graph.constant(HostTensor::u32([1], vec![0]));

@@ -44,6 +44,7 @@ pub struct IdPruner {
 impl IdPruner {
     /// Prunes `tokens` by a score `[batch, tokens]` f32, the larger the more important: that of a trained selector, or attention.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, score: Tensor) -> Result<Diverse, Error> {
+        tokens.checked()?;
         expect_share("idpruner: keep", self.keep)?;
         let importance = MinMax { epsilon: 1e-6, ..Default::default() }.apply(graph, score, Some(tokens.lengths))?;
         let objective = Objective::MarginalRelevance { relevance: self.relevance };

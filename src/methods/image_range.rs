@@ -3,7 +3,8 @@
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::mark;
-use crate::tensor::HostTensor;
+use crate::pattern::{Pattern, Piece};
+use crate::tensor::{Desc, Elem};
 
 /// The tokens of an image within a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +31,9 @@ impl ImageRange {
 
     /// Marks that keep every other token.
     pub(super) fn others_protected(self, graph: &mut Graph, capacity: u32) -> Tensor {
-        let marks = (0..capacity).map(|i| if (self.start..self.end).contains(&i) { mark::CANDIDATE } else { mark::PROTECTED }).collect();
-        graph.constant(HostTensor::u32([capacity], marks))
+        let piece = |end, first| Piece { end, first, step: 0 };
+        let others = [piece(self.start, mark::PROTECTED), piece(self.end, mark::CANDIDATE), piece(u32::MAX, mark::PROTECTED)];
+        graph.pattern(Desc::new([capacity], Elem::U32), Pattern::Pieces(others))
     }
 
     /// Image tokens among the first `live` of a sequence.

@@ -34,7 +34,7 @@ pub enum InitialQueries {
 impl InitialQueries {
     /// Contents `[B, Q, C]` and positions, for images `[B, h * w, C]`.
     pub(super) fn of(self, graph: &mut Graph, image: Tensor, grid: [u32; 2]) -> Result<(Tensor, Tensor), Error> {
-        let batch = image.shape().dims()[0];
+        let [batch, _, _] = image.shape().exactly("d_abstractor: x", "[B, h * w, C]")?;
         let pooled = |graph: &mut Graph, outputs| Pool::Average(Windows::Adaptive { outputs }).build(graph, image, grid, None);
         let repeated = |graph: &mut Graph, contents| repeat(graph, "d_abstractor: contents", contents, batch);
         Ok(match self {

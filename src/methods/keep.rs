@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::lists::{each_row, first_entries};
+use super::lists::first_entries;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{compact, keep_live};
@@ -17,7 +17,7 @@ pub(super) fn keep_listed(graph: &mut Graph, tokens: &Tokens, indices: Tensor, k
 pub(super) fn keep_range(graph: &mut Graph, tokens: &Tokens, range: Range<u32>) -> Result<Compressed, Error> {
     let live = |live: u32| live.min(range.end).saturating_sub(range.start);
     let (kept, _) = count_by_length(graph, tokens.lengths, tokens.capacity(), live)?;
-    let list = each_row(graph, tokens.batch(), range.collect());
+    let list = graph.counted([tokens.batch(), range.end.saturating_sub(range.start)], range.start, 1);
     let list = if tokens.is_full(graph) { list } else { keep_live(graph, list, kept)? };
     keep_listed(graph, tokens, list, kept)
 }

@@ -43,7 +43,7 @@ impl KeyTokens {
     /// Selects among `tokens`, whose token 0 is the class token, by the queries and keys `[batch, heads, tokens, channels]` of the
     /// encoder's last attention. The indices count patches, from 0.
     pub fn select(&self, graph: &mut Graph, tokens: &Tokens, queries: Tensor, keys: Tensor) -> Result<Selection, Error> {
-        let capacity = tokens.capacity();
+        let [_, capacity, _] = tokens.checked()?;
         let attention = AttentionScore { columns: Some(1.min(capacity)..capacity), ..Default::default() };
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
         let score = attention.score(graph, inputs)?.score;

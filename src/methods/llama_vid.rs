@@ -4,7 +4,7 @@
 
 use super::affine::{Affine, perceptron};
 use super::content::Content;
-use super::lists::{as_one, each_row};
+use super::lists::as_one;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
@@ -85,7 +85,7 @@ impl LlamaVid {
         let query_lengths = Some(lengths_or_full(graph, text_lengths, count, rows));
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: None, query_lengths };
         let weights = attention.score(graph, inputs)?.score;
-        let members = each_row(graph, count, (0..tokens).collect());
+        let members = graph.counted([count, tokens], 0, 1);
         let all = as_one(graph, members)?;
         let sum = merge_tokens(graph, frames, all, Some(weights), Reduce::WeightedSum)?;
         let context = self.value.linear(graph, sum, Activation::None)?;

@@ -7,7 +7,6 @@ use super::newline::behind_rows;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Pool, concat_rows, gather_rows};
-use crate::tensor::HostTensor;
 
 /// The tokens of an image that was fitted into a rectangle of square tiles (`anyres`, `spatial_unpad`).
 ///
@@ -94,7 +93,7 @@ impl LlavaNext {
             return Err(Error::Shape { argument: "llava_next: x", expected: format!("{expected:?}"), actual: x.shape() });
         }
         let x = graph.reshape(x, [batch, tiles * tokens, channels])?;
-        let overview = graph.constant(HostTensor::u32([tokens], (0..tokens).collect()));
+        let overview = graph.counted([tokens], 0, 1);
         let overview = gather_rows(graph, x, overview, None)?;
 
         let [h, w] = self.unpadded();
@@ -104,7 +103,7 @@ impl LlavaNext {
             tile * tokens + row % edge * edge + column % edge
         };
         let places = (top..top + h).flat_map(|row| (left..left + w).map(move |column| (row, column)));
-        let places = graph.constant(HostTensor::u32([h * w], places.map(token).collect()));
+        let places = graph.listed("llava_next: image", [h * w], || places.map(token).collect())?;
         let mut image = gather_rows(graph, x, places, None)?;
         let [h_left, w_left] = self.outputs();
         if [h_left, w_left] != [h, w] {

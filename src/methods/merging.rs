@@ -9,7 +9,8 @@ use crate::kernels::{
     AssignInputs, AssignTokens, Assignment, BipartiteMatch, Limit, Matches, Order, Partition, Relation, Selection, Threshold,
     ThresholdInputs, TopK, TopKInputs, mark, row_normalize,
 };
-use crate::tensor::HostTensor;
+use crate::pattern::Pattern;
+use crate::tensor::{Desc, Elem};
 use crate::token_map::{TokenMap, Tokens};
 
 /// What a match decided, before it is applied to anything.
@@ -59,9 +60,8 @@ impl ToMe {
         partnered: bool,
     ) -> Result<Option<Tensor>, Error> {
         let marks = if self.protected().class {
-            let mut marks = vec![mark::CANDIDATE; matches.similarity.shape().dims()[1] as usize];
-            marks.iter_mut().take(1).for_each(|class| *class = mark::EXCLUDED);
-            Some(graph.constant(HostTensor::u32([marks.len() as u32], marks)))
+            let [_, sources] = matches.similarity.shape().exactly("matches: similarity", "[batch, sources]")?;
+            Some(graph.pattern(Desc::new([sources], Elem::U32), Pattern::split(1, mark::EXCLUDED, mark::CANDIDATE)))
         } else if partnered {
             None
         } else {

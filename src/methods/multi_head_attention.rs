@@ -1,10 +1,10 @@
 //! Attention with its layers, as transformers and query methods have it.
 
 use super::affine::{Projections, per_head};
+use super::lists::product;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Activation, Attention, Heads, QueryKeyValue, gather_rows};
-use crate::tensor::HostTensor;
 
 /// Attention with its four projections.
 ///
@@ -80,7 +80,8 @@ impl MultiHeadAttention {
         let inputs = QueryKeyValue { queries: queries?, keys: keys?, values: values?, bias, lengths, query_lengths };
         let attended = Attention { heads: Heads::Last, ..Attention::default() }.attend(graph, inputs)?.rows;
         let [batch, rows, heads, channels] = attended.shape().exactly("transformer: rows", "[B, M, H, D]")?;
-        let attended = graph.reshape(attended, [batch, rows, heads * channels])?;
+        let wide = product("transformer: rows", attended.shape(), heads, channels)?;
+        let attended = graph.reshape(attended, [batch, rows, wide])?;
         self.projections.output.linear(graph, attended, Activation::None)
     }
 
@@ -88,9 +89,10 @@ impl MultiHeadAttention {
     pub fn heads_first(&self, graph: &mut Graph, rows: Tensor) -> Result<Tensor, Error> {
         let split = self.with_heads(graph, rows)?;
         let [batch, tokens, heads, channels] = split.shape().exactly("transformer: rows", "[B, N, H, D]")?;
-        let all = graph.reshape(split, [batch, tokens * heads, channels])?;
-        let order = (0..heads).flat_map(|h| (0..tokens).map(move |n| n * heads + h)).collect();
-        let order = graph.constant(HostTensor::u32([heads * tokens], order));
+        let entries = product("transformer: rows", split.shape(), tokens, heads)?;
+        let all = graph.reshape(split, [batch, entries, channels])?;
+        let order = || (0..heads).flat_map(|h| (0..tokens).map(move |n| n * heads + h)).collect();
+        let order = graph.listed("transformer: rows", [entries], order)?;
         let first = gather_rows(graph, all, order, None)?;
         graph.reshape(first, [batch, heads, tokens, channels])
     }

@@ -67,7 +67,8 @@ impl DualAttention {
     /// Prunes a prompt by the queries and keys `[batch, heads, tokens, channels]` of the layer.
     pub fn build(&self, graph: &mut Graph, prompt: &Prefill, queries: Tensor, keys: Tensor) -> Result<DualAttentionOutput, Error> {
         let Prefill { tokens, image, text: (text, text_lengths), key } = *prompt;
-        let (batch, capacity, lengths) = (tokens.batch(), tokens.capacity(), Some(tokens.lengths));
+        let [batch, capacity, _] = tokens.checked()?;
+        let lengths = Some(tokens.lengths);
         // The text comes last, so that its rows alone are as causal as all of them.
         let queries = gather_rows(graph, queries, text, None)?;
         let attention = AttentionScore { queries: Queries::All, rows: RowReduction::None, causal: true, ..Default::default() };

@@ -1,7 +1,7 @@
 //! Images of different sizes, packed behind each other: the neighbours of each become one token.
 
 use crate::error::Error;
-use crate::graph::{Graph, Tensor};
+use crate::graph::{Graph, Tensor, expect_listed};
 use crate::kernels::{ChannelOrder, PixelUnshuffle, gather_rows};
 use crate::tensor::HostTensor;
 
@@ -99,6 +99,7 @@ fn packed(
     let [batch, tokens, channels] = x.shape().exactly(argument, "[B, N, C]")?;
     let wrong_factor = || Error::Value { argument: factor_argument, expected: "from 1 to 65535".to_owned(), actual: k.to_string() };
     let area = k.checked_mul(k).filter(|area| *area != 0).ok_or_else(wrong_factor)?;
+    expect_listed(argument, [tokens].into())?;
     let mut index = Vec::new();
     let mut first = 0u64;
     for &[h, w] in images {
@@ -107,6 +108,8 @@ fn packed(
             break;
         }
         let start = (first - u64::from(h) * u64::from(w)) as u32;
+        // An image without rows or columns may have any number of the other.
+        let [h, w] = if h == 0 || w == 0 { [0; 2] } else { [h, w] };
         for (row, column) in (0..h / k).flat_map(|row| (0..w / k).map(move |column| (row, column))) {
             for (dy, dx) in (0..k).flat_map(|dy| (0..k).map(move |dx| (dy, dx))) {
                 index.push(start + (row * k + dy) * w + column * k + dx);

@@ -58,6 +58,7 @@ pub struct PerceiverResampler {
 impl PerceiverResampler {
     /// The latents, `[L, C]`, after they have looked at the live tokens: `[B, L, C]`. A row without tokens leaves them to themselves.
     pub fn build(&self, graph: &mut Graph, latents: Tensor, tokens: &Tokens) -> Result<Tensor, Error> {
+        tokens.checked()?;
         let norm = LayerNorm::default();
         let mut latents = repeat(graph, "perceiver: latents", latents, tokens.batch())?;
         for layer in &self.layers {

@@ -1,10 +1,11 @@
 //! A prompt of image and text, as MustDrop reads it.
 
 use super::image_range::ImageRange;
-use super::lists::each_row;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::gather_rows;
+use crate::pattern::{Pattern, Piece};
+use crate::tensor::{Desc, Elem};
 use crate::token_map::{Tokens, count_by_length};
 
 /// A prompt of image and text on its way through a language model.
@@ -24,12 +25,14 @@ impl Prefill {
     /// A prompt with `image_tokens` tokens from `image_start` on, of which those of `key` `[batch, key]`, counted from the first image
     /// token, are the key set.
     pub fn new(graph: &mut Graph, tokens: Tokens, image_start: u32, image_tokens: u32, key: Tensor) -> Result<Self, Error> {
-        let (batch, capacity) = (tokens.batch(), tokens.capacity());
+        let [batch, capacity, _] = tokens.checked()?;
         let arguments = ["mustdrop: image"; 2];
         let ImageRange { start, end } = ImageRange::new(arguments, image_start, image_tokens, image_tokens, capacity)?;
-        let image = each_row(graph, batch, (0..capacity).map(|i| u32::from((start..end).contains(&i))).collect());
-        let text = each_row(graph, batch, (end..capacity).collect());
-        let positions = each_row(graph, batch, (start..end).collect());
+        let piece = |end, first| Piece { end, first, step: 0 };
+        let image = Pattern::Pieces([piece(start, 0), piece(end, 1), piece(u32::MAX, 0)]);
+        let image = graph.pattern(Desc::new([batch, capacity], Elem::U32), image);
+        let text = graph.counted([batch, capacity - end], end, 1);
+        let positions = graph.counted([batch, end - start], start, 1);
         let key = gather_rows(graph, positions, key, None)?;
         let (text_lengths, _) = count_by_length(graph, tokens.lengths, capacity, |live| live.saturating_sub(end))?;
         Ok(Self { tokens, image, text: (text, text_lengths), key })

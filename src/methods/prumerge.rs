@@ -4,7 +4,7 @@
 
 use super::fused::fused;
 use super::keep::keep_listed;
-use super::lists::each_row;
+use super::lists::product;
 use super::spatial_patches::Distances;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
@@ -12,8 +12,7 @@ use crate::kernels::{
     Among, AttentionInputs, AttentionScore, Groups, Limit, Nearest, Neighbours, Order, Reduce, Relation, Threshold, ThresholdInputs, TopK,
     TopKInputs, add, compact, fence, gather_rows, merge_tokens, row_normalize,
 };
-use crate::tensor::HostTensor;
-use crate::token_map::{Compressed, Tokens, count_by_length, count_by_length_and};
+use crate::token_map::{Compressed, Tokens, count_by_length, count_by_length_and, plus_one};
 
 /// Keeps the patches whose attention from the class token is an outlier, and adds to each what is like it.
 ///
@@ -88,7 +87,7 @@ impl PruMerge {
     /// Compresses `patches`, without the class token, by the queries and keys `[batch, 1, 1 + patches, channels]` of the vision
     /// encoder's last attention, whose row 0 is the class token's.
     pub fn build(&self, graph: &mut Graph, patches: &Tokens, queries: Tensor, keys: Tensor) -> Result<PruMergeOutput, Error> {
-        let (batch, capacity) = (patches.batch(), patches.capacity());
+        let [batch, capacity, _] = patches.checked()?;
         let (with_class, _) = count_by_length(graph, patches.lengths, capacity, |live| live.saturating_add(1))?;
         let attention = AttentionScore { columns: Some(1..capacity + 1), ..Default::default() };
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(with_class), query_lengths: None };
@@ -114,14 +113,15 @@ impl PruMerge {
             ((selection.indices, selection.kept), selection.complement.unwrap_or(selection.indices))
         };
 
-        let own = graph.constant(HostTensor::u32([capacity], (1..=capacity).collect()));
+        let own = graph.counted([capacity], 1, 1);
         let keys = gather_rows(graph, keys, own, None)?;
         let normalized = row_normalize(graph, keys, lengths)?;
         let search = Neighbours { nearest: self.neighbours.min(capacity.saturating_sub(1)), exclude_self: true };
         let neighbours = search.most_similar(graph, normalized, Among { queries: Some(kept.0), candidates: None, lengths })?;
-        let rows = kept.0.shape().dims()[1];
-        let offsets = each_row(graph, batch, (0..=rows).map(|row| row * search.nearest).collect());
-        let members = graph.reshape(neighbours.indices, [batch, rows * search.nearest])?;
+        let [_, rows] = kept.0.shape().exactly("prumerge: kept", "[batch, kept]")?;
+        let entries = product("prumerge: neighbours", kept.0.shape(), rows, search.nearest)?;
+        let offsets = graph.counted([batch, plus_one("prumerge: kept", rows)?], 0, search.nearest);
+        let members = graph.reshape(neighbours.indices, [batch, entries])?;
         let around = merge_tokens(graph, patches.x, Groups { offsets, members }, Some(score), Reduce::WeightedSum)?;
         let compressed = keep_listed(graph, patches, kept.0, kept.1)?;
         let x = add(graph, compressed.tokens.x, around)?;

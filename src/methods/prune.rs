@@ -4,7 +4,6 @@ use super::lists::marks_of;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Order, Selection, TopK, TopKInputs, mark};
-use crate::tensor::HostTensor;
 use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
 
 /// Keeps the tokens of the highest score.
@@ -62,6 +61,7 @@ impl Prune {
         marks: Option<Tensor>,
         keep: impl Fn(u32) -> u32,
     ) -> Result<Pruned, Error> {
+        tokens.checked()?;
         let selection = self.decide(graph, tokens, scores, marks, keep)?;
         Pruned::of(graph, tokens, selection)
     }
@@ -69,10 +69,10 @@ impl Prune {
     /// Keeps the tokens listed in `indices` `[batch, entries]` u32 (each once, [`NONE`](crate::NONE) for none), of which there are
     /// `keep(live)` in each row, in ascending position.
     pub fn listed(graph: &mut Graph, tokens: &Tokens, indices: Tensor, keep: impl Fn(u32) -> u32) -> Result<Pruned, Error> {
-        let (batch, capacity) = (tokens.batch(), tokens.capacity());
+        let [batch, capacity, _] = tokens.checked()?;
         let marks = marks_of(graph, indices, capacity, mark::PROTECTED)?;
         // As many as are protected are kept: scores do not matter.
-        let scores = graph.constant(HostTensor::f32([batch, capacity], vec![0.0; batch as usize * capacity as usize]));
+        let scores = graph.filled_f32([batch, capacity], 0.0);
         Self { order: Order::Index }.build(graph, tokens, scores, Some(marks), keep)
     }
 
@@ -85,6 +85,7 @@ impl Prune {
         marks: Option<Tensor>,
         keep: impl Fn(u32) -> u32,
     ) -> Result<Selection, Error> {
+        tokens.checked()?;
         let (counts, most) = count_by_length(graph, tokens.lengths, tokens.capacity(), |live| keep(live).min(live))?;
         let select = TopK { k: most, order: self.order, largest: true, complement: Some(Order::Index), mask: false };
         select.select(graph, TopKInputs { scores, lengths: Some(tokens.lengths), counts: Some(counts), marks })

@@ -10,7 +10,6 @@ use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Order, Reduce, Selection, Statistic, concat_rows, reduce};
 use crate::schedule::{Rounding, keep_count};
-use crate::tensor::HostTensor;
 use crate::token_map::{Compressed, Tokens};
 
 /// Keeps the image tokens that the text attends to most, in descending attention, and merges what is left of image and text.
@@ -89,7 +88,7 @@ impl PuMer {
         queries: Tensor,
         keys: Tensor,
     ) -> Result<PuMerOutput, Error> {
-        let (batch, capacity) = (tokens.batch(), tokens.capacity());
+        let [batch, capacity, _] = tokens.checked()?;
         let [_, text_tokens] = mask.shape().exactly("pumer: text mask", "[batch, text]")?;
         if text_tokens > capacity {
             let (expected, actual) = (format!("[{batch}, text] for at most {capacity} tokens"), mask.shape());
@@ -125,7 +124,7 @@ impl PuMer {
         let merged = map.compress(graph, &text.tokens, Some(text.tokens.size), Reduce::WeightedMean)?;
         let text = text.then(graph, &merged)?;
         let rows = image.tokens.capacity();
-        let ones = graph.constant(HostTensor::f32([batch, rows], vec![1.0; (batch * rows) as usize]));
+        let ones = graph.filled_f32([batch, rows], 1.0);
         let (mask, _) = concat_rows(graph, (text_mask, Some(text.tokens.lengths)), (ones, Some(image.tokens.lengths)))?;
         let compressed = text.append(graph, &image)?;
         Ok(PuMerOutput { compressed, mask, score, selection, text_lengths: text.tokens.lengths })

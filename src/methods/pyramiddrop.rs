@@ -61,6 +61,7 @@ impl PyramidDrop {
     /// Prunes the tokens behind a stage, counted from 0, by the keys `[batch, key heads, tokens, channels]` and the last row of the
     /// queries `[batch, heads, rows, channels]`.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, stage: usize, queries: Tensor, keys: Tensor) -> Result<FastVOutput, Error> {
+        tokens.checked()?;
         let image_tokens = self.left(stage.checked_sub(1))?;
         FastV { image_start: self.image_start, image_tokens, rank: self.left(Some(stage))? }.build(graph, tokens, queries, keys)
     }

@@ -78,7 +78,7 @@ impl QFormer {
     pub fn build(&self, graph: &mut Graph, inputs: &QFormerInputs) -> Result<QFormerOutput, Error> {
         let [batch, _, _] = inputs.image.shape().exactly("qformer: image", "[B, N, E]")?;
         let mut queries = repeat(graph, "qformer: queries", inputs.queries, batch)?;
-        let count = queries.shape().dims()[1];
+        let [_, count, _] = queries.shape().exactly("qformer: queries", "[B, Q, C]")?;
         let norm = LayerNorm::new(self.epsilon);
         let together = |graph: &mut Graph, queries, text: Option<Tensor>| match text {
             Some(text) => Ok(concat_rows(graph, (queries, None), (text, None))?.0),
@@ -86,7 +86,7 @@ impl QFormer {
         };
         let embedded = together(graph, queries, inputs.text)?;
         let mut x = self.embedding_norm.norm(graph, embedded, norm)?;
-        let all = x.shape().dims()[1];
+        let [_, all, _] = x.shape().exactly("qformer: queries", "[B, N, C]")?;
         let mut text = inputs.text;
         let mut hidden = vec![x];
         for layer in &self.layers {

@@ -30,7 +30,7 @@ impl Raters {
         queries: Tensor,
         keys: Tensor,
     ) -> Result<Tensor, Error> {
-        let (batch, capacity) = (tokens.batch(), tokens.capacity());
+        let [batch, capacity, _] = tokens.checked()?;
         let attention = AttentionScore {
             queries: Queries::List((image.end..capacity).collect()),
             rows: RowReduction::None,
@@ -48,11 +48,11 @@ impl Raters {
 impl SparseVlm {
     /// Chooses the raters by the hidden states that enter the language model.
     pub fn raters(&self, graph: &mut Graph, tokens: &Tokens) -> Result<Raters, Error> {
-        let (batch, capacity) = (tokens.batch(), tokens.capacity());
+        let [batch, capacity, channels] = tokens.checked()?;
         let image = self.image(capacity)?;
         let mut part = |first: u32, end: u32| {
             let rows = rows_of(graph, tokens.x, first..end)?;
-            graph.reshape(rows, [batch, 1, end - first, tokens.x.shape().dims()[2]])
+            graph.reshape(rows, [batch, 1, end - first, channels])
         };
         let (queries, keys) = (part(image.start, image.end)?, part(image.end, capacity)?);
         let (image_lengths, _) = count_by_length(graph, tokens.lengths, capacity, |live| image.live(live))?;

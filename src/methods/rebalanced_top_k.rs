@@ -1,9 +1,11 @@
 //! What Balanced Token Pruning adds to a plain selection: a preference for low positions, and a spread over the image.
 
 use crate::error::Error;
-use crate::graph::{Graph, Tensor};
+use crate::graph::{Graph, Tensor, expect_listed};
 use crate::kernels::{TopK, TopKInputs, gather_rows, lookup, mark};
-use crate::tensor::HostTensor;
+use crate::pattern::{Pattern, Piece};
+use crate::tensor::{Desc, Elem};
+use crate::token_map::plus_one;
 
 /// The tokens of highest score, with a preference for low positions.
 ///
@@ -39,10 +41,12 @@ impl RebalancedTopK {
         let candidates = ((f64::from(self.select) * self.oversample) as u32).min(tokens);
         let first = TopK { k: candidates, ..Default::default() }.select(graph, TopKInputs { lengths, ..TopKInputs::new(scores) })?;
         // Protected candidates rank by their index, which is their rank by score; all others have equal scores, and rank so too.
-        let early = (0..tokens).map(|i| if i < self.early { mark::PROTECTED } else { mark::CANDIDATE }).chain([mark::EXCLUDED]);
-        let early = graph.constant(HostTensor::u32([tokens + 1], early.collect()));
+        let piece = |end, first| Piece { end, first, step: 0 };
+        let early = [piece(self.early.min(tokens), mark::PROTECTED), piece(tokens, mark::CANDIDATE), piece(u32::MAX, mark::EXCLUDED)];
+        let entries = plus_one("btp: score", tokens)?;
+        let early = graph.pattern(Desc::new([entries], Elem::U32), Pattern::Pieces(early));
         let marks = lookup(graph, early, first.indices)?;
-        let equal = graph.constant(HostTensor::f32([batch, candidates], vec![0.0; (batch * candidates) as usize]));
+        let equal = graph.filled_f32([batch, candidates], 0.0);
         let select = TopK { k: self.select.min(candidates), ..Default::default() };
         let best = select.select(graph, TopKInputs { marks: Some(marks), ..TopKInputs::new(equal) })?;
         gather_rows(graph, first.indices, best.indices, None)
@@ -56,10 +60,13 @@ impl RebalancedTopK {
 /// use tokenpress::methods::spatial_spread;
 ///
 /// // The opposite corners of 2 x 3 tokens, then the first of those that are equally far.
-/// assert_eq!(spatial_spread(2, 3, 3), [0, 5, 1]);
+/// assert_eq!(spatial_spread(2, 3, 3)?, [0, 5, 1]);
+/// # Ok::<(), tokenpress::Error>(())
 /// ```
-pub fn spatial_spread(height: u32, width: u32, count: u32) -> Vec<u32> {
-    let tokens = height * width;
+pub fn spatial_spread(height: u32, width: u32, count: u32) -> Result<Vec<u32>, Error> {
+    let shape = [height, width].into();
+    expect_listed("spatial_spread: grid", shape)?;
+    let tokens = shape.elements() as u32;
     let mut distances = vec![u32::MAX; tokens as usize];
     let mut spread = Vec::new();
     while spread.len() < count.min(tokens) as usize {
@@ -70,5 +77,5 @@ pub fn spatial_spread(height: u32, width: u32, count: u32) -> Vec<u32> {
             distances[i as usize] = distances[i as usize].min(distance);
         }
     }
-    spread
+    Ok(spread)
 }

@@ -8,7 +8,6 @@ use crate::kernels::{
     row_normalize,
 };
 use crate::schedule::{Rounding, expect_share, keep_count};
-use crate::tensor::HostTensor;
 use crate::token_map::{TokenMap, Tokens, count_by_length};
 
 /// Which of the pairs that may merge do so.
@@ -70,8 +69,8 @@ impl Neighbours {
         let previous = previous_at(graph, capacity, 1);
         let similarity = pair_similarity(graph, normalized, previous, lengths)?;
         let may_join = |i: u32| if self.disjoint { i % 2 == 1 } else { i > 0 };
-        let marks = (0..capacity).map(|i| if may_join(i) { mark::CANDIDATE } else { mark::EXCLUDED }).collect();
-        let marks = Some(graph.constant(HostTensor::u32([capacity], marks)));
+        let marks = || (0..capacity).map(|i| if may_join(i) { mark::CANDIDATE } else { mark::EXCLUDED }).collect();
+        let marks = Some(graph.listed("tokens", [capacity], marks)?);
         let count = |live: u32| self.choice.count(live).min(if self.disjoint { live / 2 } else { live.saturating_sub(1) });
         let joins = match self.choice {
             PairChoice::Similarity(threshold) => {

@@ -73,6 +73,7 @@ impl Samp {
 
     /// Compresses `tokens` by their `importance` and `relevance`, f32 `[batch, tokens]`.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, importance: Tensor, relevance: Tensor) -> Result<SampOutput, Error> {
+        tokens.checked()?;
         expect_share("samp: keep", self.keep)?;
         let capacity = tokens.capacity();
         let normalized = row_normalize(graph, tokens.x, Some(tokens.lengths))?;

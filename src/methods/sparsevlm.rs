@@ -80,7 +80,7 @@ impl SparseVlm {
         queries: Tensor,
         keys: Tensor,
     ) -> Result<SparseVlmOutput, Error> {
-        let capacity = tokens.capacity();
+        let [_, capacity, _] = tokens.checked()?;
         let image = self.image(capacity)?;
         let score = raters.attention(graph, tokens, image, queries, keys)?;
         // Up to the text; the clusters; and the text.

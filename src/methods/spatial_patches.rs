@@ -36,8 +36,8 @@ impl Distances {
     pub(super) fn add(self, graph: &mut Graph, patches: &Tokens, listed: Listed, counts: Tensor) -> Result<(Listed, Tensor), Error> {
         let (batch, capacity, lengths) = (patches.batch(), patches.capacity(), patches.lengths);
         // Which distance it is, by the numbers of patches and of outliers; and once for each distance, which patches those are.
-        let lives = match graph.constant_value(lengths) {
-            Some(known) => known.integers().iter().map(|&live| live.min(capacity)).collect(),
+        let lives = match graph.known(lengths) {
+            Some(known) => known.values().map(|live| live.min(capacity)).collect(),
             None => (0..=capacity).collect::<Vec<_>>(),
         };
         let distances = lives.iter().flat_map(|&live| (0..=self.outliers).map(move |n| Self::distance(live, n)));
@@ -55,7 +55,7 @@ impl Distances {
 
         let marks = marks_of(graph, listed.0, capacity, mark::EXCLUDED)?;
         let (ends, _) = count_by_length(graph, lengths, capacity, |live| self.end(live))?;
-        let any = graph.constant(HostTensor::f32([batch, capacity], vec![0.0; batch as usize * capacity as usize]));
+        let any = graph.filled_f32([batch, capacity], 0.0);
         let any = ThresholdInputs::new(any, Limit::Constant(-1.0));
         let spatial = ThresholdInputs { lengths: Some(ends), marks: Some(marks), among: Some(chosen), ..any };
         let spatial = Threshold::default().mask(graph, spatial)?;
@@ -68,7 +68,8 @@ impl Distances {
         let spatial_list = first_entries(graph, spatial.indices, most)?;
         let kept = concat_rows(graph, (listed.0, Some(listed.1)), (spatial_list, Some(spatial.counts)))?;
         let place = invert_index(graph, kept.0, capacity)?;
-        let missing = choose(graph, place, kept.0.shape().dims()[1], [0, 1])?;
+        let [_, entries] = kept.0.shape().exactly("prumerge: kept", "[batch, kept]")?;
+        let missing = choose(graph, place, entries, [0, 1])?;
         let dropped = compact(graph, missing, Some(lengths))?.indices;
         Ok((kept, dropped))
     }

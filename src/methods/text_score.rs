@@ -1,7 +1,7 @@
 //! What a text says about the image behind it.
 
 use crate::error::Error;
-use crate::graph::{Graph, Tensor};
+use crate::graph::{Graph, Tensor, expect_listed};
 use crate::kernels::{AttentionInputs, AttentionScore, HeadReduction, Norm, Queries, RowReduction, gather_rows, multiply};
 use crate::tensor::HostTensor;
 use crate::token_map::Tokens;
@@ -29,6 +29,7 @@ impl TextScore {
         (text, text_lengths): (u32, Tensor),
     ) -> Result<Tensor, Error> {
         let [batch, capacity, channels] = metric.shape().exactly("pumer: keys", "[batch, heads, tokens, channels]")?;
+        expect_listed("pumer: text", [text].into())?;
         let attention = AttentionScore {
             queries: Queries::List((0..text).collect()),
             norm: if self == Self::Keys { Norm::Logits } else { Norm::Softmax },

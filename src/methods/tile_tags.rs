@@ -5,7 +5,7 @@
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{concat_rows, expect, gather_rows};
-use crate::tensor::{Desc, Elem, HostTensor};
+use crate::tensor::{Desc, Elem};
 
 /// Tiles with their 1-D tags: of an image of n tiles, the thumbnail last, the first n - 1 have the first n - 1 tags, and the
 /// thumbnail has the last one.
@@ -48,8 +48,8 @@ pub fn nvlm_tile_tags(graph: &mut Graph, x: Tensor, embedding: Tensor, tag_ids: 
         return Err(Error::Shape { argument: "nvlm_tile_tags: tag_ids", expected, actual: tag_ids.shape() });
     };
     let tag_of = |(tile, n): (u32, u32)| if tile + 1 < n { tile } else { tags - 1 };
-    let tag_of_tile: Vec<u32> = images.iter().flat_map(|&n| (0..n).map(move |tile| (tile, n))).map(tag_of).collect();
-    let tag_of_tile = graph.constant(HostTensor::u32([tiles], tag_of_tile));
+    let tag_of_tile = || images.iter().flat_map(|&n| (0..n).map(move |tile| (tile, n))).map(tag_of).collect();
+    let tag_of_tile = graph.listed("nvlm_tile_tags: images", [tiles], tag_of_tile)?;
     let all_ids = graph.reshape(tag_ids, [1, tags, length])?;
     let ids_of_tiles = gather_rows(graph, all_ids, tag_of_tile, None)?;
     let ids_of_tiles = graph.reshape(ids_of_tiles, [1, ids])?;

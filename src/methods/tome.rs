@@ -62,7 +62,7 @@ impl ToMe {
     ///
     /// `None` where every row stays as it is.
     pub fn decide(&self, graph: &mut Graph, tokens: &Tokens, metric: Tensor) -> Result<Option<Merging>, Error> {
-        let capacity = tokens.capacity();
+        let [_, capacity, _] = tokens.checked()?;
         let metric_tokens = metric.shape().dims().iter().rev().nth(1).copied().unwrap_or(0);
         if metric_tokens != capacity || metric.shape().dims().first() != Some(&tokens.batch()) {
             let expected = format!("[{}, (heads,) {capacity}, channels]", tokens.batch());
@@ -82,6 +82,7 @@ impl ToMe {
 
     /// Merges tokens, weighting each by its size; sizes add up.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, metric: Tensor) -> Result<Compressed, Error> {
+        tokens.checked()?;
         let Some(Merging { map, .. }) = self.decide(graph, tokens, metric)? else {
             return Ok(Compressed { tokens: *tokens, map: TokenMap::identity(graph, tokens)? });
         };
@@ -92,6 +93,7 @@ impl ToMe {
     /// is left. `proportional` attention counts a token as often as its size; the paper has it but for masked autoencoders that were
     /// not trained with it.
     pub fn block(&self, graph: &mut Graph, tokens: &Tokens, block: &TransformerBlock, proportional: bool) -> Result<Compressed, Error> {
+        tokens.checked()?;
         let projected = block.project(graph, tokens.x)?;
         let bias = if proportional { Some(log_size(graph, tokens.size, Some(tokens.lengths))?) } else { None };
         let mask = KeyMask { bias, lengths: Some(tokens.lengths), query_lengths: None };

@@ -63,7 +63,8 @@ impl VidCom2 {
     /// Prunes `tokens`, frame after frame.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens) -> Result<VidCom2Output, Error> {
         let frames = Frames::of(tokens, self.tokens_per_frame, "vidcom2: tokens_per_frame")?;
-        let (batch, capacity, lengths) = (tokens.batch(), tokens.capacity(), Some(tokens.lengths));
+        let [batch, capacity, _] = tokens.checked()?;
+        let lengths = Some(tokens.lengths);
         let unit = steady_channels(graph, tokens)?;
         let unit = row_normalize(graph, unit, lengths)?.unit;
         let [_, _, channels] = unit.shape().exactly("vidcom2: unit", "[B, N, C]")?;

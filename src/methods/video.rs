@@ -4,7 +4,6 @@ use super::lists::live_mask;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Statistic, gather_rows, reduce};
-use crate::tensor::HostTensor;
 use crate::token_map::Tokens;
 
 /// How tokens are divided into frames, the last of which need not be whole.
@@ -18,24 +17,25 @@ pub(super) struct Frames {
 
 impl Frames {
     pub(super) fn of(tokens: &Tokens, size: u32, argument: &'static str) -> Result<Self, Error> {
+        let [_, capacity, _] = tokens.checked()?;
         match size {
             0 => Err(Error::Value { argument, expected: "at least 1".to_owned(), actual: "0".to_owned() }),
-            _ => Ok(Self { size, count: tokens.capacity().div_ceil(size) }),
+            _ => Ok(Self { size, count: capacity.div_ceil(size) }),
         }
     }
 
     /// A tensor `[batch, tokens, ..]` with room for whole frames, or cut to `tokens` again.
     pub(super) fn resized(self, graph: &mut Graph, x: Tensor, tokens: u32) -> Result<Tensor, Error> {
-        if x.shape().dims()[1] == tokens {
+        if x.shape().dims().get(1) == Some(&tokens) {
             return Ok(x);
         }
-        let all = graph.constant(HostTensor::u32([tokens], (0..tokens).collect()));
+        let all = graph.counted([tokens], 0, 1);
         gather_rows(graph, x, all, None)
     }
 
     /// A tensor `[batch, tokens]` by frames, `[batch, frames, size]`.
     pub(super) fn split(self, graph: &mut Graph, x: Tensor) -> Result<Tensor, Error> {
-        let batch = x.shape().dims()[0];
+        let [batch, _] = x.shape().exactly("frames", "[batch, entries]")?;
         let whole = self.resized(graph, x, self.count * self.size)?;
         graph.reshape(whole, [batch, self.count, self.size])
     }

@@ -74,7 +74,7 @@ impl VisionZip {
     /// Compresses `tokens`, whose token 0 is the class token, by the queries and keys `[batch, heads, tokens, channels]` of an
     /// attention of the vision encoder.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, queries: Tensor, keys: Tensor) -> Result<VisionZipOutput, Error> {
-        let capacity = tokens.capacity();
+        let [_, capacity, _] = tokens.checked()?;
         let attention = AttentionScore { heads: HeadReduction::Sum, ..Default::default() };
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
         let score = attention.score(graph, inputs)?.score;

@@ -8,7 +8,6 @@ use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{BipartiteMatch, Order, Partition, TopK, TopKInputs, concat_rows, gather_rows, row_normalize};
 use crate::schedule::expect_share;
-use crate::tensor::HostTensor;
 use crate::token_map::{Tokens, count_by_length};
 
 /// Tokens that a round drops at most.
@@ -66,7 +65,8 @@ impl VisPruner {
     /// over the heads.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, score: Tensor) -> Result<VisPrunerOutput, Error> {
         expect_share("vispruner: important", self.important)?;
-        let (lengths, capacity) = (tokens.lengths, tokens.capacity());
+        let [_, capacity, _] = tokens.checked()?;
+        let lengths = tokens.lengths;
         let (important, most) = count_by_length(graph, lengths, capacity, |live| self.important_of(live))?;
         let inputs = TopKInputs { lengths: Some(lengths), counts: Some(important), ..TopKInputs::new(score) };
         let by_score = TopK { k: most, complement: Some(Order::Value), ..Default::default() }.select(graph, inputs)?;
@@ -116,6 +116,6 @@ impl VisPruner {
 
 /// Entries `first`, `first + 2` .. of a list `[batch, entries]`, `count` of them.
 fn every_second(graph: &mut Graph, list: Tensor, first: u32, count: u32) -> Result<Tensor, Error> {
-    let index = graph.constant(HostTensor::u32([count], (0..count).map(|i| first + 2 * i).collect()));
+    let index = graph.counted([count], first, 2);
     gather_rows(graph, list, index, None)
 }

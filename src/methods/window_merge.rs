@@ -3,7 +3,7 @@
 //! Liu et al., "Multi-Stage Vision Token Dropping: Towards Efficient Multimodal Large Language Model" (2024).
 
 use super::keep::keep_range;
-use super::lists::{choose, each_row, first_entries};
+use super::lists::{choose, each_row, first_entries, product};
 use super::mean_cosine::mean_cosine;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
@@ -11,7 +11,8 @@ use crate::kernels::{
     Limit, Reduce, Relation, Selection, Statistic, Threshold, ThresholdInputs, TopK, TopKInputs, compact, gather_rows, invert_index,
     lookup, reduce, row_normalize,
 };
-use crate::tensor::{HostTensor, NONE};
+use crate::pattern::Pattern;
+use crate::tensor::{Desc, Elem, HostTensor, NONE};
 use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
 
 /// The first stage of MustDrop, in the vision encoder: merges each window of the patches' grid that looks alike into one token.
@@ -69,7 +70,7 @@ pub struct WindowMergeOutput {
 impl WindowMerge {
     /// Merges `tokens`, the class token and the patches row-major, of which there are at most as many as places in the grid.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens) -> Result<WindowMergeOutput, Error> {
-        let (batch, capacity, side) = (tokens.batch(), tokens.capacity(), self.window);
+        let ([batch, capacity, _], side) = (tokens.checked()?, self.window);
         let value = |argument, expected, actual| Err(Error::Value { argument, expected, actual });
         if side < 2 || !self.height.is_multiple_of(side) || !self.width.is_multiple_of(side) {
             let expected = format!("at least 2, and a divisor of {} and {}", self.height, self.width);
@@ -81,7 +82,8 @@ impl WindowMerge {
             return value("mustdrop: grid", expected, format!("{} x {}", self.height, self.width));
         }
         // Token positions, window by window; the last of each window, which ascend.
-        let (columns, members) = (self.width / side, side * side);
+        // A grid without places has windows of any size.
+        let (columns, members) = (self.width / side, side.saturating_mul(side));
         let token = |w: u32, i: u32| 1 + (w / columns * side + i / side) * self.width + w % columns * side + i % side;
         let last = (0..self.height / side * columns).map(|w| token(w, members - 1));
         let last: Vec<u32> = last.take_while(|token| *token < capacity).collect();
@@ -91,9 +93,10 @@ impl WindowMerge {
 
         let unit = row_normalize(graph, tokens.x, Some(tokens.lengths))?.unit;
         let [_, _, channels] = unit.shape().exactly("mustdrop: x", "[batch, tokens, channels]")?;
-        let list = graph.constant(HostTensor::u32([windows * members], order.clone()));
+        let list = graph.constant(HostTensor::u32([order.len() as u32], order.clone()));
         let by_window = gather_rows(graph, unit, list, None)?;
-        let by_window = graph.reshape(by_window, [batch * windows, members, channels])?;
+        let all = product("mustdrop: x", tokens.x.shape(), batch, windows)?;
+        let by_window = graph.reshape(by_window, [all, members, channels])?;
         let score = mean_cosine(graph, by_window)?;
         let score = graph.reshape(score, [batch, windows])?;
 
@@ -102,7 +105,7 @@ impl WindowMerge {
         let mut counts = reduce(graph, alike, 1, Statistic::Sum, None)?;
         if self.shared_count {
             let smallest = reduce(graph, counts, 0, Statistic::Min, None)?;
-            let everywhere = graph.constant(HostTensor::u32([batch], vec![0; batch as usize]));
+            let everywhere = graph.filled([batch], 0);
             counts = lookup(graph, smallest, everywhere)?;
         }
         let inputs = TopKInputs { lengths: Some(whole), counts: Some(counts), ..TopKInputs::new(score) };
@@ -119,7 +122,7 @@ impl WindowMerge {
 /// The class token, the selected windows, the other patches, given the window of each token and the last token of each window.
 fn merge_windows(graph: &mut Graph, tokens: &Tokens, selection: Selection, window_of: Vec<u32>, last: Vec<u32>) -> Result<TokenMap, Error> {
     let (batch, capacity, windows) = (tokens.batch(), tokens.capacity(), last.len() as u32);
-    let last = each_row(graph, batch, last);
+    let last = each_row(graph, batch, &last)?;
     let window_of = graph.constant(HostTensor::u32([capacity], window_of));
     let rank = invert_index(graph, selection.indices, windows)?;
     let parent = gather_rows(graph, rank, window_of, None)?;
@@ -127,7 +130,7 @@ fn merge_windows(graph: &mut Graph, tokens: &Tokens, selection: Selection, windo
     let merged = TokenMap { parent, representative, lengths: selection.kept };
 
     // What went nowhere; the class token has its place.
-    let only_class = each_row(graph, batch, (0..capacity).map(|i| if i == 0 { 0 } else { NONE }).collect());
+    let only_class = graph.pattern(Desc::new([batch, capacity], Elem::U32), Pattern::split(1, 0, NONE));
     let placed = gather_rows(graph, rank, window_of, Some(only_class))?;
     let nowhere = choose(graph, placed, windows.max(1), [0, 1])?;
     let others = compact(graph, nowhere, Some(tokens.lengths))?;

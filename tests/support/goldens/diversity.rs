@@ -104,7 +104,7 @@ pub fn btp_diversity(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Fai
 
 pub fn btp_spatial(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
     let mut feed = Feed::default();
-    let spread = spatial_spread(golden.count("H")?, golden.count("W")?, golden.count("k")?);
+    let spread = spatial_spread(golden.count("H")?, golden.count("W")?, golden.count("k")?)?;
     let selected = feed.graph.constant(HostTensor::u32([spread.len() as u32], spread));
     feed.output("selected", selected)?;
     feed.run(side)
@@ -116,7 +116,7 @@ pub fn btp_stage(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure
     let mut feed = Feed::default();
     let keep = golden.count("k")?;
     let (method, image) = match golden.count("stage")? {
-        1 => (BalancedPrune::first(keep, spatial_spread(24, 24, 144)), 576),
+        1 => (BalancedPrune::first(keep, spatial_spread(24, 24, 144)?), 576),
         2 => (BalancedPrune::second(keep), 288),
         _ => (BalancedPrune::third(keep), 144),
     };
