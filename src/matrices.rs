@@ -5,7 +5,7 @@ use crate::gpu::{Bindings, Capabilities, Gpu, MatrixSize, TensorView};
 use crate::graph::Graph;
 use crate::kernels::linear;
 use crate::random::random_u32;
-use crate::readback::read;
+use crate::readback::read_blocking;
 use crate::tensor::{Desc, Elem, HostTensor, Shape};
 
 /// What the workgroups need whose tiles are made by matrices.
@@ -89,7 +89,7 @@ fn multiplies(gpu: &Gpu, queue: &wgpu::Queue, channels: u32) -> Result<bool, Err
     let mut encoder = gpu.device().create_command_encoder(&Default::default());
     plan.record_into(&mut encoder, None);
     queue.submit([encoder.finish()]);
-    let bytes = read(gpu.device(), queue, &result)?;
+    let bytes = read_blocking(gpu.device(), queue, &result)?;
     Ok(bytes[..expected.bytes().len()] == *expected.bytes())
 }
 

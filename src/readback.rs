@@ -4,6 +4,9 @@
 //! [`Graph::plan`](crate::Graph::plan).
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{self, Poll, Waker};
 
 use crate::error::Error;
 use crate::gpu::{Bindings, Gpu, TensorView, required_features, required_limits};
@@ -42,22 +45,70 @@ fn rank(info: &wgpu::AdapterInfo) -> (u32, bool, bool) {
     (kind, info.backend == wgpu::Backend::Gl, !info.name.contains("llvmpipe"))
 }
 
+/// What a callback of wgpu's says, once it has said it.
+#[derive(Debug)]
+struct Said<T>(Arc<Mutex<(Option<T>, Option<Waker>)>>);
+
+impl<T: Send + 'static> Said<T> {
+    /// Nothing yet, and the callback that will say it.
+    fn new() -> (Self, impl FnOnce(T) + Send + 'static) {
+        let said = Arc::new(Mutex::new((None, None::<Waker>)));
+        let state = said.clone();
+        let callback = move |value| {
+            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.0 = Some(value);
+            if let Some(waker) = state.1.take() {
+                waker.wake();
+            }
+        };
+        (Self(said), callback)
+    }
+}
+
+impl<T> Future for Said<T> {
+    type Output = Result<T, Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(value) = state.0.take() {
+            return Poll::Ready(Ok(value));
+        }
+        if Arc::strong_count(&self.0) == 1 {
+            return Poll::Ready(Err(device_error("it never answered")));
+        }
+        state.1 = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
 /// A whole buffer's bytes, once the work submitted so far is done.
-pub(crate) fn read(device: &wgpu::Device, queue: &wgpu::Queue, buffer: &wgpu::Buffer) -> Result<Vec<u8>, Error> {
+///
+/// A browser goes on by itself. Elsewhere somebody must ask the device whether it is done: this does, and blocks its thread.
+async fn read(device: &wgpu::Device, queue: &wgpu::Queue, buffer: &wgpu::Buffer) -> Result<Vec<u8>, Error> {
+    if !buffer.usage().contains(wgpu::BufferUsages::COPY_SRC) {
+        return Err(Error::Usage { tensor: "read: buffer".to_owned(), required: "COPY_SRC" });
+    }
     let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
     let staging = device.create_buffer(&wgpu::BufferDescriptor { label: None, size: buffer.size(), usage, mapped_at_creation: false });
     let mut encoder = device.create_command_encoder(&Default::default());
     encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, buffer.size());
     queue.submit([encoder.finish()]);
-    let (sender, receiver) = std::sync::mpsc::channel();
-    staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
-        // The receiver is gone only if this call has failed.
-        let _ = sender.send(result);
-    });
+    let (mapped, callback) = Said::new();
+    staging.slice(..).map_async(wgpu::MapMode::Read, callback);
+    #[cfg(not(target_arch = "wasm32"))]
     device.poll(wgpu::PollType::wait_indefinitely()).map_err(device_error)?;
-    receiver.recv().map_err(device_error)?.map_err(device_error)?;
+    mapped.await?.map_err(device_error)?;
     let bytes = staging.slice(..).get_mapped_range().map_err(device_error)?.to_vec();
     Ok(bytes)
+}
+
+/// The same where nobody awaits: what has blocked is ready.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn read_blocking(device: &wgpu::Device, queue: &wgpu::Queue, buffer: &wgpu::Buffer) -> Result<Vec<u8>, Error> {
+    match std::pin::pin!(read(device, queue, buffer)).poll(&mut task::Context::from_waker(Waker::noop())) {
+        Poll::Ready(bytes) => bytes,
+        Poll::Pending => Err(device_error("it never answered")),
+    }
 }
 
 impl Context {
@@ -123,7 +174,7 @@ impl Context {
 
     /// A whole buffer's bytes, once the work submitted so far is done.
     pub async fn read(&self, buffer: &wgpu::Buffer) -> Result<Vec<u8>, Error> {
-        read(&self.device, &self.queue, buffer)
+        read(&self.device, &self.queue, buffer).await
     }
 
     /// The contents of a view.
@@ -151,5 +202,28 @@ impl Context {
             outputs.insert(name, self.download(&view).await?);
         }
         Ok(outputs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_later_is_awaited() {
+        let (said, callback) = Said::new();
+        let speaker = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            callback(7);
+        });
+        assert_eq!(pollster::block_on(said), Ok(7));
+        speaker.join().expect("no panic");
+    }
+
+    #[test]
+    fn what_is_never_said_is_an_error() {
+        let (said, callback) = Said::<u32>::new();
+        drop(callback);
+        assert!(matches!(pollster::block_on(said), Err(Error::Device { .. })));
     }
 }
