@@ -11,8 +11,8 @@
 // starts:   [B, N] u32; 1 for the first token of a segment, else 0
 // places:   [B, N] u32, scratch: joins between a token and the first one of its run
 //
-// One workgroup a batch row takes a tile of tokens at a time, ascending. Within a tile links are doubled, so that 8 rounds
-// follow them all; those that leave it end at tokens that are known.
+// One workgroup a batch row takes a tile of tokens at a time, ascending; of rows that are shorter than a tile it has as many as fit.
+// Within a tile links are doubled, so that 8 rounds follow them all; those that leave it end at tokens that are known.
 //
 // Cost: one dispatch; one read of each input, 16 barriers for each 256 tokens, whatever the runs are.
 struct Params {
@@ -24,6 +24,7 @@ struct Params {
   places_base: u32,
   batch: u32,
   tokens: u32,
+  rows: u32, // of a workgroup, 1 where rows are longer than half a tile
   previous_stride: u32,
   pairs: u32,
 }
@@ -47,13 +48,20 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   lane: Lane,
 ) {
-  let batch = linear_group(group, groups);
-  if batch >= params.batch { return; }
+  let first_batch = linear_group(group, groups) * params.rows;
+  if first_batch >= params.batch { return; }
+  let row_here = lane.index / params.tokens;
+  let corner = row_here * params.tokens; // of the row within the tile
+  let batch = first_batch + row_here;
+  let has_row = row_here < params.rows && batch < params.batch;
   let row = batch * params.tokens;
-  let live = min(lengths[params.lengths_base + batch], params.tokens);
+  var live = 0u;
+  if has_row {
+    live = min(lengths[params.lengths_base + batch], params.tokens);
+  }
 
   for (var first = 0u; first < params.tokens; first += TILE) {
-    let token = first + lane.index;
+    let token = first + lane.index - corner;
     var before = NONE;
     if token < live {
       let joined = joins[params.joins_base + row + token] != 0u;
@@ -61,7 +69,7 @@ fn main(
       before = select(NONE, linked, joined && linked < token);
     }
     let inside = before != NONE && before >= first;
-    link[lane.index] = select(lane.index, before - first, inside);
+    link[lane.index] = select(lane.index, corner + before - first, inside);
     steps[lane.index] = select(0u, 1u, inside);
     outer[lane.index] = select(before, NONE, inside);
     workgroupBarrier();
@@ -76,7 +84,7 @@ fn main(
     }
 
     var place = steps[lane.index];
-    var origin = first + link[lane.index];
+    var origin = first + link[lane.index] - corner;
     let continued = outer[link[lane.index]];
     if continued != NONE {
       place += places[params.places_base + row + continued] + 1u;
@@ -85,7 +93,7 @@ fn main(
     if params.pairs != 0u {
       origin = select(token, before, place % 2u == 1u);
     }
-    if token < params.tokens {
+    if has_row && token < params.tokens {
       places[params.places_base + row + token] = place;
       start[params.start_base + row + token] = select(NONE, origin, token < live);
       starts[params.starts_base + row + token] = select(0u, 1u, token < live && origin == token);

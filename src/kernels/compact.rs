@@ -11,6 +11,14 @@ params! {
     struct Params { groups: u32, tokens: u32, chunk: u32, chunks: u32 }
 }
 
+params! {
+    struct ShortParams { rows: u32, tokens: u32 }
+}
+
+/// Longest row whose tokens count the flags before them. A workgroup a row is mostly idle there, and what it costs to start one adds up
+/// over many rows.
+const SHORT: u32 = 64;
+
 pub(super) static TALLY: Shader = Shader {
     name: "compact.tally",
     source: include_str!("../../shaders/compact.tally.wgsl"),
@@ -30,6 +38,16 @@ pub(super) static COMPACT: Shader = Shader {
     ..TALLY
 };
 
+pub(super) static SHORT_ROWS: Shader = Shader {
+    name: "compact.short",
+    source: include_str!("../../shaders/compact.short.wgsl"),
+    includes: &[],
+    inputs: &[("flags", BindingElem::U32), ("lengths", BindingElem::U32)],
+    params: ShortParams::NAMES,
+    tunings: &[&[]],
+    ..COMPACT
+};
+
 /// What [`compact`] gives.
 #[derive(Debug, Clone, Copy)]
 pub struct Compacted {
@@ -46,7 +64,7 @@ pub struct Compacted {
 ///
 /// `flags` is u32 `[B, N]`, anything but 0 is set; `lengths` u32 `[B]`: tokens behind a row's live ones are not set.
 ///
-/// Cost: rows of up to 4096 tokens take one dispatch, longer ones a second that counts chunks first, so that a long
+/// Cost: rows of up to 4096 tokens take one dispatch (up to 64, many rows share a workgroup), longer ones a second that counts chunks first, so that a long
 /// row is not one workgroup's work; two or three reads of the flags, one write of each output. Workspace: 4 bytes for
 /// each 4096 tokens.
 pub fn compact(graph: &mut Graph, flags: Tensor, lengths: Option<Tensor>) -> Result<Compacted, Error> {
@@ -96,9 +114,19 @@ impl Kernel for Compact {
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
         let [batch, tokens] = lowering.input(0).shape.exactly("compact: flags", "[B, N]")?;
+        if tokens <= SHORT {
+            return lowering.dispatch(Call {
+                shader: &SHORT_ROWS,
+                header: Header::U32,
+                constants: SHORT_ROWS.tunings[0],
+                slots: &[Slot::Input(0), Slot::Input(1), Slot::Output(0), Slot::Output(1), Slot::Output(2)],
+                params: ShortParams { rows: batch, tokens },
+                groups: (u64::from(batch) * u64::from(tokens.max(1))).div_ceil(128),
+            });
+        }
         // At most 1024 tallies a row while chunks are small, since every workgroup of a row adds all of them.
         let chunk = tokens.div_ceil(1024).next_multiple_of(4096).max(4096);
-        let chunks = tokens.div_ceil(chunk).max(1); // a row without tokens still has a count
+        let chunks = tokens.div_ceil(chunk);
         let groups = u64::from(batch) * u64::from(chunks);
         let params = Params { groups: groups as u32, tokens, chunk, chunks };
         let tallies = lowering.scratch(groups, Elem::U32);

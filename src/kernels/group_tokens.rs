@@ -22,6 +22,18 @@ pub(super) static GROUP_TOKENS: Shader = Shader {
     tunings: &[&[]],
 };
 
+pub(super) static SHORT_ROWS: Shader = Shader {
+    name: "group_tokens.short",
+    source: include_str!("../../shaders/group_tokens.short.wgsl"),
+    includes: &[],
+    outputs: &[("offsets", BindingElem::U32), ("members", BindingElem::U32)],
+    ..GROUP_TOKENS
+};
+
+/// Longest row whose tokens count those before them. A workgroup a row is mostly idle there, and what it costs to start one adds up over
+/// many rows.
+const SHORT: u32 = 64;
+
 /// Groups tokens by their output.
 #[derive(Debug, Clone, Copy)]
 struct GroupTokens {
@@ -43,7 +55,7 @@ pub struct Groups {
 /// `parent` is u32 `[B, N]`: the output of each token, of none at or above `outputs` ([`NONE`](crate::NONE) among them).
 /// Gives offsets `[B, outputs + 1]` and members `[B, N]`. A counting sort, the same on every device.
 ///
-/// Cost: one dispatch of one workgroup a batch row, linear in N whatever the parents are.
+/// Cost: one dispatch of one workgroup a batch row, linear in N whatever the parents are; rows of up to 64 tokens share workgroups.
 pub fn group_tokens(graph: &mut Graph, parent: Tensor, outputs: u32) -> Result<Groups, Error> {
     let grouped = graph.call(GroupTokens { outputs }, &[parent])?;
     Ok(Groups { offsets: grouped[0], members: grouped[1] })
@@ -86,13 +98,21 @@ impl Kernel for GroupTokens {
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
         let [batch, tokens] = lowering.input(0).shape.exactly("group_tokens: parent", "[B, N]")?;
+        let params = Params { batch, tokens, outputs: self.outputs };
+        let (shader, groups) = if tokens <= SHORT {
+            // An invocation for each token and each offset.
+            let width = u64::from(tokens).max(u64::from(self.outputs) + 1);
+            (&SHORT_ROWS, (u64::from(batch) * width).div_ceil(128))
+        } else {
+            (&GROUP_TOKENS, u64::from(batch))
+        };
         lowering.dispatch(Call {
-            shader: &GROUP_TOKENS,
+            shader,
             header: Header::U32,
             constants: &[],
             slots: &[Slot::Input(0), Slot::Output(0), Slot::Output(1)],
-            params: Params { batch, tokens, outputs: self.outputs },
-            groups: u64::from(batch),
+            params,
+            groups,
         })
     }
 }

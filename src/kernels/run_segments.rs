@@ -8,7 +8,7 @@ use crate::reference;
 use crate::tensor::{Desc, Elem, HostTensor};
 
 params! {
-    struct Params { batch: u32, tokens: u32, previous_stride: u32, pairs: u32 }
+    struct Params { batch: u32, tokens: u32, rows: u32, previous_stride: u32, pairs: u32 }
 }
 
 pub(super) static RUN_SEGMENTS: Shader = Shader {
@@ -21,6 +21,9 @@ pub(super) static RUN_SEGMENTS: Shader = Shader {
     params: Params::NAMES,
     tunings: &[&[]],
 };
+
+/// Tokens that a workgroup has at a time: part of a row, or as many short rows as fit.
+const TILE: u32 = 256;
 
 /// Divides tokens into runs of those that join the one before.
 ///
@@ -99,13 +102,14 @@ impl Kernel for RunSegments {
         let [batch, tokens] = lowering.input(0).shape.exactly("run_segments: joins", "[B, N]")?;
         let (_, previous_stride) = list("run_segments: previous", lowering.input(1), batch)?;
         let places = lowering.scratch(u64::from(batch) * u64::from(tokens), Elem::U32);
+        let rows = (TILE / tokens.max(1)).max(1);
         lowering.dispatch(Call {
             shader: &RUN_SEGMENTS,
             header: Header::U32,
             constants: &[],
             slots: &[Slot::Input(0), Slot::Input(1), Slot::Input(2), Slot::Output(0), Slot::Output(1), places],
-            params: Params { batch, tokens, previous_stride, pairs: u32::from(self.pairs) },
-            groups: if tokens == 0 { 0 } else { u64::from(batch) },
+            params: Params { batch, tokens, rows, previous_stride, pairs: u32::from(self.pairs) },
+            groups: if tokens == 0 { 0 } else { u64::from(batch.div_ceil(rows)) },
         })
     }
 }

@@ -33,6 +33,12 @@ pub fn cases() -> Vec<Case> {
         (0, 5, 2),
         (2, 0, 3),
         (2, 5, 0),
+        (300, 2, 2), // many rows of a workgroup
+        (41, 63, 7),
+        (5, 64, 64), // the longest of them
+        (5, 65, 65),
+        (7, 3, 200), // more outputs than tokens
+        (300, 0, 1),
     ] {
         let len = (batch * tokens) as usize;
         cases.push(case(batch, tokens, outputs, parents(31, len, outputs), ""));
@@ -43,5 +49,6 @@ pub fn cases() -> Vec<Case> {
     let large = case(1, 16384, 8192, vec![4097; 16384], " all to one");
     cases.push(Case { heavy: true, ..large });
     cases.push(Case { heavy: true, ..case(2, 16384, 8192, parents(32, 2 * 16384, 8192), "") });
+    cases.push(Case { heavy: true, ..case(70_000, 2, 2, parents(33, 140_000, 2), "") });
     cases
 }

@@ -43,11 +43,17 @@ pub fn cases() -> Vec<Case> {
             ([4, 520], None, 10),
             ([0, 3], Some(1), 2),
             ([2, 0], Some(1), 2),
+            // Many rows of a workgroup, the longest of them, and the shortest that has one for itself.
+            ([300, 2], Some(1), 3),
+            ([41, 63], None, 5),
+            ([5, 128], None, 9),
+            ([3, 129], None, 9),
         ] {
             cases.push(case(shape, offset, breaks, pairs));
         }
     }
     // Nothing joins.
     cases.push(case([2, 300], Some(1), 1, false));
+    cases.push(Case { heavy: true, ..case([70_000, 2], Some(1), 3, false) });
     cases
 }

@@ -1,0 +1,60 @@
+// Prefix sum and compaction of rows of at most 64 tokens: each invocation has a token, and counts the set flags before it.
+//
+// flags:   [rows, tokens] u32, anything but 0 is set
+// lengths: [rows] u32, live tokens of a row
+// indices: [rows, tokens] u32, NONE behind the last
+// counts:  [rows] u32
+// ranks:   [rows, tokens] u32, NONE where the flag is not set
+//
+// A token that is not set writes the NONE behind the list: those before it have theirs there, too. So every place is written once.
+//
+// Cost: each flag is read by all tokens of its row, from cache; one write of each output.
+struct Params {
+  flags_base: u32,
+  lengths_base: u32,
+  indices_base: u32,
+  counts_base: u32,
+  ranks_base: u32,
+  rows: u32,
+  tokens: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> flags: array<u32>;
+@group(0) @binding(2) var<storage, read> lengths: array<u32>;
+@group(0) @binding(3) var<storage, read_write> indices: array<u32>;
+@group(0) @binding(4) var<storage, read_write> counts: array<u32>;
+@group(0) @binding(5) var<storage, read_write> ranks: array<u32>;
+
+const NONE = 0xffffffffu;
+
+@compute @workgroup_size(128)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let width = max(params.tokens, 1u); // a row without tokens still has a count
+  let id = linear_group(group, groups) * 128u + lane.index;
+  let row = id / width;
+  let token = id % width;
+  if row >= params.rows { return; }
+  let at = row * params.tokens;
+  let live = min(lengths[params.lengths_base + row], params.tokens);
+
+  var before = 0u;
+  var total = 0u;
+  var keeps = false;
+  for (var i = 0u; i < live; i++) {
+    let is_set = flags[params.flags_base + at + i] != 0u;
+    before += select(0u, 1u, is_set && i < token);
+    total += select(0u, 1u, is_set);
+    keeps = keeps || (is_set && i == token);
+  }
+  if token == 0u {
+    counts[params.counts_base + row] = total;
+  }
+  if token >= params.tokens { return; }
+  let place = select(total + token - before, before, keeps);
+  indices[params.indices_base + at + place] = select(NONE, token, keeps);
+  ranks[params.ranks_base + at + token] = select(NONE, before, keeps);
+}

@@ -1,0 +1,55 @@
+// Groups tokens by parent in rows of at most 64 tokens: each invocation has a token and an output, and counts what comes before them.
+//
+// parent:  [B, N] u32; at or above N' (NONE): of no output
+// offsets: [B, N' + 1] u32; output p has members[offsets[p] .. offsets[p + 1]]
+// members: [B, N] u32, ascending within an output; NONE behind offsets[N']
+//
+// Tokens of no output count as those of output N', which stands behind all others: so every place is written once.
+//
+// Cost: each parent is read by all tokens and outputs of its row, from cache; one write of each output.
+struct Params {
+  parent_base: u32,
+  offsets_base: u32,
+  members_base: u32,
+  batch: u32,
+  tokens: u32,
+  outputs: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> parent: array<u32>;
+@group(0) @binding(2) var<storage, read_write> offsets: array<u32>;
+@group(0) @binding(3) var<storage, read_write> members: array<u32>;
+
+const NONE = 0xffffffffu;
+
+@compute @workgroup_size(128)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let width = max(params.tokens, params.outputs + 1u);
+  let id = linear_group(group, groups) * 128u + lane.index;
+  let batch = id / width;
+  let entry = id % width; // a token, and an output
+  if batch >= params.batch { return; }
+  let tokens_at = params.parent_base + batch * params.tokens;
+
+  var own = params.outputs;
+  if entry < params.tokens {
+    own = min(parent[tokens_at + entry], params.outputs);
+  }
+  var start = 0u; // tokens of lower outputs than `entry`
+  var place = 0u; // tokens before `entry`
+  for (var token = 0u; token < params.tokens; token++) {
+    let p = min(parent[tokens_at + token], params.outputs);
+    start += select(0u, 1u, p < entry);
+    place += select(0u, 1u, p < own || (p == own && token < entry));
+  }
+  if entry <= params.outputs {
+    offsets[params.offsets_base + batch * (params.outputs + 1u) + entry] = start;
+  }
+  if entry < params.tokens {
+    members[params.members_base + batch * params.tokens + place] = select(NONE, entry, own < params.outputs);
+  }
+}
