@@ -6,6 +6,9 @@
 //! ```
 #![allow(missing_docs, reason = "an example")]
 
+#[path = "shared/output.rs"]
+#[macro_use]
+mod output;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -27,7 +30,7 @@ use tokenpress::{Capabilities, Elem, Error, Graph};
 #[derive(Parser)]
 struct Options {
     /// Tokens of each of the two batch rows
-    #[arg(long, default_value_t = 196)]
+    #[arg(long, default_value_t = 196, value_parser = clap::value_parser!(u32).range(MOST_TOKENS))]
     tokens: u32,
     /// Only methods whose name or options contain this
     #[arg(long)]
@@ -38,6 +41,8 @@ struct Options {
 }
 
 const BATCH: u32 = 2;
+/// So many are tokens: the smallest grids, and what the reference compares in reasonable time.
+const MOST_TOKENS: std::ops::RangeInclusive<i64> = 1..=16384;
 
 /// The cells of one method's line.
 fn line(method: &Method, options: &Options, adapter: Option<&Adapter>) -> Result<([String; 7], bool), Error> {
@@ -97,11 +102,20 @@ fn main() -> ExitCode {
     let name = options.adapter.as_ref().map(|name| name.to_lowercase());
     let fits =
         |a: &Arc<Adapter>| name.as_ref().is_none_or(|n| [&a.name, &a.context.info.name].iter().any(|x| x.to_lowercase().contains(n)));
-    let adapter = adapters::all().into_iter().find(fits);
+    let wanted = |m: &&Method| options.filter.as_ref().is_none_or(|f| format!("{} {}", m.subject, m.options).contains(f.as_str()));
+    let wanted: Vec<_> = methods::all().filter(wanted).collect();
+    if wanted.is_empty() {
+        eprintln!("error: there is no such method: --filter is a part of a method's name or options");
+        return ExitCode::from(2);
+    }
+    let adapters = adapters::all();
+    let there_are: Vec<_> = adapters.iter().map(|a| a.name.clone()).collect();
+    let adapter = adapters.into_iter().find(fits);
     match &adapter {
         Some(adapter) => println!("{}: {}", adapter.name, adapter.context.describe()),
         None if name.is_some() => {
-            eprintln!("error: there is no such adapter");
+            let only = if there_are.is_empty() { "nor any other".to_owned() } else { format!("only {}", there_are.join(", ")) };
+            eprintln!("error: there is no such adapter, {only}");
             return ExitCode::from(2);
         }
         None => println!("No adapter: only the reference runs. On Debian, `apt install mesa-vulkan-drivers` brings a software one."),
@@ -110,8 +124,7 @@ fn main() -> ExitCode {
     println!("{BATCH} x {} tokens of {channels} channels; queries and keys of {heads} heads of {width}\n", options.tokens);
     let mut lines = vec![["method", "options", "tokens in", "out", "dispatches", "bytes", "worst error"].map(str::to_owned)];
     let mut failed = 0;
-    let wanted = |m: &&Method| options.filter.as_ref().is_none_or(|f| format!("{} {}", m.subject, m.options).contains(f.as_str()));
-    for method in methods::all().filter(wanted) {
+    for method in &wanted {
         match line(method, &options, adapter.as_deref()) {
             Ok((cells, passed)) => {
                 lines.push(cells);

@@ -7,6 +7,9 @@
 //! ```
 #![allow(missing_docs, reason = "an example")]
 
+#[path = "shared/output.rs"]
+#[macro_use]
+mod output;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -29,7 +32,7 @@ use tokenpress::wgpu;
 /// Runs every kernel, shader variant and method against the CPU reference, on every adapter found.
 ///
 /// Each kernel call runs by itself, fed with the reference's inputs, twice, in poisoned memory with canaries around
-/// every tensor. Exit code 1 on any failure.
+/// every tensor. Exit code 1 on any failure, and 2 where nothing was compared: a filter that nothing contains, an adapter that is not there.
 #[derive(Parser)]
 struct Options {
     /// Only adapters whose name contains this.
@@ -188,14 +191,25 @@ impl Report {
     }
 }
 
-/// The adapters that the options ask for.
-fn chosen(options: &Options) -> Vec<Arc<Adapter>> {
+/// The adapters that the options ask for, which are some where they ask.
+fn chosen(options: &Options) -> Result<Vec<Arc<Adapter>>, String> {
     let mut all = adapters::all();
+    let there_are: Vec<_> = all.iter().map(|a| format!("{} ({:?})", a.name, a.context.info.backend)).collect();
     all.retain(|a| {
         let named = |name: &String| [&a.name, &a.context.info.name].iter().any(|n| n.to_lowercase().contains(&name.to_lowercase()));
         options.adapter.as_ref().is_none_or(named) && options.backend.is_none_or(|b| a.context.info.backend == b.wgpu())
     });
-    all
+    let asked = match (&options.adapter, options.backend) {
+        (Some(name), Some(backend)) => format!("{name:?} of {:?}", backend.wgpu()),
+        (Some(name), None) => format!("{name:?}"),
+        (None, Some(backend)) => format!("of {:?}", backend.wgpu()),
+        (None, None) => return Ok(all),
+    };
+    match (all.is_empty(), there_are.is_empty()) {
+        (false, _) => Ok(all),
+        (true, false) => Err(format!("there is no adapter {asked}, only {}", there_are.join(", "))),
+        (true, true) => Err(format!("there is no adapter {asked}, nor any other")),
+    }
 }
 
 fn progress(length: usize) -> ProgressBar {
@@ -247,7 +261,7 @@ fn show(case: &Case, mode: &Mode, adapter: &Adapter, report: &StepReport) {
     }
 }
 
-fn run_cases(options: &Options, adapters: &[Arc<Adapter>], report: &mut Report) {
+fn run_cases(options: &Options, adapters: &[Arc<Adapter>], report: &mut Report) -> Result<(), String> {
     let asked = |case: &&Case| {
         let text = format!("{} {}", case.subject, case.name);
         let wanted = |part: &Option<String>| part.as_ref().is_none_or(|p| text.contains(p.as_str()));
@@ -255,6 +269,10 @@ fn run_cases(options: &Options, adapters: &[Arc<Adapter>], report: &mut Report) 
     };
     let cases = support::cases::all();
     let cases: Vec<_> = cases.iter().filter(asked).collect();
+    if cases.is_empty() {
+        return Err("there is no such case: --filter and --step are parts of a kernel's or method's name, --filter also of a description"
+            .to_owned());
+    }
     let bar = progress(cases.len() * adapters.len());
     let start = Instant::now();
     let mut subject = "";
@@ -307,6 +325,7 @@ fn run_cases(options: &Options, adapters: &[Arc<Adapter>], report: &mut Report) 
         }
     }
     bar.finish_and_clear();
+    Ok(())
 }
 
 fn run_goldens(folder: &Path, options: &Options, adapters: &[Arc<Adapter>], report: &mut Report) -> Result<(), goldens::Failure> {
@@ -352,8 +371,22 @@ fn run_goldens(folder: &Path, options: &Options, adapters: &[Arc<Adapter>], repo
 }
 
 fn main() -> ExitCode {
-    let options = Options::parse();
-    let adapters = chosen(&options);
+    match run(&Options::parse()) {
+        Ok(report) if report.failed > 0 => ExitCode::FAILURE,
+        Ok(report) if report.passed > 0 => ExitCode::SUCCESS,
+        Ok(_) => refuse("nothing was compared"),
+        Err(error) => refuse(&error),
+    }
+}
+
+fn refuse(error: &str) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::from(2)
+}
+
+fn run(options: &Options) -> Result<Report, String> {
+    output::writable(options.json.as_deref())?;
+    let adapters = chosen(options)?;
     let mut report = Report::default();
     for adapter in &adapters {
         let capabilities = adapter.context.gpu.capabilities();
@@ -365,18 +398,9 @@ fn main() -> ExitCode {
     if adapters.is_empty() {
         println!("No adapter: only the reference runs. On Debian, `apt install mesa-vulkan-drivers` brings a software one.");
     }
-    let wanted = options.adapter.is_some() || options.backend.is_some();
-    if adapters.is_empty() && wanted {
-        report.fail("adapters".to_owned(), "none", "no adapter is what was asked for".to_owned());
-    }
     match &options.goldens {
-        None => run_cases(&options, &adapters, &mut report),
-        Some(folder) => {
-            if let Err(error) = run_goldens(folder, &options, &adapters, &mut report) {
-                eprintln!("{error}");
-                return ExitCode::from(2);
-            }
-        }
+        None => run_cases(options, &adapters, &mut report)?,
+        Some(folder) => run_goldens(folder, options, &adapters, &mut report).map_err(|error| error.to_string())?,
     }
     report.table();
     for Problem { case, adapter, reason } in &report.failures {
@@ -391,11 +415,8 @@ fn main() -> ExitCode {
     }
     if let Some(path) = &options.json {
         let written = serde_json::to_string_pretty(&report).map_err(std::io::Error::from).and_then(|text| std::fs::write(path, text));
-        if let Err(error) = written {
-            eprintln!("{}: {error}", path.display());
-            return ExitCode::from(2);
-        }
+        written.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
     println!("{} passed, {} failed, {} skipped", report.passed, report.failed, report.skipped);
-    if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    Ok(report)
 }

@@ -131,7 +131,11 @@ fn errors() -> Vec<Error> {
     );
 
     vec![
-        failure(graph().reshape(graph().input("z", [64], Elem::F32), [63])),
+        failure({
+            let mut graph = graph();
+            let z = graph.input("z", [64], Elem::F32);
+            graph.reshape(z, [63])
+        }),
         failure(Double::default().call(&mut other, integers)),
         failure(unshuffle(&mut Graph::new(), [0, 0])),
         failure(graph().output("again", foreign)),
@@ -735,5 +739,25 @@ fn everything_crosses_threads() {
         crosses::<Error>();
         crosses::<Context>();
         crosses::<Variant>();
+    }
+}
+
+#[test]
+fn what_is_shown_of_a_plan_is_a_summary() {
+    let noop = noop();
+    let mut graph = Graph::new();
+    let tokens = graph.tokens("x", [2, 64, 8], Elem::F32).expect("rank 3");
+    let merged = tokenpress::methods::ToMe { merge: 8, ..Default::default() }.build(&mut graph, &tokens, tokens.x).expect("valid options");
+    graph.output("y", merged.tokens.x).expect("a name");
+    let bindings = Bindings::new().bind("x", noop.view([2, 64, 8], Elem::F32)).bind("y", noop.view([2, 56, 8], Elem::F32));
+    let plan = noop.plan(&graph, &bindings).expect("a plan");
+    let shown = format!("{plan:?}");
+    assert!(shown.len() < 4096 && !shown.contains("fn main"), "{} bytes: {shown}", shown.len());
+    for part in plan.calls().iter().map(ToString::to_string).chain(plan.variants()).chain([plan.workspace_size().to_string()]) {
+        assert!(shown.contains(&part), "{part} is not in {shown}");
+    }
+    for variant in graph.variants(&noop.gpu).expect("variants") {
+        assert_eq!(format!("{variant:?}"), format!("Variant({})", variant.label()));
+        assert_eq!(format!("{:?}", variant.shader), format!("Shader({})", variant.shader.name));
     }
 }

@@ -12,6 +12,17 @@ fn verify(arguments: &[&str]) -> (Option<i32>, String) {
     (status.code(), String::from_utf8(stdout).expect("text"))
 }
 
+/// The sentence that refuses these arguments, before anything is printed.
+fn refuses(arguments: &[&str]) -> String {
+    let Output { status, stdout, stderr } = example::run("verify", arguments, &[]);
+    let said = String::from_utf8(stderr).expect("text");
+    assert_eq!(status.code(), Some(2), "{arguments:?}: {said}");
+    let said: Vec<_> = said.lines().filter_map(|line| line.strip_prefix("error: ")).collect();
+    assert_eq!(said.len(), 1, "{arguments:?}: {said:?}");
+    assert!(!String::from_utf8(stdout).expect("text").contains("passed"), "{arguments:?}");
+    said[0].to_owned()
+}
+
 /// Passed, failed and skipped, by the last line.
 fn counts(printed: &str) -> [usize; 3] {
     let last = printed.lines().last().unwrap_or_default();
@@ -65,9 +76,43 @@ fn steps_are_shown() {
 }
 
 #[test]
-fn an_adapter_that_is_not_there_is_a_failure() {
-    let (code, printed) = verify(&["--adapter", "no such adapter", "--filter", "lookup"]);
-    assert_eq!((code, counts(&printed)[1]), (Some(1), 1), "{printed}");
+fn an_adapter_that_is_not_there_is_refused_with_those_that_are() {
+    let said = refuses(&["--adapter", "no such adapter", "--filter", "lookup"]);
+    let there_are = adapters();
+    let rest = if there_are.is_empty() { "nor any other" } else { "only " };
+    assert!(said.starts_with(&format!("there is no adapter \"no such adapter\", {rest}")), "{said}");
+    assert!(there_are.iter().all(|name| said.contains(name)), "{said}");
+}
+
+/// Those that there are, as a run prints them.
+fn adapters() -> Vec<String> {
+    let json = Path::new(env!("CARGO_TARGET_TMPDIR")).join("verify-adapters.json");
+    verify(&["--filter", "lookup", "--quick", "--json", path(&json)]);
+    let report: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&json).expect("a file")).expect("JSON");
+    report["adapters"].as_array().expect("a list").iter().map(|a| a["name"].as_str().expect("a name").to_owned()).collect()
+}
+
+#[test]
+fn a_run_that_runs_nothing_is_refused() {
+    assert!(refuses(&["--filter", "nothing-like-it"]).starts_with("there is no such case"));
+    assert!(refuses(&["--step", "nothing-like-it"]).starts_with("there is no such case"));
+    assert!(refuses(&["--filter", "nothing-like-it", "--goldens", "tests/goldens"]).ends_with("no golden case to run"));
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_noticed_first() {
+    for json in ["src", "no/such/folder/verify.json"] {
+        let said = refuses(&["--filter", "lookup", "--quick", "--json", json]);
+        assert!(said.starts_with(&format!("cannot write {json}: ")), "{said}");
+    }
+    // What is refused afterwards leaves the file as it was.
+    let json = Path::new(env!("CARGO_TARGET_TMPDIR")).join("untouched.json");
+    let _ = std::fs::remove_file(&json);
+    refuses(&["--filter", "nothing-like-it", "--json", path(&json)]);
+    assert!(!json.exists());
+    std::fs::write(&json, "kept").expect("a file");
+    refuses(&["--filter", "nothing-like-it", "--json", path(&json)]);
+    assert_eq!(std::fs::read_to_string(&json).expect("a file"), "kept");
 }
 
 #[test]

@@ -12,6 +12,9 @@
 
 #[path = "../../benches/harness/mod.rs"]
 mod harness;
+#[path = "../shared/output.rs"]
+#[macro_use]
+mod output;
 mod plot;
 mod report;
 mod run;
@@ -22,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use harness::cases::Cases;
+use harness::cases::{Cases, families};
 use harness::open::open;
 use harness::timer::Timer;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
 }
 
 fn bench(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
+    output::writable([&options.tune, &options.json, &options.plot].into_iter().flatten().map(PathBuf::as_path))?;
     let adapter = harness::adapter(options.adapter.as_deref())?;
     let context = pollster::block_on(open(&adapter))?;
     let software = context.info.device_type == wgpu::DeviceType::Cpu;
@@ -79,6 +83,12 @@ fn bench(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     let wanted = |kernel: &str, name: &str| options.filter.as_ref().is_none_or(|f| format!("{kernel} {name}").contains(f.as_str()));
     let mut cases = Cases::all(software, elem);
     cases.retain(|case| wanted(case.kernel, &case.name));
+    let some = if options.scaling && !options.list { families().iter().any(|f| wanted(f.kernel, f.over)) } else { !cases.is_empty() };
+    if !some && options.tune.is_none() {
+        return Err(
+            "there is no such case: --filter is a part of a kernel's name or of a description, and --list says which there are".into()
+        );
+    }
     if options.list {
         cases.iter().for_each(|case| println!("{:20} {}", case.kernel, case.name));
         return Ok(());

@@ -9,6 +9,9 @@
 //! reference where there is none. The picture has the photo on the left, with a line around the patches that
 //! became one token and dropped patches darkened, and what can be made of the tokens that are left on the right.
 
+#[path = "../shared/output.rs"]
+#[macro_use]
+mod output;
 #[path = "../shared/device.rs"]
 mod device;
 mod methods;
@@ -188,7 +191,7 @@ fn check(options: &Options, chain: &Chain) -> Result<(), String> {
     if (options.keep.is_some() || options.merge.is_some()) && chain.iter().all(|(method, share)| !method.shares || share.is_some()) {
         return Err(format!("{} says itself what it keeps: --keep and --merge have nothing to say", options.method));
     }
-    Ok(())
+    output::writable([options.output.as_path()])
 }
 
 /// The largest number of tokens whose pairs the CPU reference compares in reasonable time.

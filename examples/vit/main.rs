@@ -11,6 +11,9 @@
 //! marks what is salient in the photo, pixel by pixel, from tokens that are put back to where they came from. Merged tokens count
 //! in attention as often as they have members.
 
+#[path = "../shared/output.rs"]
+#[macro_use]
+mod output;
 #[path = "../shared/chains.rs"]
 mod chains;
 #[path = "../shared/chart.rs"]
@@ -178,7 +181,7 @@ fn photos(path: Option<&Path>) -> Result<Vec<Option<PathBuf>>, String> {
 /// What can be said of the options before anything is read.
 fn check(options: &Options, photos: usize) -> Result<(), String> {
     if options.evaluate.is_some() {
-        return Ok(());
+        return output::writable([&options.json, &options.plot].into_iter().flatten().map(PathBuf::as_path));
     }
     if photos > 1 {
         return Err("several photos need --evaluate".to_owned());
@@ -193,7 +196,7 @@ fn check(options: &Options, photos: usize) -> Result<(), String> {
     if options.output.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
         return Err(format!("cannot write {output}: there is no such folder"));
     }
-    Ok(())
+    output::writable([&options.output].into_iter().chain(&options.tensors).map(PathBuf::as_path))
 }
 
 /// One photo: the tables, and the picture.

@@ -11,6 +11,9 @@
 //! decoder, which reads its cache and hands it on. Merged tokens count in the encoder's attention and in the decoder's as often as
 //! they have members. The host makes the spectrogram, and looks every 16 steps whether a text has ended.
 
+#[path = "../shared/output.rs"]
+#[macro_use]
+mod output;
 mod audio;
 #[path = "../shared/chains.rs"]
 mod chains;
@@ -104,6 +107,8 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Failure> {
+    let written: &[_] = if options.evaluate.is_some() { &[&options.json, &options.plot] } else { &[&options.tensors] };
+    output::writable(written.iter().copied().flatten().map(PathBuf::as_path)).map_err(Failure::Request)?;
     let weights = options.weights.clone().unwrap_or_else(|| cache().join("whisper-tiny.en.safetensors"));
     let model = Model::read(&weights).map_err(Failure::Request)?;
     let vocabulary = options.vocabulary.clone().unwrap_or_else(|| weights.with_file_name("gpt2.tiktoken"));

@@ -5,6 +5,7 @@
 //! replacement.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 
@@ -264,7 +265,6 @@ impl Form {
 ///
 /// Binding 0 is the uniform `params`; inputs follow, then outputs, in this order. `Params` starts with one
 /// `u32` for each binding, `<name>_base`: the index of the tensor's first element in the binding.
-#[derive(Debug)]
 pub struct Shader {
     /// `kernel` or `kernel.pass`, the file's stem.
     pub name: &'static str,
@@ -282,6 +282,13 @@ pub struct Shader {
     pub params: &'static [&'static str],
     /// Sets of `override` values under which it is used; `&[&[]]` where it has none.
     pub tunings: &'static [&'static [(&'static str, u32)]],
+}
+
+/// Its name: the text is in `source`.
+impl fmt::Debug for Shader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Shader({})", self.name)
+    }
 }
 
 impl Shader {
@@ -336,7 +343,7 @@ impl Shader {
 }
 
 /// One text of a shader and the values of its overrides: what a pipeline is made from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Variant {
     /// The file.
     pub shader: &'static Shader,
@@ -348,6 +355,13 @@ pub struct Variant {
     pub access: Access,
     /// Values of `override`s that differ from the file's defaults.
     pub constants: &'static [(&'static str, u32)],
+}
+
+/// Its label.
+impl fmt::Debug for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Variant({})", self.label())
+    }
 }
 
 impl PartialEq for Variant {

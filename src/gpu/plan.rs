@@ -1,6 +1,7 @@
 //! Validated, bound, recordable.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -105,7 +106,6 @@ impl Storage {
 }
 
 /// A dispatch with its pipeline and its place in the uniform buffer.
-#[derive(Debug)]
 struct Step {
     dispatch: Dispatch,
     access: Access,
@@ -114,7 +114,6 @@ struct Step {
 }
 
 /// What does not change when a plan is bound again.
-#[derive(Debug)]
 struct Shared {
     graph: Graph,
     kernels: Vec<&'static str>,
@@ -130,11 +129,23 @@ struct Shared {
 /// Dispatches bound to buffers, ready to be recorded any number of times.
 ///
 /// Recording allocates nothing, submits nothing, and cannot fail. `Send + Sync` on native.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Plan {
     shared: Arc<Shared>,
     groups: Vec<wgpu::BindGroup>,
     workspace: Option<(wgpu::Buffer, u64)>,
+}
+
+/// A summary: the kernels, the shader variants of their dispatches, and the bytes of workspace.
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan")
+            .field("kernels", &self.calls())
+            .field("dispatches", &self.dispatches())
+            .field("variants", &self.variants().collect::<Vec<_>>())
+            .field("workspace_size", &self.workspace_size())
+            .finish()
+    }
 }
 
 impl Plan {

@@ -8,8 +8,14 @@ use std::sync::{Mutex, PoisonError};
 
 /// Runs an example with these arguments, built as this test is.
 pub fn run(name: &'static str, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    command(name).args(arguments).envs(environment.iter().copied()).output().expect("it runs")
+}
+
+/// To run an example in the crate's folder, built as this test is.
+pub fn command(name: &'static str) -> Command {
     let mut command = Command::new(program(name));
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments).envs(environment.iter().copied()).output().expect("it runs")
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    command
 }
 
 /// The path of an example, which is built once.
