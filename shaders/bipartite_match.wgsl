@@ -14,6 +14,8 @@
 // infinity, ranks lowest. Dead and protected (leading) entries of the lists are no candidates: without any, and for a
 // dead or protected source, similarity is -infinity and partner NONE.
 //
+// Near 1 the similarity is 1 - |unit[source_i] - unit[destination_j]|^2 / 2, which is 1 for equal rows and never more. It is never below -1.
+//
 // A workgroup has 64 sources: a lane has four of them, and 16 of each 64 destinations. Each inner product is one invocation's sum
 // over ascending channels, whatever the batch and the padding.
 //
@@ -48,6 +50,7 @@ struct Params {
 
 const NONE = 0xffffffffu;
 const LOWEST = -3.4028234e38; // stands for a NaN
+const NEAR = 0.984375; // 1 - 2^-6
 // Of source t: [t, four parts of the destinations].
 var<workgroup> similarities: array<f32, 256>;
 var<workgroup> partners: array<u32, 256>;
@@ -198,6 +201,17 @@ fn main(
     value = make_negative_infinity();
   } else if !is_sound(place, source_token(place, source)) || !is_sound(place, destination_token(place, j)) {
     value = make_nan();
+  } else if value >= NEAR {
+    let a = column_first(place, source);
+    let b = row_first(place, j);
+    var square = 0.0;
+    for (var c = 0u; c < params.channels; c++) {
+      let difference = column_elem(a + c) - row_elem(b + c);
+      square += elem_dot(difference, difference);
+    }
+    value = 1.0 - 0.5 * square;
+  } else {
+    value = max(value, -1.0);
   }
   similarity[params.similarity_base + batch * params.source_count + source] = value;
   partner[params.partner_base + batch * params.source_count + source] = j;

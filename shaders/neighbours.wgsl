@@ -1,6 +1,7 @@
 // The nearest candidates of every query, nearest first.
 //
 //   similarity_ij = rows_i . rows_j                     of unit rows; the largest first
+//                   near 1: 1 - |rows_i - rows_j|^2 / 2, which is 1 for equal rows and never more; at least -1
 //   distance_ij   = sqrt(sum_c (rows_ic - rows_jc)^2)   the smallest first
 //
 // rows:       [B, N, C] elem, four channels in one where C is a multiple of 4
@@ -51,6 +52,7 @@ struct Params {
 const NONE = 0xffffffffu;
 const LANES = 32u; // of a query
 const CAPACITY = 64u; // of its list
+const NEAR = 0.984375; // 1 - 2^-6
 var<workgroup> list_keys: array<u32, 256>;
 var<workgroup> list_indices: array<u32, 256>;
 var<workgroup> new_keys: array<u32, 128>;
@@ -81,6 +83,11 @@ fn key_of(batch: u32, query: u32, candidate: u32) -> u32 {
   var similarity = 0.0;
   for (var c = 0u; c < params.channels; c++) {
     similarity += elem_dot(elem_f32(rows[row_a + c]), elem_f32(rows[row_b + c]));
+  }
+  if similarity >= NEAR {
+    similarity = 1.0 - 0.5 * squared_distance(row_a, row_b);
+  } else {
+    similarity = max(similarity, -1.0);
   }
   let sound = is_finite(norm[params.norm_base + a]) && is_finite(norm[params.norm_base + b]);
   return select(KEY_NAN, order_key(similarity), sound);

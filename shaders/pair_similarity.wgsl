@@ -1,6 +1,7 @@
 // The cosine of every token and the one that it is paired with.
 //
-//   similarity[b,i] = unit[b,i] . unit[b,previous[i]]
+//   similarity[b,i] = unit[b,i] . unit[b,previous[i]], at least -1
+//                     near 1: 1 - |unit[b,i] - unit[b,previous[i]]|^2 / 2, which is 1 for equal rows and never more
 //
 // unit:       [B, N, C] elem f32, four channels in one where C is a multiple of 4: rows of norm 1, or 0
 // norm:       [B, N] f32; NaN for rows with a NaN or an infinity
@@ -32,7 +33,9 @@ struct Params {
 
 const LANES = 8u; // of a row
 const ROWS = 16u; // of a workgroup
+const NEAR = 0.984375; // 1 - 2^-6
 var<workgroup> sums: array<f32, 128>;
+var<workgroup> squares: array<f32, 128>;
 
 fn is_nan(value: f32) -> bool {
   return (bitcast<u32>(value) & 0x7fffffffu) > 0x7f800000u;
@@ -67,10 +70,23 @@ fn main(
   }
   sums[lane.index] = sum;
   workgroupBarrier();
+  sum = 0.0;
+  for (var i = 0u; i < LANES; i++) {
+    sum += sums[lane.index - in_row + i];
+  }
+  let near = sum >= NEAR;
+  var square = 0.0;
+  for (var c = in_row; c < select(0u, params.channels, paired && near); c += LANES) {
+    let difference = unit[params.unit_base + row * params.channels + c] - unit[params.unit_base + partner * params.channels + c];
+    square += elem_dot(difference, difference);
+  }
+  squares[lane.index] = square;
+  workgroupBarrier();
   if in_row == 0u && row < params.rows {
     for (var i = 1u; i < LANES; i++) {
-      sum += sums[lane.index + i];
+      square += squares[lane.index + i];
     }
+    sum = select(max(sum, -1.0), 1.0 - 0.5 * square, near);
     if is_nan(norm[params.norm_base + row]) || is_nan(norm[params.norm_base + partner]) {
       sum = make_nan();
     }

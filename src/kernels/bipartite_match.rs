@@ -70,7 +70,8 @@ impl BipartiteMatch {
     /// `normalized` comes from [`row_normalize`](super::row_normalize()) on the metric `[B, N, C]`; entries of the partition
     /// at or behind `lengths[b]` (u32 `[B]`, all N without it) are dead.
     ///
-    /// On ties the lowest index wins. A zero row has similarity 0 to everything. The similarity to or of a row with a NaN
+    /// On ties the lowest index wins. The similarity to a row of the same direction is 1, and none is larger: near 1 it is taken from the rows'
+    /// difference. A zero row has similarity 0 to everything. The similarity to or of a row with a NaN
     /// or an infinity is NaN, which ranks lowest: such a destination is chosen only where no other is left, and such a source
     /// gets the first destination. A dead or protected source, and one without any candidate, gets -infinity and
     /// [`NONE`](crate::NONE).
@@ -189,33 +190,46 @@ impl Kernel for BipartiteMatch {
         })
     }
 
-    /// The similarity is within the largest bound of the source's inner products. Another partner than the
-    /// reference's is right if its exact similarity is as near to the best as both bounds allow, and no destination of a lower
-    /// index has the very same row.
+    /// The similarity is that to the partner. Another partner than the reference's is right if its exact similarity is as near to the best as
+    /// both inner products' bounds allow, and no destination of a lower index has the very same row.
     fn compare(&self, inputs: &[&HostTensor], expected: &[HostTensor], actual: &[HostTensor]) -> Vec<Comparison> {
         let (unit, norm) = (inputs[0].floats(), inputs[1].floats());
         let rows = self.candidates(inputs, &unit, &norm);
         let sources = expected[0].shape().dims()[1] as usize;
-        let bounds: Vec<f64> = rows.iter().flat_map(|row| (0..sources).map(|i| similarity_bound(row, i))).collect();
         let (expected_partner, actual_partner) = (expected[1].integers(), actual[1].integers());
+        let (expected_value, actual_value) = (expected[0].floats(), actual[0].floats());
+        let judge_value = |at: usize| {
+            let (row, i) = (&rows[at / sources], at % sources);
+            judge_similarity(at, row, i, actual_partner[at], expected_value[at], actual_value[at])
+        };
         let judge = |at: usize| {
             let (row, i) = (&rows[at / sources], at % sources);
             judge_partner(at, row, i, expected_partner[at], actual_partner[at])
         };
-        vec![Comparison::within(&expected[0], &actual[0], &bounds), Comparison::judged(&expected[1], &actual[1], judge)]
+        vec![Comparison::judged(&expected[0], &actual[0], judge_value), Comparison::judged(&expected[1], &actual[1], judge)]
     }
 }
 
-fn similarity_bound(row: &Candidates<'_>, source: usize) -> f64 {
-    let Some(source) = row.source(source) else { return 0.0 };
-    let bound = |j| row.destination(j).map_or(0.0, |destination| reference::dot_bound(row.row(source), row.row(destination)));
-    (0..row.destinations.len()).map(bound).fold(0.0, f64::max)
+fn destination(row: &Candidates<'_>, partner: u32) -> Option<usize> {
+    if (partner as usize) < row.destinations.len() { row.destination(partner as usize) } else { None }
+}
+
+fn judge_similarity(index: usize, row: &Candidates<'_>, source: usize, partner: u32, expected: f32, actual: f32) -> Worst {
+    let exact = Worst { index, expected: f64::from(expected), actual: f64::from(actual), bound: 0.0 };
+    let (Some(source), Some(destination)) = (row.source(source), destination(row, partner)) else { return exact };
+    let similarity = row.similarity(source, destination);
+    if similarity.is_nan() {
+        return exact;
+    }
+    let bound = reference::cosine_bound(row.row(source), row.row(destination));
+    Worst { expected: f64::from(similarity as f32), bound, ..exact }
 }
 
 fn judge_partner(index: usize, row: &Candidates<'_>, source: usize, expected: u32, actual: u32) -> Worst {
     let exact = Worst { index, expected: f64::from(expected), actual: f64::from(actual), bound: 0.0 };
-    let destination = |partner: u32| if (partner as usize) < row.destinations.len() { row.destination(partner as usize) } else { None };
-    let (Some(token), Some(best), Some(chosen)) = (row.source(source), destination(expected), destination(actual)) else { return exact };
+    let (Some(token), Some(best), Some(chosen)) = (row.source(source), destination(row, expected), destination(row, actual)) else {
+        return exact;
+    };
     debug_assert_ne!(expected, NONE);
     let (from, best, chosen) = (row.row(token), (best, row.row(best)), (chosen, row.row(chosen)));
     let (largest, similarity) = (row.similarity(token, best.0), row.similarity(token, chosen.0));
@@ -224,7 +238,9 @@ fn judge_partner(index: usize, row: &Candidates<'_>, source: usize, expected: u3
     if largest.is_nan() || similarity.is_nan() || twin {
         return exact;
     }
-    Worst { index, expected: largest, actual: similarity, bound: reference::dot_bound(from, best.1) + reference::dot_bound(from, chosen.1) }
+    // It is chosen by its inner product.
+    let bound = |to: &[f32]| reference::dot_bound(from, to) + (reference::dot(from, to) - reference::cosine(from, to)).abs();
+    Worst { index, expected: largest, actual: similarity, bound: bound(best.1) + bound(chosen.1) }
 }
 
 #[cfg(test)]

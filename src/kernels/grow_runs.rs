@@ -33,7 +33,7 @@ struct GrowRuns {
 /// run of its own otherwise. Gives u32 `[B, N]`: 1 for each token that joins, for [`RunSegments`](super::RunSegments).
 ///
 /// `normalized` comes from [`row_normalize`](super::row_normalize()); the first `lengths[b]` (u32 `[B]`, all for `None`) tokens are
-/// alive. A zero row has cosine 0; a row with a NaN or an infinity is a run of its own. The mean is that of SAMP, in
+/// alive. Equal rows have cosine 1, whatever was rounded in them. A zero row has cosine 0; a row with a NaN or an infinity is a run of its own. The mean is that of SAMP, in
 /// `https://github.com/Tencent/AngelSlim`. `threshold` is a number.
 ///
 /// Cost: one dispatch of one workgroup a batch row, linear in N; `4 B N C` operations.
@@ -125,6 +125,7 @@ fn judge(growth: &Growth<'_>, joins: &[u32]) -> Vec<Worst> {
         judged.push(match mean {
             None => exact(0),
             Some(mean) if u32::from(mean >= f64::from(growth.threshold)) == joined => exact(joined),
+            Some(_) if growth.error(first, token) == 0.0 => exact(1 - joined.min(1)),
             Some(_) if joined > 1 => exact(1),
             Some(mean) => Worst { index: 0, expected: f64::from(growth.threshold), actual: mean, bound: growth.error(first, token) },
         });

@@ -8,8 +8,8 @@ use super::mean_cosine::mean_cosine;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
-    Limit, Reduce, Relation, Selection, Statistic, Threshold, ThresholdInputs, TopK, TopKInputs, compact, gather_rows, invert_index,
-    lookup, reduce, row_normalize,
+    Limit, Normalized, Reduce, Relation, Selection, Statistic, Threshold, ThresholdInputs, TopK, TopKInputs, compact, gather_rows,
+    invert_index, lookup, reduce, row_normalize,
 };
 use crate::pattern::Pattern;
 use crate::tensor::{Desc, Elem, HostTensor, NONE};
@@ -91,13 +91,16 @@ impl WindowMerge {
         let order: Vec<u32> = (0..windows).flat_map(|w| (0..members).map(move |i| (w, i))).map(|(w, i)| token(w, i)).collect();
         let (whole, _) = count_by_length(graph, tokens.lengths, capacity, |live| last.partition_point(|token| *token < live) as u32)?;
 
-        let unit = row_normalize(graph, tokens.x, Some(tokens.lengths))?.unit;
+        let Normalized { unit, norm } = row_normalize(graph, tokens.x, Some(tokens.lengths))?;
+        let alive = Threshold { relation: Relation::Above }.mask(graph, ThresholdInputs::new(norm, Limit::Constant(0.0)))?;
         let [_, _, channels] = unit.shape().exactly("mustdrop: x", "[batch, tokens, channels]")?;
         let list = graph.constant(HostTensor::u32([order.len() as u32], order.clone()));
         let by_window = gather_rows(graph, unit, list, None)?;
         let all = product("mustdrop: x", tokens.x.shape(), batch, windows)?;
         let by_window = graph.reshape(by_window, [all, members, channels])?;
-        let score = mean_cosine(graph, by_window)?;
+        let alive = gather_rows(graph, alive, list, None)?;
+        let alive = graph.reshape(alive, [all, members])?;
+        let score = mean_cosine(graph, by_window, alive)?;
         let score = graph.reshape(score, [batch, windows])?;
 
         let alike = ThresholdInputs { lengths: Some(whole), ..ThresholdInputs::new(score, Limit::Constant(self.threshold)) };

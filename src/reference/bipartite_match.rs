@@ -48,13 +48,48 @@ impl<'a> Candidates<'a> {
 
     /// The cosine of two tokens; NaN if either has a NaN or an infinity.
     pub fn similarity(&self, a: usize, b: usize) -> f64 {
-        if self.norm[a].is_nan() || self.norm[b].is_nan() { f64::NAN } else { dot(self.row(a), self.row(b)) }
+        if self.norm[a].is_nan() || self.norm[b].is_nan() { f64::NAN } else { cosine(self.row(a), self.row(b)) }
     }
 }
 
 /// `sum_c a_c b_c`.
 pub fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+}
+
+fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum()
+}
+
+/// From this inner product of two unit rows on, their cosine is taken from their difference. Rounding of fewer than 2^16 channels does not
+/// bring a row's product with itself below it.
+const NEAR: f64 = 1.0 - 1.0 / 64.0;
+
+/// The cosine of two unit rows: their inner product, at least -1; near 1, `1 - |a - b|^2 / 2`, which is 1 for equal rows whatever their
+/// own rounding, and never more.
+pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    match dot(a, b) {
+        product if product < -1.0 => -1.0,
+        product if product < NEAR => product,
+        // Rounded, so that rows of one direction are equally near whatever was rounded in them.
+        _ => f64::from((1.0 - squared_distance(a, b) / 2.0) as f32),
+    }
+}
+
+/// How far [`cosine`] in f32 may be from the exact one: the inner product's bound, or near 1 `(C + 3) eps` of the squared difference and the
+/// difference's own rounding; where either may be taken, that and how far they are apart. Equal rows have exactly 1.
+pub fn cosine_bound(a: &[f32], b: &[f32]) -> f64 {
+    let (product, bound) = (dot(a, b), dot_bound(a, b));
+    if product + bound < NEAR {
+        return bound;
+    }
+    let (half, n) = (squared_distance(a, b) / 2.0, a.len() as f64);
+    let near = match half {
+        0.0 => 0.0,
+        half if half * (1.0 + (n + 3.0) * EPSILON_F32) > f64::from(f32::MAX) / 2.0 => f64::INFINITY,
+        half => (n + 3.0) * EPSILON_F32 * half + n * f64::from(f32::MIN_POSITIVE) + 2.0 * EPSILON_F32 * (1.0 - half).abs(),
+    };
+    if product - bound >= NEAR { near } else { near + bound + (product - (1.0 - half)).abs() }
 }
 
 /// `similarity_i = max_j unit[source_i] . unit[destination_j]` and the lowest j that has it, in one batch row.

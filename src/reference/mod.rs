@@ -46,7 +46,7 @@ pub use attention_score::{
     Attention, HeadReduction, Norm, Queries, RowReduction, Scoring, attention_lse, attention_lse_bound, attention_score,
     attention_score_bound,
 };
-pub use bipartite_match::{Candidates, bipartite_match, cosine_error, dot, dot_bound};
+pub use bipartite_match::{Candidates, bipartite_match, cosine, cosine_bound, cosine_error, dot, dot_bound};
 pub use compact::compact;
 pub use concat_rows::concat_rows;
 pub use convolution::{depthwise_convolution, depthwise_convolution_bound};

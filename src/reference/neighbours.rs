@@ -1,6 +1,6 @@
 //! The nearest candidates of every query, and density peaks.
 
-use super::{dot, dot_bound};
+use super::{cosine, cosine_bound};
 use crate::compare::{EPSILON_F32, storage_error};
 use crate::tensor::Elem;
 
@@ -28,7 +28,7 @@ impl<'a> Rows<'a> {
     pub fn value(&self, a: usize, b: usize) -> f64 {
         match self.norm {
             Some(norm) if norm[a].is_nan() || norm[b].is_nan() => f64::NAN,
-            Some(_) => dot(self.row(a), self.row(b)),
+            Some(_) => cosine(self.row(a), self.row(b)),
             None => {
                 let square: f64 = self.row(a).iter().zip(self.row(b)).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
                 if square <= f64::from(f32::MAX) { square.sqrt() } else { f64::NAN }
@@ -42,7 +42,7 @@ impl<'a> Rows<'a> {
     /// square, one for each sum. Squares below the smallest normal number may be flushed to 0. The root adds 9 eps.
     pub fn bound(&self, a: usize, b: usize) -> f64 {
         if self.norm.is_some() {
-            let bound = dot_bound(self.row(a), self.row(b));
+            let bound = cosine_bound(self.row(a), self.row(b));
             return bound + storage_error(Elem::F32, bound);
         }
         let (n, value) = (self.channels as f64, self.value(a, b));

@@ -1,6 +1,6 @@
 //! The cosine of every token and the one that it is paired with.
 
-use super::{dot, dot_bound};
+use super::{cosine, cosine_bound};
 
 /// The tokens of one batch row, and the partner of each.
 #[derive(Debug, Clone, Copy)]
@@ -32,14 +32,14 @@ impl Pairs<'_> {
     }
 }
 
-/// `unit_i . unit_previous(i)` of every token: NaN with a broken row, -infinity without a live partner, 0 for dead tokens.
+/// The [`cosine`] of `unit_i` and `unit_previous(i)` of every token: NaN with a broken row, -infinity without a live partner, 0 for dead tokens.
 pub fn pair_similarity(pairs: &Pairs<'_>) -> Vec<f32> {
-    pairs.each(0.0, f32::NEG_INFINITY, f32::NAN, |a, b| dot(a, b) as f32)
+    pairs.each(0.0, f32::NEG_INFINITY, f32::NAN, |a, b| cosine(a, b) as f32)
 }
 
 /// How far a similarity in f32 may be from [`pair_similarity`] of the same unit rows.
 pub fn pair_similarity_bound(pairs: &Pairs<'_>) -> Vec<f64> {
-    pairs.each(0.0, 0.0, 0.0, dot_bound)
+    pairs.each(0.0, 0.0, 0.0, cosine_bound)
 }
 
 #[cfg(test)]

@@ -74,6 +74,14 @@ pub fn cases() -> Vec<Case> {
             }
         }
     }
+    for channels in [3, 64, 1000] {
+        let equal = data::normal(26, channels as usize).repeat(40);
+        let near = equal.iter().zip(data::normal(27, equal.len())).map(|(x, noise)| x + 3e-3 * noise).collect();
+        for (what, values) in [("rows of one direction", equal), ("rows of nearly one direction", near)] {
+            let setup = Setup { shape: [1, 40, channels], protected: [0, 0], lengths: None, values, elem: Elem::F32, what };
+            cases.push(case(setup, |graph| Partition::even_odd(graph, 40)));
+        }
+    }
     let setup = |what, shape: [u32; 3], lengths| {
         let values = rows(24, (shape[0] * shape[1]) as usize, shape[2] as usize, Elem::F32);
         Setup { shape, protected: [0, 0], lengths, values, elem: Elem::F32, what }

@@ -44,6 +44,12 @@ pub fn cases() -> Vec<Case> {
     }
     // Equal tokens join up to rounding, ties and broken rows do as they must.
     cases.push(case([2, 60, 3], 0.9999, vec![2.5; 360], "all equal", false));
+    for channels in [3, 128, 1000] {
+        let equal = data::normal(4, channels as usize).repeat(120);
+        let near: Vec<f32> = equal.iter().zip(data::normal(5, equal.len())).map(|(x, noise)| x + 1e-2 * noise).collect();
+        cases.push(case([2, 60, channels], 1.0, equal, "all equal", false));
+        cases.push(case([2, 60, channels], 0.9999, near, "all nearly equal", false));
+    }
     cases.push(case([4, 50, 2], 0.5, data::ties(4, 400), "ties", true));
     cases.push(case([4, 60, 2], 0.0, data::awkward(4, 480), "awkward", true));
     cases

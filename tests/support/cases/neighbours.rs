@@ -74,6 +74,12 @@ pub fn cases() -> Vec<Case> {
     }
     let small = setup([2, 40, 3], 7);
     cases.push(case("ties", &small, Elem::F32, &data::ties(92, 240)));
+    for channels in [3, 64, 1000] {
+        let setup = setup([1, 40, channels], 4);
+        let near: Vec<f32> = data::normal(95, channels as usize).repeat(40);
+        let near: Vec<f32> = near.iter().zip(data::normal(96, near.len())).map(|(x, noise)| x + 3e-3 * noise).collect();
+        cases.push(case("nearly equal", &setup, Elem::F32, &near));
+    }
     cases.push(case("all equal", &small, Elem::F32, &[0.3; 240]));
     cases.push(case("rows of every kind", &small, Elem::F32, &data::awkward(93, 240)));
     cases.push(case("large values", &small, Elem::F16, &data::ties(94, 240).iter().map(|x| x * 60000.0).collect::<Vec<_>>()));

@@ -44,6 +44,13 @@ pub fn cases() -> Vec<Case> {
         cases.push(case(shape, offset, values, ""));
     }
     cases.push(case([2, 40, 3], Some(1), data::ties(9, 240), " ties"));
+    // A cosine of 1, and of nearly 1, by width.
+    for channels in [3, 64, 1000, 1024] {
+        let equal = data::normal(9, channels as usize).repeat(40);
+        let near = equal.iter().zip(data::normal(10, equal.len())).map(|(x, noise)| x + 3e-3 * noise).collect();
+        cases.push(case([1, 40, channels], Some(1), equal, " all equal"));
+        cases.push(case([1, 40, channels], Some(1), near, " all nearly equal"));
+    }
     cases.push(case([4, 60, 2], None, data::awkward(9, 480), " awkward"));
     cases
 }
