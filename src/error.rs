@@ -5,7 +5,7 @@ use crate::tensor::{Elem, Shape};
 /// Everything that can be wrong with a caller's request.
 ///
 /// Shapes, element types and options are checked while a graph is built, buffers and device limits in
-/// [`Graph::plan`](crate::Graph::plan); recording a plan cannot fail.
+/// [`Graph::plan`](crate::Graph::plan); recording a plan cannot fail. Each is one sentence in one line.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -153,15 +153,35 @@ pub enum Error {
         /// The feature's name in `wgpu::Features`.
         feature: &'static str,
     },
-    /// A plan cannot be bound to this view without another pipeline or uniform.
-    #[error("{tensor:?}: cannot bind the plan again: {reason}")]
-    Rebind {
-        /// The tensor's name.
+    /// A buffer was destroyed, or belongs to another device than the plan.
+    #[error("{tensor:?}: its buffer was destroyed, or belongs to another device than the plan")]
+    UnusableBuffer {
+        /// The tensor's name, or `workspace`.
         tensor: String,
-        /// What differs.
+    },
+    /// A plan was given another device than the one it was made on.
+    #[error("{argument}: the plan was made on another device")]
+    ForeignDevice {
+        /// The call and its argument.
+        argument: &'static str,
+    },
+    /// A shader's text is wrong, or is not what its kernel says of it: of an application's own kernel.
+    #[error("{kernel}: shader {shader}: {reason}")]
+    Shader {
+        /// The kernel.
+        kernel: &'static str,
+        /// The shader, or its variant.
+        shader: String,
+        /// What is wrong, or what differs.
         reason: String,
     },
-    /// The device failed while the convenience layer waited for it.
+    /// The device has no memory left.
+    #[error("the device has no memory left for {what}")]
+    OutOfMemory {
+        /// What it was wanted for.
+        what: String,
+    },
+    /// The device was lost, or failed.
     #[error("the device failed: {message}")]
     Device {
         /// What wgpu said.

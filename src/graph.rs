@@ -398,6 +398,15 @@ impl Graph {
     }
 
     /// Validates everything, makes every object, and gives a plan whose recording cannot fail.
+    ///
+    /// In a browser a program hears what the device says only when it awaits it, and this awaits nothing: there want of memory, buffers
+    /// that were destroyed or are another device's, and the text of an application's own shaders are told to the application's handler
+    /// (`Device::on_uncaptured_error`). wgpu does not tell buffers of two `wgpu::Instance`s apart: all must be of the device's own.
+    ///
+    /// # Errors
+    /// What is wrong with bindings, each by its tensor's name; [`Error::UnusableBuffer`] of a buffer that was destroyed or is another
+    /// device's; [`Error::Shader`] of an application's own kernel whose shader is wrong; what exceeds the device's limits and features;
+    /// [`Error::OutOfMemory`]; [`Error::Device`] where the device is lost.
     pub fn plan(&self, gpu: &Gpu, bindings: &Bindings) -> Result<Plan, Error> {
         gpu::plan(self, gpu, bindings)
     }
@@ -438,7 +447,7 @@ impl Graph {
         for dispatch in &program.dispatches {
             for access in [gpu::Access::Read, gpu::Access::ReadWrite] {
                 let variant = dispatch.variant(access);
-                if !variants.contains(&variant) {
+                if dispatch.shader.has_access(access) && !variants.contains(&variant) {
                     variants.push(variant);
                 }
             }

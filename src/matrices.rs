@@ -1,7 +1,7 @@
 //! Cooperative matrices: taken up where a device multiplies them rightly.
 
 use crate::error::Error;
-use crate::gpu::{Bindings, Capabilities, Gpu, MatrixSize, TensorView};
+use crate::gpu::{Bindings, Capabilities, Gpu, MatrixSize, TensorView, buffer, present, submit};
 use crate::graph::Graph;
 use crate::kernels::linear;
 use crate::random::random_u32;
@@ -31,8 +31,9 @@ impl Gpu {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Device`] where the device is lost.
+    /// [`Error::Device`] where the device is lost or the queue is another's.
     pub fn with_cooperative_matrices(&self, queue: &wgpu::Queue, properties: &[wgpu::CooperativeMatrixProperties]) -> Result<Self, Error> {
+        present(self.device())?;
         let features = self.device().features();
         let Some(size) = listed(self.capabilities(), features, properties) else {
             log::info!("no cooperative matrices of f16 with f32 sums that tokenpress can use");
@@ -79,16 +80,15 @@ fn multiplies(gpu: &Gpu, queue: &wgpu::Queue, channels: u32) -> Result<bool, Err
     let y = linear(&mut graph, x, weight, None)?;
     graph.output("y", y)?;
     let expected = &graph.run_reference(&Default::default())?["y"];
-    let result = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+    let descriptor = wgpu::BufferDescriptor {
         label: None,
         size: y.desc().bytes().next_multiple_of(4),
         usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC,
         mapped_at_creation: false,
-    });
+    };
+    let result = buffer(gpu.device(), &descriptor)?;
     let plan = graph.plan(gpu, &Bindings::new().bind("y", TensorView::new(&result, 0, y.shape(), Elem::F16)))?;
-    let mut encoder = gpu.device().create_command_encoder(&Default::default());
-    plan.record_into(&mut encoder, None);
-    queue.submit([encoder.finish()]);
+    submit(gpu.device(), queue, |encoder| plan.record_into(encoder, None))?;
     let bytes = read_blocking(gpu.device(), queue, &result)?;
     Ok(bytes[..expected.bytes().len()] == *expected.bytes())
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{self, Poll, Waker};
 
 use crate::error::Error;
-use crate::gpu::{Bindings, Gpu, TensorView, required_features, required_limits};
+use crate::gpu::{Bindings, Gpu, TensorView, buffer, checked, device_error, required_features, required_limits, submit};
 use crate::graph::Graph;
 use crate::tensor::{Desc, HostTensor};
 
@@ -29,8 +29,8 @@ pub struct Context {
     pub gpu: Gpu,
 }
 
-fn device_error(error: impl std::fmt::Display) -> Error {
-    Error::Device { message: error.to_string() }
+fn never_answered() -> Error {
+    Error::Device { message: "it never answered".to_owned() }
 }
 
 fn rank(info: &wgpu::AdapterInfo) -> (u32, bool, bool) {
@@ -74,7 +74,7 @@ impl<T> Future for Said<T> {
             return Poll::Ready(Ok(value));
         }
         if Arc::strong_count(&self.0) == 1 {
-            return Poll::Ready(Err(device_error("it never answered")));
+            return Poll::Ready(Err(never_answered()));
         }
         state.1 = Some(context.waker().clone());
         Poll::Pending
@@ -84,17 +84,26 @@ impl<T> Future for Said<T> {
 /// A whole buffer's bytes, once the work submitted so far is done.
 ///
 /// A browser goes on by itself. Elsewhere somebody must ask the device whether it is done: this does, and blocks its thread.
-async fn read(device: &wgpu::Device, queue: &wgpu::Queue, buffer: &wgpu::Buffer) -> Result<Vec<u8>, Error> {
-    if !buffer.usage().contains(wgpu::BufferUsages::COPY_SRC) {
+async fn read(device: &wgpu::Device, queue: &wgpu::Queue, source: &wgpu::Buffer) -> Result<Vec<u8>, Error> {
+    if !source.usage().contains(wgpu::BufferUsages::COPY_SRC) {
         return Err(Error::Usage { tensor: "read: buffer".to_owned(), required: "COPY_SRC" });
     }
+    if source.size() == 0 {
+        return Ok(Vec::new());
+    }
     let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-    let staging = device.create_buffer(&wgpu::BufferDescriptor { label: None, size: buffer.size(), usage, mapped_at_creation: false });
-    let mut encoder = device.create_command_encoder(&Default::default());
-    encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, buffer.size());
-    queue.submit([encoder.finish()]);
+    let label = Some("tokenpress::memory to read");
+    let staging = buffer(device, &wgpu::BufferDescriptor { label, size: source.size(), usage, mapped_at_creation: false })?;
+    submit(device, queue, |encoder| encoder.copy_buffer_to_buffer(source, 0, &staging, 0, source.size()))?;
     let (mapped, callback) = Said::new();
-    staging.slice(..).map_async(wgpu::MapMode::Read, callback);
+    checked(
+        device,
+        || "a mapping".to_owned(),
+        || {
+            staging.slice(..).map_async(wgpu::MapMode::Read, callback);
+            Ok(())
+        },
+    )?;
     #[cfg(not(target_arch = "wasm32"))]
     device.poll(wgpu::PollType::wait_indefinitely()).map_err(device_error)?;
     mapped.await?.map_err(device_error)?;
@@ -107,7 +116,7 @@ async fn read(device: &wgpu::Device, queue: &wgpu::Queue, buffer: &wgpu::Buffer)
 pub(crate) fn read_blocking(device: &wgpu::Device, queue: &wgpu::Queue, buffer: &wgpu::Buffer) -> Result<Vec<u8>, Error> {
     match std::pin::pin!(read(device, queue, buffer)).poll(&mut task::Context::from_waker(Waker::noop())) {
         Poll::Ready(bytes) => bytes,
-        Poll::Pending => Err(device_error("it never answered")),
+        Poll::Pending => Err(never_answered()),
     }
 }
 
@@ -151,7 +160,8 @@ impl Context {
         format!("{name} ({backend:?}, {device_type:?}, {driver} {driver_info})")
     }
 
-    /// A buffer of these bytes, padded to a multiple of 4.
+    /// A buffer of these bytes, padded to a multiple of 4. Want of memory is an error of the device's own handler
+    /// (`Device::on_uncaptured_error`), which panics unless it was set: of this, [`Context::upload`] and [`Context::empty`].
     pub fn buffer(&self, bytes: &[u8]) -> wgpu::Buffer {
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let size = (bytes.len() as u64).next_multiple_of(4).max(4);
@@ -173,30 +183,50 @@ impl Context {
     }
 
     /// A whole buffer's bytes, once the work submitted so far is done.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] of a buffer without `COPY_SRC`, [`Error::OutOfMemory`], and [`Error::Device`] where the buffer was destroyed or is
+    /// of another device, or the device is lost.
     pub async fn read(&self, buffer: &wgpu::Buffer) -> Result<Vec<u8>, Error> {
         read(&self.device, &self.queue, buffer).await
     }
 
     /// The contents of a view.
+    ///
+    /// # Errors
+    /// [`Error::BufferTooSmall`] of a view that reaches past its buffer, and those of [`Context::read`].
     pub async fn download(&self, view: &TensorView) -> Result<HostTensor, Error> {
+        let (offset, required, size) = (view.offset(), view.desc().bytes(), view.buffer().size());
+        if offset.checked_add(required).is_none_or(|end| end > size) {
+            let actual = size.saturating_sub(offset);
+            return Err(Error::BufferTooSmall { tensor: "download: view".to_owned(), offset, required, actual });
+        }
         let bytes = self.read(view.buffer()).await?;
-        Ok(HostTensor::from_bytes(view.desc(), &bytes[view.offset() as usize..]))
+        let part = offset as usize..(offset + required) as usize;
+        Ok(HostTensor::from_bytes(view.desc(), &bytes[part]))
     }
 
     /// Plans a graph, runs it once, and gives every output by name.
+    ///
+    /// # Errors
+    /// Those of [`Graph::plan`] and [`Context::read`].
     pub async fn run(&self, graph: &Graph, inputs: &HostTensors) -> Result<HostTensors, Error> {
-        let mut bindings = Bindings::new();
-        for (name, tensor) in inputs {
-            bindings = bindings.bind(name, self.upload(tensor));
+        let limit = self.gpu.capabilities().max_buffer;
+        let tensors = inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.desc())).chain(graph.outputs());
+        for (name, desc) in tensors {
+            let bytes = desc.bytes();
+            if bytes > limit {
+                return Err(Error::BindingTooLarge { kernel: "run", tensor: name.to_owned(), bytes, limit });
+            }
         }
-        let views: Vec<_> = graph.outputs().map(|(name, desc)| (name.to_owned(), self.empty(desc))).collect();
-        for (name, view) in &views {
-            bindings = bindings.bind(name, view.clone());
-        }
+        let buffers = || {
+            let views: Vec<_> = graph.outputs().map(|(name, desc)| (name.to_owned(), self.empty(desc))).collect();
+            let all = inputs.iter().map(|(name, tensor)| (name.clone(), self.upload(tensor))).chain(views.iter().cloned());
+            Ok((all.fold(Bindings::new(), |bindings, (name, view)| bindings.bind(&name, view)), views))
+        };
+        let (bindings, views) = checked(&self.device, || "the graph's inputs and outputs".to_owned(), buffers)?;
         let plan = graph.plan(&self.gpu, &bindings)?;
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        plan.record_into(&mut encoder, None);
-        self.queue.submit([encoder.finish()]);
+        submit(&self.device, &self.queue, |encoder| plan.record_into(encoder, None))?;
         let mut outputs = HostTensors::new();
         for (name, view) in views {
             outputs.insert(name, self.download(&view).await?);

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::error::Error;
-use crate::gpu::{Bindings, Capabilities, Form, Gpu, Plan, Policy, TensorView};
+use crate::gpu::{Bindings, Capabilities, Form, Gpu, Plan, Policy, TensorView, buffer, device_error, present, submit};
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
     Attention, AttentionInputs, AttentionScore, FrameBudget, Norm, Queries, QueryKeyValue, TopK, TopKInputs, compact, grow_runs, linear,
@@ -38,8 +38,9 @@ const FASTER: f64 = 0.93;
 /// ```
 ///
 /// # Errors
-/// [`Error::Device`] where the device is lost; whatever [`Graph::plan`] says of a device that is too small.
+/// [`Error::Device`] where the device is lost or the queue is another's; whatever [`Graph::plan`] says of a device that is too small.
 pub fn tune(gpu: &Gpu, queue: &wgpu::Queue) -> Result<Tuning, Error> {
+    present(gpu.device())?;
     let mut tuning = Tuning::default();
     // Matrices first: what runs without them may be portable, or not.
     for matrices in [true, false] {
@@ -72,23 +73,25 @@ pub fn tune(gpu: &Gpu, queue: &wgpu::Queue) -> Result<Tuning, Error> {
 /// A plan into buffers of its own.
 fn plan(gpu: &Gpu, graph: &Graph) -> Result<Plan, Error> {
     let tensors = graph.inputs().chain(graph.outputs());
-    let bindings = tensors.fold(Bindings::new(), |bindings, (name, desc)| {
+    let mut bindings = Bindings::new();
+    for (name, desc) in tensors {
         let usage = wgpu::BufferUsages::STORAGE;
         let size = desc.bytes().next_multiple_of(4);
-        let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
-        bindings.bind(name, TensorView::new(&buffer, 0, desc.shape, desc.elem))
-    });
+        let buffer = buffer(gpu.device(), &wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })?;
+        bindings = bindings.bind(name, TensorView::new(&buffer, 0, desc.shape, desc.elem));
+    }
     graph.plan(gpu, &bindings)
 }
 
 /// Seconds of each: the least of seven turns, as long as two milliseconds each.
 fn compare(gpu: &Gpu, queue: &wgpu::Queue, plans: &[Plan; 2]) -> Result<[f64; 2], Error> {
     let run = |plan: &Plan, times: u32| {
-        let mut encoder = gpu.device().create_command_encoder(&Default::default());
-        (0..times).for_each(|_| plan.record_into(&mut encoder, None));
-        let start = Instant::now();
-        queue.submit([encoder.finish()]);
-        gpu.device().poll(wgpu::PollType::wait_indefinitely()).map_err(|error| Error::Device { message: error.to_string() })?;
+        let mut start = Instant::now();
+        submit(gpu.device(), queue, |encoder| {
+            (0..times).for_each(|_| plan.record_into(encoder, None));
+            start = Instant::now();
+        })?;
+        gpu.device().poll(wgpu::PollType::wait_indefinitely()).map_err(device_error)?;
         Ok::<_, Error>(start.elapsed().as_secs_f64() / f64::from(times))
     };
     run(&plans[0], 1)?;

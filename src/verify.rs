@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::compare::Comparison;
 use crate::error::Error;
-use crate::gpu::{Bindings, Gpu, TensorView};
+use crate::gpu::{Bindings, Gpu, TensorView, checked, submit};
 use crate::graph::{Graph, Node, Tensor, TensorId};
 use crate::readback::{Context, HostTensors};
 use crate::tensor::{Desc, HostTensor};
@@ -94,7 +94,8 @@ pub async fn run_guarded(
         }
         placed.push(Placed { name: name.to_owned(), desc, buffer, offset, output });
     }
-    let buffers: Vec<_> = contents.iter().map(|bytes| context.buffer(bytes)).collect();
+    let made = || Ok(contents.iter().map(|bytes| context.buffer(bytes)).collect::<Vec<_>>());
+    let buffers = checked(&context.device, || "the tensors of a guarded run".to_owned(), made)?;
     let mut bindings = Bindings::new();
     for tensor in &placed {
         let view = TensorView::new(&buffers[tensor.buffer], tensor.offset as u64, tensor.desc.shape, tensor.desc.elem)
@@ -102,16 +103,15 @@ pub async fn run_guarded(
         bindings = bindings.bind(&tensor.name, view);
     }
     let workspace_bytes = graph.workspace_size_of(gpu, &bindings)?;
-    let workspace = context.buffer(&POISON.to_le_bytes().repeat(workspace_bytes as usize / 4));
+    let made = || Ok(context.buffer(&POISON.to_le_bytes().repeat(workspace_bytes as usize / 4)));
+    let workspace = checked(&context.device, || format!("a workspace of {workspace_bytes} bytes"), made)?;
     bindings = bindings.workspace(&workspace, 0, workspace_bytes);
     let plan = graph.plan(gpu, &bindings)?;
 
     let mut runs: Vec<HostTensors> = Vec::new();
     let mut guards = Guards::default();
     for _ in 0..2 {
-        let mut encoder = context.device.create_command_encoder(&Default::default());
-        plan.record_into(&mut encoder, None);
-        context.queue.submit([encoder.finish()]);
+        submit(&context.device, &context.queue, |encoder| plan.record_into(encoder, None))?;
         let mut after = Vec::new();
         for buffer in &buffers {
             after.push(context.read(buffer).await?);

@@ -2,13 +2,15 @@
 //! tensors may lie, limits, splitting, folding, binding again. No call may raise a wgpu error.
 #![allow(missing_docs, reason = "a test")]
 
+#[macro_use]
 mod support;
 
 use std::collections::BTreeSet;
 
 use support::cases::methods;
 use support::double::Double;
-use tokenpress::gpu::{Access, Variant};
+use support::own::{self, Own};
+use tokenpress::gpu::{Access, BindingElem, Shader, Slot, Variant};
 use tokenpress::kernels::PixelUnshuffle;
 use tokenpress::readback::{Context, HostTensors};
 use tokenpress::wgpu::{self, BufferUsages, Limits};
@@ -170,7 +172,13 @@ fn errors() -> Vec<Error> {
                 .plan(&doubling([65], Elem::F32, Double::default()), &bound(small.view([65], Elem::F32), small.view([65], Elem::F32))),
         ),
         failure(small.plan(&doubling([2], Elem::F16, Double::default()), &bound(small.view([2], Elem::F16), small.view([2], Elem::F16)))),
-        failure(noop.plan(&graph(), &bound(x(), x())).expect("a plan").rebind(&noop.gpu, &bound(at(4), x()))),
+        plan(destroyed(noop.view([64], Elem::F32)), x()),
+        {
+            let [here, there] = two_devices();
+            let plan = graph().plan(&here.gpu, &bound(here.view([64], Elem::F32), here.view([64], Elem::F32))).expect("a plan");
+            failure(plan.rebind(&there.gpu, &bound(there.view([64], Elem::F32), there.view([64], Elem::F32))))
+        },
+        failure(noop.plan(&Own::new(&WRONG_TEXT).graph(), &bound(x(), x()))),
         failure({
             let context = Context {
                 device: small.device.clone(),
@@ -206,9 +214,11 @@ fn variants_of_error() -> BTreeSet<String> {
 
 #[test]
 fn every_error_is_reached() {
-    let reached: BTreeSet<String> =
+    let mut reached: BTreeSet<String> =
         errors().iter().map(|e| format!("{e:?}").split([' ', '(']).next().unwrap_or_default().to_owned()).collect();
     assert!(!reached.is_empty());
+    // In a process of its own: `a_plan_that_there_is_no_memory_for_is_an_error`.
+    reached.insert("OutOfMemory".to_owned());
     assert_eq!(reached, variants_of_error());
 }
 
@@ -518,7 +528,7 @@ fn two_plans_in_one_encoder_do_not_meet() {
 }
 
 #[test]
-fn a_plan_binds_again_where_pipelines_and_uniforms_stay() {
+fn a_plan_binds_again_wherever_its_tensors_lie() {
     let noop = noop();
     let mut graph = doubling([64], Elem::F32, Double::default());
     let z = graph.input("z", [64], Elem::F32);
@@ -542,12 +552,9 @@ fn a_plan_binds_again_where_pipelines_and_uniforms_stay() {
     again(&all(TensorView::new(&other, 260, [64], Elem::F32), own(), own(), own())).expect("the same residue");
     again(&all(at(4), own(), at(512), own())).expect("two inputs in one buffer");
 
-    let rebind = |bindings: &Bindings| match failure(again(bindings)) {
-        Error::Rebind { tensor, .. } => tensor,
-        error => panic!("{error}"),
-    };
-    assert_eq!(rebind(&all(at(8), own(), own(), own())), "x");
-    assert_eq!(rebind(&all(at(4), at(512), own(), own())), "x", "read and written in one buffer now");
+    again(&all(at(8), own(), own(), own())).expect("another residue");
+    let shared = again(&all(at(4), at(512), own(), own())).expect("read and written in one buffer now");
+    assert!(shared.variants().any(|label| label.ends_with(".read_write")));
     assert!(matches!(failure(again(&bound(at(4), own()))), Error::MissingBinding { .. }));
     assert!(matches!(failure(again(&all(at(4), own(), own(), own()).bind("v", own()))), Error::UnknownBinding { .. }));
     assert!(matches!(failure(again(&all(at(4), own(), own(), noop.view([63], Elem::F32)))), Error::BindingMismatch { .. }));
@@ -627,6 +634,265 @@ fn pipelines_can_be_made_on_many_threads() {
             scope.spawn(|| noop.gpu.warm_up(part).expect("pipelines"));
         }
     });
+}
+
+// --- kernels of an application's own ----------------------------------------------------------------------
+
+static RIGHT: Shader = own::shader("right", own_shader!("y[params.y_base + lane.index] = x[params.x_base + lane.index];"));
+static WRONG_TEXT: Shader = own::shader("wrong_text", own_shader!("y[0] = not_there;"));
+
+#[test]
+fn a_shader_that_is_not_what_its_kernel_says_is_an_error_of_plan() {
+    static WRONG_TYPE: Shader = own::shader("wrong_type", own_shader!("let a: u32 = 1u; y[0] = a;"));
+    static NO_MAIN: Shader = own::shader(
+        "no_main",
+        "struct Params { x_base: u32, y_base: u32, elements: u32 }
+        @group(0) @binding(0) var<uniform> params: Params;
+        @group(0) @binding(1) var<storage, read> x: array<elem>;
+        @group(0) @binding(2) var<storage, read_write> y: array<elem>;
+        @compute @workgroup_size(1) fn other() { y[0] = x[0] * elem(params.elements); }",
+    );
+    static FEWER: Shader = own::shader(
+        "fewer",
+        "struct Params { x_base: u32, y_base: u32 }
+        @group(0) @binding(0) var<uniform> params: Params;
+        @group(0) @binding(1) var<storage, read> x: array<elem>;
+        @group(0) @binding(2) var<storage, read_write> y: array<elem>;
+        @compute @workgroup_size(1) fn main() { y[params.y_base] = x[params.x_base]; }",
+    );
+    static MORE: Shader = own::shader(
+        "more",
+        "struct Params { x_base: u32, y_base: u32, elements: u32, a: u32, b: u32, c: u32 }
+        @group(0) @binding(0) var<uniform> params: Params;
+        @group(0) @binding(1) var<storage, read> x: array<elem>;
+        @group(0) @binding(2) var<storage, read_write> y: array<elem>;
+        @compute @workgroup_size(1) fn main() { y[params.y_base] = x[params.x_base] * elem(params.c); }",
+    );
+    static WIDE: Shader = own::shader(
+        "wide",
+        "struct Params { x_base: u32, y_base: u32, elements: vec2<u32> }
+        @group(0) @binding(0) var<uniform> params: Params;
+        @group(0) @binding(1) var<storage, read> x: array<elem>;
+        @group(0) @binding(2) var<storage, read_write> y: array<elem>;
+        @compute @workgroup_size(1) fn main() { y[params.y_base] = x[params.x_base] * elem(params.elements.y); }",
+    );
+    static OTHER_ELEMENTS: Shader = own::shader(
+        "other_elements",
+        "struct Params { x_base: u32, y_base: u32, elements: u32 }
+        @group(0) @binding(0) var<uniform> params: Params;
+        @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+        @group(0) @binding(2) var<storage, read_write> y: array<elem>;
+        @compute @workgroup_size(1) fn main() { y[params.y_base] = x[params.x_base].w; }",
+    );
+    static FEWER_BINDINGS: Shader = own::shader(
+        "fewer_bindings",
+        "struct Params { x_base: u32, y_base: u32, elements: u32 }
+        @group(0) @binding(0) var<uniform> params: Params;
+        @group(0) @binding(2) var<storage, read_write> y: array<elem>;
+        @compute @workgroup_size(1) fn main() { y[params.y_base] = elem(params.elements); }",
+    );
+    static TOO_MANY_INVOCATIONS: Shader = own::shader(
+        "too_many_invocations",
+        "struct Params { x_base: u32, y_base: u32, elements: u32 }
+        @group(0) @binding(0) var<uniform> params: Params;
+        @group(0) @binding(1) var<storage, read> x: array<elem>;
+        @group(0) @binding(2) var<storage, read_write> y: array<elem>;
+        @compute @workgroup_size(1024) fn main() { y[params.y_base] = x[params.x_base]; }",
+    );
+    let noop = noop();
+    let plan = |own: Own| noop.plan(&own.graph(), &bound(noop.view([64], Elem::F32), noop.view([64], Elem::F32)));
+    plan(Own::new(&RIGHT)).expect("a shader that is right");
+    let all = [
+        (Own::new(&WRONG_TEXT), "line 6"),
+        (Own::new(&WRONG_TYPE), "wrong_type"),
+        (Own::new(&NO_MAIN), "main"),
+        (Own::new(&FEWER), "elements"),
+        (Own::new(&MORE), "a, b, c"),
+        (Own::new(&WIDE), "elements"),
+        (Own::new(&OTHER_ELEMENTS), "16 bytes"),
+        (Own::new(&FEWER_BINDINGS), "1 storage"),
+        (Own::new(&TOO_MANY_INVOCATIONS), "1024"),
+        (Own { params: 2, ..Own::new(&RIGHT) }, "8"),
+        (Own { params: 0, ..Own::new(&RIGHT) }, "3"),
+        (Own { slots: &[Slot::Output(0)], ..Own::new(&RIGHT) }, "1"),
+        (Own { constants: &[("nobody", 3)], ..Own::new(&RIGHT) }, "nobody"),
+    ];
+    for (own, part) in all {
+        let Err(error) = plan(own) else { panic!("{part}: no error") };
+        let Error::Shader { kernel: "own", shader, .. } = &error else { panic!("{}: {error}", own.shader.name) };
+        let text = error.to_string();
+        assert!(shader.starts_with(own.shader.name) && text.contains(part) && !text.contains('\n'), "{}: {text}", own.shader.name);
+    }
+    let variants = Own::new(&WRONG_TEXT).graph().variants(&noop.gpu).expect("variants");
+    let error = noop.silently(|| failure(noop.gpu.warm_up(&variants)));
+    assert!(matches!(&error, Error::Shader { shader, .. } if shader.starts_with("wrong_text")), "{error}");
+}
+
+#[test]
+fn a_tensor_shorter_than_an_element_of_its_binding_is_an_error_of_plan() {
+    static FOURS: Shader = Shader {
+        inputs: &[("x", BindingElem::F32x4)],
+        ..own::shader(
+            "fours",
+            "struct Params { x_base: u32, y_base: u32, elements: u32 }
+            @group(0) @binding(0) var<uniform> params: Params;
+            @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+            @group(0) @binding(2) var<storage, read_write> y: array<elem>;
+            @compute @workgroup_size(1) fn main() { y[params.y_base] = x[params.x_base].w; }",
+        )
+    };
+    let noop = noop();
+    let mut graph = Graph::new();
+    let x = graph.input("x", [2], Elem::F32);
+    let y = Own::new(&FOURS).call(&mut graph, x);
+    graph.output("y", y).expect("an output");
+    let error = failure(noop.plan(&graph, &bound(noop.view([2], Elem::F32), noop.view([64], Elem::F32))));
+    assert!(matches!(&error, Error::Shader { reason, .. } if reason.contains("8 bytes")), "{error}");
+}
+
+// --- devices ----------------------------------------------------------------------------------------------
+
+/// Two devices of one instance, as an application with two cards has.
+fn two_devices() -> [Noop; 2] {
+    let options = wgpu::BackendOptions { noop: wgpu::NoopBackendOptions::enabled(), ..Default::default() };
+    let descriptor = wgpu::InstanceDescriptor {
+        backends: wgpu::Backends::NOOP,
+        backend_options: options,
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    };
+    let adapter = pollster::block_on(wgpu::Instance::new(descriptor).request_adapter(&Default::default())).expect("a noop adapter");
+    [0; 2].map(|_| {
+        let (device, queue) = pollster::block_on(adapter.request_device(&Default::default())).expect("a noop device");
+        let gpu = Gpu::new(&device, &device.adapter_info());
+        Noop { device, queue, gpu }
+    })
+}
+
+fn destroyed(view: TensorView) -> TensorView {
+    view.buffer().destroy();
+    view
+}
+
+/// `y` of `x`, one number each, through an intermediate tensor of so many bytes.
+fn through(bytes: u64) -> Graph {
+    let mut graph = Graph::new();
+    let x = graph.input("x", [1], Elem::F32);
+    let vast = Own { output: [1 << 16, (bytes >> 18) as u32].into(), ..Own::new(&RIGHT) }.call(&mut graph, x);
+    let y = Own { output: [1].into(), ..Own::new(&RIGHT) }.call(&mut graph, vast);
+    graph.output("y", y).expect("an output");
+    graph
+}
+
+#[test]
+fn foreign_and_destroyed_buffers_are_named() {
+    let [here, there] = two_devices();
+    let graph = doubling([64], Elem::F32, Double::default());
+    let own = || here.view([64], Elem::F32);
+    let foreign = || there.view([64], Elem::F32);
+    let unusable = |name: &str| Error::UnusableBuffer { tensor: name.to_owned() };
+    let plan = here.plan(&graph, &bound(own(), own())).expect("a plan");
+    for (bindings, name) in [
+        (bound(foreign(), own()), "x"),
+        (bound(own(), foreign()), "y"),
+        (bound(own(), destroyed(own())), "y"),
+        (bound(destroyed(own()), own()), "x"),
+    ] {
+        assert_eq!(failure(here.plan(&graph, &bindings)), unusable(name));
+        assert_eq!(here.silently(|| failure(plan.rebind(&here.gpu, &bindings))), unusable(name));
+    }
+    let through = through(1 << 18);
+    let bytes = through.workspace_size(&here.gpu).expect("a size");
+    let one = || here.view([1], Elem::F32);
+    let bindings = bound(one(), one()).workspace(&there.buffer(bytes), 0, bytes);
+    assert_eq!(failure(here.plan(&through, &bindings)), unusable("workspace"));
+    let error = here.silently(|| failure(plan.rebind(&there.gpu, &bound(own(), own()))));
+    assert_eq!(error, Error::ForeignDevice { argument: "rebind: gpu" });
+}
+
+#[test]
+fn a_lost_device_is_an_error_of_every_call() {
+    let lost = || {
+        let noop = noop();
+        let graph = doubling([64], Elem::F32, Double::default());
+        let [x, y] = [0; 2].map(|_| noop.view([64], Elem::F32));
+        let plan = noop.plan(&graph, &bound(x.clone(), y.clone())).expect("a plan");
+        noop.device.destroy();
+        let bindings = bound(x, y);
+        let context =
+            Context { device: noop.device.clone(), queue: noop.queue.clone(), info: noop.device.adapter_info(), gpu: noop.gpu.clone() };
+        (noop, context, graph, plan, bindings)
+    };
+    let inputs: HostTensors = [("x".to_owned(), HostTensor::f32([64], vec![1.0; 64]))].into();
+    let (noop, context, graph, plan, bindings) = lost();
+    let reference = tokenpress::verify::Reference::new(&graph, &inputs).expect("a reference");
+    let fresh = Gpu::new(&noop.device, &noop.device.adapter_info());
+    let variants = graph.variants(&noop.gpu).expect("variants");
+    let view = noop.silently(|| noop.view([64], Elem::F32));
+    // No handler of errors is set here: what reached wgpu's own would panic.
+    for (call, result) in [
+        ("plan", graph.plan(&noop.gpu, &bindings).map(|_| ())),
+        ("plan without pipelines", graph.plan(&fresh, &bindings).map(|_| ())),
+        ("rebind", plan.rebind(&noop.gpu, &bindings).map(|_| ())),
+        ("warm_up", noop.gpu.warm_up(&variants)),
+        ("warm_up of what is there", fresh.warm_up(&variants)),
+        ("with_cooperative_matrices", noop.gpu.with_cooperative_matrices(&noop.queue, &[]).map(|_| ())),
+        ("tune", tokenpress::tune(&noop.gpu, &noop.queue).map(|_| ())),
+        ("run", pollster::block_on(context.run(&graph, &inputs)).map(|_| ())),
+        ("read", pollster::block_on(context.read(view.buffer())).map(|_| ())),
+        ("download", pollster::block_on(context.download(&view)).map(|_| ())),
+        ("verify", pollster::block_on(reference.steps(&context, &context.gpu, Default::default())).map(|_| ())),
+        ("whole", pollster::block_on(tokenpress::verify::whole(&context, &context.gpu, &graph, &inputs)).map(|_| ())),
+    ] {
+        match result {
+            Err(error @ (Error::Device { .. } | Error::UnusableBuffer { .. })) => {
+                assert!(!error.to_string().contains('\n'), "{call}: {error}")
+            }
+            other => panic!("{call}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_is_read_back_is_checked() {
+    let noop = noop();
+    let context =
+        Context { device: noop.device.clone(), queue: noop.queue.clone(), info: noop.device.adapter_info(), gpu: noop.gpu.clone() };
+    let read = |buffer: &wgpu::Buffer| noop.silently(|| pollster::block_on(context.read(buffer)));
+    assert!(matches!(failure(read(&noop.buffer_for(64, BufferUsages::STORAGE))), Error::Usage { required: "COPY_SRC", .. }));
+    assert_eq!(read(&noop.buffer(0)), Ok(Vec::new()));
+    assert_eq!(read(&noop.buffer(64)).map(|bytes| bytes.len()), Ok(64));
+    let gone = noop.buffer(64);
+    gone.destroy();
+    assert!(matches!(failure(read(&gone)), Error::Device { message } if !message.contains('\n')));
+    let [here, there] = two_devices();
+    let context =
+        Context { device: here.device.clone(), queue: here.queue.clone(), info: here.device.adapter_info(), gpu: here.gpu.clone() };
+    assert!(matches!(failure(here.silently(|| pollster::block_on(context.read(&there.buffer(64))))), Error::Device { .. }));
+    let past = TensorView::new(&here.buffer(64), 128, [64], Elem::F32);
+    let error = failure(pollster::block_on(context.download(&past)));
+    assert_eq!(error, Error::BufferTooSmall { tensor: "download: view".to_owned(), offset: 128, required: 256, actual: 0 });
+}
+
+/// Runs itself once more in a process of 1 GB, so that the machine keeps its memory.
+#[cfg(unix)]
+#[test]
+fn a_plan_that_there_is_no_memory_for_is_an_error() {
+    const LITTLE: &str = "TOKENPRESS_TEST_HAS_LITTLE_MEMORY";
+    if std::env::var_os(LITTLE).is_none() {
+        let test = std::env::current_exe().expect("a path");
+        let child = "ulimit -v 1000000 && exec \"$0\" --exact a_plan_that_there_is_no_memory_for_is_an_error";
+        let output = std::process::Command::new("sh").args(["-c", child]).arg(test).env(LITTLE, "1").output().expect("it runs");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && printed.contains("1 passed"), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    let limit = 1 << 30;
+    let noop =
+        noop_with(wgpu::Features::empty(), Limits { max_buffer_size: limit, max_storage_buffer_binding_size: limit, ..Limits::default() });
+    let one = || noop.view([1], Elem::F32);
+    let error = failure(noop.plan(&through(1 << 30), &bound(one(), one())));
+    assert_eq!(error, Error::OutOfMemory { what: format!("workspace of {} bytes", 1u64 << 30) });
+    noop.plan(&through(1 << 18), &bound(one(), one())).expect("the device is still there");
 }
 
 // --- graphs -----------------------------------------------------------------------------------------------
@@ -759,5 +1025,15 @@ fn what_is_shown_of_a_plan_is_a_summary() {
     for variant in graph.variants(&noop.gpu).expect("variants") {
         assert_eq!(format!("{variant:?}"), format!("Variant({})", variant.label()));
         assert_eq!(format!("{:?}", variant.shader), format!("Shader({})", variant.shader.name));
+    }
+}
+
+#[test]
+fn what_a_graph_needs_can_be_made_ahead_whatever_it_is() {
+    let noop = noop();
+    for method in methods::all() {
+        let graph = methods::graph(method, 2, 36, Elem::F32, false).expect("valid options");
+        let variants = graph.variants(&noop.gpu).expect("variants");
+        noop.silently(|| noop.gpu.warm_up(&variants)).expect("pipelines");
     }
 }

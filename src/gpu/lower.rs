@@ -194,9 +194,20 @@ impl Lowering<'_> {
     }
 
     /// Adds a dispatch. One of no workgroups is left out.
+    ///
+    /// # Errors
+    /// [`Error::Shader`] where slots or parameters are not as many as the shader's, and [`Error::TooManyGroups`].
     pub fn dispatch<P: bytemuck::Pod>(&mut self, call: Call<'_, P>) -> Result<(), Error> {
         let Call { shader, header, constants, slots, params, groups } = call;
-        debug_assert_eq!(slots.len(), shader.inputs.len() + shader.outputs.len(), "{}: bindings", shader.name);
+        let wrong = |reason| Err(Error::Shader { kernel: self.kernel, shader: shader.name.to_owned(), reason });
+        let bindings = shader.inputs.len() + shader.outputs.len();
+        if slots.len() != bindings {
+            return wrong(format!("it has {bindings} bindings, the call {}", slots.len()));
+        }
+        let (bytes, expected) = (size_of::<P>(), 4 * shader.params.len());
+        if bytes != expected {
+            return wrong(format!("its params [{}] are {expected} bytes, the call's {bytes}", shader.params.join(", ")));
+        }
         if groups == 0 {
             return Ok(());
         }
@@ -326,7 +337,7 @@ impl Lowerer<'_> {
         let error = Error::BindingTooLarge { kernel, tensor, bytes, limit };
         let descs: Vec<_> = inputs.iter().map(|o| o.desc).collect();
         let batched = node.kernel.batched_inputs(&descs).ok_or_else(|| error.clone())?;
-        let batch = outputs.first().map_or(0, |o| o.desc.shape.dims()[0]);
+        let batch = outputs.first().and_then(|o| o.desc.shape.dims().first().copied()).unwrap_or(0);
         if batch < 2 {
             return Err(error);
         }

@@ -4,10 +4,13 @@
 //! recording.
 
 mod capabilities;
+mod checked;
 mod grid;
 mod lower;
 mod module;
 mod plan;
+#[cfg(not(target_arch = "wasm32"))]
+mod reflect;
 mod view;
 
 pub use capabilities::{Capabilities, MatrixSize, Policy, required_features, required_limits};
@@ -16,6 +19,7 @@ pub use module::{Access, BindingElem, Form, Header, Include, Shader, Variant};
 pub use plan::{Bindings, Plan};
 pub use view::TensorView;
 
+pub(crate) use checked::{buffer, checked, device_error, present, submit};
 pub(crate) use grid::fold;
 pub(crate) use lower::lower_graph;
 pub(crate) use module::params;
@@ -81,10 +85,13 @@ impl Gpu {
 
     /// Compiles these variants now, so that a later plan finds them. [`Graph::variants`](crate::Graph::variants)
     /// lists what a graph needs; calls from several threads compile in parallel.
+    ///
+    /// # Errors
+    /// [`Error::Shader`] for a shader that is wrong, [`Error::MissingFeature`], and [`Error::Device`] where the device is lost.
     pub fn warm_up(&self, variants: &[Variant]) -> Result<(), Error> {
         for variant in variants {
-            self.pipelines.get(self, variant)?;
+            self.pipelines.get(self, variant.shader.name, variant)?;
         }
-        Ok(())
+        present(&self.device)
     }
 }

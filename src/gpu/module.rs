@@ -9,6 +9,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 
+use super::checked::{checked, present};
 use super::{Gpu, MatrixSize};
 use crate::error::Error;
 use crate::tensor::Elem;
@@ -319,7 +320,7 @@ impl Shader {
     }
 
     /// Whether its inputs may be declared so. What only ever passes from memory of the plan to memory of the plan is `read_write` in the text.
-    fn has_access(&self, access: Access) -> bool {
+    pub(crate) fn has_access(&self, access: Access) -> bool {
         access == Access::ReadWrite || self.inputs.is_empty() || self.source.contains(READ)
     }
 
@@ -479,10 +480,16 @@ pub(crate) struct Pipeline {
 }
 
 /// Pipelines of one device, by variant.
-#[derive(Debug)]
 pub(crate) struct Pipelines {
     made: Mutex<HashMap<Variant, Pipeline>>,
     cache: Option<wgpu::PipelineCache>,
+}
+
+/// How many there are.
+impl fmt::Debug for Pipelines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pipelines").field(&self.made.lock().unwrap_or_else(PoisonError::into_inner).len()).finish()
+    }
 }
 
 impl Pipelines {
@@ -490,9 +497,8 @@ impl Pipelines {
         Self { made: Mutex::default(), cache }
     }
 
-    /// The pipeline of a variant, compiled on first use.
-    pub(crate) fn get(&self, gpu: &Gpu, variant: &Variant) -> Result<Pipeline, Error> {
-        let kernel = variant.shader.name;
+    /// The pipeline of a variant, compiled on first use; `kernel` is who needs it.
+    pub(crate) fn get(&self, gpu: &Gpu, kernel: &'static str, variant: &Variant) -> Result<Pipeline, Error> {
         if variant.header.is_f16() && !gpu.capabilities().f16 {
             return Err(Error::MissingFeature { kernel, feature: "SHADER_F16" });
         }
@@ -506,18 +512,35 @@ impl Pipelines {
             return Ok(made.clone());
         }
         // The lock is not held here, so that threads compile in parallel; a variant made twice is the same.
-        let made = compile(gpu.device(), variant, self.cache.as_ref());
+        let made = compile(gpu.device(), kernel, variant, self.cache.as_ref())?;
         self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(*variant, made.clone());
         Ok(made)
     }
 }
 
-fn compile(device: &wgpu::Device, variant: &Variant, cache: Option<&wgpu::PipelineCache>) -> Pipeline {
-    let label = format!("tokenpress::{}", variant.label());
+fn compile(device: &wgpu::Device, kernel: &'static str, variant: &Variant, cache: Option<&wgpu::PipelineCache>) -> Result<Pipeline, Error> {
+    let name = variant.label();
+    log::debug!("compiling {name}");
+    let wrong = |reason| Error::Shader { kernel, shader: name.clone(), reason };
+    // What the device says of a shader is about the shader, unless it has no memory for it.
+    let of_shader = |error| match error {
+        Error::Device { message } => wrong(message),
+        error => error,
+    };
+    let source = variant.source();
+    // Only where wgpu brings its reader of WGSL: a browser has its own, and says nothing before it is awaited.
+    #[cfg(not(target_arch = "wasm32"))]
+    super::reflect::check(variant, &source).map_err(wrong)?;
+    let made = checked(device, || format!("the pipeline {name}"), || Ok(make(device, variant, &name, source, cache)));
+    // A device that is lost makes what is no pipeline, without a word.
+    present(device)?;
+    made.map_err(of_shader)
+}
+
+fn make(device: &wgpu::Device, variant: &Variant, name: &str, source: String, cache: Option<&wgpu::PipelineCache>) -> Pipeline {
+    let label = format!("tokenpress::{name}");
     let label = Some(label.as_str());
-    log::debug!("compiling {}", variant.label());
-    let module =
-        device.create_shader_module(wgpu::ShaderModuleDescriptor { label, source: wgpu::ShaderSource::Wgsl(variant.source().into()) });
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label, source: wgpu::ShaderSource::Wgsl(source.into()) });
     let buffer = |binding: usize, ty| wgpu::BindGroupLayoutEntry {
         binding: binding as u32,
         visibility: wgpu::ShaderStages::COMPUTE,

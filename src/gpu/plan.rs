@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::checked::{self, checked, device_error, present};
 use super::lower::{Dispatch, Program, Resource, Storage, lower_graph};
 use super::module::{Access, Form, Pipeline};
 use super::view::TensorView;
@@ -113,8 +114,9 @@ struct Step {
     uniform: u64,
 }
 
-/// What does not change when a plan is bound again.
+/// What does not change when a plan is bound again to the same places.
 struct Shared {
+    device: wgpu::Device,
     graph: Graph,
     kernels: Vec<&'static str>,
     steps: Vec<Step>,
@@ -126,14 +128,26 @@ struct Shared {
     residues: HashMap<TensorId, u64>,
 }
 
+/// Memory for what the plan places.
+#[derive(Clone)]
+struct Memory {
+    buffer: wgpu::Buffer,
+    offset: u64,
+    size: u64,
+    /// Whether the plan made it.
+    own: bool,
+}
+
 /// Dispatches bound to buffers, ready to be recorded any number of times.
 ///
-/// Recording allocates nothing, submits nothing, and cannot fail. `Send + Sync` on native.
+/// Recording allocates nothing, submits nothing, and cannot fail: what wgpu would say of pipelines and bindings has been said by
+/// [`Graph::plan`]. A buffer that is destroyed or mapped later, or a device that is lost, is wgpu's to tell of when the commands are
+/// submitted. `Send + Sync` on native.
 #[derive(Clone)]
 pub struct Plan {
     shared: Arc<Shared>,
     groups: Vec<wgpu::BindGroup>,
-    workspace: Option<(wgpu::Buffer, u64)>,
+    workspace: Option<Memory>,
 }
 
 /// A summary: the kernels, the shader variants of their dispatches, and the bytes of workspace.
@@ -198,31 +212,31 @@ impl Plan {
         self.shared.layout.bytes
     }
 
-    /// The same plan over other buffers: makes bind groups, and nothing else.
+    /// The same plan over other buffers. The workspace stays, unless `bindings` brings one.
     ///
-    /// Each view must lie at the same residue from the storage alignment as the one it replaces, and may share
-    /// buffers only where the first ones did. The workspace stays, unless `bindings` brings one.
+    /// Where each view lies at the same residue from the storage alignment as the one that it replaces, and shares buffers only where the
+    /// first ones did (under [`Policy::POOLED`](super::Policy::POOLED): or where they did not), this makes bind groups and nothing else.
+    /// Otherwise the graph is planned anew: with the pipelines that are there, but uniforms and constants are uploaded again, what a kernel
+    /// does may depend on the place, a view that now shares a buffer may need another pipeline, and a workspace of the plan's own that is
+    /// too small is replaced.
+    ///
+    /// # Errors
+    /// [`Error::ForeignDevice`] for another device's `gpu`, and those of [`Graph::plan`].
     pub fn rebind(&self, gpu: &Gpu, bindings: &Bindings) -> Result<Self, Error> {
-        let externals = Externals::resolve(&self.shared.graph, bindings)?;
-        for (id, view) in &externals.views {
-            let residue = view.offset() % u64::from(gpu.capabilities().storage_alignment);
-            let expected = self.shared.residues[id];
-            if residue != expected {
-                let reason = format!("offset {} is {residue} past the storage alignment, not {expected}", view.offset());
-                return Err(Error::Rebind { tensor: externals.name(*id), reason });
+        let shared = &self.shared;
+        if *gpu.device() != shared.device {
+            return Err(Error::ForeignDevice { argument: "rebind: gpu" });
+        }
+        let externals = Externals::resolve(&shared.graph, bindings)?;
+        let alignment = u64::from(gpu.capabilities().storage_alignment);
+        let moved = externals.views.iter().any(|(id, view)| view.offset() % alignment != shared.residues[id]);
+        if !moved {
+            let workspace = workspace_buffer(gpu, bindings, shared.layout.bytes, self.workspace.as_ref())?;
+            if let Some(groups) = bind_groups(gpu, shared, &externals, &workspace)? {
+                return Ok(Self { shared: shared.clone(), groups, workspace });
             }
         }
-        let workspace = match &bindings.workspace {
-            Some(_) => workspace_buffer(gpu, bindings, self.shared.layout.bytes)?,
-            None => {
-                if let Some((buffer, offset)) = &self.workspace {
-                    clear_of(buffer, *offset..offset + self.shared.layout.bytes, bindings)?;
-                }
-                self.workspace.clone()
-            }
-        };
-        let groups = bind_groups(gpu, &self.shared, &externals, &workspace)?;
-        Ok(Self { shared: self.shared.clone(), groups, workspace })
+        make(&shared.graph, gpu, bindings, self.workspace.as_ref())
     }
 }
 
@@ -299,6 +313,11 @@ fn placed_elsewhere(graph: &Graph, id: TensorId) -> bool {
 
 /// Validates bindings, lowers the graph, and makes every object.
 pub(crate) fn plan(graph: &Graph, gpu: &Gpu, bindings: &Bindings) -> Result<Plan, Error> {
+    make(graph, gpu, bindings, None)
+}
+
+/// A plan, in memory that was kept where the bindings bring none.
+fn make(graph: &Graph, gpu: &Gpu, bindings: &Bindings, kept: Option<&Memory>) -> Result<Plan, Error> {
     let capabilities = gpu.capabilities();
     let externals = Externals::resolve(graph, bindings)?;
     let program = lower_graph(graph, capabilities, gpu.policy(), &|id| externals.address(id))?;
@@ -307,7 +326,7 @@ pub(crate) fn plan(graph: &Graph, gpu: &Gpu, bindings: &Bindings) -> Result<Plan
         return Err(Error::WorkspaceTooLarge { bytes: layout.bytes, limit: capabilities.max_buffer });
     }
     let (constants, constant_offsets) = constants_buffer(graph, gpu, &program)?;
-    let workspace = workspace_buffer(gpu, bindings, layout.bytes)?;
+    let workspace = workspace_buffer(gpu, bindings, layout.bytes, kept)?;
     let residues: HashMap<_, _> =
         externals.views.iter().map(|(id, view)| (*id, view.offset() % u64::from(capabilities.storage_alignment))).collect();
 
@@ -324,7 +343,8 @@ pub(crate) fn plan(graph: &Graph, gpu: &Gpu, bindings: &Bindings) -> Result<Plan
     for dispatch in program.dispatches {
         let placed: Vec<_> = dispatch.resources.iter().enumerate().map(|(slot, r)| place.locate(slot, r)).collect();
         let access = access(gpu, &dispatch, &placed);
-        let pipeline = gpu.pipelines.get(gpu, &dispatch.variant(access))?;
+        let kernel = graph.nodes()[dispatch.node].kernel.name();
+        let pipeline = gpu.pipelines.get(gpu, kernel, &dispatch.variant(access))?;
         uniform_bytes.resize(uniform_bytes.len().next_multiple_of(PLACEMENT as usize), 0);
         let uniform = uniform_bytes.len() as u64;
         for ((_, elem), (_, range)) in dispatch.shader.bindings().zip(&placed) {
@@ -339,8 +359,10 @@ pub(crate) fn plan(graph: &Graph, gpu: &Gpu, bindings: &Bindings) -> Result<Plan
     let write = |memory: &mut wgpu::BufferViewMut| memory.copy_from_slice(&uniform_bytes);
     let uniforms = immutable_buffer(gpu, "tokenpress::uniforms", wgpu::BufferUsages::UNIFORM, uniform_bytes.len() as u64, write)?;
     let kernels = graph.nodes().iter().map(|n| n.kernel.name()).collect();
-    let shared = Shared { graph: graph.clone(), kernels, steps, layout, uniforms, constants, constant_offsets, residues };
-    let groups = bind_groups(gpu, &shared, &externals, &workspace)?;
+    let device = gpu.device().clone();
+    let shared = Shared { device, graph: graph.clone(), kernels, steps, layout, uniforms, constants, constant_offsets, residues };
+    // Each step has the access that its buffers ask for.
+    let groups = bind_groups(gpu, &shared, &externals, &workspace)?.unwrap_or_default();
     Ok(Plan { shared: Arc::new(shared), groups, workspace })
 }
 
@@ -356,7 +378,7 @@ struct Place<'a> {
     graph: &'a Graph,
     layout: &'a Workspace,
     externals: &'a Externals<'a>,
-    workspace: &'a Option<(wgpu::Buffer, u64)>,
+    workspace: &'a Option<Memory>,
     constants: &'a Option<wgpu::Buffer>,
     constant_offsets: &'a HashMap<TensorId, u64>,
 }
@@ -365,7 +387,7 @@ impl<'a> Place<'a> {
     fn locate(&self, slot: usize, resource: &Resource) -> (&'a wgpu::Buffer, Range<u64>) {
         let at = |start: u64| start + resource.offset..start + resource.offset + resource.bytes;
         let workspace =
-            || self.workspace.as_ref().map(|(buffer, offset)| (buffer, *offset)).expect("a plan with placed tensors has a workspace");
+            || self.workspace.as_ref().map(|memory| (&memory.buffer, memory.offset)).expect("a plan with placed tensors has a workspace");
         if resource.bytes == 0 {
             let (buffer, offset) = workspace();
             let start = offset + self.layout.empties + slot as u64 * PLACEMENT;
@@ -390,12 +412,13 @@ impl<'a> Place<'a> {
     }
 }
 
+/// A bind group for each step; none where one now reads and writes one buffer, which its pipeline does not allow.
 fn bind_groups(
     gpu: &Gpu,
     shared: &Shared,
     externals: &Externals<'_>,
-    workspace: &Option<(wgpu::Buffer, u64)>,
-) -> Result<Vec<wgpu::BindGroup>, Error> {
+    workspace: &Option<Memory>,
+) -> Result<Option<Vec<wgpu::BindGroup>>, Error> {
     let alignment = u64::from(gpu.capabilities().storage_alignment);
     let place = Place {
         graph: &shared.graph,
@@ -405,49 +428,95 @@ fn bind_groups(
         constants: &shared.constants,
         constant_offsets: &shared.constant_offsets,
     };
-    let mut groups = Vec::with_capacity(shared.steps.len());
-    for step in &shared.steps {
-        let dispatch = &step.dispatch;
-        let placed: Vec<_> = dispatch.resources.iter().enumerate().map(|(slot, r)| place.locate(slot, r)).collect();
-        if access(gpu, dispatch, &placed) == Access::ReadWrite && step.access == Access::Read {
-            let tensor = dispatch.resources.iter().find_map(|r| match r.storage {
-                Storage::Tensor(id) => externals.names.get(&id).cloned(),
-                Storage::Scratch(_) => None,
-            });
-            let reason = format!("{} now reads and writes one buffer", dispatch.shader.name);
-            return Err(Error::Rebind { tensor: tensor.unwrap_or_default(), reason });
+    let make = || {
+        let mut groups = Vec::with_capacity(shared.steps.len());
+        for step in &shared.steps {
+            let dispatch = &step.dispatch;
+            let placed: Vec<_> = dispatch.resources.iter().enumerate().map(|(slot, r)| place.locate(slot, r)).collect();
+            if access(gpu, dispatch, &placed) == Access::ReadWrite && step.access == Access::Read {
+                return Ok(None);
+            }
+            let uniforms = shared.uniforms.as_ref().expect("a plan with dispatches has uniforms");
+            let words = dispatch.params.len() + dispatch.resources.len();
+            let mut entries = vec![entry(0, uniforms, step.uniform, (4 * words as u64).next_multiple_of(16))];
+            for (index, ((name, elem), (buffer, range))) in dispatch.shader.bindings().zip(&placed).enumerate() {
+                let start = range.start - range.start % alignment;
+                // Only what lies behind a tensor can exceed the limit.
+                let size = (range.end.next_multiple_of(4) - start).min(gpu.capabilities().max_binding / 4 * 4);
+                let least = elem.size(dispatch.header);
+                if size < least {
+                    let (kernel, shader) = (shared.kernels[dispatch.node], dispatch.variant(step.access).label());
+                    return Err(Error::Shader {
+                        kernel,
+                        shader,
+                        reason: format!("{name} is bound to {size} bytes, one element has {least}"),
+                    });
+                }
+                entries.push(entry(index as u32 + 1, buffer, start, size));
+            }
+            groups.push(gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(dispatch.shader.name),
+                layout: &step.pipeline.layout,
+                entries: &entries,
+            }));
         }
-        let binding = |buffer, offset, size| {
-            wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: std::num::NonZeroU64::new(size) })
-        };
-        let uniforms = shared.uniforms.as_ref().expect("a plan with dispatches has uniforms");
-        let words = dispatch.params.len() + dispatch.resources.len();
-        let mut entries =
-            vec![wgpu::BindGroupEntry { binding: 0, resource: binding(uniforms, step.uniform, (4 * words as u64).next_multiple_of(16)) }];
-        for (index, (buffer, range)) in placed.iter().enumerate() {
-            let start = range.start - range.start % alignment;
-            // Only what lies behind a tensor can exceed the limit.
-            let size = (range.end.next_multiple_of(4) - start).min(gpu.capabilities().max_binding / 4 * 4);
-            entries.push(wgpu::BindGroupEntry { binding: index as u32 + 1, resource: binding(buffer, start, size) });
+        Ok(Some(groups))
+    };
+    let groups = checked(gpu.device(), || "bind groups".to_owned(), make);
+    present(gpu.device())?;
+    match groups {
+        Err(error @ Error::Device { .. }) => {
+            Err(unusable(gpu, externals, workspace).map_or(error, |tensor| Error::UnusableBuffer { tensor }))
         }
-        groups.push(gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(dispatch.shader.name),
-            layout: &step.pipeline.layout,
-            entries: &entries,
-        }));
+        groups => groups,
     }
-    Ok(groups)
 }
 
-/// The caller's workspace, or one of the plan's own; none where nothing is placed.
-fn workspace_buffer(gpu: &Gpu, bindings: &Bindings, bytes: u64) -> Result<Option<(wgpu::Buffer, u64)>, Error> {
+fn entry(binding: u32, buffer: &wgpu::Buffer, offset: u64, size: u64) -> wgpu::BindGroupEntry<'_> {
+    let size = std::num::NonZeroU64::new(size);
+    wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size }) }
+}
+
+/// The first of the caller's buffers, by the tensors' names, that the device does not bind.
+fn unusable(gpu: &Gpu, externals: &Externals<'_>, workspace: &Option<Memory>) -> Option<String> {
+    let storage = wgpu::BindGroupLayoutEntry {
+        binding: 0,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer {
+            ty: wgpu::BufferBindingType::Storage { read_only: true },
+            has_dynamic_offset: false,
+            min_binding_size: None,
+        },
+        count: None,
+    };
+    let layout = gpu.device().create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &[storage] });
+    let tensors: BTreeMap<_, _> = externals.views.iter().map(|(id, view)| (externals.name(*id), view.buffer())).collect();
+    let workspace = workspace.iter().map(|memory| ("workspace".to_owned(), &memory.buffer));
+    let binds = |buffer: &wgpu::Buffer| {
+        let entries = [entry(0, buffer, 0, 4)];
+        let descriptor = wgpu::BindGroupDescriptor { label: None, layout: &layout, entries: &entries };
+        checked(gpu.device(), String::new, || Ok(gpu.device().create_bind_group(&descriptor))).is_ok()
+    };
+    tensors.into_iter().chain(workspace).find(|(_, buffer)| buffer.size() >= 4 && !binds(buffer)).map(|(name, _)| name)
+}
+
+/// The caller's workspace, that which was kept, or a new one of the plan's own; none where nothing is placed.
+fn workspace_buffer(gpu: &Gpu, bindings: &Bindings, bytes: u64, kept: Option<&Memory>) -> Result<Option<Memory>, Error> {
     if bytes == 0 {
         return Ok(None);
     }
     let Some((buffer, offset, size)) = &bindings.workspace else {
+        if let Some(memory) = kept.filter(|memory| memory.size >= bytes || !memory.own) {
+            if memory.size < bytes {
+                let (offset, actual) = (memory.offset, memory.size);
+                return Err(Error::BufferTooSmall { tensor: "workspace".to_owned(), offset, required: bytes, actual });
+            }
+            clear_of(&memory.buffer, memory.offset..memory.offset + bytes, bindings)?;
+            return Ok(Some(memory.clone()));
+        }
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
         let descriptor = wgpu::BufferDescriptor { label: Some("tokenpress::workspace"), size: bytes, usage, mapped_at_creation: false };
-        return Ok(Some((gpu.device().create_buffer(&descriptor), 0)));
+        return Ok(Some(Memory { buffer: checked::buffer(gpu.device(), &descriptor)?, offset: 0, size: bytes, own: true }));
     };
     let tensor = || "workspace".to_owned();
     let alignment = u64::from(gpu.capabilities().storage_alignment);
@@ -462,7 +531,7 @@ fn workspace_buffer(gpu: &Gpu, bindings: &Bindings, bytes: u64) -> Result<Option
         return Err(Error::BufferTooSmall { tensor: tensor(), offset: *offset, required: bytes, actual: available });
     }
     clear_of(buffer, *offset..offset + bytes, bindings)?;
-    Ok(Some((buffer.clone(), *offset)))
+    Ok(Some(Memory { buffer: buffer.clone(), offset: *offset, size: available, own: false }))
 }
 
 /// Nothing may be bound to the workspace's own bytes.
@@ -523,8 +592,9 @@ fn immutable_buffer(
         return Ok(None);
     }
     let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: true };
-    let buffer = gpu.device().create_buffer(&descriptor);
-    let device_error = |error: wgpu::MapRangeError| Error::Device { message: error.to_string() };
+    let buffer = checked::buffer(gpu.device(), &descriptor)?;
+    // One of a device that is lost has no memory.
+    present(gpu.device())?;
     write(&mut buffer.slice(..).get_mapped_range_mut().map_err(device_error)?);
     buffer.unmap();
     Ok(Some(buffer))

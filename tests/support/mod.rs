@@ -7,6 +7,8 @@ pub mod data;
 pub mod double;
 pub mod goldens;
 pub mod open;
+#[macro_use]
+pub mod own;
 
 use tokenpress::readback::HostTensors;
 use tokenpress::{Elem, Graph};
