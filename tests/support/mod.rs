@@ -9,6 +9,7 @@ pub mod goldens;
 pub mod open;
 #[macro_use]
 pub mod own;
+pub mod ragged;
 
 use tokenpress::readback::HostTensors;
 use tokenpress::{Elem, Graph};
