@@ -14,7 +14,11 @@
 // representative: [B, N'] u32, the unmerged source or the destination of each row; NONE behind
 // lengths_out:    [B] u32, output rows
 //
-// One workgroup a batch row. Cost: one read of the lists, two of the destinations, two writes of `parent`.
+// Whatever the lists say, the result depends on no order of invocations: a token that is listed several times has the lowest of its rows as a
+// destination, or else as an unmerged source, or else as one that merges; entries of `unmerged` that NONE stands before do not count beyond
+// the number that are not NONE. While it is made, `parent` has what a row is a row of in its two leading bits.
+//
+// One workgroup a batch row. Cost: one read of the lists, two of the destinations, two passes over `parent`.
 struct Params {
   sources_base: u32,
   destinations_base: u32,
@@ -40,11 +44,14 @@ struct Params {
 @group(0) @binding(3) var<storage, read> lengths: array<u32>;
 @group(0) @binding(4) var<storage, read> partner: array<u32>;
 @group(0) @binding(5) var<storage, read> unmerged: array<u32>;
-@group(0) @binding(6) var<storage, read_write> parent: array<u32>;
+@group(0) @binding(6) var<storage, read_write> parent: array<atomic<u32>>;
 @group(0) @binding(7) var<storage, read_write> representative: array<u32>;
 @group(0) @binding(8) var<storage, read_write> lengths_out: array<u32>;
 
 const NONE = 0xffffffffu;
+const ROW = 0x3fffffffu; // bits of a row; all of them: it does not exist
+const UNMERGED = 0x40000000u;
+const MERGES = 0x80000000u;
 
 @compute @workgroup_size(WG)
 fn main(
@@ -68,7 +75,7 @@ fn main(
   }
   let stay = reduce_add_u32(lane, count);
   for (var i = lane.index; i < params.tokens; i += WG) {
-    parent[parent_at + i] = NONE;
+    atomicStore(&parent[parent_at + i], NONE);
   }
   for (var i = lane.index; i < params.outputs; i += WG) {
     representative[representative_at + i] = NONE;
@@ -90,9 +97,12 @@ fn main(
     if params.interleave != 0u && rank == 0u {
       row = min(stay, 1u);
     }
-    if is_live && row < params.outputs {
-      parent[parent_at + token] = row;
-      representative[representative_at + row] = token;
+    if is_live {
+      let has_row = row < params.outputs;
+      atomicMin(&parent[parent_at + token], select(ROW, row, has_row));
+      if has_row {
+        representative[representative_at + row] = token;
+      }
     }
   }
   storageBarrier(); // all destinations have their rows
@@ -103,24 +113,28 @@ fn main(
     if token < live && goal < params.destination_count {
       let destination = destinations[destinations_at + goal];
       if destination < live {
-        parent[parent_at + token] = parent[parent_at + destination];
+        let row = atomicLoad(&parent[parent_at + destination]);
+        atomicMin(&parent[parent_at + token], select(MERGES | row, NONE, row == ROW));
       }
     }
   }
-  storageBarrier(); // those that stay are among them, and are moved now
-
   let shift = select(0u, 1u, params.interleave != 0u && placed > 0u);
-  for (var k = lane.index; k < params.unmerged_count; k += WG) {
+  for (var k = lane.index; k < min(params.unmerged_count, stay); k += WG) {
     let source = unmerged[unmerged_at + k];
     if source >= params.source_count { continue; }
     let token = sources[sources_at + source];
     if token >= live { continue; }
     let row = k + min(k, shift);
     let has_row = row < params.outputs;
-    parent[parent_at + token] = select(NONE, row, has_row);
+    atomicMin(&parent[parent_at + token], UNMERGED | select(ROW, row, has_row));
     if has_row {
       representative[representative_at + row] = token;
     }
+  }
+  storageBarrier(); // all have been offered their rows
+  for (var i = lane.index; i < params.tokens; i += WG) {
+    let row = atomicLoad(&parent[parent_at + i]) & ROW;
+    atomicStore(&parent[parent_at + i], select(row, NONE, row == ROW));
   }
   if lane.index == 0u {
     lengths_out[params.lengths_out_base + batch] = min(stay + placed, params.outputs);

@@ -45,7 +45,8 @@ fn main(
       let score = x[params.x_base + i];
       let divisor = high - low + params.epsilon;
       value = 1.0;
-      if divisor != 0.0 {
+      // A NaN on the bits: a device may take it for 0.
+      if divisor != 0.0 || (bitcast<u32>(divisor) & 0x7fffffffu) > 0x7f800000u {
         value = (select(score - low, high - score, params.descending != 0u) + params.offset) / divisor;
       }
     }

@@ -34,7 +34,7 @@ pub(super) static ASSIGN_TOKENS: Shader = Shader {
         ("partner", BindingElem::U32),
         ("unmerged", BindingElem::U32),
     ],
-    outputs: &[("parent", BindingElem::U32), ("representative", BindingElem::U32), ("lengths_out", BindingElem::U32)],
+    outputs: &[("parent", BindingElem::AtomicU32), ("representative", BindingElem::U32), ("lengths_out", BindingElem::U32)],
     params: Params::NAMES,
     tunings: &[&[]],
 };
@@ -57,7 +57,8 @@ pub struct AssignTokens {
 /// What [`AssignTokens::assign`] needs.
 #[derive(Debug, Clone, Copy)]
 pub struct AssignInputs {
-    /// Positions of sources `[Ns]` or `[B, Ns]` and destinations `[Nd]` or `[B, Nd]`; no position twice in a row's lists.
+    /// Positions of sources `[Ns]` or `[B, Ns]` and destinations `[Nd]` or `[B, Nd]`. A position that is listed several times has the
+    /// lowest of its rows as a destination, or else as an unmerged source, or else as one that merges.
     pub partition: Partition,
     /// Live tokens, u32 `[B]`; all N for `None`. Entries of the partition at or behind it are dead.
     pub lengths: Option<Tensor>,

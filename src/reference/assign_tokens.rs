@@ -27,7 +27,8 @@ pub struct Assign<'a> {
 /// rows.
 ///
 /// The output is `[unmerged.., destinations..]`, or `[unmerged_0, destination_0, unmerged_1.., destinations_1..]`, of the live
-/// ones. A source that merges goes to its partner's row. Rows at or beyond the capacity do not exist: what would go there has no
+/// ones. A source that merges goes to its partner's row. A token that is listed several times has the lowest of its rows as a destination, or
+/// else as an unmerged source, or else as one that merges. Rows at or beyond the capacity do not exist: what would go there has no
 /// row.
 pub fn assign_tokens(assign: &Assign<'_>) -> (Vec<u32>, Vec<u32>, u32) {
     let live = assign.live.min(assign.tokens);
@@ -39,23 +40,33 @@ pub fn assign_tokens(assign: &Assign<'_>) -> (Vec<u32>, Vec<u32>, u32) {
     let row_of_unmerged = |k: u32| row(if assign.interleave && k > 0 && !live_destinations.is_empty() { k + 1 } else { k });
     let row_of_destination = |j: u32| row(if assign.interleave && j == 0 { unmerged.min(1) } else { unmerged + j });
 
-    let mut parent = vec![NONE; assign.tokens as usize];
+    // The least of what a token is offered: class first, then row.
+    const DESTINATION: u8 = 0;
+    const UNMERGED: u8 = 1;
+    const MERGES: u8 = 2;
+    let mut places = vec![(u8::MAX, NONE); assign.tokens as usize];
     let mut representative = vec![NONE; assign.outputs as usize];
-    for (j, &token) in (0..).zip(&live_destinations) {
-        parent[token as usize] = row_of_destination(j);
-    }
-    for (&token, &partner) in assign.sources.iter().zip(assign.partner).filter(|(token, _)| **token < live) {
-        parent[token as usize] = position(assign.destinations, partner).map_or(NONE, |to| parent[to as usize]);
-    }
-    let unmerged_tokens = (0..).zip(assign.unmerged).filter_map(|(k, &source)| Some((k, position(assign.sources, source)?)));
-    for (k, token) in unmerged_tokens.clone() {
-        parent[token as usize] = row_of_unmerged(k);
-    }
-    for token in unmerged_tokens.map(|(_, token)| token).chain(live_destinations.iter().copied()) {
-        if let Some(representative) = representative.get_mut(parent[token as usize] as usize) {
+    let mut offer = |places: &mut Vec<(u8, u32)>, token: u32, class: u8, row: u32| {
+        places[token as usize] = places[token as usize].min((class, row));
+        if let Some(representative) = representative.get_mut(row as usize).filter(|_| class != MERGES) {
             *representative = token;
         }
+    };
+    for (j, &token) in (0..).zip(&live_destinations) {
+        offer(&mut places, token, DESTINATION, row_of_destination(j));
     }
+    for (&token, &partner) in assign.sources.iter().zip(assign.partner).filter(|(token, _)| **token < live) {
+        if let Some(to) = position(assign.destinations, partner) {
+            let row = places[to as usize].1;
+            offer(&mut places, token, MERGES, row);
+        }
+    }
+    for (k, &source) in (0..unmerged).zip(assign.unmerged) {
+        if let Some(token) = position(assign.sources, source) {
+            offer(&mut places, token, UNMERGED, row_of_unmerged(k));
+        }
+    }
+    let parent = places.into_iter().map(|(_, row)| row).collect();
     (parent, representative, (unmerged + live_destinations.len() as u32).min(assign.outputs))
 }
 
@@ -109,6 +120,16 @@ mod tests {
         assert_eq!(length, 3);
         let empty = Assign { live: 0, unmerged: &[NONE], ..HAND };
         assert_eq!(assign_tokens(&empty), (vec![NONE; 9], vec![NONE; 6], 0));
+    }
+
+    #[test]
+    fn tokens_that_are_listed_several_times() {
+        // Token 1 is a source as well and 3 is a destination twice; source 0 stays twice, and 4 and 6 are the same token.
+        let lists = Assign { sources: &[0, 1, 4, 4, 8], destinations: &[1, 3, 3, 7], unmerged: &[0, NONE, 0, 4], ..HAND };
+        let (parent, representative, length) = assign_tokens(&Assign { outputs: 8, ..lists });
+        assert_eq!(parent, [0, 3, NONE, 4, 4, NONE, NONE, 6, 4]);
+        assert_eq!(representative, [0, NONE, 0, 1, 3, 3, 7, NONE]);
+        assert_eq!(length, 7);
     }
 
     #[test]

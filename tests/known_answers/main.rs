@@ -6,7 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod addresses;
+mod choices;
 mod counts;
 mod masks;
 mod numbers;
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
     let adapters = adapters::all();
     let mut trials = adapters::missing(&adapters);
     let topics = [
-        ("addresses", addresses::all()),
+        ("choices", choices::all()),
         ("counts", counts::all()),
         ("masks", masks::all()),
         ("numbers", numbers::all()),

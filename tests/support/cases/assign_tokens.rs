@@ -70,6 +70,30 @@ fn case(setup: &Setup<'_>, interleave: bool, partition: impl FnOnce(&mut Graph) 
     Case { subject: "assign_tokens", name, heavy: false, graph, inputs }
 }
 
+/// Lists of anything: repeated, in both lists, beyond the tokens, with NONE between.
+fn any_lists(interleave: bool, seed: u64) -> Case {
+    let (batch, tokens, outputs, count) = (3, 150, 170, 140);
+    let mut graph = Graph::new();
+    let mut inputs = tokenpress::readback::HostTensors::new();
+    let mut input = |name: &str, at: u64, below: u32| {
+        let some = |i: u32| if i % 7 == 0 { NONE } else { i };
+        let values = data::integers(seed + at, (batch * count) as usize, below).into_iter().map(some).collect();
+        inputs.insert(name.to_owned(), HostTensor::u32([batch, count], values));
+        graph.input(name, [batch, count], Elem::U32)
+    };
+    let partition = Partition { sources: input("sources", 0, tokens + 9), destinations: input("destinations", 1, tokens + 9) };
+    let (partner, unmerged) = (input("partner", 2, count + 9), input("unmerged", 3, count + 9));
+    inputs.insert("lengths".to_owned(), HostTensor::u32([batch], vec![u32::MAX, 100, 1]));
+    let lengths = Some(graph.input("lengths", [batch], Elem::U32));
+    let assign = AssignInputs { partition, lengths, partner, unmerged };
+    let assignment = AssignTokens { tokens, outputs, interleave }.assign(&mut graph, assign).expect("shapes agree");
+    graph.output("parent", assignment.parent).expect("a name");
+    graph.output("representative", assignment.representative).expect("a name");
+    graph.output("lengths_out", assignment.lengths).expect("a name");
+    let name = format!("lists of anything {seed}{}", if interleave { " interleaved" } else { "" });
+    Case { subject: "assign_tokens", name, heavy: false, graph, inputs }
+}
+
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for interleave in [false, true] {
@@ -96,6 +120,7 @@ pub fn cases() -> Vec<Case> {
         cases.push(case(&setup(5, 2, 5, "sources only"), interleave, |graph| Partition::lists(graph, &[4, 1, 0], &[]).expect("lists")));
         cases.push(case(&setup(35, 20, 15, "grid"), interleave, |graph| Partition::grid2d_random(graph, 5, 7, 2, 2, 3).expect("a grid")));
         cases.push(case(&setup(9, 3, 0, "no output"), interleave, |graph| Partition::even_odd(graph, 9)));
+        cases.extend([1, 11, 21].map(|seed| any_lists(interleave, seed)));
         // Positions that are not tokens.
         let lists = |graph: &mut Graph| Partition::lists(graph, &[4, 100, 1, NONE], &[0, 99, 5]).expect("lists");
         cases.push(case(&setup(6, 2, 6, "not all tokens"), interleave, lists));
