@@ -715,6 +715,9 @@ fn a_shader_that_is_not_what_its_kernel_says_is_an_error_of_plan() {
         (Own { params: 2, ..Own::new(&RIGHT) }, "8"),
         (Own { params: 0, ..Own::new(&RIGHT) }, "3"),
         (Own { slots: &[Slot::Output(0)], ..Own::new(&RIGHT) }, "1"),
+        (Own { slots: &[Slot::Input(0), Slot::Output(1)], ..Own::new(&RIGHT) }, "Output(1)"),
+        (Own { slots: &[Slot::Input(1), Slot::Output(0)], ..Own::new(&RIGHT) }, "Input(1)"),
+        (Own { slots: &[Slot::Input(0), Slot::Scratch(0)], ..Own::new(&RIGHT) }, "Scratch(0)"),
         (Own { constants: &[("nobody", 3)], ..Own::new(&RIGHT) }, "nobody"),
     ];
     for (own, part) in all {
@@ -726,6 +729,21 @@ fn a_shader_that_is_not_what_its_kernel_says_is_an_error_of_plan() {
     let variants = Own::new(&WRONG_TEXT).graph().variants(&noop.gpu).expect("variants");
     let error = noop.silently(|| failure(noop.gpu.warm_up(&variants)));
     assert!(matches!(&error, Error::Shader { shader, .. } if shader.starts_with("wrong_text")), "{error}");
+}
+
+/// The second would run as the first if pipelines were kept by name alone.
+#[test]
+fn two_shaders_of_one_name_are_two() {
+    static TWIN: Shader = own::shader("right", own_shader!("y[params.y_base + lane.index] = 2 * x[params.x_base + lane.index];"));
+    static WRONG_TWIN: Shader = own::shader("right", own_shader!("y[0] = not_there;"));
+    let noop = noop();
+    let plan = |own: Own| noop.plan(&own.graph(), &bound(noop.view([64], Elem::F32), noop.view([64], Elem::F32)));
+    plan(Own::new(&RIGHT)).expect("a shader that is right");
+    plan(Own::new(&TWIN)).expect("another");
+    assert!(matches!(failure(plan(Own::new(&WRONG_TWIN))), Error::Shader { .. }));
+    let variant = |shader| Own::new(shader).graph().variants(&noop.gpu).expect("variants")[0];
+    assert_eq!(variant(&RIGHT), variant(&RIGHT));
+    assert_ne!(variant(&RIGHT), variant(&TWIN));
 }
 
 #[test]

@@ -196,7 +196,7 @@ impl Lowering<'_> {
     /// Adds a dispatch. One of no workgroups is left out.
     ///
     /// # Errors
-    /// [`Error::Shader`] where slots or parameters are not as many as the shader's, and [`Error::TooManyGroups`].
+    /// [`Error::Shader`] where slots or parameters are not as many as the shader's or a slot is not the call's, and [`Error::TooManyGroups`].
     pub fn dispatch<P: bytemuck::Pod>(&mut self, call: Call<'_, P>) -> Result<(), Error> {
         let Call { shader, header, constants, slots, params, groups } = call;
         let wrong = |reason| Err(Error::Shader { kernel: self.kernel, shader: shader.name.to_owned(), reason });
@@ -208,6 +208,11 @@ impl Lowering<'_> {
         if bytes != expected {
             return wrong(format!("its params [{}] are {expected} bytes, the call's {bytes}", shader.params.join(", ")));
         }
+        let mut resources = Vec::with_capacity(bindings);
+        for &slot in slots {
+            let Some(resource) = self.resource(slot) else { return wrong(format!("the call has no {slot:?}")) };
+            resources.push(resource);
+        }
         if groups == 0 {
             return Ok(());
         }
@@ -217,7 +222,7 @@ impl Lowering<'_> {
             header,
             form: self.form(shader, header),
             constants,
-            resources: slots.iter().map(|&slot| self.resource(slot)).collect(),
+            resources,
             params: bytemuck::pod_collect_to_vec(bytemuck::bytes_of(&params)),
             groups: super::fold(self.kernel, groups, self.capabilities.max_groups)?,
         };
@@ -225,11 +230,13 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    fn resource(&self, slot: Slot) -> Resource {
+    /// None where the call has no such slot.
+    fn resource(&self, slot: Slot) -> Option<Resource> {
+        let scratch = |i, bytes| Resource { storage: Storage::Scratch(self.scratch_base + i), offset: 0, bytes };
         match slot {
-            Slot::Input(i) => self.inputs[i].resource,
-            Slot::Output(i) => self.outputs[i].resource,
-            Slot::Scratch(i) => Resource { storage: Storage::Scratch(self.scratch_base + i), offset: 0, bytes: self.scratch[i] },
+            Slot::Input(i) => self.inputs.get(i).map(|operand| operand.resource),
+            Slot::Output(i) => self.outputs.get(i).map(|operand| operand.resource),
+            Slot::Scratch(i) => self.scratch.get(i).map(|&bytes| scratch(i, bytes)),
         }
     }
 }

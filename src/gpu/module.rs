@@ -338,6 +338,12 @@ impl Shader {
         self.includes.contains(&Include::TileLanes)
     }
 
+    /// Whether it makes the same pipelines: shaders of an application's own may have one name.
+    fn is(&self, other: &Self) -> bool {
+        let module = |s: &Self| (s.name, s.source, s.includes, s.inputs, s.outputs, s.params);
+        std::ptr::eq(self, other) || module(self) == module(other)
+    }
+
     pub(crate) fn bindings(&self) -> impl Iterator<Item = &(&'static str, BindingElem)> {
         self.inputs.iter().chain(self.outputs)
     }
@@ -367,8 +373,8 @@ impl fmt::Debug for Variant {
 
 impl PartialEq for Variant {
     fn eq(&self, other: &Self) -> bool {
-        (self.shader.name, self.header, self.form, self.access, self.constants)
-            == (other.shader.name, other.header, other.form, other.access, other.constants)
+        self.shader.is(other.shader)
+            && (self.header, self.form, self.access, self.constants) == (other.header, other.form, other.access, other.constants)
     }
 }
 
