@@ -28,6 +28,20 @@ pub fn keep_count(tokens: u32, ratio: f64, rounding: Rounding) -> u32 {
     (whole as u32).min(tokens)
 }
 
+/// Python's `a // b` of floats, for b above 0: with the exact remainder, where `floor(a / b)` may round up to a whole number that
+/// b does not fit into a so often (1.0 // 0.1 is 9).
+pub(crate) fn floor_division(a: f64, b: f64) -> f64 {
+    let quotient = (a - a % b) / b;
+    let whole = quotient.floor();
+    if quotient - whole > 0.5 { whole + 1.0 } else { whole }
+}
+
+/// Python's `int(round(x, 7))`, for x from 0 on: a whole number that rounding missed by a little counts as reached.
+pub(crate) fn truncated_after_rounding(x: f64) -> f64 {
+    // The distance is exact, and no f64 is just half a unit of the seventh decimal away.
+    if x.ceil() - x < 5e-8 { x.ceil() } else { x.floor() }
+}
+
 /// An error unless a share is from 0 to 1.
 pub(crate) fn expect_share(argument: &'static str, share: f64) -> Result<(), Error> {
     if (0.0..=1.0).contains(&share) {
@@ -125,7 +139,8 @@ impl StagedKeep {
 
     /// DynamicViT: `keep`, its square and its cube of the first tokens at layers 3, 6 and 9, rounded down.
     pub fn dynamic_vit(keep: f64) -> Self {
-        let stages = vec![(3, keep), (6, keep.powi(2)), (9, keep.powi(3))];
+        // As Python's `**`: a cube by multiplication may be another number in its last bit.
+        let stages = vec![(3, keep), (6, keep.powf(2.0)), (9, keep.powf(3.0))];
         Self { stages, of: ShareOf::First, rounding: Rounding::Floor }
     }
 
@@ -169,16 +184,20 @@ pub struct LayerCost {
 }
 
 impl LayerCost {
-    /// Floating point operations of a layer over `tokens` tokens; a multiplication and an addition are two.
+    /// Floating point operations of a layer over `tokens` tokens; a multiplication and an addition are two. `u64::MAX` for more.
     pub fn flops(&self, tokens: u32) -> u64 {
-        let [n, c, kv, hidden] = [tokens, self.channels, self.key_channels, self.hidden].map(u64::from);
-        4 * n * c * (c + kv + hidden) + 4 * n * n * c
+        let [n, c, kv, hidden] = [tokens, self.channels, self.key_channels, self.hidden].map(u128::from);
+        saturated(4 * n * c * (c + kv + hidden + n))
     }
 
-    /// Bytes of keys and values of `tokens` tokens.
+    /// Bytes of keys and values of `tokens` tokens. `u64::MAX` for more.
     pub fn bytes(&self, tokens: u32) -> u64 {
-        2 * u64::from(tokens) * u64::from(self.key_channels) * u64::from(self.element_bytes)
+        saturated(2 * u128::from(tokens) * u128::from(self.key_channels) * u128::from(self.element_bytes))
     }
+}
+
+fn saturated(n: u128) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
 }
 
 /// The most that a model may spend.
@@ -197,8 +216,8 @@ impl Budget {
     pub fn allows(&self, cost: &LayerCost, lengths: &[u32]) -> bool {
         match *self {
             Self::Tokens(most) => lengths.last().is_none_or(|left| *left <= most),
-            Self::Flops(most) => lengths.iter().map(|n| cost.flops(*n)).sum::<u64>() <= most,
-            Self::Bytes(most) => lengths.iter().map(|n| cost.bytes(*n)).sum::<u64>() <= most,
+            Self::Flops(most) => lengths.iter().map(|n| u128::from(cost.flops(*n))).sum::<u128>() <= u128::from(most),
+            Self::Bytes(most) => lengths.iter().map(|n| u128::from(cost.bytes(*n))).sum::<u128>() <= u128::from(most),
         }
     }
 
@@ -293,6 +312,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn whole_numbers_are_those_of_python() {
+        let divisions = [(135.0, 135.0 * 135.0 / (9.0 * 729.0), 80.0), (1.0, 0.1, 9.0), (7.0, 2.0, 3.0), (0.3, 0.1, 2.0), (6.0, 3.0, 2.0)];
+        for (a, b, expected) in divisions {
+            let b: f64 = if a == 135.0 { f64::sqrt(b) } else { b };
+            assert_eq!(floor_division(a, b), expected, "{a} // {b}");
+        }
+        for (x, expected) in [(26.999999999999996, 27.0), (26.9999999, 26.0), (26.99999996, 27.0), (0.0, 0.0), (3.0, 3.0), (3.4, 3.0)] {
+            assert_eq!(truncated_after_rounding(x), expected, "{x}");
+        }
+    }
+
+    #[test]
     fn decreasing_schedule_of_the_paper() {
         let counts = MergeSchedule::Linear { merge: 16, inflect: -1.0 }.counts(12).expect("in range");
         assert_eq!(counts, [32, 29, 26, 23, 20, 17, 14, 11, 8, 5, 2, 0]);
@@ -319,6 +350,9 @@ mod tests {
         let cost = LayerCost { channels: 64, key_channels: 16, hidden: 256, element_bytes: 2 };
         assert_eq!(cost.flops(10), 4 * 10 * 64 * (64 + 16 + 256) + 4 * 100 * 64);
         assert_eq!(cost.bytes(10), 2 * 10 * 16 * 2);
+        let vast = LayerCost { channels: u32::MAX, key_channels: u32::MAX, hidden: u32::MAX, element_bytes: u32::MAX };
+        assert_eq!((vast.flops(1), vast.bytes(u32::MAX)), (u64::MAX, u64::MAX));
+        assert!(!Budget::Flops(1 << 40).allows(&vast, &[1]));
         let whole = vec![100; 8];
         for budget in [Budget::Tokens(40), Budget::Flops(5 * cost.flops(100)), Budget::Bytes(6 * cost.bytes(100))] {
             assert!(!budget.allows(&cost, &whole));

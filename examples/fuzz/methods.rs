@@ -613,6 +613,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
             edge,
             tiles: tl,
             image: [g.number(30), g.number(30)],
+            unpadding: if g.coin() { Unpadding::Llava } else { Unpadding::Transformers },
             most_tiles: if g.coin() { None } else { Some(g.number(3)) },
             newline: g.optional(graph, &[c], e),
         };
@@ -626,6 +627,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
             edge: g.dim(),
             tiles: [g.dim(), g.dim()],
             image: [g.dim(), g.dim()],
+            unpadding: if g.coin() { Unpadding::Llava } else { Unpadding::Transformers },
             most_tiles: if g.coin() { None } else { Some(g.dim()) },
             newline: None,
         };

@@ -113,7 +113,7 @@ pub use join::Join;
 pub use key_size::key_size;
 pub use key_tokens::KeyTokens;
 pub use llama_vid::{LlamaVid, LlamaVidOutput};
-pub use llava_next::LlavaNext;
+pub use llava_next::{LlavaNext, Unpadding};
 pub use llava_video::{LlavaVideo, PoolMode};
 pub use matching::{Matching, Protect};
 pub use merging::Merging;

@@ -14,6 +14,13 @@ fn perceptron<const N: usize>(layers: [Affine; N]) -> Vec<Layer> {
     layers.into_iter().enumerate().map(|(i, weights)| Layer { weights, activation: activation(i) }).collect()
 }
 
+/// The divisors of a number, in a row.
+fn divisors(n: u32) -> String {
+    let small: Vec<u32> = (1..=n.isqrt()).filter(|d| n.is_multiple_of(*d)).collect();
+    let large = small.iter().rev().map(|d| n / d).filter(|large| small.last() != Some(large));
+    small.iter().copied().chain(large).map(|d| d.to_string()).collect::<Vec<_>>().join(", ")
+}
+
 /// The published models' own.
 impl Projector {
     /// InternVL 2 and later (`mlp1`, `https://arxiv.org/abs/2404.16821`): pixel unshuffle 2 x 2, LayerNorm over 4C, two layers.
@@ -77,13 +84,17 @@ impl Projector {
         Self { token_norm: None, norm: projector.token_norm, ..projector }
     }
 
-    /// Gemma 3 (`https://arxiv.org/abs/2503.19786`): averages of whole cells of `floor(edge / outputs)` rows and columns of the
-    /// square grid, RMSNorm with `1 + norm`, one layer without a bias. `norm` is `[C]`; `weight` is `[width, C]`, the published
+    /// Gemma 3 (`https://arxiv.org/abs/2503.19786`): averages of cells of `edge / outputs` rows and columns of the square grid,
+    /// RMSNorm with `1 + norm`, one layer without a bias. `norm` is `[C]`; `weight` is `[width, C]`, the published
     /// `mm_input_projection_weight` transposed. 64 x 64 tokens become 16 x 16 (`mm_tokens_per_image` 256).
     /// huggingface/transformers, `modeling_gemma3.py`.
+    ///
+    /// # Errors
+    /// [`Error::Value`] unless `outputs` divides `edge`: other cells would leave another number of tokens than was asked for, as the
+    /// published code does without a word (15 of 64 gives 16 x 16).
     pub fn gemma3(graph: &mut Graph, edge: u32, outputs: u32, norm: Tensor, weight: Tensor) -> Result<Self, Error> {
-        let Some(cell) = edge.checked_div(outputs).filter(|cell| *cell > 0) else {
-            let expected = format!("1 to {edge} outputs");
+        let Some(cell) = edge.checked_div(outputs).filter(|cell| *cell > 0 && cell * outputs == edge) else {
+            let expected = format!("a divisor of {edge}: {}", divisors(edge));
             return Err(Error::Value { argument: "gemma3: outputs", expected, actual: outputs.to_string() });
         };
         let one = graph.constant(HostTensor::f32([1], vec![1.0]));

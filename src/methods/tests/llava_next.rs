@@ -1,9 +1,10 @@
 //! LLaVA-NeXT's sizes and tiles.
 
-use crate::methods::LlavaNext;
+use crate::methods::{LlavaNext, Unpadding};
 use crate::{Elem, Graph, HostTensor};
 
-const TALL: LlavaNext = LlavaNext { edge: 2, tiles: [2, 1], image: [100, 50], most_tiles: None, newline: None };
+const TALL: LlavaNext =
+    LlavaNext { edge: 2, tiles: [2, 1], image: [100, 50], unpadding: Unpadding::Transformers, most_tiles: None, newline: None };
 
 #[test]
 fn sizes() {
@@ -11,7 +12,7 @@ fn sizes() {
     assert_eq!(TALL.unpadded(), [4, 2]);
     assert_eq!(LlavaNext { image: [100, 20], ..TALL }.unpadded(), [4, 0]);
     assert_eq!(LlavaNext { image: [30, 60], ..TALL }.unpadded(), [2, 2]);
-    let wide = LlavaNext { edge: 24, tiles: [1, 4], image: [300, 900], most_tiles: Some(2), newline: None };
+    let wide = LlavaNext { edge: 24, tiles: [1, 4], image: [300, 900], most_tiles: Some(2), ..TALL };
     assert_eq!(wide.unpadded(), [24, 72]);
     assert_eq!(wide.outputs(), [19, 58]);
     assert_eq!(LlavaNext { most_tiles: Some(3), ..wide }.outputs(), [24, 72]);

@@ -51,6 +51,10 @@ fn what_is_refused() {
     for outputs in [0, 5] {
         assert!(matches!(Projector::gemma3(&mut graph, 4, outputs, norm, weight), Err(Error::Value { .. })));
     }
+    let error = Projector::gemma3(&mut graph, 64, 15, norm, weight).map(|_| ()).expect_err("no divisor").to_string();
+    assert!(error.contains("1, 2, 4, 8, 16, 32, 64"), "{error}");
+    let error = Projector::gemma3(&mut graph, 12, 5, norm, weight).map(|_| ()).expect_err("no divisor").to_string();
+    assert!(error.contains("a divisor of 12: 1, 2, 3, 4, 6, 12,"), "{error}");
     let odd = Projector::gemma3(&mut graph, 4, 2, norm, weight).expect("valid options");
     assert!(matches!(odd.build(&mut graph, x), Err(Error::Shape { .. })));
 }

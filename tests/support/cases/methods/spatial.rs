@@ -2,7 +2,7 @@
 
 use tokenpress::kernels::gather_rows;
 use tokenpress::methods::{
-    Affine, Faster, Join, LlavaNext, LlavaVideo, Newline, PoolMode, Projector, average_frames, nvlm_tile_tags, stack_frames,
+    Affine, Faster, Join, LlavaNext, LlavaVideo, Newline, PoolMode, Projector, Unpadding, average_frames, nvlm_tile_tags, stack_frames,
 };
 use tokenpress::{Error, Graph, HostTensor, Tensor};
 
@@ -48,7 +48,7 @@ pub const METHODS: &[Method] = &[
             let [batch, tokens, _] = x.shape().exactly("x", "[B, N, C]")?;
             let x = graph.reshape(x, [batch * tokens, 3, 4, CHANNELS / 12])?;
             let newline = Some(learned_of(graph, given, 1, CHANNELS / 12));
-            let method = LlavaNext { edge: 2, tiles: [2, 1], image: [100, 30], most_tiles: Some(1), newline };
+            let method = LlavaNext { edge: 2, tiles: [2, 1], image: [100, 30], unpadding: Unpadding::Llava, most_tiles: Some(1), newline };
             let y = method.build(graph, x)?;
             let [_, left, _] = y.shape().exactly("y", "[B, N, C]")?;
             let y = graph.reshape(y, [batch, tokens, left * (CHANNELS / 12)])?;
