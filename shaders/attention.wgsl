@@ -10,8 +10,10 @@
 // lengths:       [B] u32; live keys
 // query_lengths: [B] u32; live query rows
 // bias:          [B or 1, H or 1, M or 1, N] f32; negative infinity hides a key from a row
-// out:           [B, H, M, V] elem; 0 where a row is dead or sees nothing
-// lse:           [B, H, M] f32, if asked for; 0 there too
+// out:           [B, H, M, V] elem; 0 where a row is dead or sees nothing, NaN where a logit that it sees is
+// lse:           [B, H, M] f32, if asked for; negative infinity, or NaN, there
+//
+// What a row does not see adds nothing to it, be it a NaN. Nor does a seen value of a weight that is 0 in f32, where there is a bias or causality.
 //
 // Cost: 2 M N (D + V) operations a head, 2 M N D more for each 16 elem of V above the first 16. A workgroup has ROWS rows and 16
 // elem of V, and walks over the keys KEYS at a time with a running maximum (https://arxiv.org/abs/2205.14135). An invocation has the
@@ -64,9 +66,6 @@ override BIASED: u32 = 0u; // or 1
 
 // Query rows and keys that are alive.
 var<workgroup> live: vec2<u32>;
-
-const LOWEST = -3.4028234e38;
-const HIDDEN = 0xff800000u; // the bits of negative infinity: the logit of a key that a row does not see
 
 // Where the tensors of this batch row and head begin.
 struct Place {
@@ -147,7 +146,7 @@ fn row_logits(place: Place, row: u32, key: u32, products: vec4<f32>) -> vec4<f32
     logits += offset;
     seen = seen & (bitcast<vec4<u32>>(offset) != vec4<u32>(HIDDEN));
   }
-  return bitcast<vec4<f32>>(select(vec4<u32>(HIDDEN), bitcast<vec4<u32>>(logits), seen));
+  return bitcast<vec4<f32>>(select(vec4<u32>(HIDDEN), bitcast<vec4<u32>>(marked(saturated(logits))), seen));
 }
 
 fn logits_of(place: Place, row: u32, key: u32, r0: vec4<f32>, r1: vec4<f32>, r2: vec4<f32>, r3: vec4<f32>) -> mat4x4<f32> {
@@ -214,6 +213,42 @@ fn plus(rows: Four, weights: mat4x4<f32>, keys: Four) -> Four {
   );
 }
 
+// What a key adds to a row: nothing where it has no weight.
+fn taken(weight: f32, key: elem_f32) -> elem_f32 {
+  return select(weight * key, elem_f32(), weight == 0.0);
+}
+
+fn taken_four(weights: vec4<f32>, keys: Four) -> elem_f32 {
+  return (taken(weights.x, keys.r0) + taken(weights.y, keys.r1)) + (taken(weights.z, keys.r2) + taken(weights.w, keys.r3));
+}
+
+fn plus_taken(rows: Four, weights: mat4x4<f32>, keys: Four) -> Four {
+  return Four(
+    rows.r0 + taken_four(weights[0], keys),
+    rows.r1 + taken_four(weights[1], keys),
+    rows.r2 + taken_four(weights[2], keys),
+    rows.r3 + taken_four(weights[3], keys),
+  );
+}
+
+// Whether a number of these is a NaN or an infinity: what has no weight must then be left out.
+fn is_unbounded(keys: Four) -> bool {
+  let largest = max(max(magnitude(keys.r0), magnitude(keys.r1)), max(magnitude(keys.r2), magnitude(keys.r3)));
+  return any(largest >= elem_u32(SPOILT));
+}
+
+fn magnitude(key: elem_f32) -> elem_u32 {
+  return bitcast<elem_u32>(key) & elem_u32(0x7fffffffu);
+}
+
+// The rows with four keys more, of which they may not see some.
+fn attended_taken(rows: Rows, weights: mat4x4<f32>, near: Four, far: Four) -> Rows {
+  var more = rows;
+  more.near = plus_taken(rows.near, weights, near);
+  if FAR { more.far = plus_taken(rows.far, weights, far); }
+  return more;
+}
+
 // The rows with four keys more.
 fn attended(rows: Rows, weights: mat4x4<f32>, near: Four, far: Four) -> Rows {
   var more = rows;
@@ -223,26 +258,27 @@ fn attended(rows: Rows, weights: mat4x4<f32>, near: Four, far: Four) -> Rows {
 }
 
 // Nothing was added to a row that sees nothing; the largest weight is 1 elsewhere.
-fn store_row(place: Place, row: u32, channel: u32, result: elem_f32, total: f32) {
+fn store_row(place: Place, row: u32, channel: u32, result: elem_f32, factor: f32) {
   if (row < params.query_count) & (channel < params.value_channels) {
-    out[place.out + row * params.out_row + channel] = elem(select(result * (1.0 / total), elem_f32(), total == 0.0));
+    out[place.out + row * params.out_row + channel] = elem(select(result * factor, elem_f32(), factor == 0.0));
   }
 }
 
-fn store_four(place: Place, row: u32, channel: u32, rows: Four, total: vec4<f32>) {
-  store_row(place, row, channel, rows.r0, total.x);
-  store_row(place, row + 1u, channel, rows.r1, total.y);
-  store_row(place, row + 2u, channel, rows.r2, total.z);
-  store_row(place, row + 3u, channel, rows.r3, total.w);
+fn store_four(place: Place, row: u32, channel: u32, rows: Four, factor: vec4<f32>) {
+  store_row(place, row, channel, rows.r0, factor.x);
+  store_row(place, row + 1u, channel, rows.r1, factor.y);
+  store_row(place, row + 2u, channel, rows.r2, factor.z);
+  store_row(place, row + 3u, channel, rows.r3, factor.w);
 }
 
 fn store(place: Place, row: u32, channel: u32, rows: Rows, total: vec4<f32>) {
-  store_four(place, row, channel, rows.near, total);
-  if FAR { store_four(place, row, channel + 8u, rows.far, total); }
+  var factor = select(vec4<f32>(1.0) / total, vec4<f32>(), total == vec4<f32>());
+  for (var i = 0u; i < 4u; i++) { factor[i] = unless_spoilt(factor[i], rows.largest[i]); }
+  store_four(place, row, channel, rows.near, factor);
+  if FAR { store_four(place, row, channel + 8u, rows.far, factor); }
   if (params.with_lse == 1u) & (channel == 0u) {
-    let sums = select(rows.largest + log(total), vec4<f32>(), total == vec4<f32>());
     for (var i = 0u; i < 4u; i++) {
-      if row + i < params.query_count { lse[place.lse + row + i] = sums[i]; }
+      if row + i < params.query_count { lse[place.lse + row + i] = log_sum(rows.largest[i], total[i]); }
     }
   }
 }
@@ -323,10 +359,22 @@ fn main(
           let near = four_values(place, first + part + four, reach, channel);
           var far = Four();
           if FAR { far = four_values(place, first + part + four, reach, channel + 8u); }
-          rows0 = attended(rows0, shared_weights(lane, 0u, four / 4u, weights0), near, far);
-          rows1 = attended(rows1, shared_weights(lane, 4u, four / 4u, weights1), near, far);
-          rows2 = attended(rows2, shared_weights(lane, 8u, four / 4u, weights2), near, far);
-          rows3 = attended(rows3, shared_weights(lane, 12u, four / 4u, weights3), near, far);
+          let of_rows0 = shared_weights(lane, 0u, four / 4u, weights0);
+          let of_rows1 = shared_weights(lane, 4u, four / 4u, weights1);
+          let of_rows2 = shared_weights(lane, 8u, four / 4u, weights2);
+          let of_rows3 = shared_weights(lane, 12u, four / 4u, weights3);
+          // Without a bias or causality the rows see all the keys that are read.
+          if ((BIASED == 1u) | (params.causal == 1u)) && (is_unbounded(near) || is_unbounded(far)) {
+            rows0 = attended_taken(rows0, of_rows0, near, far);
+            rows1 = attended_taken(rows1, of_rows1, near, far);
+            rows2 = attended_taken(rows2, of_rows2, near, far);
+            rows3 = attended_taken(rows3, of_rows3, near, far);
+          } else {
+            rows0 = attended(rows0, of_rows0, near, far);
+            rows1 = attended(rows1, of_rows1, near, far);
+            rows2 = attended(rows2, of_rows2, near, far);
+            rows3 = attended(rows3, of_rows3, near, far);
+          }
           continuing {
             four += 4u;
             break if (four == 32u) | (first + part + four >= end);

@@ -1,6 +1,6 @@
 // What each key gets from a chunk of the query rows: the sum, or the maximum, of its weights; where the logits were kept.
 //
-//   weight(r, j)        = logits[b,h,r,j], scaled and biased, or exp(that - lse[b,h,r])
+//   weight(r, j)        = logits[b,h,r,j], scaled and biased, or exp(that - largest[b,h,r]) / sum[b,h,r]
 //   partials[s,b,h,j]   = sum (maximum) of weight(r, j) over the rows r of chunk s that see key j
 //
 // logits:        [B, heads, ceil(R / 16), ceil(N / 32), 16, 8] of four f32; unscaled, those that are not seen undefined
@@ -8,7 +8,7 @@
 // query_lengths: [B] u32; live query rows
 // bias:          [B, N] f32
 // list:          [R] u32; rows asked for
-// lse:           [B, heads, R] f32; read for softmax only
+// sums:          [2, B, heads, R] f32; each row's largest logit, then the sums of exp(logit - largest); read for softmax only
 // partials:      [S, B, heads, columns] f32; 0 (the lowest float) where no row of the chunk sees the key
 //
 // What it reads and writes lies in the workspace, one buffer: nothing can be read-only.
@@ -20,7 +20,7 @@ struct Params {
   query_lengths_base: u32,
   bias_base: u32,
   list_base: u32,
-  lse_base: u32,
+  sums_base: u32,
   partials_base: u32,
   groups: u32,
   batch: u32,
@@ -46,7 +46,8 @@ struct Params {
   stored: u32,
   chunks: u32,
   block: u32,
-  with_lse: u32,
+  with_sums: u32,
+  lse_rows: u32,
   scale: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -55,7 +56,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> query_lengths: array<u32>;
 @group(0) @binding(4) var<storage, read_write> bias: array<f32>;
 @group(0) @binding(5) var<storage, read_write> list: array<u32>;
-@group(0) @binding(6) var<storage, read_write> lse: array<f32>;
+@group(0) @binding(6) var<storage, read_write> sums: array<f32>;
 @group(0) @binding(7) var<storage, read_write> partials: array<f32>;
 
 fn add_rows(lane: Lane, place: Place, r: u32, tile_key: u32, offset: vec4<f32>, key: vec4<u32>, totals: vec4<f32>) -> vec4<f32> {

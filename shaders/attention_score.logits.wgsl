@@ -1,7 +1,8 @@
-// Dot products of a few query rows with the keys that each sees, unscaled; and their log-sum-exp where a workgroup has a whole row.
+// Dot products of a few query rows with the keys that each sees, unscaled; and the largest and the sum of their exponentials where a workgroup has a whole row.
 //
 //   logits[b,h,r,j] = sum_c queries[b, h, row(r), c] * keys[b, h / (H / Hkv), j, c]
-//   lse[b,h,r]      = ln sum_j exp(scale * logits[b,h,r,j] + bias[b,j])
+//   s[b,h,r,j]      = scale * logits[b,h,r,j] + bias[b,j]
+//   sums[0,b,h,r]   = max_j s[b,h,r,j],     sums[1,b,h,r] = sum_j exp(s[b,h,r,j] - sums[0,b,h,r])
 //
 // queries:       [B, H, M, D] elem
 // keys:          [B, Hkv, N, D] elem
@@ -10,10 +11,10 @@
 // bias:          [B, N] f32
 // list:          [R] u32; rows asked for
 // logits:        [B, heads, R, N] f32; those that are not seen stay undefined
-// lse:           [B, heads, R] f32, if asked for; 0 where a row is dead or sees nothing
+// sums:          [2, B, heads, R] f32, if asked for; the sum is 0 where a row is dead or sees nothing, NaN where a logit that it sees is
 //
 // Cost: one pass over the keys. A workgroup has `block` of a row's keys, an invocation every WG-th of them, four at a time; these are
-// the ones that it reads again for the log-sum-exp.
+// the ones that it reads again for the sum.
 struct Params {
   queries_base: u32,
   keys_base: u32,
@@ -22,7 +23,7 @@ struct Params {
   bias_base: u32,
   list_base: u32,
   logits_base: u32,
-  lse_base: u32,
+  sums_base: u32,
   groups: u32,
   batch: u32,
   heads: u32,
@@ -47,7 +48,8 @@ struct Params {
   stored: u32,
   chunks: u32,
   block: u32,
-  with_lse: u32,
+  with_sums: u32,
+  lse_rows: u32,
   scale: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -58,7 +60,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 @group(0) @binding(6) var<storage, read> list: array<u32>;
 @group(0) @binding(7) var<storage, read_write> logits: array<f32>;
-@group(0) @binding(8) var<storage, read_write> lse: array<f32>;
+@group(0) @binding(8) var<storage, read_write> sums: array<f32>;
 
 // What one step along the dot product adds to one row of a tile: a with each of four.
 fn products(a: elem_f32, b0: elem_f32, b1: elem_f32, b2: elem_f32, b3: elem_f32) -> vec4<f32> {
@@ -93,17 +95,20 @@ fn main(
     let k1 = key_base(head_key, key + WG);
     let k2 = key_base(head_key, key + 2u * WG);
     let k3 = key_base(head_key, key + 3u * WG);
-    var sums = vec4<f32>();
+    var four = vec4<f32>();
     for (var c = 0u; c < params.channels; c++) {
-      sums += products(elem_f32(queries[q + c]), elem_f32(keys[k0 + c]), elem_f32(keys[k1 + c]), elem_f32(keys[k2 + c]), elem_f32(keys[k3 + c]));
+      four += products(elem_f32(queries[q + c]), elem_f32(keys[k0 + c]), elem_f32(keys[k1 + c]), elem_f32(keys[k2 + c]), elem_f32(keys[k3 + c]));
     }
-    logits[out + key] = sums.x;
-    if key + WG < end { logits[out + key + WG] = sums.y; }
-    if key + 2u * WG < end { logits[out + key + 2u * WG] = sums.z; }
-    if key + 3u * WG < end { logits[out + key + 3u * WG] = sums.w; }
+    logits[out + key] = four.x;
+    if key + WG < end { logits[out + key + WG] = four.y; }
+    if key + 2u * WG < end { logits[out + key + 2u * WG] = four.z; }
+    if key + 3u * WG < end { logits[out + key + 3u * WG] = four.w; }
   }
-  if params.with_lse == 1u {
-    let whole = stored_lse(lane, batch, out, visible);
-    if lane.index == 0u { lse[params.lse_base + of_row] = whole; }
+  if params.with_sums == 1u {
+    let whole = stored_sums(lane, batch, out, visible);
+    if lane.index == 0u {
+      sums[params.sums_base + of_row] = whole.x;
+      sums[params.sums_base + params.batch * params.heads * params.rows + of_row] = whole.y;
+    }
   }
 }

@@ -1,26 +1,32 @@
 // Importance of keys: the attention that they receive, reduced over query rows, then over heads. The last pass.
 //
-//   score[b,(h,)j] = heads_h rows_r weight[b,h,r,j],   weight = logit, scaled logit, or exp(scaled logit - lse[b,h,r])
+//   score[b,(h,)j] = heads_h rows_r weight[b,h,r,j],   weight = logit, scaled logit, or exp(scaled logit - largest[b,h,r]) / sum[b,h,r]
+//   lse[b,h,r]        = largest[b,h,r] + ln sum[b,h,r]
 //
 // parts:         [B, heads, R, N] f32, the unscaled logits of few rows (stored = 1), or
 //                [S, B, heads, columns] f32, sums or maxima of the weights over chunks of rows (stored = 0)
-// lse:           [B, heads, R] f32; read for softmax of stored logits only
+// sums:          [2, B, heads, R] f32; each row's largest logit, then the sums of exp(logit - largest); read for softmax of stored logits, and
+//                for the log-sum-exp
 // lengths:       [B] u32; live keys
 // query_lengths: [B] u32; live query rows
 // bias:          [B, N] f32
 // list:          [R] u32; rows asked for
 // score:         [B, columns] f32, with dimensions of picked heads and of rows before the columns where these are kept;
-//                0 for keys that are dead or that no row sees
+//                0 for keys that are dead, hidden by their bias, or that no row sees
+// lse:           [B, heads, R] f32, if asked for; negative infinity where a row is dead or sees nothing
+//
+// In a maximum a NaN wins.
 //
 // Cost: one read of the parts. An invocation makes one score, over heads, then rows or chunks, in ascending order.
 struct Params {
   parts_base: u32,
-  lse_base: u32,
+  sums_base: u32,
   lengths_base: u32,
   query_lengths_base: u32,
   bias_base: u32,
   list_base: u32,
   score_base: u32,
+  lse_base: u32,
   groups: u32,
   batch: u32,
   heads: u32,
@@ -45,19 +51,20 @@ struct Params {
   stored: u32,
   chunks: u32,
   block: u32,
-  with_lse: u32,
+  with_sums: u32,
+  lse_rows: u32,
   scale: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> parts: array<f32>;
-@group(0) @binding(2) var<storage, read> lse: array<f32>;
+@group(0) @binding(2) var<storage, read> sums: array<f32>;
 @group(0) @binding(3) var<storage, read> lengths: array<u32>;
 @group(0) @binding(4) var<storage, read> query_lengths: array<u32>;
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 @group(0) @binding(6) var<storage, read> list: array<u32>;
 @group(0) @binding(7) var<storage, read_write> score: array<f32>;
+@group(0) @binding(8) var<storage, read_write> lse: array<f32>;
 
-const LOWEST = -3.4028234e38;
 const SOFTMAX = 2u;
 // Row reductions.
 const MEAN = 0u;
@@ -76,11 +83,15 @@ fn main(
   lane: Lane,
 ) {
   let i = linear_group(group, groups) * 128u + lane.index;
+  let sum_first = params.sums_base + params.batch * params.heads * params.rows;
+  if i < params.lse_rows {
+    lse[params.lse_base + i] = log_sum(sums[params.sums_base + i], sums[sum_first + i]);
+  }
   let kept = select(1u, params.pick_count, params.head_reduction == HEADS_KEPT);
   let kept_rows = select(1u, params.rows, params.row_reduction == ROWS_KEPT);
   let column = i % params.columns;
   let batch = i / params.columns / kept_rows / kept;
-  if batch >= params.batch { return; } // no barrier follows
+  if (params.columns == 0u) | (batch >= params.batch) { return; } // no barrier follows
   let j = params.column_first + column;
   let live_keys = min(lengths[params.lengths_base + batch], params.key_count);
   let live_queries = min(query_lengths[params.query_lengths_base + batch], params.query_count);
@@ -97,13 +108,13 @@ fn main(
       seeing += select(0u, 1u, j < visible_keys(row, live_queries, live_keys));
     }
   }
-  if j >= live_keys || seeing == 0u || params.pick_count == 0u {
+  var offset = 0.0;
+  if params.biased == 1u { offset = bias[params.bias_base + batch * params.key_count + j]; }
+  if j >= live_keys || seeing == 0u || params.pick_count == 0u || bitcast<u32>(offset) == HIDDEN {
     score[params.score_base + i] = 0.0;
     return;
   }
 
-  var offset = 0.0;
-  if params.biased == 1u { offset = bias[params.bias_base + batch * params.key_count + j]; }
   var head = params.pick_first;
   var head_end = head + params.pick_count;
   if params.head_reduction == HEADS_KEPT {
@@ -125,16 +136,19 @@ fn main(
         let r = (batch * params.heads + head) * params.rows + part;
         value = parts[params.parts_base + r * params.key_count + j];
         if params.norm != 0u { value = params.scale * value + offset; }
-        if params.norm == SOFTMAX { value = exp(value - lse[params.lse_base + r]); }
+        value = saturated_f32(value);
+        if params.norm == SOFTMAX { value = exp(value - sums[params.sums_base + r]) * (1.0 / sums[sum_first + r]); }
       } else {
         value = parts[params.parts_base + ((part * params.batch + batch) * params.heads + head) * params.columns + column];
       }
-      if rows_maximum { of_head = max(of_head, value); } else { of_head += value; }
+      if rows_maximum { of_head = max(of_head, marked_f32(value)); } else { of_head += value; }
     }
+    if rows_maximum { of_head = unless_spoilt(of_head, of_head); }
     if params.row_reduction == MEAN { of_head /= f32(live_rows); }
     if params.row_reduction == MEAN_VISIBLE { of_head /= f32(seeing); }
-    if heads_maximum { total = max(total, of_head); } else { total += of_head; }
+    if heads_maximum { total = max(total, marked_f32(saturated_f32(of_head))); } else { total += of_head; }
   }
+  if heads_maximum { total = unless_spoilt(total, total); }
   if params.head_reduction == HEADS_MEAN { total /= f32(params.pick_count); }
   score[params.score_base + i] = total;
 }

@@ -102,7 +102,9 @@ fn column_elem(at: u32) -> elem_f32 {
 }
 
 // The token of destination j, or NONE, and whether its row is sound.
-fn row_fact(place: Place, j: u32) -> vec2<u32> {
+alias Fact = vec2<u32>;
+
+fn row_fact(place: Place, j: u32) -> Fact {
   let token = destination_token(place, j);
   return vec2<u32>(token, select(0u, 1u, is_sound(place, token)));
 }
@@ -114,7 +116,7 @@ struct Best {
 }
 
 // After destination j, which comes later: the first of equals stays.
-fn best_of(best: Best, products: vec4<f32>, sound: vec4<bool>, fact: vec2<u32>, j: u32) -> Best {
+fn best_of(best: Best, products: vec4<f32>, sound: vec4<bool>, fact: Fact, j: u32) -> Best {
   let values = select(vec4<f32>(LOWEST), products, sound & vec4<bool>(fact.y == 1u));
   let wins = ((values > best.similarity) | (best.partner == vec4<u32>(NONE))) & vec4<bool>(fact.x != NONE);
   return Best(select(best.similarity, values, wins), select(best.partner, vec4<u32>(j), wins));

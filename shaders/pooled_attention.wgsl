@@ -1,26 +1,28 @@
 // The attention that pools of frames receive: from all frames by the strongest head, and from themselves.
 //
-// Second pass, behind pooled_attention.lse.
+// Second pass, behind pooled_attention.sums.
 //
-//   w[h,i,j]    = exp(scale * queries[b,h,i] . keys[b,h/(H/Hkv),j] - lse[b,h,i])
+//   w[h,i,j]    = exp(scale * queries[b,h,i] . keys[b,h/(H/Hkv),j] - largest[b,h,i]) / sum[b,h,i]
 //   received[t] = sum_i sum_{j in t} max_h w[h,i,j] / live frames
 //   own[t]      = sum_{i in t} sum_{j in t} sum_h w[h,i,j] / (H frames of t)
 //
 // queries:  [B, H, M, D] elem, four channels in one where D is a multiple of 4
 // keys:     [B, Hkv, M, D] elem
 // lengths:  [B] u32; live frames
-// lse:      [B, H, M] f32; log-sum-exp of each query's scaled logits
+// sums:     [2, B, H, M] f32; each query's largest scaled logit, then the sums of exp(logit - largest)
 // received: [B, M / pool] f32; 0 for pools without a live frame
 // own:      [B, M / pool] f32
 //
 // One workgroup a pool; an invocation takes every 128th query row, and the first adds up all in order.
+//
+// A NaN wins in the maximum over the heads.
 //
 // Cost: 2 H M^2 D operations; every pool reads all queries, from cache. No matrix is stored.
 struct Params {
   queries_base: u32,
   keys_base: u32,
   lengths_base: u32,
-  lse_base: u32,
+  sums_base: u32,
   received_base: u32,
   own_base: u32,
   groups: u32,
@@ -36,7 +38,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> queries: array<elem>;
 @group(0) @binding(2) var<storage, read> keys: array<elem>;
 @group(0) @binding(3) var<storage, read> lengths: array<u32>;
-@group(0) @binding(4) var<storage, read> lse: array<f32>;
+@group(0) @binding(4) var<storage, read> sums: array<f32>;
 @group(0) @binding(5) var<storage, read_write> received: array<f32>;
 @group(0) @binding(6) var<storage, read_write> own: array<f32>;
 
@@ -72,11 +74,13 @@ fn main(
           let q = elem_f32(queries[params.queries_base + row * params.channels + c]);
           logit += elem_dot(q, elem_f32(keys[params.keys_base + key * params.channels + c]));
         }
-        let weight = exp(params.scale * logit - lse[params.lse_base + row]);
-        peak = max(peak, weight);
+        let largest = sums[params.sums_base + row];
+        let total = sums[params.sums_base + params.groups / params.pools * params.heads * params.frames + row];
+        let weight = exp(saturated_f32(params.scale * logit) - largest) * (1.0 / total);
+        peak = max(peak, marked_f32(weight));
         sum += weight;
       }
-      from_all += peak;
+      from_all += unless_spoilt(peak, peak);
       from_own += select(0.0, sum, i >= first && i < end);
     }
   }

@@ -1,5 +1,5 @@
-// What attention_score gives each key of a chunk of the query rows, behind attention_place, tile_lanes and row_facts. The including shader
-// declares `params`, `lse`, `partials`, and
+// What attention_score gives each key of a chunk of the query rows, behind attention_place, tile_lanes, row_facts and softmax. The
+// including shader declares `params`, `sums`, `partials`, and
 //
 //   fn add_rows(lane: Lane, place: Place, r: u32, tile_key: u32, offset: vec4<f32>, key: vec4<u32>, totals: vec4<f32>) -> vec4<f32>
 //
@@ -9,24 +9,28 @@
 // Key t of the tile: [t, sixteen rows].
 var<workgroup> column_parts: array<f32, 256>;
 
-const LOWEST = -3.4028234e38;
 const SOFTMAX = 2u;
 const MAXIMUM = 3u;
 
-// How many keys the r-th row sees, and the bits of its log-sum-exp.
-fn row_fact(place: Place, r: u32) -> vec2<u32> {
-  var of_row = 0.0;
+// How many keys the r-th row sees, and the bits of its largest logit and of one over its sum.
+alias Fact = vec3<u32>;
+
+fn row_fact(place: Place, r: u32) -> Fact {
+  var largest = 0.0;
+  var sum = 1.0;
   if params.norm == SOFTMAX {
-    of_row = lse[params.lse_base + (place.batch * params.heads + place.head) * params.rows + min(r, params.rows - 1u)];
+    let at = params.sums_base + (place.batch * params.heads + place.head) * params.rows + min(r, params.rows - 1u);
+    largest = sums[at];
+    sum = sums[at + params.batch * params.heads * params.rows];
   }
-  return vec2<u32>(visible_to(place, r), bitcast<u32>(of_row));
+  return Fact(visible_to(place, r), bitcast<u32>(largest), bitcast<u32>(1.0 / sum));
 }
 
 // Four keys' totals after a row, of which the masked weights do not count. Without branches: it is inlined sixteen times.
-fn add_row(totals: vec4<f32>, products: vec4<f32>, offset: vec4<f32>, fact: vec2<u32>, key: vec4<u32>) -> vec4<f32> {
-  let logits = select(params.scale * products + offset, products, params.norm == 0u);
-  let weights = select(logits, exp(logits - bitcast<f32>(fact.y)), params.norm == SOFTMAX);
-  let reduced = select(totals + weights, max(totals, weights), params.row_reduction == MAXIMUM);
+fn add_row(totals: vec4<f32>, products: vec4<f32>, offset: vec4<f32>, fact: Fact, key: vec4<u32>) -> vec4<f32> {
+  let logits = saturated(select(params.scale * products + offset, products, params.norm == 0u));
+  let weights = select(logits, exp(logits - bitcast<f32>(fact.y)) * bitcast<f32>(fact.z), params.norm == SOFTMAX);
+  let reduced = select(totals + weights, max(totals, marked(weights)), params.row_reduction == MAXIMUM);
   return select(totals, reduced, key < vec4<u32>(fact.x));
 }
 
@@ -59,8 +63,8 @@ fn main(
     first = max(first, sees / 64u * 64u);
   }
   let column = tile_key + tile_column(lane);
-  let key = vec4<u32>(column, column + 1u, column + 2u, column + 3u);
   let offset = key_bias(batch, column);
+  let key = shown_keys(column, offset);
   let start = select(0.0, LOWEST, params.row_reduction == MAXIMUM);
   var totals = vec4<f32>(start);
   for (; first < end; first += 64u) {

@@ -1,4 +1,4 @@
-// Where a workgroup of attention_score's wide passes is, and what its rows see, behind attention_rows. The including shader declares
+// Where a workgroup of attention_score's wide passes is, and what its rows see, behind attention_rows and softmax. The including shader declares
 // `params`, `lengths`, `query_lengths`, `bias` and `list`.
 struct Place {
   batch: u32,
@@ -28,6 +28,11 @@ fn place_of(lane: Lane, batch: u32, head: u32) -> Place {
 fn visible_to(place: Place, r: u32) -> u32 {
   let row = query_row(min(r, params.rows - 1u), place.live_queries);
   return select(0u, visible_keys(row, place.live_queries, place.live_keys), r < params.rows);
+}
+
+// Four keys from this one on: those that their bias hides are beyond the last that any row sees.
+fn shown_keys(key: u32, offset: vec4<f32>) -> vec4<u32> {
+  return select(vec4<u32>(key, key + 1u, key + 2u, key + 3u), vec4<u32>(0xffffffffu), bitcast<vec4<u32>>(offset) == vec4<u32>(HIDDEN));
 }
 
 // Bias of four keys from this one on.

@@ -1,25 +1,26 @@
-// What a tile's rows are known for besides their elems, in two words a row, behind tile_lanes. The including shader declares
+// What a tile's rows are known for besides their elems, in a few words a row, behind tile_lanes. The including shader declares
 //
-//   fn row_fact(place: Place, row: u32) -> vec2<u32>        of any row, also beyond the last
+//   alias Fact = vec2<u32>;                           or as many words as there are
+//   fn row_fact(place: Place, row: u32) -> Fact        of any row, also beyond the last
 //
 // `row_facts_portable.wgsl` or `row_facts_subgroup.wgsl` follows, with `row_facts`.
 // Of the 16 rows of an invocation.
 struct RowFacts {
-  r0: vec2<u32>,
-  r1: vec2<u32>,
-  r2: vec2<u32>,
-  r3: vec2<u32>,
-  r4: vec2<u32>,
-  r5: vec2<u32>,
-  r6: vec2<u32>,
-  r7: vec2<u32>,
-  r8: vec2<u32>,
-  r9: vec2<u32>,
-  r10: vec2<u32>,
-  r11: vec2<u32>,
-  r12: vec2<u32>,
-  r13: vec2<u32>,
-  r14: vec2<u32>,
-  r15: vec2<u32>,
+  r0: Fact,
+  r1: Fact,
+  r2: Fact,
+  r3: Fact,
+  r4: Fact,
+  r5: Fact,
+  r6: Fact,
+  r7: Fact,
+  r8: Fact,
+  r9: Fact,
+  r10: Fact,
+  r11: Fact,
+  r12: Fact,
+  r13: Fact,
+  r14: Fact,
+  r15: Fact,
 }
 

@@ -1,5 +1,5 @@
 // Each invocation finds out one row's facts, and shows them in workgroup memory.
-var<workgroup> facts_of_rows: array<vec2<u32>, 64>;
+var<workgroup> facts_of_rows: array<Fact, 64>;
 
 // Of the 16 rows from this one on. To be called in uniform control flow.
 fn row_facts(lane: Lane, place: Place, row: u32) -> RowFacts {

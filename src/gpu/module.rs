@@ -180,8 +180,8 @@ pub enum Include {
     ElemOrder,
     /// `common/attention_bases.wgsl`: where the queries and keys of `attention_score` begin.
     AttentionBases,
-    /// `common/attention_lse.wgsl`: the log-sum-exp of stored logits, behind [`Include::Reduce`].
-    AttentionLse,
+    /// `common/attention_sums.wgsl`: the sum of the exponentials of stored logits, behind [`Include::Reduce`] and [`Include::Softmax`].
+    AttentionSums,
     /// `common/attention_rows.wgsl`: which query rows `attention_score` reads, and what they see.
     AttentionRows,
     /// `common/attention_columns.wgsl`: the entry point of its passes over columns.
@@ -200,6 +200,8 @@ pub enum Include {
     RowFacts,
     /// `common/shared_rows.wgsl` or its twin for subgroups of eight: what the invocations of one [`Include::Tile`]'s rows tell each other.
     SharedRows,
+    /// `common/softmax.wgsl`: logits that saturate, and what stands for those that are no numbers.
+    Softmax,
     /// `common/sort.wgsl`: a sort in workgroup memory.
     Sort,
     /// `common/tile.wgsl`, and its portable form or that for subgroups of eight: tiles of dot products, behind [`Include::TileLanes`].
@@ -410,7 +412,7 @@ impl Variant {
             text += match (include, self.form) {
                 (Include::Activation, _) => include_str!("../../shaders/common/activation.wgsl"),
                 (Include::AttentionBases, _) => include_str!("../../shaders/common/attention_bases.wgsl"),
-                (Include::AttentionLse, _) => include_str!("../../shaders/common/attention_lse.wgsl"),
+                (Include::AttentionSums, _) => include_str!("../../shaders/common/attention_sums.wgsl"),
                 (Include::AttentionRows, _) => include_str!("../../shaders/common/attention_rows.wgsl"),
                 (Include::AttentionColumns, _) => include_str!("../../shaders/common/attention_columns.wgsl"),
                 (Include::AttentionPlace, _) => include_str!("../../shaders/common/attention_place.wgsl"),
@@ -435,6 +437,7 @@ impl Variant {
                 }
                 (Include::SharedRows, Form::Subgroup) => include_str!("../../shaders/common/shared_rows_subgroup.wgsl"),
                 (Include::SharedRows, _) => include_str!("../../shaders/common/shared_rows.wgsl"),
+                (Include::Softmax, _) => include_str!("../../shaders/common/softmax.wgsl"),
                 (Include::Sort, _) => include_str!("../../shaders/common/sort.wgsl"),
                 (Include::Tile, Form::Portable) => {
                     concat!(include_str!("../../shaders/common/tile.wgsl"), include_str!("../../shaders/common/tile_portable.wgsl"))

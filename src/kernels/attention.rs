@@ -39,7 +39,7 @@ params! {
 pub(super) static ATTENTION: Shader = Shader {
     name: "attention",
     source: include_str!("../../shaders/attention.wgsl"),
-    includes: &[Include::TileLanes, Include::Tile, Include::SharedRows],
+    includes: &[Include::Softmax, Include::TileLanes, Include::Tile, Include::SharedRows],
     headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
     inputs: &[
         ("queries", BindingElem::Elem),
@@ -72,7 +72,10 @@ pub enum Heads {
 /// ```
 ///
 /// Self-attention, cross-attention with few or many queries, proportional attention (a bias of [`log_size`](super::log_size)), masks
-/// and position biases. Rows that are dead or see no key are 0, and so is their lse. NaN and infinities spoil their own batch row.
+/// and position biases. Rows that are dead or see no key are 0, and their lse is negative infinity, so that
+/// parts of an attention can be merged. A bias of negative infinity hides a key, and what a row does not see does not matter, be it a NaN. A
+/// bias of `f32::MIN` hides nothing: a row of which all keys have it is their values' mean. Logits saturate at the largest float; a NaN
+/// among those that a row sees makes the row NaN. An infinite or NaN value spoils the rows that see it, unless their weight for it is 0 in f32.
 /// One pass with a running maximum, as `https://arxiv.org/abs/2205.14135` has it.
 ///
 /// Cost: one dispatch; 2 M N (D + V) operations a head, and 2 M N D more for each 64 channels of V above the first 64 (16 where D or

@@ -46,9 +46,11 @@ params! {
         stored: u32,
         /// Into how many chunks the rows are cut at most.
         chunks: u32,
-        /// Keys of a workgroup where logits are stored, and whether it finds its row's log-sum-exp.
+        /// Keys of a workgroup where logits are stored, and whether it makes its row's sum.
         block: u32,
-        with_lse: u32,
+        with_sums: u32,
+        /// Rows whose log-sum-exp the last pass writes.
+        lse_rows: u32,
         scale: f32,
     }
 }
@@ -61,36 +63,37 @@ const LENGTHS: (&str, BindingElem) = ("lengths", U32);
 const QUERY_LENGTHS: (&str, BindingElem) = ("query_lengths", U32);
 const BIAS: (&str, BindingElem) = ("bias", F32);
 const LIST: (&str, BindingElem) = ("list", U32);
-const LSE: (&str, BindingElem) = ("lse", F32);
+const SUMS: (&str, BindingElem) = ("sums", F32);
 
 const FLOATS: &[Header] = &[Header::F32, Header::F16, Header::F32x4, Header::F16x4];
 
 pub(super) static LOGITS: Shader = Shader {
     name: "attention_score.logits",
     source: include_str!("../../shaders/attention_score.logits.wgsl"),
-    includes: &[Include::Reduce, Include::AttentionRows, Include::AttentionBases, Include::AttentionLse],
+    includes: &[Include::Reduce, Include::Softmax, Include::AttentionRows, Include::AttentionBases, Include::AttentionSums],
     headers: FLOATS,
     inputs: &[QUERIES, KEYS, LENGTHS, QUERY_LENGTHS, BIAS, LIST],
-    outputs: &[("logits", F32), LSE],
+    outputs: &[("logits", F32), SUMS],
     params: Params::NAMES,
     tunings: &[&[]],
 };
 
-pub(super) static STORED_LSE: Shader = Shader {
-    name: "attention_score.lse",
-    source: include_str!("../../shaders/attention_score.lse.wgsl"),
-    includes: &[Include::Reduce, Include::AttentionRows, Include::AttentionLse],
+pub(super) static STORED_SUMS: Shader = Shader {
+    name: "attention_score.sums",
+    source: include_str!("../../shaders/attention_score.sums.wgsl"),
+    includes: &[Include::Reduce, Include::Softmax, Include::AttentionRows, Include::AttentionSums],
     headers: &[Header::F32],
     inputs: &[("logits", F32), LENGTHS, QUERY_LENGTHS, BIAS, LIST],
-    outputs: &[LSE],
+    outputs: &[SUMS],
     params: Params::NAMES,
     tunings: &[&[]],
 };
 
-pub(super) static ROW_LSE: Shader = Shader {
-    name: "attention_score.row_lse",
-    source: include_str!("../../shaders/attention_score.row_lse.wgsl"),
+pub(super) static ROW_SUMS: Shader = Shader {
+    name: "attention_score.row_sums",
+    source: include_str!("../../shaders/attention_score.row_sums.wgsl"),
     includes: &[
+        Include::Softmax,
         Include::AttentionRows,
         Include::AttentionBases,
         Include::AttentionPlace,
@@ -102,7 +105,7 @@ pub(super) static ROW_LSE: Shader = Shader {
     ],
     headers: FLOATS,
     inputs: &[QUERIES, KEYS, LENGTHS, QUERY_LENGTHS, BIAS, LIST],
-    outputs: &[LSE, ("logits", BindingElem::F32x4)],
+    outputs: &[SUMS, ("logits", BindingElem::F32x4)],
     params: Params::NAMES,
     tunings: &[&[("KEPT", 0)], &[("KEPT", 1)]],
 };
@@ -111,6 +114,7 @@ pub(super) static COLUMNS: Shader = Shader {
     name: "attention_score.columns",
     source: include_str!("../../shaders/attention_score.columns.wgsl"),
     includes: &[
+        Include::Softmax,
         Include::AttentionRows,
         Include::AttentionBases,
         Include::AttentionPlace,
@@ -121,7 +125,7 @@ pub(super) static COLUMNS: Shader = Shader {
         Include::AttentionColumns,
     ],
     headers: FLOATS,
-    inputs: &[QUERIES, KEYS, LENGTHS, QUERY_LENGTHS, BIAS, LIST, LSE],
+    inputs: &[QUERIES, KEYS, LENGTHS, QUERY_LENGTHS, BIAS, LIST, SUMS],
     outputs: &[("partials", F32)],
     params: Params::NAMES,
     tunings: &[&[]],
@@ -131,6 +135,7 @@ pub(super) static KEPT_COLUMNS: Shader = Shader {
     name: "attention_score.kept_columns",
     source: include_str!("../../shaders/attention_score.kept_columns.wgsl"),
     includes: &[
+        Include::Softmax,
         Include::AttentionRows,
         Include::AttentionPlace,
         Include::KeptLogits,
@@ -139,7 +144,7 @@ pub(super) static KEPT_COLUMNS: Shader = Shader {
         Include::AttentionColumns,
     ],
     headers: &[Header::F32x4],
-    inputs: &[("logits", BindingElem::Elem), LENGTHS, QUERY_LENGTHS, BIAS, LIST, LSE],
+    inputs: &[("logits", BindingElem::Elem), LENGTHS, QUERY_LENGTHS, BIAS, LIST, SUMS],
     outputs: &[("partials", F32)],
     params: Params::NAMES,
     tunings: &[&[]],
@@ -148,10 +153,10 @@ pub(super) static KEPT_COLUMNS: Shader = Shader {
 pub(super) static SCORE: Shader = Shader {
     name: "attention_score",
     source: include_str!("../../shaders/attention_score.wgsl"),
-    includes: &[Include::AttentionRows],
+    includes: &[Include::Softmax, Include::AttentionRows],
     headers: &[Header::F32],
-    inputs: &[("parts", F32), LSE, LENGTHS, QUERY_LENGTHS, BIAS, LIST],
-    outputs: &[("score", F32)],
+    inputs: &[("parts", F32), SUMS, LENGTHS, QUERY_LENGTHS, BIAS, LIST],
+    outputs: &[("score", F32), ("lse", F32)],
     params: Params::NAMES,
     tunings: &[&[]],
 };
@@ -160,7 +165,7 @@ pub(super) static SCORE: Shader = Shader {
 ///
 /// ```text
 /// s[b,h,i,j]   = scale * queries[b,h,i] . keys[b, h / (H / Hkv), j] + bias[b,j]
-/// w[b,h,i,j]   = q . k   or   s   or   exp(s[b,h,i,j] - lse[b,h,i]),     lse[b,h,i] = ln sum_j exp(s[b,h,i,j])
+/// w[b,h,i,j]   = q . k   or   s   or   exp(s[b,h,i,j] - m[b,h,i]) / sum_j exp(s[b,h,i,j] - m[b,h,i]),     m[b,h,i] = max_j s[b,h,i,j]
 /// score[b,j]   = heads_h rows_i w[b,h,i,j]
 /// ```
 ///
@@ -170,10 +175,13 @@ pub(super) static SCORE: Shader = Shader {
 /// (FastV).
 ///
 /// Weights of rows that are dead, or of keys that a row does not see, count as nothing: 0 in a sum, skipped in a maximum.
-/// Keys that are dead or that no row sees score 0. NaN and infinite logits spoil the scores of their own batch row only.
+/// Keys that are dead or that no row sees score 0. A bias of negative infinity hides its key from all rows, whatever the norm, and what a
+/// hidden or dead key holds does not matter. A bias of `f32::MIN` or -1e9 does not: keys that all have it share their row.
+/// A row that sees nothing gives 0 to all, and its log-sum-exp is negative infinity. Logits saturate at the largest float; a NaN among those
+/// that a row sees makes all that the row gives NaN, which wins in a maximum.
 ///
 /// Cost: for up to 16 rows two dispatches (three beyond 4096 keys), 2 R N D operations a head and scratch of R N floats; for more three
-/// dispatches, 4 R N D operations a head (two, and 2 R N D, for logits, which need no softmax) and scratch of R + 8 N floats a head: a
+/// dispatches, 4 R N D operations a head (two, and 2 R N D, for logits, which need no softmax) and scratch of 2 R + 8 N floats a head: a
 /// matrix R x N is not stored, unless each row is asked for by itself, or it is at most 256 KiB for all heads, on a CPU 32 MiB.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttentionScore {
@@ -218,7 +226,7 @@ pub struct AttentionInputs {
     pub queries: Tensor,
     /// `[B, Hkv, N, D]` of the same element type; H is a multiple of Hkv, and head h attends to head `h / (H / Hkv)`.
     pub keys: Tensor,
-    /// f32 `[B, N]`, added to the scaled logits: the logarithm of the tokens' sizes makes proportional attention.
+    /// f32 `[B, N]`, added to the scaled logits: the logarithm of the tokens' sizes makes proportional attention. Negative infinity hides a key.
     pub bias: Option<Tensor>,
     /// u32 `[B]`: live keys. All for `None`.
     pub lengths: Option<Tensor>,
@@ -232,7 +240,7 @@ pub struct Importance {
     /// f32 `[B, columns]`; `[B, H, columns]` for [`HeadReduction::None`], `[B, R, columns]` for [`RowReduction::None`], and
     /// `[B, H, R, columns]` for both.
     pub score: Tensor,
-    /// f32 `[B, H, R]`, if asked for: natural-log row log-sum-exp of the scaled logits, 0 for rows that are dead or see nothing.
+    /// f32 `[B, H, R]`, if asked for: natural-log row log-sum-exp of the scaled logits, negative infinity for rows that are dead or see nothing.
     pub lse: Option<Tensor>,
 }
 
@@ -443,7 +451,7 @@ impl Kernel for AttentionScore {
         let stored = self.rows == RowReduction::None || (r <= STORED_ROWS && h * r * n <= STORED_LOGITS);
         let chunks = (PARTIALS / (h * w).max(1)).clamp(1, CHUNKS);
         let parts = if stored { r } else { r.div_ceil(CHUNK_ROWS).min(chunks) };
-        let needs_lse = self.lse || self.norm == Norm::Softmax;
+        let needs_sums = self.lse || self.norm == Norm::Softmax;
         let whole = key_count <= ROW_KEYS;
         let block = if whole { ROW_KEYS } else { BLOCK_KEYS };
         let params = |groups: u64| Params {
@@ -486,13 +494,11 @@ impl Kernel for AttentionScore {
             stored: stored.into(),
             chunks: chunks as u32,
             block,
-            with_lse: (needs_lse && whole).into(),
+            with_sums: (needs_sums && whole).into(),
+            lse_rows: if self.lse { (b * h * r) as u32 } else { 0 },
             scale: scale_of(self.scale, channels),
         };
-        let lse = match self.lse {
-            true => Slot::Output(1),
-            false => lowering.scratch(if needs_lse { b * h * r } else { 0 }, Elem::F32),
-        };
+        let sums = lowering.scratch(if needs_sums { 2 * b * h * r } else { 0 }, Elem::F32);
         let nothing = lowering.scratch(0, Elem::F32);
         let dispatch = |lowering: &mut Lowering<'_>, shader: &'static Shader, tuning: usize, header, slots: &[Slot], groups| {
             let constants = shader.tunings[tuning];
@@ -500,11 +506,11 @@ impl Kernel for AttentionScore {
         };
         let values = if stored {
             let logits = lowering.scratch(b * h * r * n, Elem::F32);
-            let slots = [queries, keys, lengths, query_lengths, bias, list, logits, lse];
+            let slots = [queries, keys, lengths, query_lengths, bias, list, logits, sums];
             dispatch(lowering, &LOGITS, 0, header, &slots, b * h * r * n.max(1).div_ceil(block.into()))?;
-            if needs_lse && !whole {
-                let slots = [logits, lengths, query_lengths, bias, list, lse];
-                dispatch(lowering, &STORED_LSE, 0, Header::F32, &slots, b * h * r)?;
+            if needs_sums && !whole {
+                let slots = [logits, lengths, query_lengths, bias, list, sums];
+                dispatch(lowering, &STORED_SUMS, 0, Header::F32, &slots, b * h * r)?;
             }
             logits
         } else {
@@ -513,24 +519,25 @@ impl Kernel for AttentionScore {
             let partials = lowering.scratch(parts * b * h * w, Elem::F32);
             let kept = h * r.next_multiple_of(16) * n.next_multiple_of(32);
             let most = if lowering.capabilities().software { KEPT_LOGITS_CPU } else { KEPT_LOGITS };
-            if needs_lse && kept <= most && columns.start.is_multiple_of(4) {
+            if needs_sums && kept <= most && columns.start.is_multiple_of(4) {
                 let logits = lowering.scratch(b * kept, Elem::F32);
-                let slots = [queries, keys, lengths, query_lengths, bias, list, lse, logits];
-                dispatch(lowering, &ROW_LSE, 1, header, &slots, tiles)?;
-                let slots = [logits, lengths, query_lengths, bias, list, lse, partials];
+                let slots = [queries, keys, lengths, query_lengths, bias, list, sums, logits];
+                dispatch(lowering, &ROW_SUMS, 1, header, &slots, tiles)?;
+                let slots = [logits, lengths, query_lengths, bias, list, sums, partials];
                 dispatch(lowering, &KEPT_COLUMNS, 0, Header::F32x4, &slots, column_tiles)?;
             } else {
-                if needs_lse {
-                    let slots = [queries, keys, lengths, query_lengths, bias, list, lse, nothing];
-                    dispatch(lowering, &ROW_LSE, 0, header, &slots, tiles)?;
+                if needs_sums {
+                    let slots = [queries, keys, lengths, query_lengths, bias, list, sums, nothing];
+                    dispatch(lowering, &ROW_SUMS, 0, header, &slots, tiles)?;
                 }
-                let slots = [queries, keys, lengths, query_lengths, bias, list, lse, partials];
+                let slots = [queries, keys, lengths, query_lengths, bias, list, sums, partials];
                 dispatch(lowering, &COLUMNS, 0, header, &slots, column_tiles)?;
             }
             partials
         };
-        let slots = [values, lse, lengths, query_lengths, bias, list, Slot::Output(0)];
-        let elements = lowering.output(0).shape.elements();
+        let lse = if self.lse { Slot::Output(1) } else { nothing };
+        let slots = [values, sums, lengths, query_lengths, bias, list, Slot::Output(0), lse];
+        let elements = lowering.output(0).shape.elements().max(if self.lse { b * h * r } else { 0 });
         dispatch(lowering, &SCORE, 0, Header::F32, &slots, elements.div_ceil(128))
     }
 }

@@ -4,7 +4,7 @@ use super::attention::scale_of;
 use super::{Kernel, expect, lengths_or_full};
 use crate::compare::Comparison;
 use crate::error::Error;
-use crate::gpu::{BindingElem, Call, Header, Lowering, Shader, Slot, params};
+use crate::gpu::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
 use crate::graph::{Graph, Tensor};
 use crate::reference::{self, Attention, Received};
 use crate::tensor::{Desc, Elem, HostTensor};
@@ -13,13 +13,13 @@ params! {
     struct Params { groups: u32, pools: u32, pool: u32, heads: u32, key_heads: u32, frames: u32, channels: u32, scale: f32 }
 }
 
-pub(super) static LSE: Shader = Shader {
-    name: "pooled_attention.lse",
-    source: include_str!("../../shaders/pooled_attention.lse.wgsl"),
-    includes: &[],
+pub(super) static SUMS: Shader = Shader {
+    name: "pooled_attention.sums",
+    source: include_str!("../../shaders/pooled_attention.sums.wgsl"),
+    includes: &[Include::Softmax],
     headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
     inputs: &[("queries", BindingElem::Elem), ("keys", BindingElem::Elem), ("lengths", BindingElem::U32)],
-    outputs: &[("lse", BindingElem::F32)],
+    outputs: &[("sums", BindingElem::F32)],
     params: Params::NAMES,
     tunings: &[&[]],
 };
@@ -27,9 +27,9 @@ pub(super) static LSE: Shader = Shader {
 pub(super) static POOLED_ATTENTION: Shader = Shader {
     name: "pooled_attention",
     source: include_str!("../../shaders/pooled_attention.wgsl"),
-    inputs: &[("queries", BindingElem::Elem), ("keys", BindingElem::Elem), ("lengths", BindingElem::U32), ("lse", BindingElem::F32)],
+    inputs: &[("queries", BindingElem::Elem), ("keys", BindingElem::Elem), ("lengths", BindingElem::U32), ("sums", BindingElem::F32)],
     outputs: &[("received", BindingElem::F32), ("own", BindingElem::F32)],
-    ..LSE
+    ..SUMS
 };
 
 /// The attention that pools of frames receive: from all frames by the strongest head, and from themselves.
@@ -63,9 +63,10 @@ impl PooledAttention {
     /// Adds the call.
     ///
     /// `queries` is `[B, H, M, D]`, f32 or f16, `keys` `[B, Hkv, M, D]` of the same type, H a multiple of Hkv; the first `lengths[b]` (u32
-    /// `[B]`, all for `None`) frames are alive. NaN and infinite logits spoil their own batch row only.
+    /// `[B]`, all for `None`) frames are alive. Logits saturate at the largest float; a NaN makes what its query gives NaN, and so
+    /// the whole batch row's `received`. What lies behind the live frames does not matter.
     ///
-    /// Cost: two dispatches, `4 H M^2 D` operations; nothing of size M x M is stored. Workspace: 4 H M bytes a batch row.
+    /// Cost: two dispatches, `4 H M^2 D` operations; nothing of size M x M is stored. Workspace: 8 H M bytes a batch row.
     pub fn find(self, graph: &mut Graph, queries: Tensor, keys: Tensor, lengths: Option<Tensor>) -> Result<PoolImportance, Error> {
         let [batch, _, frames, _] = queries.shape().exactly("pooled_attention: queries", "[B, H, M, D]")?;
         let lengths = lengths_or_full(graph, lengths, batch, frames);
@@ -145,15 +146,15 @@ impl Kernel for PooledAttention {
         let groups = u64::from(batch) * u64::from(pools);
         let key_heads = lowering.input(1).shape.dims()[1];
         let rows = u64::from(batch) * u64::from(heads) * u64::from(frames);
-        let lse = lowering.scratch(rows, Elem::F32);
+        let sums = lowering.scratch(2 * rows, Elem::F32);
         let scale = scale_of(self.scale, channels);
         let channels = channels / header.width();
         let params = |groups: u64| Params { groups: groups as u32, pools, pool: self.pool, heads, key_heads, frames, channels, scale };
         lowering.dispatch(Call {
-            shader: &LSE,
+            shader: &SUMS,
             header,
             constants: &[],
-            slots: &[queries, keys, Slot::Input(2), lse],
+            slots: &[queries, keys, Slot::Input(2), sums],
             params: params(rows),
             groups: rows,
         })?;
@@ -161,7 +162,7 @@ impl Kernel for PooledAttention {
             shader: &POOLED_ATTENTION,
             header,
             constants: &[],
-            slots: &[queries, keys, Slot::Input(2), lse, Slot::Output(0), Slot::Output(1)],
+            slots: &[queries, keys, Slot::Input(2), sums, Slot::Output(0), Slot::Output(1)],
             params: params(groups),
             groups,
         })

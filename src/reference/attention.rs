@@ -1,6 +1,6 @@
 //! Softmax attention.
 
-use super::attention_score::{Attention, ULP, logit_error};
+use super::attention_score::{Attention, Exponentials, ULP, largest_and_sum, logit_error};
 use crate::compare::storage_error;
 use crate::tensor::Elem;
 
@@ -16,12 +16,11 @@ pub struct Values<'a> {
     pub bias: Option<(&'a [f32], [usize; 3])>,
 }
 
-/// A key that a row sees: its index, logit, bias and weight.
+/// A key that a row sees: its index, logit and bias.
 struct Seen {
     key: usize,
     logit: f64,
     bias: f64,
-    weight: f64,
 }
 
 impl Values<'_> {
@@ -34,21 +33,14 @@ impl Values<'_> {
         f64::from(self.values[(head * attention.key_count + key) * self.channels + channel])
     }
 
-    /// The keys that a row sees, with their softmax weights, and the log-sum-exp of their logits.
-    fn seen(&self, attention: &Attention<'_>, b: usize, h: usize, row: usize) -> (Vec<Seen>, f64) {
+    /// The keys that a row sees.
+    fn seen(&self, attention: &Attention<'_>, b: usize, h: usize, row: usize) -> Vec<Seen> {
         let visible = if row < attention.live_queries(b) { attention.visible(b, row) } else { 0 };
-        let mut seen: Vec<_> = (0..visible)
-            .map(|key| {
-                let bias = self.bias(b, h, row, key);
-                Seen { key, logit: f64::from(attention.scale) * attention.dot(b, h, row, key).0 + bias, bias, weight: 0.0 }
-            })
-            .filter(|seen| seen.bias != f64::NEG_INFINITY)
-            .collect();
-        let largest = seen.iter().map(|s| s.logit).fold(f64::NEG_INFINITY, f64::max);
-        let total: f64 = seen.iter().map(|s| (s.logit - largest).exp()).sum();
-        let lse = if seen.is_empty() { 0.0 } else { largest + total.ln() };
-        seen.iter_mut().for_each(|s| s.weight = (s.logit - lse).exp());
-        (seen, lse)
+        (0..visible)
+            .map(|key| (key, self.bias(b, h, row, key)))
+            .filter(|(_, bias)| *bias != f64::NEG_INFINITY)
+            .map(|(key, bias)| Seen { key, logit: attention.logit(b, h, row, key, bias), bias })
+            .collect()
     }
 }
 
@@ -58,14 +50,16 @@ fn rows(attention: &Attention<'_>) -> impl Iterator<Item = [usize; 3]> + use<> {
 }
 
 /// `sum_j softmax_j(scale q_i . k_j + bias_ij) v_j`, `[B, H, M, V]`, and the log-sum-exp of the logits, `[B, H, M]`. Rows that are
-/// dead or see nothing are 0.
+/// dead or see nothing are 0, and their log-sum-exp is negative infinity. Where a seen logit is NaN both are.
 pub fn attention(attention: &Attention<'_>, values: &Values<'_>) -> (Vec<f32>, Vec<f32>) {
     let (mut out, mut sums) = (Vec::new(), Vec::new());
     for [b, h, row] in rows(attention) {
-        let (seen, lse) = values.seen(attention, b, h, row);
-        let channel = |c: usize| seen.iter().map(|s| s.weight * values.value(attention, b, h, s.key, c)).sum::<f64>() as f32;
+        let seen = values.seen(attention, b, h, row);
+        let (largest, sum) = largest_and_sum(&seen.iter().map(|s| s.logit).collect::<Vec<_>>());
+        let weighted = |s: &Seen, c: usize| (s.logit - largest).exp() / sum * values.value(attention, b, h, s.key, c);
+        let channel = |c: usize| seen.iter().map(|s| weighted(s, c)).sum::<f64>() as f32;
         out.extend((0..values.channels).map(channel));
-        sums.push(lse as f32);
+        sums.push((largest + sum.ln()) as f32);
     }
     (out, sums)
 }
@@ -85,26 +79,26 @@ pub fn attention_bound(attention: &Attention<'_>, values: &Values<'_>, elem: Ele
     let tiles = (n / 32.0).ceil();
     let finite = |bound: f64| if bound.is_finite() { bound } else { f64::INFINITY };
     for [b, h, row] in rows(attention) {
-        let (seen, lse) = values.seen(attention, b, h, row);
-        let largest = seen.iter().map(|s| s.logit).fold(f64::NEG_INFINITY, f64::max);
-        let of_term = |s: &Seen| {
-            let of_logit = logit_error(attention, b, h, row, s.key).1 + 2.0 * ULP * s.bias.abs();
-            s.weight * (of_logit + (4.0 + 5.0 * tiles + 6.0 * (largest - s.logit)) * ULP).exp_m1() + tiny
-        };
-        let errors: Vec<f64> = seen.iter().map(of_term).collect();
+        let seen = values.seen(attention, b, h, row);
+        let logits: Vec<f64> = seen.iter().map(|s| s.logit).collect();
+        let of_logits = seen.iter().map(|s| logit_error(attention, b, h, row, s.key, s.bias).1).collect();
+        let exponentials = Exponentials::new(&logits, of_logits);
+        let errors = exponentials.terms(4.0 + 5.0 * tiles, 6.0);
         let below = errors.iter().sum::<f64>() + (tiles + 17.0) * ULP;
         let left = (1.0 - below).max(0.0);
         for c in 0..values.channels {
             let terms = || seen.iter().map(|s| values.value(attention, b, h, s.key, c));
-            let value: f64 = terms().zip(&seen).map(|(v, s)| v * s.weight).sum();
-            let magnitude: f64 = terms().zip(&seen).map(|(v, s)| v.abs() * s.weight).sum();
+            let value: f64 = terms().zip(&exponentials.weights).map(|(v, w)| v * w).sum();
+            let magnitude: f64 = terms().zip(&exponentials.weights).map(|(v, w)| v.abs() * w).sum();
+            // It is a mean of the values, whatever the weights.
+            let spread = 2.0 * terms().map(f64::abs).fold(0.0, f64::max);
             let above = terms().zip(&errors).map(|(v, e)| v.abs() * e).sum::<f64>() + (n / 4.0 + 3.0) * ULP * magnitude + n * tiny;
-            let quotient = (above + value.abs() * below) / left;
+            let quotient = ((above + value.abs() * below) / left).min(spread * (1.0 + (n + 8.0) * ULP));
             let error = quotient + 4.0 * ULP * (value.abs() + quotient);
             out.push(if seen.is_empty() { 0.0 } else { finite(error + storage_error(elem, value.abs() + error)) });
         }
-        let of_sum = -left.ln() + 2f64.powi(-21) + 3.0 * ULP * (lse - largest).abs() + 2.0 * ULP * lse.abs();
-        sums.push(if seen.is_empty() { 0.0 } else { finite(of_sum + tiny) });
+        let lse = exponentials.of_log(below);
+        sums.push(if seen.is_empty() { 0.0 } else { finite(lse + ULP * lse + ULP * exponentials.largest.abs() + tiny) });
     }
     (out, sums)
 }
@@ -153,7 +147,8 @@ mod tests {
         let hidden = Values { bias: Some((&[hide, hide, 3.0, hide, hide, hide], [0, 0, 3])), ..plain };
         let (out, lse) = attention(&hand_made(&keys, &[3]), &hidden);
         close(&out[..4], &[0.0, 40.0, 0.0, 0.0]);
-        close(&lse[..2], &[5f32.ln() + 3.0, 0.0]);
+        close(&lse[..1], &[5f32.ln() + 3.0]);
+        assert_eq!(lse[1], f32::NEG_INFINITY);
         let (bound, _) = attention_bound(&hand_made(&keys, &[3]), &plain, Elem::F32);
         assert!(bound.iter().all(|b| *b > 0.0 && *b < 1e-3), "{bound:?}");
     }

@@ -140,45 +140,75 @@ impl Attention<'_> {
         }
     }
 
-    /// `sum_c q_c k_c`, and `sum_c |q_c k_c|`, which its error is proportional to.
-    pub(super) fn dot(&self, b: usize, h: usize, row: usize, key: usize) -> (f64, f64) {
+    fn products(&self, b: usize, h: usize, row: usize, key: usize) -> impl Iterator<Item = f64> {
         let group = self.heads / self.key_heads;
         let q = &self.queries[((b * self.heads + h) * self.query_count + row) * self.channels..];
         let k = &self.keys[((b * self.key_heads + h / group) * self.key_count + key) * self.channels..];
-        let products = || q.iter().zip(k).take(self.channels).map(|(q, k)| f64::from(*q) * f64::from(*k));
-        (products().sum(), products().map(f64::abs).sum())
+        q.iter().zip(k).take(self.channels).map(|(q, k)| f64::from(*q) * f64::from(*k))
+    }
+
+    /// `sum_c q_c k_c`, which saturates.
+    pub(super) fn dot(&self, b: usize, h: usize, row: usize, key: usize) -> f64 {
+        self.products(b, h, row, key).sum()
+    }
+
+    /// The logit of a key: scaled, with this bias, saturated.
+    pub(super) fn logit(&self, b: usize, h: usize, row: usize, key: usize, bias: f64) -> f64 {
+        saturated(f64::from(self.scale) * self.dot(b, h, row, key) + bias)
     }
 
     fn bias(&self, b: usize, key: usize) -> f64 {
         self.bias.map_or(0.0, |bias| f64::from(bias[b * self.key_count + key]))
     }
 
-    /// The scaled and biased logits of the keys that a row sees.
-    fn scaled(&self, b: usize, h: usize, row: usize) -> Vec<f64> {
-        (0..self.visible(b, row)).map(|j| f64::from(self.scale) * self.dot(b, h, row, j).0 + self.bias(b, j)).collect()
+    /// Whether a key's bias lets it be seen.
+    fn shows(&self, b: usize, key: usize) -> bool {
+        self.bias(b, key) != f64::NEG_INFINITY
     }
 
-    /// What a row gives to each key that it sees.
+    /// The scaled and biased logits of the keys that a row sees; negative infinity for those that their bias hides.
+    fn scaled(&self, b: usize, h: usize, row: usize) -> Vec<f64> {
+        let logit = |j| if self.shows(b, j) { self.logit(b, h, row, j, self.bias(b, j)) } else { f64::NEG_INFINITY };
+        (0..self.visible(b, row)).map(logit).collect()
+    }
+
+    /// What a row gives to each of the keys up to the last that it sees; 0 to those that their bias hides.
     pub(super) fn weights(&self, b: usize, h: usize, row: usize, norm: Norm) -> Vec<f64> {
+        let shown = |j: usize, weight: f64| if self.shows(b, j) { weight } else { 0.0 };
         match norm {
-            Norm::Logits => (0..self.visible(b, row)).map(|j| self.dot(b, h, row, j).0).collect(),
-            Norm::ScaledLogits => self.scaled(b, h, row),
+            Norm::Logits => (0..self.visible(b, row)).map(|j| shown(j, saturated(self.dot(b, h, row, j)))).collect(),
+            Norm::ScaledLogits => self.scaled(b, h, row).into_iter().enumerate().map(|(j, s)| shown(j, s)).collect(),
             Norm::Softmax => {
                 let logits = self.scaled(b, h, row);
-                let total = log_sum_exp(&logits);
-                logits.iter().map(|s| (s - total).exp()).collect()
+                let (largest, sum) = largest_and_sum(&logits);
+                logits.iter().enumerate().map(|(j, s)| shown(j, (s - largest).exp() / sum)).collect()
             }
         }
     }
 }
 
-/// `ln sum_j exp(logits[j])`; 0 of nothing.
-pub(super) fn log_sum_exp(logits: &[f64]) -> f64 {
-    if logits.is_empty() {
-        return 0.0;
-    }
-    let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    largest + logits.iter().map(|s| (s - largest).exp()).sum::<f64>().ln()
+/// A logit is a float, and none is infinite: NaN stays.
+pub(super) fn saturated(logit: f64) -> f64 {
+    logit.clamp(f64::from(f32::MIN), f64::from(f32::MAX))
+}
+
+/// The larger; NaN if either is.
+pub(super) fn maximum(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+}
+
+/// The largest of these logits, and the sum of `exp(logit - largest)`, each a number of its own: 1e9 has no room for the logarithm of a sum. Negative
+/// infinity is no logit; without one the sum is 0. A NaN makes the sum NaN.
+pub(super) fn largest_and_sum(logits: &[f64]) -> (f64, f64) {
+    let seen = || logits.iter().copied().filter(|s| *s != f64::NEG_INFINITY);
+    let largest = seen().fold(f64::from(f32::MIN), maximum);
+    (largest, seen().map(|s| (s - largest).exp()).sum())
+}
+
+/// `ln sum_j exp(logits[j])`; negative infinity of nothing.
+fn log_sum_exp(logits: &[f64]) -> f64 {
+    let (largest, sum) = largest_and_sum(logits);
+    largest + sum.ln()
 }
 
 /// Which rows and keys are asked for, and how their weights become a score.
@@ -196,14 +226,14 @@ pub struct Scoring<'a> {
     pub columns: Range<usize>,
 }
 
-/// Row log-sum-exp of the scaled logits, `[B, H, R]`: 0 for rows that are dead or see nothing.
+/// Row log-sum-exp of the scaled logits, `[B, H, R]`: negative infinity for rows that are dead or see nothing.
 pub fn attention_lse(attention: &Attention<'_>, queries: &Queries) -> Vec<f32> {
     let mut lse = Vec::new();
     for b in 0..attention.lengths.len() {
         for h in 0..attention.heads {
             for r in 0..queries.count(attention.query_count) {
                 let row = queries.row(r, attention.live_queries(b));
-                lse.push(row.map_or(0.0, |row| log_sum_exp(&attention.scaled(b, h, row))) as f32);
+                lse.push(row.map_or(f64::NEG_INFINITY, |row| log_sum_exp(&attention.scaled(b, h, row))) as f32);
             }
         }
     }
@@ -211,7 +241,7 @@ pub fn attention_lse(attention: &Attention<'_>, queries: &Queries) -> Vec<f32> {
 }
 
 /// `score[b,(h,)(r,)j] = heads_h rows_r weight[b,h,r,j]`, `[B, columns]`, with a dimension of heads and one of rows where these are
-/// kept. 0 for keys that are dead or that no row sees.
+/// kept. 0 for keys that are dead, hidden by their bias, or that no row sees. In a maximum NaN wins.
 pub fn attention_score(attention: &Attention<'_>, scoring: &Scoring<'_>) -> Vec<f32> {
     let mut score = Vec::new();
     for b in 0..attention.lengths.len() {
@@ -225,7 +255,7 @@ pub fn attention_score(attention: &Attention<'_>, scoring: &Scoring<'_>) -> Vec<
             HeadReduction::None => score.extend(heads.iter().flatten().flat_map(|row| &row[scoring.columns.clone()]).map(|&v| v as f32)),
             HeadReduction::Sum | HeadReduction::One(_) => over_heads(&|values| values.fold(0.0, |sum, v| sum + v)),
             HeadReduction::Mean => over_heads(&|values| values.fold(0.0, |sum, v| sum + v) / heads.len().max(1) as f64),
-            HeadReduction::Max => over_heads(&|values| values.reduce(f64::max).unwrap_or(0.0)),
+            HeadReduction::Max => over_heads(&|values| values.map(saturated).reduce(maximum).unwrap_or(0.0)),
         }
     }
     score
@@ -255,9 +285,9 @@ fn head_score(attention: &Attention<'_>, scoring: &Scoring<'_>, b: usize, h: usi
     let mut live_rows = 0;
     for row in (0..scoring.queries.count(attention.query_count)).filter_map(|r| scoring.queries.row(r, live)) {
         live_rows += 1;
-        for (j, weight) in attention.weights(b, h, row, scoring.norm).into_iter().enumerate() {
+        for (j, weight) in attention.weights(b, h, row, scoring.norm).into_iter().enumerate().filter(|(j, _)| attention.shows(b, *j)) {
             sums[j] += weight;
-            maxima[j] = maxima[j].max(weight);
+            maxima[j] = maximum(maxima[j], weight);
             seen[j] += 1;
         }
     }
@@ -274,56 +304,139 @@ fn head_score(attention: &Attention<'_>, scoring: &Scoring<'_>, b: usize, h: usi
 /// One unit in the last place, at most: WGSL lets an operation round either way.
 pub(super) const ULP: f64 = 2.0 * EPSILON_F32;
 
+/// The exponent of the largest power of two that a number is a whole multiple of; none is too large for 0.
+fn grain(x: f64) -> i32 {
+    let bits = x.to_bits();
+    let (exponent, fraction) = ((bits >> 52 & 0x7ff) as i32, bits & ((1 << 52) - 1));
+    match (exponent, fraction) {
+        (0, _) => i32::MAX, // 0: no product of two floats is a subnormal f64
+        _ => exponent - 1075 + (fraction | 1 << 52).trailing_zeros() as i32,
+    }
+}
+
+/// Whether f32 holds this number.
+fn is_f32(x: f64) -> bool {
+    f64::from(x as f32) == x
+}
+
 /// Largest error of the dot product (`raw`), and of the scaled and biased logit.
 ///
 /// D products and D sums in any order, each within one ulp: `(D + 1) ulp sum |q_c k_c|`. The scale's product and the
-/// bias' sum are one ulp each of what they give, which is at most `|scale| sum |q k| + |bias|`.
-pub(super) fn logit_error(attention: &Attention<'_>, b: usize, h: usize, row: usize, key: usize) -> (f64, f64) {
-    let (_, magnitude) = attention.dot(b, h, row, key);
-    let raw = (attention.channels as f64 + 1.0) * ULP * magnitude + f64::from(f32::MIN_POSITIVE);
-    let scale = f64::from(attention.scale).abs();
-    (raw, scale * raw + 2.0 * ULP * (scale * magnitude + attention.bias(b, key).abs()) + f64::from(f32::MIN_POSITIVE))
+/// bias' sum are one ulp each of what they give, which is at most `|scale| sum |q k| + |bias|`. What needs no rounding has none: where all
+/// products are multiples of one power of two, of which the sum of their magnitudes has at most 2^24, every sum of some of them is a float; and
+/// so are a product with the scale, and a sum with the bias, that f32 holds.
+pub(super) fn logit_error(attention: &Attention<'_>, b: usize, h: usize, row: usize, key: usize, bias: f64) -> (f64, f64) {
+    let (tiny, scale) = (f64::from(f32::MIN_POSITIVE), f64::from(attention.scale));
+    let mut dot = 0.0;
+    let mut magnitude = 0.0;
+    let mut smallest = i32::MAX;
+    for product in attention.products(b, h, row, key) {
+        dot += product;
+        magnitude += product.abs();
+        smallest = smallest.min(grain(product));
+    }
+    let scaled = scale * dot;
+    let whole = magnitude == 0.0 || (smallest >= -126 && magnitude <= 2f64.powi(smallest.min(1000) + 24));
+    let small = |x: f64| x == 0.0 || x.abs() >= tiny;
+    let raw = match whole {
+        true => 0.0,
+        // Its sum may pass through infinity.
+        false if magnitude > f64::from(f32::MAX) => f64::INFINITY,
+        false => (attention.channels as f64 + 1.0) * ULP * magnitude + tiny,
+    };
+    let exact = whole && is_f32(scaled) && is_f32(scaled + bias) && small(scaled) && small(scaled + bias);
+    let rounding = if exact { 0.0 } else { 2.0 * ULP * (scale.abs() * magnitude + bias.abs()) + tiny };
+    (raw, scale.abs() * raw + rounding)
 }
 
-/// Largest error of a row's log-sum-exp, given the row's exact logits and the largest error of any of them.
+/// What rounding does to the exponentials of a row's logits, each `e^(s_j - m)` with m the largest logit that the GPU finds.
 ///
-/// An error e in every logit moves the result by e at most. Let m be the largest logit, `x_j = m - s_j`, `p_j` the softmax
-/// weights, n the visible keys. In the sum of `exp(s_j - m)` the term of key j has a relative error of
+/// An error `e_j` of a logit is a factor `e^e_j`. The GPU's m is that of its own logits, and cancels in every quotient: only the roundings that grow
+/// with the distance `x_j = m - s_j` tell of it.
+pub(super) struct Exponentials {
+    /// The softmax weights.
+    pub(super) weights: Vec<f64>,
+    /// Logarithms of the weights, which may be too small for them: `s_j - m - ln sum`.
+    logs: Vec<f64>,
+    /// Each key's error.
+    errors: Vec<f64>,
+    /// How far each key may be from the largest.
+    distances: Vec<f64>,
+    /// The largest logit, and the logarithm of the sum.
+    pub(super) largest: f64,
+    log_sum: f64,
+}
+
+impl Exponentials {
+    /// Of logits, negative infinity for those that are not seen, and their errors.
+    pub(super) fn new(logits: &[f64], errors: Vec<f64>) -> Self {
+        let (largest, sum) = largest_and_sum(logits);
+        let highest = logits.iter().zip(&errors).filter(|(s, _)| **s != f64::NEG_INFINITY).map(|(s, e)| s + e).fold(largest, f64::max);
+        let distances = logits.iter().zip(&errors).map(|(s, e)| highest - s + e).collect();
+        let logs: Vec<f64> = logits.iter().map(|s| s - largest - sum.ln()).collect();
+        let weights = logs.iter().map(|log| log.exp()).collect();
+        Self { weights, logs, errors, distances, largest, log_sum: sum.ln() }
+    }
+
+    /// Largest error of each term relative to the sum, where it is wrong by `constant` ulp and `growth` ulp for each unit of its distance.
+    pub(super) fn terms(&self, constant: f64, growth: f64) -> Vec<f64> {
+        let term = |j: usize| {
+            // Negative infinity is no key.
+            if self.logs[j] == f64::NEG_INFINITY {
+                return 0.0;
+            }
+            let exponent = self.errors[j] + (constant + growth * self.distances[j]) * ULP;
+            // Of what has no weight only what it might have counts.
+            if exponent < 1.0 { self.weights[j] * exponent.exp_m1() } else { (self.logs[j] + exponent).exp() }
+        };
+        (0..self.logs.len()).map(term).map(|e| e + f64::from(f32::MIN_POSITIVE)).collect()
+    }
+
+    /// Largest error of the log-sum-exp, the sum being wrong by `below` relative to itself: the logarithm's own error is 2^-21 or 3 ulp, the
+    /// last sum's an ulp.
+    pub(super) fn of_log(&self, below: f64) -> f64 {
+        let logs = if below < 0.5 { -(1.0 - below).ln() } else { self.errors.iter().copied().fold(below, f64::max) };
+        let roundings = if self.log_sum == 0.0 { 0.0 } else { 2f64.powi(-21) + 3.0 * ULP * self.log_sum };
+        logs + roundings + ULP * (self.largest + self.log_sum).abs()
+    }
+}
+
+/// Errors of a row's sum of exponentials, relative to it, and its exponentials.
+///
+/// With n visible keys, the term of key j has a relative error of
 /// - `(3 + 2 x_j) ulp` by WGSL's exp, `x_j ulp` by the rounded difference: `3 + 3 x_j`;
 /// - where the maximum is a running one, a further such factor for each of the `T = ceil(n / 64)` tiles, and one when the
 ///   lanes are combined, if the maximum grew: each `4 + 3 dx` with its product, the dx adding up to `x_j` with the first;
 /// - the additions that it goes through: `min(n, 128) + T + 11` at most, for a strided sum by 128 lanes as well as for
 ///   tiles of eight keys a lane.
-///
-/// Together `3 sum_j p_j x_j + 5 T + min(n, 128) + 18` ulp of the sum, hence of its logarithm absolutely; WGSL's log
-/// adds 2^-21 or 3 ulp, and the last sum 1 ulp of the result.
-fn lse_error(logits: &[f64], largest_error: f64) -> f64 {
-    let lse = log_sum_exp(logits);
-    let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let spread: f64 = logits.iter().map(|s| (s - lse).exp() * (largest - s)).filter(|v| !v.is_nan()).sum();
+fn sum_error(attention: &Attention<'_>, b: usize, h: usize, row: usize) -> (Exponentials, f64) {
+    let logits = attention.scaled(b, h, row);
+    let error = |j| if attention.shows(b, j) { logit_error(attention, b, h, row, j, attention.bias(b, j)).1 } else { 0.0 };
+    let row = Exponentials::new(&logits, (0..logits.len()).map(error).collect());
     let n = logits.len() as f64;
-    let sum = (3.0 * spread + 5.0 * (n / 64.0).ceil() + n.min(128.0) + 18.0) * ULP;
-    largest_error + sum.exp_m1() + 2f64.powi(-21) + 3.0 * ULP * (lse - largest).abs() + ULP * lse.abs()
+    let below = row.terms(0.0, 3.0).iter().sum::<f64>() + (5.0 * (n / 64.0).ceil() + n.min(128.0) + 18.0) * ULP;
+    (row, below)
 }
 
 /// Largest error of each weight that a row gives.
 ///
-/// A softmax weight is `exp(s - lse)`. The errors of s and lse, the rounded difference (1 ulp of it) and WGSL's exp
-/// (`3 + 2 |s - lse|` ulp) make a factor of `e^E`; results below the smallest normal number may become 0.
+/// A softmax weight is `exp(s - largest) / sum`: a term that is wrong by the logit's error and `(3 + 3 x_j) ulp`, over a sum that is wrong
+/// by B, as a product with a reciprocal, 4 ulp. It is never outside 0..=1 by more than that.
 pub(super) fn weight_errors(attention: &Attention<'_>, b: usize, h: usize, row: usize, norm: Norm) -> Vec<f64> {
-    let (raw, scaled): (Vec<f64>, Vec<f64>) = (0..attention.visible(b, row)).map(|j| logit_error(attention, b, h, row, j)).unzip();
+    let of_logit = |j| logit_error(attention, b, h, row, j, attention.bias(b, j));
+    let keys = 0..attention.visible(b, row);
+    let shown = |j: usize, error: f64| if attention.shows(b, j) { error } else { 0.0 };
     match norm {
-        Norm::Logits => raw,
-        Norm::ScaledLogits => scaled,
+        Norm::Logits => keys.map(|j| shown(j, of_logit(j).0)).collect(),
+        Norm::ScaledLogits => keys.map(|j| shown(j, of_logit(j).1)).collect(),
         Norm::Softmax => {
-            let logits = attention.scaled(b, h, row);
-            let lse = log_sum_exp(&logits);
-            let of_lse = lse_error(&logits, scaled.iter().copied().fold(0.0, f64::max));
-            let error = |(s, of_logit): (&f64, &f64)| {
-                let exponent = of_logit + of_lse + (3.0 + 3.0 * (lse - s).abs()) * ULP;
-                (s - lse).exp() * exponent.exp_m1() + f64::from(f32::MIN_POSITIVE)
+            let (row, below) = sum_error(attention, b, h, row);
+            let weight = |(j, above): (usize, f64)| {
+                let quotient = if below < 0.5 { (above + row.weights[j] * below) / (1.0 - below) } else { 1.0 };
+                let quotient = quotient.min(1.0);
+                shown(j, quotient + 4.0 * ULP * (row.weights[j] + quotient))
             };
-            logits.iter().zip(&scaled).map(error).collect()
+            row.terms(3.0, 3.0).into_iter().enumerate().map(weight).collect()
         }
     }
 }
@@ -335,13 +448,12 @@ pub fn attention_lse_bound(attention: &Attention<'_>, queries: &Queries) -> Vec<
         for h in 0..attention.heads {
             for r in 0..queries.count(attention.query_count) {
                 let of_row = |row| {
-                    let errors = (0..attention.visible(b, row)).map(|j| logit_error(attention, b, h, row, j).1);
-                    let logits = attention.scaled(b, h, row);
-                    finite(lse_error(&logits, errors.fold(0.0, f64::max)) + storage_error(Elem::F32, log_sum_exp(&logits)))
+                    let (exponentials, below) = sum_error(attention, b, h, row);
+                    finite(exponentials.of_log(below) + storage_error(Elem::F32, exponentials.largest + exponentials.log_sum))
                 };
-                // Dead rows and rows that see nothing are 0 exactly.
-                let row = queries.row(r, attention.live_queries(b)).filter(|&row| attention.visible(b, row) > 0);
-                bounds.push(row.map_or(0.0, of_row));
+                // Dead rows and rows that see nothing are negative infinity exactly.
+                let sees = |row: &usize| (0..attention.visible(b, *row)).any(|j| attention.shows(b, j));
+                bounds.push(queries.row(r, attention.live_queries(b)).filter(sees).map_or(0.0, of_row));
             }
         }
     }
@@ -403,7 +515,8 @@ fn head_bound(attention: &Attention<'_>, scoring: &Scoring<'_>, b: usize, h: usi
     for row in (0..scoring.queries.count(attention.query_count)).filter_map(|r| scoring.queries.row(r, live)) {
         live_rows += 1;
         let weights = attention.weights(b, h, row, scoring.norm);
-        for (j, (weight, error)) in weights.iter().zip(weight_errors(attention, b, h, row, scoring.norm)).enumerate() {
+        let errors_of_row = weight_errors(attention, b, h, row, scoring.norm);
+        for (j, (weight, error)) in weights.iter().zip(errors_of_row).enumerate().filter(|(j, _)| attention.shows(b, *j)) {
             magnitudes[j] += weight.abs();
             errors[j] += error;
             largest[j] = largest[j].max(weight.abs());
@@ -495,7 +608,9 @@ mod tests {
         let two = Attention { query_lengths: &[2], ..even };
         let score = attention_score(&two, &scoring(&ALL, Norm::Softmax, RowReduction::Sum, HeadReduction::None, 0..4));
         assert_close(&score, &[7.0 / 12.0, 7.0 / 12.0, 7.0 / 12.0, 0.25]);
-        assert_close(&attention_lse(&two, &ALL), &[3f32.ln(), 4f32.ln(), 0.0]);
+        let lse = attention_lse(&two, &ALL);
+        assert_close(&lse[..2], &[3f32.ln(), 4f32.ln()]);
+        assert_eq!(lse[2], f32::NEG_INFINITY);
         // More live queries than keys: the first sees nothing, and counts in a mean only.
         let few = Attention { lengths: &[2], ..even };
         let reduce = |rows| attention_score(&few, &scoring(&ALL, Norm::Softmax, rows, HeadReduction::None, 0..4));

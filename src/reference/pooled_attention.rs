@@ -1,7 +1,7 @@
 //! The attention that pools of frames receive.
 
 use super::Norm;
-use super::attention_score::{Attention, ULP, weight_errors};
+use super::attention_score::{Attention, ULP, maximum, weight_errors};
 use crate::compare::storage_error;
 use crate::tensor::Elem;
 
@@ -36,7 +36,7 @@ pub fn pooled_attention(attention: &Attention<'_>, pool: usize) -> Vec<Received>
                 let received = &mut rows[j / pool];
                 // NaN must not be lost in a maximum.
                 let errors = || heads.iter().map(|h| if h.1[j].is_nan() { f64::INFINITY } else { h.1[j] });
-                received.all += heads.iter().map(|h| h.0[j]).fold(0.0, f64::max);
+                received.all += heads.iter().map(|h| h.0[j]).fold(0.0, maximum);
                 received.all_error += errors().fold(0.0, f64::max);
                 if i / pool == j / pool {
                     received.own += heads.iter().map(|h| h.0[j]).sum::<f64>();

@@ -19,11 +19,14 @@ struct Setup {
     query_lengths: Option<Vec<u32>>,
     /// Floats of every kind in the first batch row; NaN in the other rows' keys and values that are not alive.
     awkward: bool,
+    /// A bias of every third key, and of all in the second batch row; keys and values that it hides are NaN. All numbers are whole, the queries
+    /// times the second number: no logit is rounded.
+    mask: Option<(f32, f32)>,
 }
 
 fn setup(queries: u32, keys: u32, channels: [u32; 2]) -> Setup {
     let (bias, lengths, query_lengths) = (None, None, None);
-    Setup { batch: 1, heads: [2, 2], queries, keys, channels, elem: Elem::F32, bias, lengths, query_lengths, awkward: false }
+    Setup { batch: 1, heads: [2, 2], queries, keys, channels, elem: Elem::F32, bias, lengths, query_lengths, awkward: false, mask: None }
 }
 
 fn case(setup: &Setup, attention: Attention) -> Case {
@@ -33,7 +36,7 @@ fn case(setup: &Setup, attention: Attention) -> Case {
         setup.bias,
         setup.lengths,
         setup.query_lengths,
-        if setup.awkward { " awkward" } else { "" },
+        setup.mask.map_or(if setup.awkward { " awkward".to_owned() } else { String::new() }, |mask| format!(" mask {mask:?}")),
     );
     let mut graph = Graph::new();
     let mut host = HostTensors::new();
@@ -55,6 +58,15 @@ fn case(setup: &Setup, attention: Attention) -> Case {
                 }
             }
         }
+        if let Some((bias, factor)) = setup.mask {
+            let numbers = data::integers(seed, len, 7).into_iter().map(|n| n as f32 - 3.0);
+            values = numbers.map(|n| if seed == 1 { factor * n } else { n }).collect();
+            let row = (heads * rows * channels) as usize;
+            // Heads come first in these cases.
+            let hidden = |i: usize| i / row == 1 || (i / channels as usize % rows as usize).is_multiple_of(3);
+            let keys = seed > 1 && bias == f32::NEG_INFINITY;
+            values.iter_mut().enumerate().filter(|(i, _)| keys && hidden(*i)).for_each(|(_, v)| *v = f32::NAN);
+        }
         let shape = match attention.heads {
             Heads::First => [batch, heads, rows, channels],
             Heads::Last => [batch, rows, heads, channels],
@@ -66,6 +78,10 @@ fn case(setup: &Setup, attention: Attention) -> Case {
         keys: input("keys", floats(2, heads[1], keys, channels[0])),
         values: input("values", floats(3, heads[1], keys, channels[1])),
         bias: setup.bias.map(|shape| {
+            if let Some((bias, _)) = setup.mask {
+                let of_key = |i: u32| if i / keys == 1 || (i % keys).is_multiple_of(3) { bias } else { 0.0 };
+                return input("bias", HostTensor::f32(shape, (0..batch * keys).map(of_key).collect()));
+            }
             let mut values = data::normal(4, shape.iter().product::<u32>() as usize);
             values.iter_mut().step_by(5).for_each(|v| *v = f32::NEG_INFINITY);
             input("bias", HostTensor::f32(shape, values))
@@ -130,6 +146,14 @@ pub fn cases() -> Vec<Case> {
         }
         cases.push(case(&half, Attention { scale: Some(-0.5), ..last }));
         cases.push(case(&setup(40, 150, channels), Attention { scale: Some(40.0), ..plain }));
+    }
+    // Masks of every kind, and logits that leave no room for the logarithm of a sum.
+    for mask in [-1e4, -1e9, f32::MIN, f32::NEG_INFINITY] {
+        for factor in [1.0, 1e3, 1e6] {
+            let masked = Setup { batch: 2, bias: Some([2, 1, 1, 40]), mask: Some((mask, factor)), ..setup(40, 40, [4, 4]) };
+            cases.push(case(&masked, Attention { scale: Some(1.0), ..causal }));
+            cases.push(case(&masked, Attention { scale: Some(1.0), ..plain }));
+        }
     }
     let spoilt = Setup { awkward: true, batch: 4, lengths: Some(vec![40, 0, 21, 40]), ..setup(40, 40, [4, 4]) };
     cases.push(case(&spoilt, plain));

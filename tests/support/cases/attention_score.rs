@@ -19,6 +19,9 @@ pub struct Setup {
     pub query_lengths: Option<Vec<u32>>,
     /// Floats of every kind in the first batch row; NaN in the other rows' queries and keys that are not alive.
     pub awkward: bool,
+    /// A bias of every third key, and of all in the second batch row; hidden keys are NaN. Queries and keys are whole numbers, the former times
+    /// the second number: no logit is rounded.
+    pub mask: Option<(f32, f32)>,
 }
 
 pub fn setup(queries: u32, keys: u32, channels: u32) -> Setup {
@@ -34,6 +37,7 @@ pub fn setup(queries: u32, keys: u32, channels: u32) -> Setup {
         lengths: None,
         query_lengths: None,
         awkward: false,
+        mask: None,
     }
 }
 
@@ -41,7 +45,7 @@ pub fn case(setup: &Setup, score: AttentionScore) -> Case {
     let Setup { batch, heads, key_heads, queries, keys, channels, elem, .. } = *setup;
     let name = format!(
         "{elem} B{batch} H{heads}/{key_heads} M{queries} N{keys} D{channels}{}{}{}{} {score:?}",
-        if setup.bias { " bias" } else { "" },
+        setup.mask.map_or(if setup.bias { " bias".to_owned() } else { String::new() }, |mask| format!(" mask {mask:?}")),
         if setup.awkward { " awkward" } else { "" },
         setup.lengths.as_ref().map_or(String::new(), |l| format!(" lengths {l:?}")),
         setup.query_lengths.as_ref().map_or(String::new(), |l| format!(" query lengths {l:?}")),
@@ -61,6 +65,14 @@ pub fn case(setup: &Setup, score: AttentionScore) -> Case {
                 }
             }
         }
+        if let Some((bias, factor)) = setup.mask {
+            let numbers = data::integers(seed, len, 7).into_iter().map(|n| n as f32 - 3.0);
+            values = numbers.map(|n| if seed == 1 { factor * n } else { n }).collect();
+            let keys = seed == 2 && bias == f32::NEG_INFINITY;
+            let row = (shape[1] * shape[2] * shape[3]) as usize;
+            let hidden = |i: usize| i / row == 1 || (i / shape[3] as usize % shape[2] as usize).is_multiple_of(3);
+            values.iter_mut().enumerate().filter(|(i, _)| keys && hidden(*i)).for_each(|(_, v)| *v = f32::NAN);
+        }
         data::tensor(shape, elem, &values)
     };
     let mut input = |name: &str, tensor: HostTensor| {
@@ -71,7 +83,11 @@ pub fn case(setup: &Setup, score: AttentionScore) -> Case {
     let inputs = AttentionInputs {
         queries: input("queries", floats(1, [batch, heads, queries, channels], &setup.lengths)),
         keys: input("keys", floats(2, [batch, key_heads, keys, channels], &setup.lengths)),
-        bias: setup.bias.then(|| {
+        bias: (setup.bias || setup.mask.is_some()).then(|| {
+            if let Some((bias, _)) = setup.mask {
+                let of_key = |i: u32| if i / keys == 1 || (i % keys).is_multiple_of(3) { bias } else { 0.0 };
+                return input("bias", HostTensor::f32([batch, keys], (0..batch * keys).map(of_key).collect()));
+            }
             let sizes = data::integers(3, (batch * keys) as usize, 9);
             input("bias", HostTensor::f32([batch, keys], sizes.into_iter().map(|s| ((s + 1) as f32).ln()).collect()))
         }),
@@ -210,6 +226,16 @@ pub fn cases() -> Vec<Case> {
         let spoilt = Setup { awkward: true, batch: 4, lengths: Some(vec![40, 0, 21, 40]), ..setup(40, 40, 4) };
         cases.push(case(&spoilt, AttentionScore { norm, ..all.clone() }));
         cases.push(case(&spoilt, AttentionScore { norm, ..class.clone() }));
+    }
+    // Masks of every kind, and logits that leave no room for the logarithm of a sum.
+    for mask in [-1e4, -1e9, f32::MIN, f32::NEG_INFINITY] {
+        for (factor, norm) in [(1.0, Norm::Softmax), (1e3, Norm::Softmax), (1e6, Norm::Softmax), (1.0, Norm::Logits)] {
+            let masked = Setup { batch: 2, mask: Some((mask, factor)), ..setup(40, 40, 4) };
+            for (rows, heads) in [(RowReduction::Sum, HeadReduction::None), (RowReduction::Max, HeadReduction::Max)] {
+                cases.push(case(&masked, AttentionScore { norm, rows, heads, causal: true, scale: Some(1.0), ..all.clone() }));
+            }
+            cases.push(case(&masked, AttentionScore { norm, scale: Some(1.0), ..class.clone() }));
+        }
     }
     // Large logits: one key has nearly all the weight, and most weights are 0.
     for score in [all, class] {

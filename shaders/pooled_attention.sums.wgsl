@@ -1,11 +1,12 @@
-// First pass: log-sum-exp of each query row's scaled logits.
+// First pass: the largest of each query row's scaled logits, and the sum of its exponentials.
 //
-//   lse[b,h,i] = ln sum_j exp(scale * queries[b,h,i] . keys[b,h/(H/Hkv),j])
+//   s[b,h,i,j]    = scale * queries[b,h,i] . keys[b,h/(H/Hkv),j]
+//   sums[0,b,h,i] = max_j s[b,h,i,j],     sums[1,b,h,i] = sum_j exp(s[b,h,i,j] - sums[0,b,h,i])
 //
 // queries: [B, H, M, D] elem
 // keys:    [B, Hkv, M, D] elem
 // lengths: [B] u32; live frames
-// lse:     [B, H, M] f32; not written for dead rows
+// sums:    [2, B, H, M] f32; not written for dead rows, the sum NaN where a logit is
 //
 // One workgroup a row; an invocation keeps a running maximum and sum of every 128th key, and the first combines them in order.
 //
@@ -14,7 +15,7 @@ struct Params {
   queries_base: u32,
   keys_base: u32,
   lengths_base: u32,
-  lse_base: u32,
+  sums_base: u32,
   groups: u32,
   pools: u32,
   pool: u32,
@@ -28,12 +29,11 @@ struct Params {
 @group(0) @binding(1) var<storage, read> queries: array<elem>;
 @group(0) @binding(2) var<storage, read> keys: array<elem>;
 @group(0) @binding(3) var<storage, read> lengths: array<u32>;
-@group(0) @binding(4) var<storage, read_write> lse: array<f32>;
+@group(0) @binding(4) var<storage, read_write> sums: array<f32>;
 
 const LANES = 128u;
-const LOWEST = -3.4028234e38;
 var<workgroup> maxima: array<f32, LANES>;
-var<workgroup> sums: array<f32, LANES>;
+var<workgroup> totals: array<f32, LANES>;
 
 @compute @workgroup_size(128)
 fn main(
@@ -57,13 +57,14 @@ fn main(
       let q = elem_f32(queries[params.queries_base + row * params.channels + c]);
       logit += elem_dot(q, elem_f32(keys[params.keys_base + (key_head * params.frames + j) * params.channels + c]));
     }
-    logit *= params.scale;
+    logit = marked_f32(saturated_f32(params.scale * logit));
     let grown = max(largest, logit);
-    sum = sum * exp(largest - grown) + exp(logit - grown);
+    // The factor is rounded, so it is applied only where the maximum grew.
+    sum = sum * select(exp(largest - grown), 1.0, grown == largest) + exp(logit - grown);
     largest = grown;
   }
   maxima[lane.index] = largest;
-  sums[lane.index] = sum;
+  totals[lane.index] = sum;
   workgroupBarrier();
   if lane.index == 0u && end > 0u {
     for (var part = 1u; part < LANES; part++) {
@@ -71,8 +72,9 @@ fn main(
     }
     var total = 0.0;
     for (var part = 0u; part < LANES; part++) {
-      total += sums[part] * exp(maxima[part] - largest);
+      total += totals[part] * exp(maxima[part] - largest);
     }
-    lse[params.lse_base + row] = largest + log(total);
+    sums[params.sums_base + row] = largest;
+    sums[params.sums_base + params.groups + row] = unless_spoilt(total, largest);
   }
 }

@@ -1,6 +1,7 @@
-// Log-sum-exp of many query rows' scaled and biased logits, over the keys that each row sees.
+// The largest of many query rows' scaled and biased logits, and the sum of its exponentials, over the keys that each row sees.
 //
-//   lse[b,h,r] = ln sum_j exp(scale * queries[b,h,row(r)] . keys[b,h/(H/Hkv),j] + bias[b,j])
+//   s[b,h,r,j]     = scale * queries[b,h,row(r)] . keys[b,h/(H/Hkv),j] + bias[b,j]
+//   sums[0,b,h,r]  = max_j s[b,h,r,j],     sums[1,b,h,r] = sum_j exp(s[b,h,r,j] - sums[0,b,h,r])
 //
 // queries:       [B, H, M, D] elem
 // keys:          [B, Hkv, N, D] elem
@@ -8,7 +9,7 @@
 // query_lengths: [B] u32; live query rows
 // bias:          [B, N] f32
 // list:          [R] u32; rows asked for
-// lse:           [B, heads, R] f32; 0 where a row is dead or sees nothing
+// sums:          [2, B, heads, R] f32; the sum is 0 where a row is dead or sees nothing, NaN where a logit that it sees is
 // logits:        [B, heads, ceil(R / 16), ceil(N / 32), 16, 8] of four f32, if KEPT; unscaled
 //
 // Cost: 2 R N D operations a head. Query-stationary: a workgroup has 64 rows and walks over the keys 64 at a time; an invocation
@@ -21,7 +22,7 @@ struct Params {
   query_lengths_base: u32,
   bias_base: u32,
   list_base: u32,
-  lse_base: u32,
+  sums_base: u32,
   logits_base: u32,
   groups: u32,
   batch: u32,
@@ -47,7 +48,8 @@ struct Params {
   stored: u32,
   chunks: u32,
   block: u32,
-  with_lse: u32,
+  with_sums: u32,
+  lse_rows: u32,
   scale: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -57,16 +59,14 @@ struct Params {
 @group(0) @binding(4) var<storage, read> query_lengths: array<u32>;
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 @group(0) @binding(6) var<storage, read> list: array<u32>;
-@group(0) @binding(7) var<storage, read_write> lse: array<f32>;
+@group(0) @binding(7) var<storage, read_write> sums: array<f32>;
 @group(0) @binding(8) var<storage, read_write> logits: array<vec4<f32>>;
 
 override KEPT: u32 = 0u; // or 1
 
 // Row t of the tile: [t, lane of keys].
 var<workgroup> maxima: array<f32, 1024>;
-var<workgroup> sums: array<f32, 1024>;
-
-const LOWEST = -3.4028234e38;
+var<workgroup> totals: array<f32, 1024>;
 
 // Of four rows the largest logit so far, and the sum of exp(logit - largest).
 struct Running {
@@ -75,8 +75,10 @@ struct Running {
 }
 
 // How many keys the r-th row sees.
-fn row_fact(place: Place, r: u32) -> vec2<u32> {
-  return vec2<u32>(visible_to(place, r), 0u);
+alias Fact = u32;
+
+fn row_fact(place: Place, r: u32) -> Fact {
+  return visible_to(place, r);
 }
 
 // A row's logits of four keys, and which of them it sees.
@@ -85,8 +87,8 @@ struct Logits {
   seen: vec4<bool>,
 }
 
-fn logits_of(products: vec4<f32>, offset: vec4<f32>, key: vec4<u32>, fact: vec2<u32>) -> Logits {
-  return Logits(params.scale * products + offset, key < vec4<u32>(fact.x));
+fn logits_of(products: vec4<f32>, offset: vec4<f32>, key: vec4<u32>, fact: Fact) -> Logits {
+  return Logits(marked(saturated(params.scale * products + offset)), key < vec4<u32>(fact));
 }
 
 fn largest_of(logits: Logits) -> f32 {
@@ -111,7 +113,7 @@ fn add_rows(running: Running, a: Logits, b: Logits, c: Logits, d: Logits) -> Run
 fn show(slot: u32, running: Running) {
   for (var i = 0u; i < 4u; i++) {
     maxima[slot + i * 16u] = running.largest[i];
-    sums[slot + i * 16u] = running.sum[i];
+    totals[slot + i * 16u] = running.sum[i];
   }
 }
 
@@ -142,8 +144,8 @@ fn main(
   let extent = Extent(select(params.rows, place.live_queries, params.every_row == 1u), reach, params.channels);
   for (var first = 0u; first < reach; first += 64u) {
     let column = first + tile_column(lane);
-    let key = vec4<u32>(column, column + 1u, column + 2u, column + 3u);
     let offset = key_bias(batch, column);
+    let key = shown_keys(column, offset);
     let tile = dot_tile(lane, place, row, column, wanted_elems(lane, extent, row, first));
     if (KEPT == 1u) & (row < params.rows) & (column < params.key_count) {
       let at = kept_at(place, row, column);
@@ -208,9 +210,10 @@ fn main(
     }
     var total = 0.0;
     for (var i = 0u; i < 16u; i++) {
-      total += sums[lane.index * 16u + i] * exp(maxima[lane.index * 16u + i] - most);
+      total += totals[lane.index * 16u + i] * exp(maxima[lane.index * 16u + i] - most);
     }
-    let sees = visible_to(place, r) > 0u;
-    lse[params.lse_base + (batch * params.heads + head) * params.rows + r] = select(0.0, most + log(total), sees);
+    let at = params.sums_base + (batch * params.heads + head) * params.rows + r;
+    sums[at] = most;
+    sums[at + params.batch * params.heads * params.rows] = unless_spoilt(total, most);
   }
 }

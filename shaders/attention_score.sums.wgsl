@@ -1,13 +1,14 @@
-// Log-sum-exp of the scaled and biased logits of a few query rows, over the keys that each row sees.
+// The largest of the scaled and biased logits of a few query rows, and the sum of its exponentials, over the keys that each row sees.
 //
-//   lse[b,h,r] = ln sum_j exp(scale * logits[b,h,r,j] + bias[b,j])
+//   s[b,h,r,j]    = scale * logits[b,h,r,j] + bias[b,j]
+//   sums[0,b,h,r] = max_j s[b,h,r,j],     sums[1,b,h,r] = sum_j exp(s[b,h,r,j] - sums[0,b,h,r])
 //
 // logits:        [B, heads, R, N] f32; unscaled
 // lengths:       [B] u32; live keys
 // query_lengths: [B] u32; live query rows
 // bias:          [B, N] f32
 // list:          [R] u32; rows asked for
-// lse:           [B, heads, R] f32; 0 where a row is dead or sees nothing
+// sums:          [2, B, heads, R] f32; the sum is 0 where a row is dead or sees nothing, NaN where a logit that it sees is
 //
 // Cost: two reads of each visible logit. One workgroup a row: for rows that are too long for one workgroup to make their logits.
 struct Params {
@@ -16,7 +17,7 @@ struct Params {
   query_lengths_base: u32,
   bias_base: u32,
   list_base: u32,
-  lse_base: u32,
+  sums_base: u32,
   groups: u32,
   batch: u32,
   heads: u32,
@@ -41,7 +42,8 @@ struct Params {
   stored: u32,
   chunks: u32,
   block: u32,
-  with_lse: u32,
+  with_sums: u32,
+  lse_rows: u32,
   scale: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -50,7 +52,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> query_lengths: array<u32>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 @group(0) @binding(5) var<storage, read> list: array<u32>;
-@group(0) @binding(6) var<storage, read_write> lse: array<f32>;
+@group(0) @binding(6) var<storage, read_write> sums: array<f32>;
 
 @compute @workgroup_size(WG)
 fn main(
@@ -65,6 +67,9 @@ fn main(
   let live_keys = min(lengths[params.lengths_base + batch], params.key_count);
   let live_queries = min(query_lengths[params.query_lengths_base + batch], params.query_count);
   let visible = visible_keys(query_row(r, live_queries), live_queries, live_keys);
-  let of_row = stored_lse(lane, batch, params.logits_base + id * params.key_count, visible);
-  if lane.index == 0u { lse[params.lse_base + id] = of_row; }
+  let of_row = stored_sums(lane, batch, params.logits_base + id * params.key_count, visible);
+  if lane.index == 0u {
+    sums[params.sums_base + id] = of_row.x;
+    sums[params.sums_base + params.groups + id] = of_row.y;
+  }
 }
