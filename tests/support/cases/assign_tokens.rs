@@ -76,7 +76,7 @@ fn any_lists(interleave: bool, seed: u64) -> Case {
     let mut graph = Graph::new();
     let mut inputs = tokenpress::readback::HostTensors::new();
     let mut input = |name: &str, at: u64, below: u32| {
-        let some = |i: u32| if i % 7 == 0 { NONE } else { i };
+        let some = |i: u32| if i.is_multiple_of(7) { NONE } else { i };
         let values = data::integers(seed + at, (batch * count) as usize, below).into_iter().map(some).collect();
         inputs.insert(name.to_owned(), HostTensor::u32([batch, count], values));
         graph.input(name, [batch, count], Elem::U32)
