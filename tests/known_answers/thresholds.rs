@@ -88,7 +88,7 @@ fn apart(width: u32, row: Vec<f32>) -> Known {
     // Turned in the plane of the row and its two first channels, swapped: they are large enough.
     let row = [vec![3.0, 1.0], row[2..].iter().map(|x| x * 1e-3).collect()].concat();
     let turned = |i: usize| {
-        let angle = if i % 2 == 0 { 0.0f32 } else { 0.004 };
+        let angle = if i.is_multiple_of(2) { 0.0f32 } else { 0.004 };
         let (sin, cos) = angle.sin_cos();
         [vec![3.0 * cos - sin, 3.0 * sin + cos], row[2..].to_vec()].concat()
     };
