@@ -8,9 +8,14 @@
 // bias:   [C] elem; read if biased
 // y:      [rows, C] elem
 //
+// A NaN or an infinity, found on the bits, makes its row NaN; a row of one number, found likewise, gives the bias exactly.
+//
 // Sums are in f32. The mean that the first pass finds is rounded; the second finds by how much, together with the squares, so
-// that a large offset of a row costs no accuracy. Cost: x is read three times, twice from cache. 2^`lanes_log2` invocations share
-// a row: so many for its length, whatever the number of rows, since the order of the sums hangs on it.
+// that a large offset of a row costs no accuracy. Terms of the first mean are fractions that cannot overflow together. Where squares
+// or epsilon would leave the range of f32, all arithmetic is on the row times a power of two, and on epsilon times its square: it
+// brings the larger of the row's largest magnitude and of epsilon's root to about 1. Cost: x is read three times, twice from cache;
+// without a mean once less, as the first pass has the squares of rows that need no such power. 2^`lanes_log2` invocations share a
+// row: so many for its length, whatever the number of rows, since the order of the sums hangs on it.
 struct Params {
   x_base: u32,
   weight_base: u32,
@@ -31,7 +36,10 @@ struct Params {
   centred: u32,
   weighted: u32,
   biased: u32,
+  root_exponent: u32, // of epsilon's root, biased by 127
   count: f32,
+  shares: f32, // a power of two above count, and
+  share: f32, // what it is the inverse of
   epsilon: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -41,20 +49,41 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> y: array<elem>;
 
 const NONE = 0xffffffffu;
+const LARGEST = 0x1.fffffep+127f;
+const SMALLEST = 0x1p-126f; // of the normal numbers
 var<workgroup> parts: array<vec2<f32>, 128>;
+var<workgroup> part_bits: array<vec2<u32>, 128>;
 
-// The sum over a row's lanes, in their order. From uniform control flow.
+// The first of a row's lanes, from which they are added up in their order.
+fn first_lane(lane: Lane) -> u32 {
+  return lane.index & ~((1u << params.lanes_log2) - 1u);
+}
+
+// The sum over a row's lanes. From uniform control flow.
 fn sum_of_row(lane: Lane, part: vec2<f32>) -> vec2<f32> {
+  workgroupBarrier(); // the last sums have been read
   parts[lane.index] = part;
   workgroupBarrier();
-  let lanes = 1u << params.lanes_log2;
-  let first = lane.index & ~(lanes - 1u);
+  let first = first_lane(lane);
   var sum = vec2<f32>();
-  for (var i = 0u; i < lanes; i++) {
+  for (var i = 0u; i < 1u << params.lanes_log2; i++) {
     sum += parts[first + i];
   }
-  workgroupBarrier(); // the array is written again by the next call
   return sum;
+}
+
+// The power of two by which a row is multiplied, from its largest magnitude's bits. The largest power that is a normal number's inverse
+// leaves the largest rows below 4.
+fn scale_of_row(largest: u32) -> f32 {
+  let top = max(largest >> 23u, params.root_exponent);
+  // From 2^-40 to 2^48 the squares of 2^31 channels have a sum, and what is flushed to 0 is below its rounding.
+  if top >= 87u && top < 175u { return 1.0; }
+  return bitcast<f32>((254u - min(top, 253u)) << 23u);
+}
+
+fn largest_of(magnitudes: elem_u32) -> u32 {
+  let four = vec4<u32>(magnitudes);
+  return max(max(four.x, four.y), max(four.z, four.w));
 }
 
 // Where the channels of a position of a row begin, or NONE beyond the grid.
@@ -89,34 +118,56 @@ fn main(
   let positions = select(0u, params.positions, row < params.rows);
   let centred = params.centred == 1u;
 
+  // The mean's terms or the squares, the largest magnitude, and what differs from the row's first number.
+  let opening = bitcast<elem_u32>(elem_f32(elem_number(number(first_of(min(row, params.rows - 1u), 0u), 0u), 0u)));
   var total = 0.0;
-  for (var position = 0u; position < select(0u, positions, centred); position++) {
-    let first = first_of(row, position);
-    for (var c = in_row; c < params.channels; c += lanes) {
-      total += elem_dot(number(first, c), elem_f32(1.0));
-    }
-  }
-  let mean = sum_of_row(lane, vec2<f32>(total)).x / params.count;
-
-  var sums = vec2<f32>();
+  var magnitudes = elem_u32();
+  var differences = elem_u32();
   for (var position = 0u; position < positions; position++) {
     let first = first_of(row, position);
     for (var c = in_row; c < params.channels; c += lanes) {
-      let difference = number(first, c) - elem_f32(mean);
+      let value = number(first, c);
+      total += elem_dot(value, select(value, elem_f32(params.share), centred));
+      magnitudes = max(magnitudes, bitcast<elem_u32>(value) & elem_u32(0x7fffffffu));
+      differences = max(differences, bitcast<elem_u32>(value) ^ opening);
+    }
+  }
+  part_bits[lane.index] = vec2<u32>(largest_of(magnitudes), largest_of(differences));
+  let first_sum = sum_of_row(lane, vec2<f32>(total)).x;
+  var bits = vec2<u32>();
+  for (var i = 0u; i < lanes; i++) {
+    bits = max(bits, part_bits[first_lane(lane) + i]);
+  }
+  let finite = bits.x < 0x7f800000u;
+  let power = scale_of_row(bits.x);
+  var mean = 0.0;
+  if centred { mean = clamp(first_sum / params.count * params.shares, -LARGEST, LARGEST) * power; }
+
+  var sums = vec2<f32>();
+  for (var position = 0u; position < select(0u, positions, centred || power != 1.0); position++) {
+    let first = first_of(row, position);
+    for (var c = in_row; c < params.channels; c += lanes) {
+      let difference = number(first, c) * power - elem_f32(mean);
       sums += vec2<f32>(elem_dot(difference, elem_f32(1.0)), elem_dot(difference, difference));
     }
   }
   sums = sum_of_row(lane, sums) / params.count;
-  let rest = select(0.0, sums.x, centred);
-  let scale = inverseSqrt(max(sums.y - rest * rest, 0.0) + params.epsilon);
+  if !centred {
+    sums = vec2<f32>(0.0, select(sums.y, first_sum / params.count, power == 1.0));
+  }
+  let rest = sums.x;
+  let scale = inverseSqrt(max(sums.y - rest * rest, 0.0) + max(params.epsilon * power * power, SMALLEST));
+  let varies = !centred || bits.y != 0u;
 
   for (var position = 0u; position < positions; position++) {
     let first = first_of(row, position);
     let offset = position * params.channels;
     for (var c = in_row; c < params.channels; c += lanes) {
-      var value = (number(first, c) - elem_f32(mean) - elem_f32(rest)) * scale;
+      var value = (number(first, c) * power - elem_f32(mean) - elem_f32(rest)) * scale;
+      if !varies { value = elem_f32(); }
       if params.weighted == 1u { value *= elem_f32(weight[params.weight_base + offset + c]); }
       if params.biased == 1u { value += elem_f32(bias[params.bias_base + offset + c]); }
+      if !finite { value = elem_f32(make_nan()); }
       y[params.y_base + row * params.positions * params.channels + offset + c] = elem(value);
     }
   }

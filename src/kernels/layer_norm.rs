@@ -4,7 +4,7 @@ use super::pixel_unshuffle::{Direction, Rearrange};
 use super::{ChannelOrder, Kernel, PixelUnshuffle, TokenOrder, flat};
 use crate::compare::Comparison;
 use crate::error::Error;
-use crate::gpu::{BindingElem, Call, Header, Lowering, Shader, Slot, params};
+use crate::gpu::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
 use crate::graph::{Graph, Tensor};
 use crate::reference;
 use crate::tensor::{Desc, Elem, HostTensor};
@@ -26,7 +26,10 @@ params! {
         centred: u32,
         weighted: u32,
         biased: u32,
+        root_exponent: u32,
         count: f32,
+        shares: f32,
+        share: f32,
         epsilon: f32,
     }
 }
@@ -34,7 +37,7 @@ params! {
 pub(super) static LAYER_NORM: Shader = Shader {
     name: "layer_norm",
     source: include_str!("../../shaders/layer_norm.wgsl"),
-    includes: &[],
+    includes: &[Include::Order],
     headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
     inputs: &[("x", BindingElem::Elem), ("weight", BindingElem::Elem), ("bias", BindingElem::Elem)],
     outputs: &[("y", BindingElem::Elem)],
@@ -48,7 +51,8 @@ const MOVES: u32 = 16;
 /// LayerNorm and RMSNorm: `y_c = (x_c - mean) / sqrt(mean_c (x_c - mean)^2 + epsilon) * weight_c + bias_c`.
 ///
 /// See `https://arxiv.org/abs/1607.06450` (LayerNorm) and `https://arxiv.org/abs/1910.07467` (RMSNorm, in which the mean is 0).
-/// A row whose numbers are all equal gives the bias. A NaN, an infinity, or squares beyond the range of f32 spoil their own row.
+/// A row whose numbers are all equal gives the bias. A NaN or an infinity makes its own row NaN. Every finite row is right, however
+/// large: what would leave the range of f32 on the way is multiplied by a power of two first. Denormals may be read as 0.
 ///
 /// ```
 /// use tokenpress::kernels::LayerNorm;
@@ -144,6 +148,11 @@ impl LayerNorm {
         let inputs: Vec<_> = [Some(x), weight, bias].into_iter().flatten().collect();
         Ok(graph.call(Normalize { norm: self, blocks, weighted: weight.is_some(), biased: bias.is_some() }, &inputs)?[0])
     }
+}
+
+/// The exponent, biased by 127, of the root of an epsilon, which is a normal number.
+fn root_exponent(epsilon: f32) -> u32 {
+    ((epsilon.to_bits() >> 23) + 127) / 2
 }
 
 /// Rows and channels.
@@ -242,6 +251,8 @@ impl Kernel for Normalize {
         let positions = factor_rows * factor_columns;
         let (header, slots) = lowering.vectors(y.elem, count / positions, slots)?;
         let channels = count / positions / header.width();
+        // Above the number of terms: so many of the largest number, rounded, are no infinity.
+        let shares = 2.0 * count.next_power_of_two() as f32;
         let lanes = (positions * channels).div_ceil(MOVES).next_power_of_two().clamp(8, 128);
         lowering.dispatch(Call {
             shader: &LAYER_NORM,
@@ -264,7 +275,10 @@ impl Kernel for Normalize {
                 centred: self.norm.subtract_mean.into(),
                 weighted: self.weighted.into(),
                 biased: self.biased.into(),
+                root_exponent: root_exponent(self.norm.epsilon),
                 count: count as f32,
+                shares,
+                share: 1.0 / shares,
                 epsilon: self.norm.epsilon,
             },
             groups: if channels == 0 { 0 } else { u64::from(rows.div_ceil(128 / lanes)) },
