@@ -11,7 +11,7 @@
 // budgets:    [B, S] u32
 //
 // q is the weight as a 16-bit integer, at the scale at which the row's largest has 16 bits; 1 for all where all are 0. Totals and
-// capacities count as at most 65535. So everything is exact in 32 bits.
+// capacities count as at most 2^31 - 1. Everything is exact: products beyond 32 bits are divided bit by bit.
 //
 // One workgroup a row. Cost: a few reads of each number; S^2 steps for the remainders.
 struct Params {
@@ -31,7 +31,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> budgets: array<u32>;
 
 const LANES = 128u;
-const MOST = 65535u;
+const MOST = 0x7fffffffu;
 const EXTRA = 0x80000000u; // of a budget: one more, to be added when all ranks are known
 var<workgroup> largest: atomic<u32>;
 var<workgroup> sum: atomic<u32>;
@@ -52,6 +52,27 @@ fn integer_of(i: u32, most: u32) -> u32 {
   let fraction = (bits & 0x007fffffu) | select(0x00800000u, 0u, bits < 0x00800000u);
   let shift = max(most >> 23u, 1u) - max(bits >> 23u, 1u);
   return fraction >> min(8u + shift, 31u);
+}
+
+// The whole part of left q / all, and the rest. q is at most `all`, so that the former is at most `left`.
+fn divided(left: u32, q: u32, all: u32) -> vec2<u32> {
+  if left <= 0xffffu { return vec2<u32>(left * q / all, left * q % all); }
+  // The product's two halves: q has 16 bits.
+  let low = (left & 0xffffu) * q;
+  let middle = (left >> 16u) * q + (low >> 16u);
+  let digits = (middle << 16u) | (low & 0xffffu);
+  var rest_of = middle >> 16u;
+  var whole = 0u;
+  for (var bit = 32u; bit > 0u; bit--) {
+    let carried = rest_of >> 31u;
+    rest_of = (rest_of << 1u) | ((digits >> (bit - 1u)) & 1u);
+    whole <<= 1u;
+    if carried == 1u || rest_of >= all {
+      rest_of -= all;
+      whole |= 1u;
+    }
+  }
+  return vec2<u32>(whole, rest_of);
 }
 
 fn room_of(i: u32) -> u32 {
@@ -108,7 +129,7 @@ fn main(
     let all = max(select(atomicLoad(&open), atomicLoad(&sum), weighted), 1u);
     for (var i = first; i < end; i += LANES) {
       let room = room_of(i);
-      let share = left * select(1u, integer_of(i, most), weighted) / all;
+      let share = divided(left, select(1u, integer_of(i, most), weighted), all).x;
       if room > 0u && share > room {
         atomicStore(&crowded, 1u);
       }
@@ -117,7 +138,7 @@ fn main(
     let crowds = atomicLoad(&crowded) == 1u;
     for (var i = first; i < end; i += LANES) {
       let room = room_of(i);
-      let share = left * select(1u, integer_of(i, most), weighted) / all;
+      let share = divided(left, select(1u, integer_of(i, most), weighted), all).x;
       let taken = select(select(share, 0u, crowds), room, share > room);
       if room > 0u {
         budgets[params.budgets_base + i] += taken;
@@ -128,10 +149,10 @@ fn main(
     workgroupBarrier();
     let over = select(left - atomicLoad(&given), 0u, crowds);
     for (var i = first; i < end; i += LANES) {
-      let own = select(left * select(1u, integer_of(i, most), weighted) % all, bits_of(i), params.by_weight != 0u);
+      let own = select(divided(left, select(1u, integer_of(i, most), weighted), all).y, bits_of(i), params.by_weight != 0u);
       var rank = 0u;
       for (var j = row * params.segments; j < end; j++) {
-        let other = select(left * select(1u, integer_of(j, most), weighted) % all, bits_of(j), params.by_weight != 0u);
+        let other = select(divided(left, select(1u, integer_of(j, most), weighted), all).y, bits_of(j), params.by_weight != 0u);
         rank += select(0u, 1u, room_of(j) > 0u && (other > own || (other == own && j < i)));
       }
       if room_of(i) > 0u && rank < over {

@@ -1,12 +1,12 @@
 // Quantiles of sorted rows, by linear interpolation; or the fence above which an entry is an outlier.
 //
-//   position   = p (n - 1)          n = min(lengths[b], N)
+//   position   = p (n - 1)          in whole numbers; n = min(lengths[b], N)
 //   quantile_p = sorted[floor(position)] + (sorted[floor(position) + 1] - sorted[floor(position)]) (position - floor(position))
 //   fence      = quantile_1 + factor (quantile_1 - quantile_0)          of the first two probabilities
 //
 // sorted:        [B, N] f32, ascending, NaN last
 // lengths:       [B] u32
-// probabilities: [Q] f32, in 0..=1
+// probabilities: [Q, 2] u32, the high and the low half of p 2^63, for p in 0..=1
 // quantiles:     [B, Q] f32; [B] for fences
 //
 // A row without entries gives 0. Equal neighbours give their own value, and equal quartiles theirs, without rounding.
@@ -26,16 +26,30 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> sorted: array<f32>;
 @group(0) @binding(2) var<storage, read> lengths: array<u32>;
-@group(0) @binding(3) var<storage, read> probabilities: array<f32>;
+@group(0) @binding(3) var<storage, read> probabilities: array<u32>;
 @group(0) @binding(4) var<storage, read_write> quantiles: array<f32>;
+
+// The upper half of a product of 64 bits.
+fn multiply_high(a: u32, b: u32) -> u32 {
+  let low = (a & 0xffffu) * (b & 0xffffu);
+  let middle = (a >> 16u) * (b & 0xffffu) + (low >> 16u);
+  let other = (a & 0xffffu) * (b >> 16u) + (middle & 0xffffu);
+  return (a >> 16u) * (b >> 16u) + (middle >> 16u) + (other >> 16u);
+}
 
 // Of `count` entries from `first` on, at least one.
 fn quantile(first: u32, count: u32, q: u32) -> f32 {
-  let position = probabilities[params.probabilities_base + q] * f32(count - 1u);
-  let below = min(u32(position), count - 1u);
-  let fraction = position - f32(below);
+  let last = count - 1u;
+  let high_half = probabilities[params.probabilities_base + 2u * q];
+  let low_half = probabilities[params.probabilities_base + 2u * q + 1u];
+  // The product's upper 64 of 96 bits, of which 31 are behind the point.
+  let carried = multiply_high(low_half, last);
+  let low_word = high_half * last + carried;
+  let high_word = multiply_high(high_half, last) + select(0u, 1u, low_word < carried);
+  let below = min((high_word << 1u) | (low_word >> 31u), last);
+  let fraction = f32(low_word & 0x7fffffffu) / 2147483648.0;
   let low = sorted[first + below];
-  let high = sorted[first + min(below + 1u, count - 1u)];
+  let high = sorted[first + min(below + 1u, last)];
   return select(low + (high - low) * fraction, low, fraction <= 0.0 || low == high);
 }
 
@@ -54,7 +68,10 @@ fn main(
     let first = params.sorted_base + batch * params.entries;
     if params.fence == 1u {
       let upper = quantile(first, count, 1u);
-      result = upper + params.factor * (upper - quantile(first, count, 0u));
+      let lower = quantile(first, count, 0u);
+      result = upper + params.factor * (upper - lower);
+      // Also of infinities.
+      if lower == upper { result = upper; }
     } else {
       result = quantile(first, count, element % params.quantiles_of_row);
     }

@@ -17,11 +17,14 @@ pub(super) static QUANTILE: Shader = Shader {
     source: include_str!("../../shaders/quantile.wgsl"),
     includes: &[],
     headers: &[Header::F32],
-    inputs: &[("sorted", BindingElem::F32), ("lengths", BindingElem::U32), ("probabilities", BindingElem::F32)],
+    inputs: &[("sorted", BindingElem::F32), ("lengths", BindingElem::U32), ("probabilities", BindingElem::U32)],
     outputs: &[("quantiles", BindingElem::F32)],
     params: Params::NAMES,
     tunings: &[&[]],
 };
+
+/// A probability of 1, as the kernel has it.
+const WHOLE: f64 = (1u64 << 63) as f64;
 
 /// Quantiles of sorted rows, or their fences.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +36,8 @@ struct Quantile {
 /// The quantiles of each row of scores: f32 `[B, Q]` for Q probabilities in 0..=1.
 ///
 /// `quantile_p` is the entry at position `p (n - 1)` of the n live ones in ascending order, interpolated linearly between the two
-/// nearest where it is fractional, as NumPy and PyTorch have it. 0, 0.5 and 1 give the minimum, the median and the maximum.
+/// nearest where it is fractional, as NumPy and PyTorch have it. It is found in whole numbers, whatever n; a probability is the shortest decimal of
+/// its float: 0.9 means 9 / 10. 0, 0.5 and 1 give the minimum, the median and the maximum.
 ///
 /// `scores` is f32 or f16 `[B, N]`; `lengths` u32 `[B]`, all N for `None`. NaN counts as larger than every number. A row of no
 /// entries gives 0. Between two entries of which one is not finite, the result is open. Cost: a [`TopK`] of the whole row, and one
@@ -81,15 +85,24 @@ fn of_sorted(
     let lengths = lengths_or_full(graph, lengths, batch, entries);
     let sort = TopK { k: entries, order: Order::Value, largest: false, complement: None, mask: false };
     let sorted = sort.select(graph, TopKInputs { lengths: Some(lengths), ..TopKInputs::new(scores) })?.values;
-    let probabilities = graph.constant(HostTensor::f32([probabilities.len() as u32], probabilities.to_vec()));
+    let halves = |p: &f32| {
+        // 0.9 is meant where 0.9 is written, not the float beside it.
+        let p = p.to_string().parse().unwrap_or(f64::from(*p));
+        let fixed = (p * WHOLE) as u64;
+        [(fixed >> 32) as u32, fixed as u32]
+    };
+    let probabilities = HostTensor::u32([probabilities.len() as u32, 2], probabilities.iter().flat_map(halves).collect());
+    let probabilities = graph.constant(probabilities);
     Ok(graph.call(Quantile { factor }, &[sorted, lengths, probabilities])?[0])
 }
 
 impl Quantile {
     /// One of two functions of every row's live entries.
-    fn each(&self, inputs: &[&HostTensor], quantile: impl Fn(&[f32], f32) -> f64, fence: impl Fn(&[f32], f32) -> f64) -> Vec<f64> {
+    fn each(&self, inputs: &[&HostTensor], quantile: impl Fn(&[f32], f64) -> f64, fence: impl Fn(&[f32], f32) -> f64) -> Vec<f64> {
         let [_, entries] = inputs[0].dims();
-        let (sorted, probabilities) = (inputs[0].floats(), inputs[2].floats());
+        let sorted = inputs[0].floats();
+        let of_halves = |halves: &[u32]| (u64::from(halves[0]) << 32 | u64::from(halves[1])) as f64 / WHOLE;
+        let probabilities: Vec<f64> = inputs[2].integers().chunks_exact(2).map(of_halves).collect();
         let row = |(b, &live): (usize, &u32)| {
             let row = &sorted[b * entries..][..entries.min(live as usize)];
             match self.factor {

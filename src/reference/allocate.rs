@@ -1,7 +1,7 @@
 //! Whole budgets in proportion to weights.
 
 /// What totals and capacities count as at most.
-const MOST: u32 = 65535;
+const MOST: u32 = i32::MAX as u32;
 
 /// Who gets what is left after all whole shares.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -47,20 +47,24 @@ pub fn allocate(weights: &[f32], total: u32, capacities: &[u32], minimum: u32, l
     let integers = integers(weights);
     while rest > 0 {
         let open: Vec<usize> = (0..budgets.len()).filter(|&i| budgets[i] < capacities[i]).collect();
-        let sum: u32 = open.iter().map(|&i| integers[i]).sum();
-        let (q, sum) = if sum > 0 { (integers.clone(), sum) } else { (vec![1; budgets.len()], open.len() as u32) };
-        let crowded: Vec<usize> = open.iter().copied().filter(|&i| rest * q[i] / sum > capacities[i] - budgets[i]).collect();
         if open.is_empty() {
             break;
         }
+        let sum: u32 = open.iter().map(|&i| integers[i]).sum();
+        let (q, sum) = if sum > 0 { (integers.clone(), sum) } else { (vec![1; budgets.len()], open.len() as u32) };
+        let divided = |left: u32, q: u32| {
+            let product = u64::from(left) * u64::from(q);
+            ((product / u64::from(sum)) as u32, (product % u64::from(sum)) as u32)
+        };
+        let crowded: Vec<usize> = open.iter().copied().filter(|&i| divided(rest, q[i]).0 > capacities[i] - budgets[i]).collect();
         let before = rest;
         if crowded.is_empty() {
             for &i in &open {
-                budgets[i] += before * q[i] / sum;
-                rest -= before * q[i] / sum;
+                budgets[i] += divided(before, q[i]).0;
+                rest -= divided(before, q[i]).0;
             }
             let claim = |i: usize| match leftover {
-                Leftover::LargestRemainder => before * q[i] % sum,
+                Leftover::LargestRemainder => divided(before, q[i]).1,
                 Leftover::LargestWeight => bits(weights[i]),
             };
             let mut claims: Vec<usize> = open.into_iter().filter(|&i| budgets[i] < capacities[i]).collect();

@@ -4,9 +4,9 @@ use crate::compare::{EPSILON_F32, storage_error};
 use crate::tensor::Elem;
 
 /// The quantile of probability `p` of ascending entries, by linear interpolation between the two nearest at `p (n - 1)`; 0 of none.
-pub fn quantile(sorted: &[f32], p: f32) -> f64 {
+pub fn quantile(sorted: &[f32], p: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
-    let position = f64::from(p) * last as f64;
+    let position = p * last as f64;
     let below = (position as usize).min(last);
     let (low, high) = (f64::from(sorted[below]), f64::from(sorted[(below + 1).min(last)]));
     let fraction = position - below as f64;
@@ -15,13 +15,13 @@ pub fn quantile(sorted: &[f32], p: f32) -> f64 {
 
 /// How far [`quantile`] in f32 may be from the exact one.
 ///
-/// The position errs by half an ulp, `eps p n`, which moves the result by as much of the gap between neighbours; near an entry
-/// the gap may be the next one. The interpolation's three roundings are of values at most `|low| + |high|`. Where the entries are
+/// The position is found in whole numbers, to 2^-31, and what is behind its point is rounded to f32: together at most eps, which moves the
+/// result by as much of the gap between neighbours; near an entry the gap may be the next one. The interpolation's three roundings are of values at most `|low| + |high|`. Where the entries are
 /// not finite, or their difference overflows, the result is open.
-pub fn quantile_bound(sorted: &[f32], p: f32) -> f64 {
+pub fn quantile_bound(sorted: &[f32], p: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
-    let position = f64::from(p) * last as f64;
-    let shift = EPSILON_F32 * position;
+    let position = p * last as f64;
+    let shift = EPSILON_F32;
     let [first, low, high, after] =
         [position - shift, position, position + 1.0, position + 1.0 + shift].map(|at| f64::from(sorted[(at.max(0.0) as usize).min(last)]));
     let exact = p == 0.0 || (first == low && low == high && high == after);
