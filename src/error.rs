@@ -29,6 +29,16 @@ pub enum Error {
         /// What came.
         actual: Elem,
     },
+    /// A kernel was called with too few or too many tensors.
+    #[error("{kernel}: expected {expected} inputs, got {actual}")]
+    Inputs {
+        /// The kernel.
+        kernel: &'static str,
+        /// How many it reads.
+        expected: String,
+        /// How many came.
+        actual: usize,
+    },
     /// An option is outside its range.
     #[error("{argument}: expected {expected}, got {actual}")]
     Value {

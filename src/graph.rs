@@ -335,6 +335,12 @@ impl Graph {
         if let Some(node) = self.nodes.iter().find(same) {
             return Ok(node.outputs.clone());
         }
+        let count = kernel.input_count();
+        if !count.contains(&inputs.len()) {
+            let expected =
+                if count.start() == count.end() { count.start().to_string() } else { format!("{} to {}", count.start(), count.end()) };
+            return Err(Error::Inputs { kernel: kernel.name(), expected, actual: inputs.len() });
+        }
         let descs: Vec<_> = inputs.iter().map(Tensor::desc).collect();
         let outputs: Vec<_> = kernel.outputs(&descs)?.into_iter().map(|desc| self.tensor(desc, Source::Node)).collect();
         self.nodes.push(Node { kernel, inputs: inputs.to_vec(), outputs: outputs.clone() });

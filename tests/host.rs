@@ -11,7 +11,7 @@ use support::cases::methods;
 use support::double::Double;
 use support::own::{self, Own};
 use tokenpress::gpu::{Access, BindingElem, Shader, Slot, Variant};
-use tokenpress::kernels::PixelUnshuffle;
+use tokenpress::kernels::{Linear, PixelUnshuffle};
 use tokenpress::readback::{Context, HostTensors};
 use tokenpress::wgpu::{self, BufferUsages, Limits};
 use tokenpress::{Bindings, Capabilities, Elem, Error, Gpu, Graph, HostTensor, NONE, Plan, Policy, Shape, Tensor, TensorView};
@@ -138,6 +138,7 @@ fn errors() -> Vec<Error> {
             let z = graph.input("z", [64], Elem::F32);
             graph.reshape(z, [63])
         }),
+        failure(other.call(Linear::default(), &[foreign])),
         failure(Double::default().call(&mut other, integers)),
         failure(unshuffle(&mut Graph::new(), [0, 0])),
         failure(graph().output("again", foreign)),

@@ -60,6 +60,10 @@ impl Kernel for Allocate {
         &["budgets"]
     }
 
+    fn input_count(&self) -> std::ops::RangeInclusive<usize> {
+        3..=3
+    }
+
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
         let [batch, segments] = inputs[0].shape.exactly("allocate: weights", "[B, S]")?;
         let budgets = Desc::new([batch, segments], Elem::U32);

@@ -104,6 +104,10 @@ impl Kernel for AssignTokens {
         &["parent", "representative", "lengths"]
     }
 
+    fn input_count(&self) -> std::ops::RangeInclusive<usize> {
+        5..=5
+    }
+
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
         let [batch, _] = inputs[3].shape.exactly("assign_tokens: partner", "[B, Ns]")?;
         let (sources, _) = list("assign_tokens: sources", inputs[0], batch)?;

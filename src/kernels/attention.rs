@@ -214,6 +214,10 @@ impl Kernel for Attention {
         &["rows", "lse"]
     }
 
+    fn input_count(&self) -> std::ops::RangeInclusive<usize> {
+        5..=6
+    }
+
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
         let Geometry { batch, heads, key_heads, query_count, key_count, channels, value_channels } = self.geometry(inputs)?;
         let elem = inputs[0].elem;

@@ -284,15 +284,20 @@ impl AttentionScore {
         }
         // What stands in for an input that is not there is never read.
         let bias = bias.unwrap_or_else(|| graph.constant(HostTensor::f32([1], vec![0.0])));
-        let list = match &self.queries {
+        let list = self.list();
+        let list = graph.constant(HostTensor::u32([list.len() as u32], list));
+        let outputs = graph.call(self, &[queries, keys, lengths, query_lengths, bias, list])?;
+        Ok(Importance { score: outputs[0], lse: outputs.get(1).copied() })
+    }
+
+    /// The rows as the shaders read them: at least one.
+    fn list(&self) -> Vec<u32> {
+        match &self.queries {
             Queries::Row(row) => vec![*row],
             Queries::Last => vec![LAST],
             Queries::List(rows) if !rows.is_empty() => rows.clone(),
             Queries::List(_) | Queries::All => vec![0],
-        };
-        let list = graph.constant(HostTensor::u32([list.len() as u32], list));
-        let outputs = graph.call(self, &[queries, keys, lengths, query_lengths, bias, list])?;
-        Ok(Importance { score: outputs[0], lse: outputs.get(1).copied() })
+        }
     }
 
     fn geometry(&self, inputs: &[Desc]) -> Result<Geometry, Error> {
@@ -348,6 +353,10 @@ impl Kernel for AttentionScore {
         &["score", "lse"]
     }
 
+    fn input_count(&self) -> std::ops::RangeInclusive<usize> {
+        6..=6
+    }
+
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
         let Geometry { batch, heads, query_count, key_count, rows, columns, .. } = self.geometry(inputs)?;
         let elem = inputs[0].elem;
@@ -357,9 +366,10 @@ impl Kernel for AttentionScore {
         check("attention_score: keys", inputs[1], inputs[1].shape, elem, "the queries' element type")?;
         check("attention_score: lengths", inputs[2], [batch].into(), Elem::U32, "u32")?;
         check("attention_score: query_lengths", inputs[3], [batch].into(), Elem::U32, "u32")?;
-        if is_biased(inputs) {
-            check("attention_score: bias", inputs[4], [batch, key_count].into(), Elem::F32, "f32")?;
-        }
+        let bias = if is_biased(inputs) { [batch, key_count].into() } else { inputs[4].shape };
+        check("attention_score: bias", inputs[4], bias, Elem::F32, "f32")?;
+        let listed = self.list().len() as u32;
+        check("attention_score: list", inputs[5], [listed].into(), Elem::U32, "u32")?;
         // Of no rows at all, any is as dead as another.
         let there = |row: u32| row < query_count.max(1);
         let missing = match &self.queries {

@@ -133,6 +133,10 @@ impl Kernel for BipartiteMatch {
         &["similarity", "partner"]
     }
 
+    fn input_count(&self) -> std::ops::RangeInclusive<usize> {
+        5..=5
+    }
+
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
         let [batch, tokens, channels] = inputs[0].shape.exactly("bipartite_match: unit", "[B, N, C]")?;
         expect("bipartite_match: unit", inputs[0], Desc::new([batch, tokens, channels], Elem::F32))?;

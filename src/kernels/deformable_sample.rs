@@ -155,6 +155,10 @@ impl Kernel for DeformableSample {
         &["y"]
     }
 
+    fn input_count(&self) -> std::ops::RangeInclusive<usize> {
+        4..=5
+    }
+
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
         let (value, points, weights) = (inputs[0], inputs[1], inputs[2]);
         let elem = value.elem;
@@ -162,7 +166,7 @@ impl Kernel for DeformableSample {
             return Err(Error::Elem { argument: "deformable_sample: value", expected: "f32 or f16", actual: elem });
         }
         let [batch, tokens, heads, channels] = value.shape.exactly("deformable_sample: value", "[B, N, H, D]")?;
-        let held = self.levels.iter().map(|[h, w]| u64::from(*h) * u64::from(*w)).sum::<u64>();
+        let held = self.levels.iter().fold(0u64, |held, [h, w]| held.saturating_add(u64::from(*h) * u64::from(*w)));
         if self.levels.is_empty() {
             return Err(self.wrong_levels());
         }
@@ -177,6 +181,7 @@ impl Kernel for DeformableSample {
         }
         expect("deformable_sample: weights", weights, Desc::new([batch, queries, heads, samples], elem))?;
         expect("deformable_sample: points", points, Desc::new([batch, queries, heads, samples, 2], elem))?;
+        expect("deformable_sample: levels", inputs[3], Desc::new([self.levels.len() as u32, 3], Elem::U32))?;
         if let Some(reference) = inputs.get(4) {
             let own = reference.shape.dims().len() == 3;
             let expected = if own { Desc::new([batch, queries, 2], Elem::F32) } else { Desc::new([queries, 2], Elem::F32) };

@@ -157,6 +157,10 @@ impl Kernel for Elementwise {
         &["y"]
     }
 
+    fn input_count(&self) -> std::ops::RangeInclusive<usize> {
+        2..=2
+    }
+
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
         let (a, b) = (inputs[0], inputs[1]);
         if !a.elem.is_float() {

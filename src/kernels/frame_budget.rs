@@ -44,13 +44,6 @@ impl FrameBudget {
     /// Adds the call: budgets u32 `[B, F]` by `scores` f32 `[B, F]`, finite numbers of which the lowest stand out most, and the frames'
     /// `sizes` u32 `[B, F]`; frames without tokens get 0. Cost: one dispatch, one workgroup a row.
     pub fn find(self, graph: &mut Graph, scores: Tensor, sizes: Tensor) -> Result<Tensor, Error> {
-        if !(0.0..=1.0).contains(&self.base) {
-            return Err(Error::Value { argument: "frame_budget: base", expected: "0 to 1".to_owned(), actual: self.base.to_string() });
-        }
-        if !(self.temperature > 0.0 && self.temperature.is_finite()) {
-            let (expected, actual) = ("a number above 0".to_owned(), self.temperature.to_string());
-            return Err(Error::Value { argument: "frame_budget: temperature", expected, actual });
-        }
         Ok(graph.call(self, &[scores, sizes])?[0])
     }
 
@@ -71,7 +64,18 @@ impl Kernel for FrameBudget {
         &["budgets"]
     }
 
+    fn input_count(&self) -> std::ops::RangeInclusive<usize> {
+        2..=2
+    }
+
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
+        if !(0.0..=1.0).contains(&self.base) {
+            return Err(Error::Value { argument: "frame_budget: base", expected: "0 to 1".to_owned(), actual: self.base.to_string() });
+        }
+        if !(self.temperature > 0.0 && self.temperature.is_finite()) {
+            let (expected, actual) = ("a number above 0".to_owned(), self.temperature.to_string());
+            return Err(Error::Value { argument: "frame_budget: temperature", expected, actual });
+        }
         let [batch, frames] = inputs[0].shape.exactly("frame_budget: scores", "[B, F]")?;
         let budgets = Desc::new([batch, frames], Elem::U32);
         expect("frame_budget: scores", inputs[0], Desc::new([batch, frames], Elem::F32))?;

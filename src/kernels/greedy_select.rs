@@ -162,6 +162,10 @@ impl Kernel for GreedySelect {
         &["indices", "kept"]
     }
 
+    fn input_count(&self) -> std::ops::RangeInclusive<usize> {
+        6..=6
+    }
+
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
         let [batch, tokens, channels] = inputs[0].shape.exactly("greedy_select: unit", "[B, N, C]")?;
         expect("greedy_select: unit", inputs[0], Desc::new([batch, tokens, channels], Elem::F32))?;

@@ -90,6 +90,10 @@ impl Kernel for Linear {
         &["y"]
     }
 
+    fn input_count(&self) -> std::ops::RangeInclusive<usize> {
+        2..=3
+    }
+
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
         let [_, _, outputs] = dimensions(inputs)?;
         let elem = inputs[0].elem;

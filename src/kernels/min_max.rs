@@ -88,9 +88,16 @@ impl Kernel for MinMax {
         &["y"]
     }
 
+    fn input_count(&self) -> std::ops::RangeInclusive<usize> {
+        4..=4
+    }
+
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
         let [batch, tokens] = inputs[0].shape.exactly("min_max: scores", "[B, N]")?;
         expect("min_max: scores", inputs[0], Desc::new([batch, tokens], Elem::F32))?;
+        let ranges = Desc::new([if self.over_batch { 1 } else { batch }], Elem::F32);
+        expect("min_max: lowest", inputs[1], ranges)?;
+        expect("min_max: highest", inputs[2], ranges)?;
         expect("min_max: lengths", inputs[3], Desc::new([batch], Elem::U32))?;
         Ok(vec![inputs[0]])
     }

@@ -44,6 +44,7 @@ mod top_k;
 mod unfold;
 
 use std::fmt::Debug;
+use std::ops::RangeInclusive;
 
 pub use allocate::{Allocate, Leftover};
 pub use assign_tokens::{AssignInputs, AssignTokens, Assignment};
@@ -112,7 +113,13 @@ pub trait Kernel: Debug + Send + Sync {
     /// Names of the outputs, for displays and comparisons.
     fn output_names(&self) -> &'static [&'static str];
 
-    /// Checks shapes, element types and options, and gives the outputs' descriptions.
+    /// How many inputs it reads, if a caller can get that wrong: any for a kernel that only a function of its own calls.
+    /// [`Graph::call`] checks it before it asks for the outputs.
+    fn input_count(&self) -> RangeInclusive<usize> {
+        0..=usize::MAX
+    }
+
+    /// Checks shapes, element types and options, and gives the outputs' descriptions. `inputs` are as many as [`Kernel::input_count`] says.
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error>;
 
     /// The same computation on the CPU: plain loops, sums in f64.

@@ -104,6 +104,10 @@ impl Kernel for PooledAttention {
         &["received", "own"]
     }
 
+    fn input_count(&self) -> std::ops::RangeInclusive<usize> {
+        3..=3
+    }
+
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
         let [batch, heads, frames, channels] = inputs[0].shape.exactly("pooled_attention: queries", "[B, H, M, D]")?;
         let [_, key_heads, ..] = inputs[1].shape.exactly::<4>("pooled_attention: keys", "[B, Hkv, M, D]")?;

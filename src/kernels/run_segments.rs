@@ -69,6 +69,10 @@ impl Kernel for RunSegments {
         &["start", "starts"]
     }
 
+    fn input_count(&self) -> std::ops::RangeInclusive<usize> {
+        3..=3
+    }
+
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
         let [batch, tokens] = inputs[0].shape.exactly("run_segments: joins", "[B, N]")?;
         let of_tokens = Desc::new([batch, tokens], Elem::U32);

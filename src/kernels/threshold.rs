@@ -114,6 +114,10 @@ impl Kernel for Threshold {
         &["mask"]
     }
 
+    fn input_count(&self) -> std::ops::RangeInclusive<usize> {
+        5..=5
+    }
+
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
         let [batch, tokens] = inputs[0].shape.exactly("threshold: scores", "[B, N]")?;
         if !inputs[0].elem.is_float() {
