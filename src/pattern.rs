@@ -78,11 +78,17 @@ impl Pattern {
 
     /// The tensor itself.
     pub(crate) fn tensor(&self, desc: Desc) -> HostTensor {
-        let entries = self.entries(desc.shape);
+        // The iterator does not know its length.
+        fn all<T>(shape: Shape, entries: impl Iterator<Item = T>) -> Vec<T> {
+            let mut all = Vec::with_capacity(shape.elements() as usize);
+            all.extend(entries);
+            all
+        }
+        let (shape, entries) = (desc.shape, self.entries(desc.shape));
         match desc.elem {
-            Elem::U32 => HostTensor::u32(desc.shape, entries.collect()),
-            Elem::F32 => HostTensor::f32(desc.shape, entries.map(f32::from_bits).collect()),
-            Elem::F16 => HostTensor::f16(desc.shape, entries.map(|bits| f16::from_f32(f32::from_bits(bits))).collect()),
+            Elem::U32 => HostTensor::u32(shape, all(shape, entries)),
+            Elem::F32 => HostTensor::f32(shape, all(shape, entries.map(f32::from_bits))),
+            Elem::F16 => HostTensor::f16(shape, all(shape, entries.map(|bits| f16::from_f32(f32::from_bits(bits))))),
         }
     }
 

@@ -196,6 +196,7 @@ impl LayerCost {
     }
 }
 
+/// A number, or the largest one that there is.
 fn saturated(n: u128) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
 }

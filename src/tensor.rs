@@ -193,23 +193,31 @@ impl HostTensor {
         Self { shape, data }
     }
 
-    /// Floats in a float element type, rounded to nearest even where it is f16.
+    /// Floats in an element type: rounded to nearest even where it is f16; where it is u32 to the nearest whole number, ties to even, with
+    /// what lies beyond its ends at them, and 0 for NaN. Panics if the number of elements is not the shape's.
     pub fn from_floats(desc: Desc, values: Vec<f32>) -> Self {
         match desc.elem {
             Elem::F32 => Self::f32(desc.shape, values),
             Elem::F16 => Self::f16(desc.shape, values.into_iter().map(f16::from_f32).collect()),
-            Elem::U32 => unreachable!("floats are stored as f32 or f16"),
+            Elem::U32 => Self::u32(desc.shape, values.into_iter().map(|value| value.round_ties_even() as u32).collect()),
         }
     }
 
-    /// Elements from little-endian bytes, as a buffer holds them.
-    pub fn from_bytes(desc: Desc, bytes: &[u8]) -> Self {
-        let len = desc.bytes() as usize;
-        match desc.elem {
-            Elem::F32 => Self::f32(desc.shape, bytemuck::pod_collect_to_vec(&bytes[..len])),
-            Elem::F16 => Self::f16(desc.shape, bytemuck::pod_collect_to_vec(&bytes[..len])),
-            Elem::U32 => Self::u32(desc.shape, bytemuck::pod_collect_to_vec(&bytes[..len])),
-        }
+    /// Elements from the first of these little-endian bytes, as a buffer holds them. [`Error::BufferTooSmall`] where there are too few.
+    pub fn from_bytes(desc: Desc, bytes: &[u8]) -> Result<Self, Error> {
+        let (required, actual) = (desc.bytes(), bytes.len() as u64);
+        let held = usize::try_from(required).ok().and_then(|required| bytes.get(..required));
+        let bytes = held.ok_or_else(|| Error::BufferTooSmall { tensor: desc.to_string(), offset: 0, required, actual })?;
+        Ok(match desc.elem {
+            Elem::F32 => Self::f32(desc.shape, bytemuck::pod_collect_to_vec(bytes)),
+            Elem::F16 => Self::f16(desc.shape, bytemuck::pod_collect_to_vec(bytes)),
+            Elem::U32 => Self::u32(desc.shape, bytemuck::pod_collect_to_vec(bytes)),
+        })
+    }
+
+    /// A tensor of a shape without elements.
+    pub(crate) fn empty(desc: Desc) -> Self {
+        Self::from_floats(desc, Vec::new())
     }
 
     /// The elements' bytes, as a buffer holds them.

@@ -119,7 +119,7 @@ pub async fn run_guarded(
         let mut outputs = HostTensors::new();
         for tensor in placed.iter().filter(|t| t.output) {
             let range = tensor.offset..tensor.offset + tensor.desc.bytes() as usize;
-            outputs.insert(tensor.name.clone(), HostTensor::from_bytes(tensor.desc, &after[tensor.buffer][range.clone()]));
+            outputs.insert(tensor.name.clone(), HostTensor::from_bytes(tensor.desc, &after[tensor.buffer][range.clone()])?);
             contents[tensor.buffer][range.clone()].copy_from_slice(&after[tensor.buffer][range]);
         }
         guards.trespasses +=

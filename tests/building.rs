@@ -1,8 +1,13 @@
 //! What building a graph refuses: typed errors in place of panics, aborts and wrong numbers.
 #![allow(missing_docs, reason = "a test")]
 
-use tokenpress::kernels::{add, scale};
-use tokenpress::{Elem, Error, Graph, HostTensor, Tensor};
+use std::ops::RangeInclusive;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use tokenpress::kernels::*;
+use tokenpress::methods::*;
+use tokenpress::schedule::{Budget, LayerCost};
+use tokenpress::{Capabilities, Desc, Elem, Error, Graph, HostTensor, Shape, Tensor, TokenMap, Tokens};
 
 /// An input of four numbers.
 fn four(graph: &mut Graph, name: &str) -> Tensor {
@@ -107,4 +112,167 @@ fn a_handle_of_quite_another_graph_is_foreign_however_long_the_graph_is() {
     assert!(matches!(empty.output("o", foreign), Err(Error::ForeignTensor { .. })));
     refuses(&mut empty, foreign, "an empty graph");
     refuses(&mut Graph::new().clone(), foreign, "a clone of an empty graph");
+}
+
+/// Every element type, of a shape of so many dimensions.
+fn of_rank(graph: &mut Graph, rank: usize, elem: Elem, size: u32) -> Tensor {
+    let shape = Shape::try_from(&[size; 5][..rank]).expect("at most 5");
+    graph.input("x", shape, elem)
+}
+
+/// Runs what must not panic, and says which it was where it does.
+fn without_panic<T>(what: &str, call: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| panic!("{what} panics"))
+}
+
+type Kernels = (&'static str, RangeInclusive<usize>, fn(&mut Graph, &[Tensor]) -> Result<Vec<Tensor>, Error>);
+
+const KERNELS: &[Kernels] = &[
+    ("allocate", 3..=3, |g, x| g.call(Allocate::default(), x)),
+    ("assign_tokens", 5..=5, |g, x| g.call(AssignTokens { tokens: 3, outputs: 2, interleave: false }, x)),
+    ("attention", 5..=6, |g, x| g.call(Attention { lse: true, ..Default::default() }, x)),
+    ("attention_score", 6..=6, |g, x| g.call(AttentionScore::default(), x)),
+    ("bipartite_match", 5..=5, |g, x| g.call(BipartiteMatch::default(), x)),
+    ("deformable_sample", 4..=5, |g, x| g.call(DeformableSample { levels: vec![[1, 3]], softmax: true }, x)),
+    ("elementwise", 2..=2, |g, x| g.call(Elementwise::default(), x)),
+    ("frame_budget", 2..=2, |g, x| g.call(FrameBudget { base: 0.5, temperature: 1.0 }, x)),
+    ("greedy_select", 6..=6, |g, x| g.call(GreedySelect { objective: Objective::MaxMin, k: 1 }, x)),
+    ("linear", 2..=3, |g, x| g.call(Linear::default(), x)),
+    ("min_max", 4..=4, |g, x| g.call(MinMax::default(), x)),
+    ("pooled_attention", 3..=3, |g, x| g.call(PooledAttention { pool: 1, scale: None }, x)),
+    ("run_segments", 3..=3, |g, x| g.call(RunSegments::default(), x)),
+    ("threshold", 5..=5, |g, x| g.call(Threshold::default(), x)),
+];
+
+#[test]
+fn a_call_with_another_number_of_inputs_or_dimensions_is_an_error_and_no_panic() {
+    for (name, count, call) in KERNELS {
+        for inputs in 0..9 {
+            for (rank, elem) in (0..=5).flat_map(|rank| [Elem::F32, Elem::F16, Elem::U32].map(|elem| (rank, elem))) {
+                let mut graph = Graph::new();
+                let tensors: Vec<_> = (0..inputs).map(|_| of_rank(&mut graph, rank, elem, 3)).collect();
+                let what = format!("{name} of {inputs} inputs of rank {rank}");
+                let result = without_panic(&what, || call(&mut graph, &tensors));
+                if !count.contains(&inputs) {
+                    assert!(matches!(result, Err(Error::Inputs { .. })), "{what}: {result:?}");
+                }
+            }
+        }
+        // One after the other of another rank or type, beside a first of each rank.
+        for (odd, first) in (0..*count.end()).flat_map(|odd| (0..=5).map(move |first| (odd, first))) {
+            for (rank, elem) in (0..=5).flat_map(|rank| [Elem::F32, Elem::U32].map(|elem| (rank, elem))) {
+                let mut graph = Graph::new();
+                let tensors: Vec<_> = (0..*count.end())
+                    .map(|i| if i == odd { of_rank(&mut graph, rank, elem, 3) } else { of_rank(&mut graph, first, Elem::F32, 3) })
+                    .collect();
+                let _ = without_panic(&format!("{name} with input {odd} of rank {rank}"), || call(&mut graph, &tensors));
+            }
+        }
+    }
+}
+
+#[test]
+fn tokens_of_another_rank_or_type_are_an_error_of_every_method() {
+    type Method = (&'static str, fn(&mut Graph, &Tokens, Tensor, Tensor) -> Result<(), Error>);
+    let methods: &[Method] = &[
+        ("tome", |g, t, m, _| ToMe { merge: 1, ..Default::default() }.build(g, t, m).map(drop)),
+        ("atome", |g, t, m, _| AToMe { choice: PairChoice::Merge(0.5), ..Default::default() }.build(g, t, m).map(drop)),
+        ("divprune", |g, t, _, _| DivPrune { keep: 0.5 }.build(g, t).map(drop)),
+        ("dycoke", |g, t, _, _| DyCoke { tokens_per_frame: 2, merge: 0.5 }.build(g, t).map(drop)),
+        ("evs", |g, t, _, _| Evs { tokens_per_frame: 2, prune: 0.5 }.build(g, t).map(drop)),
+        ("fastv", |g, t, q, k| FastV { image_start: 0, image_tokens: 2, rank: 1 }.build(g, t, q, k).map(drop)),
+        ("prumerge", |g, t, q, k| PruMerge::default().build(g, t, q, k).map(drop)),
+        ("key_tokens", |g, t, q, k| KeyTokens::default().select(g, t, q, k).map(drop)),
+        ("window_merge", |g, t, _, _| {
+            WindowMerge { height: 2, width: 2, window: 2, threshold: 0.5, shared_count: false }.build(g, t).map(drop)
+        }),
+        ("dart", |g, t, s, x| Dart { keep: 0.5, image_pivots: 1 }.build(g, t, s, Some(x)).map(drop)),
+        ("prune", |g, t, s, _| Prune { order: Order::Index }.build(g, t, s, None, |live| live / 2).map(drop)),
+        ("listed", |g, t, s, _| Prune::listed(g, t, s, |live| live / 2).map(drop)),
+        ("density_clusters", |g, t, _, _| DensityClusters { clusters: 1, nearest: 1 }.build(g, t).map(drop)),
+        ("identity", |g, t, _, _| TokenMap::identity(g, t).map(drop)),
+        ("stack_frames", |g, t, _, _| stack_frames(g, t.x, Some(t.lengths), 2).map(drop)),
+    ];
+    for (name, build) in methods {
+        for (rank, field) in (0..=5).flat_map(|rank| (0..4).map(move |field| (rank, field))) {
+            for elem in [Elem::F32, Elem::U32] {
+                let mut graph = Graph::new();
+                let mut tokens = graph.tokens("x", [3, 4, 4], Elem::F32).expect("tokens");
+                let heads = graph.input("heads", [3, 1, 4, 4], Elem::F32);
+                let odd = of_rank(&mut graph, rank, elem, 3);
+                match field {
+                    0 => tokens.x = odd,
+                    1 => tokens.size = odd,
+                    2 => tokens.lengths = odd,
+                    _ => tokens.lengths = graph.constant(HostTensor::f32([3], vec![4.0; 3])),
+                }
+                let what = format!("{name} with field {field} of rank {rank}, {elem}");
+                let result = without_panic(&what, || build(&mut graph, &tokens, heads, heads));
+                let whole = field == 2 && rank == 1 && elem == Elem::U32;
+                assert!(result.is_err() || whole || ["identity", "stack_frames"].contains(name), "{what} passes");
+                // The other tensors of another rank.
+                let tokens = graph.tokens("t", [3, 4, 4], Elem::F32).expect("tokens");
+                let _ = without_panic(&what, || build(&mut graph, &tokens, odd, heads));
+                let _ = without_panic(&what, || build(&mut graph, &tokens, heads, odd));
+            }
+        }
+    }
+}
+
+#[test]
+fn shapes_that_no_memory_holds_take_none_while_a_graph_is_built() {
+    for shape in
+        [[1 << 31, 1 << 31, 1], [u32::MAX; 3], [u32::MAX, 1, 1], [1, u32::MAX, 1], [u32::MAX, u32::MAX, 0], [0, u32::MAX, u32::MAX]]
+    {
+        let mut graph = Graph::new();
+        let what = format!("{shape:?}");
+        let tokens = without_panic(&what, || graph.tokens("x", shape, Elem::F32)).expect("a tensor of any shape");
+        assert_eq!([tokens.batch(), tokens.capacity()], [shape[0], shape[1]]);
+        without_panic(&what, || {
+            let g = &mut graph;
+            drop(row_normalize(g, tokens.x, None));
+            drop(reduce(g, tokens.x, 1, Statistic::Max, None));
+            drop(top_k(g, tokens.size));
+            drop(Threshold::default().mask(g, ThresholdInputs::new(tokens.size, Limit::Constant(0.5))));
+            drop(concat_rows(g, (tokens.x, None), (tokens.x, None)));
+            let _ = previous_at(g, shape[1], 7);
+            let _ = Partition::even_odd(g, shape[1]);
+            let _ = Partition::strided(g, shape[1], 3);
+            drop(Partition::random(g, shape[0], shape[1], 1, 0));
+            drop(TokenMap::identity(g, &tokens).and_then(|map| map.append(g, &map)));
+            drop(ToMe { merge: 1, ..Default::default() }.build(g, &tokens, tokens.x));
+            drop(DivPrune { keep: 0.5 }.build(g, &tokens));
+            drop(spatial_spread(shape[0], shape[1], 1));
+        });
+    }
+}
+
+fn top_k(graph: &mut Graph, scores: Tensor) -> Result<(), Error> {
+    TopK { k: 1, ..Default::default() }.select(graph, TopKInputs::new(scores)).map(drop)
+}
+
+#[test]
+fn sizes_whose_products_overflow_are_errors_or_the_largest_number() {
+    let mut graph = Graph::new();
+    let huge = graph.input("a", [u32::MAX; 3], Elem::F32);
+    assert!(without_panic("elementwise", || scale(&mut graph, huge, 2.0)).is_err());
+    let layer = LayerCost { channels: u32::MAX, key_channels: u32::MAX, hidden: u32::MAX, element_bytes: u32::MAX };
+    assert_eq!([layer.flops(u32::MAX), layer.bytes(u32::MAX)], [u64::MAX; 2]);
+    assert_eq!(layer.flops(1), u64::MAX);
+    assert!(!Budget::Flops(u64::MAX - 1).allows(&layer, &[1, 1]));
+    // No heads, and the rest as large as it can be.
+    let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [2, 0, u32::MAX, u32::MAX], Elem::F32));
+    let inputs = QueryKeyValue { queries, keys, values: keys, bias: None, lengths: None, query_lengths: None };
+    let attended = Attention::default().attend(&mut graph, inputs).expect("a tensor of no elements");
+    graph.output("rows", attended.rows).expect("an output");
+    let _ = without_panic("attention", || graph.cost(&Capabilities::portable()));
+}
+
+#[test]
+fn too_few_bytes_are_an_error_and_floats_become_whole_numbers() {
+    let desc = Desc::new([3], Elem::U32);
+    assert!(matches!(HostTensor::from_bytes(desc, &[0; 11]), Err(Error::BufferTooSmall { required: 12, actual: 11, .. })));
+    assert!(HostTensor::from_bytes(Desc::new([u32::MAX; 5], Elem::F32), &[0; 11]).is_err());
+    assert_eq!(HostTensor::from_bytes(desc, &[1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 9]), Ok(HostTensor::u32([3], vec![1, 2, 3])));
+    assert_eq!(HostTensor::from_floats(desc, vec![2.5, -1.0, f32::NAN]), HostTensor::u32([3], vec![2, 0, 0]));
 }

@@ -89,7 +89,7 @@ macro_rules! properties {
                     let mut bytes = tensor.bytes().to_vec();
                     let at = pick(bytes.len());
                     bytes[at] ^= 1 << pick(8);
-                    *tensor = HostTensor::from_bytes(tensor.desc(), &bytes);
+                    *tensor = HostTensor::from_bytes(tensor.desc(), &bytes).expect("as many bytes");
                 }
                 results
             };

@@ -42,7 +42,7 @@ fn run(adapter: &Adapter, gpu: &Gpu, case: &Case, (all, of_f16): (usize, usize))
     let after = pollster::block_on(context.read(&buffer))?;
     let outputs = places.iter().skip(case.graph.inputs().count());
     let value = |(name, desc, offset): &(String, tokenpress::Desc, usize)| {
-        (name.clone(), HostTensor::from_bytes(*desc, &after[*offset..*offset + desc.bytes() as usize]))
+        (name.clone(), HostTensor::from_bytes(*desc, &after[*offset..*offset + desc.bytes() as usize]).expect("as many bytes"))
     };
     Ok(outputs.map(value).collect())
 }

@@ -38,7 +38,8 @@ pub(crate) fn read(path: &Path) -> Result<(HostTensors, HashMap<String, String>)
         };
         let dims: Vec<u32> = view.shape().iter().map(|&d| d as u32).collect();
         let shape = Shape::try_from(&dims[..]).map_err(|e| format!("{name} in {}: {e}", path.display()))?;
-        Ok((name, HostTensor::f32(shape, HostTensor::from_bytes(Desc { shape, elem }, view.data()).floats())))
+        let tensor = HostTensor::from_bytes(Desc { shape, elem }, view.data()).map_err(|error| error.to_string())?;
+        Ok((name, HostTensor::f32(shape, tensor.floats())))
     };
     let tensors = file.tensors().into_iter().map(read).collect::<Result<_, _>>()?;
     Ok((tensors, header.metadata().clone().unwrap_or_default()))

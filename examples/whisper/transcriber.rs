@@ -147,8 +147,9 @@ impl<'a> Transcriber<'a> {
         let graph = &self.decoder.graph;
         let weights = self.model.weights();
         let wanted = graph.inputs().filter(|(name, _)| !weights.contains_key(*name));
-        let mut given: HostTensors =
-            wanted.map(|(name, desc)| (name.to_owned(), HostTensor::from_bytes(desc, &vec![0; desc.bytes() as usize]))).collect();
+        let mut given: HostTensors = wanted
+            .map(|(name, desc)| (name.to_owned(), HostTensor::from_floats(desc, vec![0.0; desc.shape.elements() as usize])))
+            .collect();
         given.extend(outputs.into_iter().filter(|(name, _)| name.starts_with("cross") || name.starts_with("audio")));
         let mut tokens = Vec::new();
         for step in 0..self.steps {

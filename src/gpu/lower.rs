@@ -189,7 +189,7 @@ impl Lowering<'_> {
 
     /// Memory for the following dispatches of this call; its contents are undefined.
     pub fn scratch(&mut self, elements: u64, elem: Elem) -> Slot {
-        self.scratch.push(elements * elem.size());
+        self.scratch.push(elements.saturating_mul(elem.size()));
         Slot::Scratch(self.scratch.len() - 1)
     }
 

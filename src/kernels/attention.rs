@@ -177,11 +177,11 @@ impl Attention {
         Ok(Geometry { batch, heads, key_heads, query_count, key_count, channels, value_channels })
     }
 
-    /// Strides of heads and of rows.
+    /// Strides of heads and of rows. They are numbers in every tensor that a binding holds; of one without elements nothing is read.
     fn strides(self, rows: u32, heads: u32, channels: u32) -> [u32; 2] {
         match self.heads {
-            Heads::First => [rows * channels, channels],
-            Heads::Last => [channels, heads * channels],
+            Heads::First => [rows.saturating_mul(channels), channels],
+            Heads::Last => [channels, heads.saturating_mul(channels)],
         }
     }
 }
@@ -202,7 +202,8 @@ struct Geometry {
 fn bias_strides(bias: Shape) -> [u32; 3] {
     let [b, h, m, n] = std::array::from_fn(|i| bias.dims()[i]);
     let stride = |size: u32, stride: u32| if size == 1 { 0 } else { stride };
-    [stride(b, h * m * n), stride(h, m * n), stride(m, n)]
+    let rows = m.saturating_mul(n);
+    [stride(b, h.saturating_mul(rows)), stride(h, rows), stride(m, n)]
 }
 
 impl Kernel for Attention {

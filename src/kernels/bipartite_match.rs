@@ -164,7 +164,7 @@ impl Kernel for BipartiteMatch {
     fn flops(&self, inputs: &[Desc]) -> u64 {
         let entries = |i: usize| u64::from(*inputs[i].shape.dims().last().unwrap_or(&0));
         let (batch, channels) = (u64::from(inputs[0].shape.dims()[0]), entries(0));
-        2 * batch * entries(2) * entries(3) * channels
+        [batch, entries(2), entries(3), channels].iter().fold(2u64, |product, size| product.saturating_mul(*size))
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {

@@ -55,7 +55,7 @@ pub(crate) fn keep_live(graph: &mut Graph, x: Tensor, lengths: Tensor) -> Result
         [batch, _, channels] => Shape::from([batch, 0, channels]),
         ref dims => [dims.first().copied().unwrap_or(0), 0].into(),
     };
-    let nothing = graph.constant(HostTensor::from_bytes(Desc::new(nothing, x.elem()), &[]));
+    let nothing = graph.constant(HostTensor::empty(Desc::new(nothing, x.elem())));
     Ok(concat_rows(graph, (x, Some(lengths)), (nothing, None))?.0)
 }
 

@@ -114,6 +114,7 @@ fn pairing(a: Shape, b: Shape) -> Result<reference::Pairing, Error> {
         let expected = format!("the last dimensions of {a}, or 1 in their places, with at most two changes between the two");
         Error::Shape { argument: "elementwise: b", expected, actual: b }
     };
+    let too_large = || Error::Shape { argument: "elementwise: a", expected: "fewer than 2^64 numbers".to_owned(), actual: a };
     let missing = a.dims().len().checked_sub(b.dims().len()).ok_or_else(refused)?;
     // Runs of dimensions that b repeats or has, from the innermost.
     let mut runs: Vec<(usize, bool)> = Vec::new();
@@ -124,7 +125,7 @@ fn pairing(a: Shape, b: Shape) -> Result<reference::Pairing, Error> {
         }
         match runs.last_mut() {
             _ if of_a == 1 => {}
-            Some((size, repeated)) if *repeated == (of_b == 1) => *size *= of_a as usize,
+            Some((size, repeated)) if *repeated == (of_b == 1) => *size = size.checked_mul(of_a as usize).ok_or_else(too_large)?,
             _ => runs.push((of_a as usize, of_b == 1)),
         }
     }
@@ -133,10 +134,10 @@ fn pairing(a: Shape, b: Shape) -> Result<reference::Pairing, Error> {
     }
     runs.resize(3, (1, true));
     let mut strides = [0; 3];
-    let mut stride = 1;
+    let mut stride = 1usize;
     for (run, (size, _)) in runs.iter().enumerate().filter(|(_, (_, repeated))| !repeated) {
         strides[run] = stride;
-        stride *= size;
+        stride = stride.checked_mul(*size).ok_or_else(too_large)?;
     }
     strides.reverse();
     Ok(reference::Pairing { sizes: [runs[1].0, runs[0].0], strides })

@@ -208,7 +208,7 @@ impl Kernel for GreedySelect {
     fn flops(&self, inputs: &[Desc]) -> u64 {
         let determinant = if self.objective == Objective::Determinant { u64::from(self.k) } else { 0 };
         let [batch, tokens, channels] = [0, 1, 2].map(|d| u64::from(inputs[0].shape.dims()[d]));
-        batch * u64::from(self.k) * tokens * (2 * channels + determinant)
+        [u64::from(self.k), tokens, 2 * channels + determinant].iter().fold(batch, |product, size| product.saturating_mul(*size))
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
@@ -220,8 +220,8 @@ impl Kernel for GreedySelect {
             Objective::Determinant => (2, 0.0),
         };
         let columns = if self.objective == Objective::Determinant { u64::from(tokens) * u64::from(self.k) } else { 0 };
-        let stride = 3 * u64::from(tokens) + 2 + columns;
-        let memory = lowering.scratch(u64::from(batch) * stride, Elem::U32);
+        let stride = (3 * u64::from(tokens) + 2).saturating_add(columns);
+        let memory = lowering.scratch(u64::from(batch).saturating_mul(stride), Elem::U32);
         let stride = stride as u32;
         let total = u64::from(batch) * u64::from(tokens.max(1));
         lowering.dispatch(Call {

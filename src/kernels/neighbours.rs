@@ -239,7 +239,8 @@ impl Kernel for Search {
         let [(queries, _), (candidates, _)] = self.lists(inputs).unwrap_or_default();
         let dims = inputs[0].shape;
         let steps = if self.by_distance { 3 } else { 2 };
-        steps * u64::from(dims.dims()[0]) * u64::from(queries) * u64::from(candidates) * u64::from(dims.dims()[2])
+        let sizes = [dims.dims()[0], queries, candidates, dims.dims()[2]].map(u64::from);
+        sizes.iter().fold(steps, |product, size| product.saturating_mul(*size))
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {

@@ -78,7 +78,12 @@ impl ToMe {
                 };
                 let merged = count_by_length(graph, sources, from, |n| n.min(merge))?;
                 let partnered = full && to > 0;
-                let outputs = left(from + to, merged.1).max(if partnered { 0 } else { from });
+                let all = from.checked_add(to).ok_or_else(|| Error::Value {
+                    argument: "tome: lists",
+                    expected: "fewer than 2^32 positions".to_owned(),
+                    actual: format!("{from} and {to}"),
+                })?;
+                let outputs = left(all, merged.1).max(if partnered { 0 } else { from });
                 Ok(Candidates { partition, lengths, sources, partnered, merged, outputs })
             }
         }

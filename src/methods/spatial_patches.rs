@@ -3,9 +3,10 @@
 use super::lists::{choose, first_entries, marks_of};
 use super::prumerge::most_outliers;
 use crate::error::Error;
+use crate::graph::expect_listed;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Limit, Threshold, ThresholdInputs, compact, concat_rows, gather_rows, invert_index, mark};
-use crate::tensor::HostTensor;
+use crate::token_map::plus_one;
 use crate::token_map::{Tokens, count_by_length, count_by_length_and};
 
 /// Of N patches of which n are outliers every `int(int(N / n) / 3)`-th.
@@ -40,6 +41,7 @@ impl Distances {
             Some(known) => known.values().map(|live| live.min(capacity)).collect(),
             None => (0..=capacity).collect::<Vec<_>>(),
         };
+        expect_listed("prumerge: tokens", [lives.len() as u32, plus_one("prumerge: outliers", self.outliers)?].into())?;
         let distances = lives.iter().flat_map(|&live| (0..=self.outliers).map(move |n| Self::distance(live, n)));
         let mut distances: Vec<Option<u32>> = distances.collect();
         distances.sort_unstable();
@@ -47,8 +49,8 @@ impl Distances {
         let place = |live: u32, n: u32| distances.partition_point(|d| *d < Self::distance(live, n)) as u32;
         let place = count_by_length_and(graph, (lengths, capacity), (counts, self.outliers), place)?;
         let taken = |d: &Option<u32>| (0..capacity).map(|i| u32::from(d.is_some_and(|d| i.is_multiple_of(d)))).collect::<Vec<_>>();
-        let patterns = HostTensor::u32([1, distances.len() as u32, capacity], distances.iter().flat_map(taken).collect());
-        let patterns = graph.constant(patterns);
+        let shape = [1, distances.len() as u32, capacity];
+        let patterns = graph.listed("prumerge: tokens", shape, || distances.iter().flat_map(taken).collect())?;
         let place = graph.reshape(place, [1, batch])?;
         let chosen = gather_rows(graph, patterns, place, None)?;
         let chosen = graph.reshape(chosen, [batch, capacity])?;

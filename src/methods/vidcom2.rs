@@ -3,6 +3,7 @@
 //! Liu et al., "Video Compression Commander: Plug-and-Play Inference Acceleration for Video Large Language Models" (EMNLP 2025).
 
 use super::keep::keep_marked;
+use super::lists::product;
 use super::lists::select_mask;
 use super::video::Frames;
 use crate::error::Error;
@@ -72,7 +73,7 @@ impl VidCom2 {
         let center = reduce(graph, unit, 1, Statistic::Mean, lengths)?;
         let near_video = gaussian_similarity(graph, unit, center, lengths)?;
         // Every frame as a batch row.
-        let rows = batch * frames.count;
+        let rows = product("vidcom2: x", tokens.x.shape(), batch, frames.count)?;
         let frame_lengths = frames.lengths(graph, tokens)?;
         let lengths = Some(graph.reshape(frame_lengths, [rows])?);
         let unit = frames.resized(graph, unit, frames.count * frames.size)?;
