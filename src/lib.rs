@@ -38,6 +38,7 @@ pub mod kernels;
 #[cfg(not(target_arch = "wasm32"))]
 mod matrices;
 pub mod methods;
+mod options;
 mod pattern;
 pub mod random;
 pub mod readback;

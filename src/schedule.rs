@@ -2,6 +2,7 @@
 //! any token exists.
 
 use crate::error::Error;
+use crate::options;
 
 /// How a fractional count becomes a whole one. Published systems differ, by one token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,14 +43,6 @@ pub(crate) fn truncated_after_rounding(x: f64) -> f64 {
     if x.ceil() - x < 5e-8 { x.ceil() } else { x.floor() }
 }
 
-/// An error unless a share is from 0 to 1.
-pub(crate) fn expect_share(argument: &'static str, share: f64) -> Result<(), Error> {
-    if (0.0..=1.0).contains(&share) {
-        return Ok(());
-    }
-    Err(Error::Value { argument, expected: "0 to 1".to_owned(), actual: share.to_string() })
-}
-
 /// How many tokens to merge at each layer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum MergeSchedule {
@@ -75,13 +68,7 @@ impl MergeSchedule {
             Self::Constant(merge) => Ok(vec![*merge; layers]),
             Self::List(list) => Ok((0..layers).map(|layer| list.get(layer).copied().unwrap_or(0)).collect()),
             Self::Linear { merge, inflect } => {
-                if !(-1.0..=1.0).contains(inflect) {
-                    return Err(Error::Value {
-                        argument: "merge schedule: inflect",
-                        expected: "-1 to 1".into(),
-                        actual: inflect.to_string(),
-                    });
-                }
+                options::between("merge schedule: inflect", -1.0, 1.0, *inflect)?;
                 let merge = f64::from(*merge);
                 let first = (merge * (1.0 - inflect)).trunc();
                 let last = 2.0 * merge - first;
@@ -151,9 +138,7 @@ impl StagedKeep {
 
     /// Tokens left after each of `layers` layers; never more than before. Stages past the last layer do nothing.
     pub fn lengths(&self, layers: usize, tokens: u32) -> Result<Vec<u32>, Error> {
-        if let Some((_, keep)) = self.stages.iter().find(|(_, keep)| !(0.0..=1.0).contains(keep)) {
-            return Err(Error::Value { argument: "staged keep: share", expected: "0 to 1".into(), actual: keep.to_string() });
-        }
+        self.stages.iter().try_for_each(|(_, keep)| options::share("staged keep: share", *keep))?;
         let stage = |left: &mut u32, layer: usize| {
             for (_, keep) in self.stages.iter().filter(|(at, _)| *at == layer) {
                 let base = if self.of == ShareOf::First { tokens } else { *left };

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::graph::{Graph, Tensor, expect_listed};
 use crate::kernels::{
-    Groups, Reduce, concat_rows, expect, gather_rows, group_tokens, invert_index, keep_live, merge_tokens, merge_with_totals,
+    Groups, Reduce, concat_rows, expect, gather_rows, group_tokens, invert_index, keep_live, lookup, merge_tokens, merge_with_totals,
 };
 use crate::pattern::{Pattern, Piece};
 use crate::tensor::{Desc, Elem, HostTensor, NONE};
@@ -15,7 +15,7 @@ pub struct Tokens {
     pub x: Tensor,
     /// How many original tokens each stands for, `[batch, tokens]` f32.
     pub size: Tensor,
-    /// Live tokens of each batch row, `[batch]` u32; they are the first ones.
+    /// Live tokens of each batch row, `[batch]` u32; they are the first ones. A length above the capacity counts as the capacity.
     pub lengths: Tensor,
 }
 
@@ -96,7 +96,8 @@ impl TokenMap {
     /// Every live token stays where it is.
     pub fn identity(graph: &mut Graph, tokens: &Tokens) -> Result<Self, Error> {
         let own = first_rows(graph, tokens.lengths, tokens.capacity())?;
-        Ok(Self { parent: own, representative: own, lengths: tokens.lengths })
+        let lengths = capped(graph, tokens.lengths, tokens.capacity())?;
+        Ok(Self { parent: own, representative: own, lengths })
     }
 
     /// Only the selected tokens stay, in the order of `indices` `[batch, new]`, of which the first `kept[b]` are
@@ -254,7 +255,12 @@ fn first_rows(graph: &mut Graph, lengths: Tensor, tokens: u32) -> Result<Tensor,
     keep_live(graph, all, lengths)
 }
 
-/// `row(lengths[b])` for every batch row: `[batch, width]` u32.
+/// Lengths of which those above the capacity count as the capacity, u32 `[batch]`.
+pub(crate) fn capped(graph: &mut Graph, lengths: Tensor, capacity: u32) -> Result<Tensor, Error> {
+    Ok(count_by_length(graph, lengths, capacity, |live| live)?.0)
+}
+
+/// `row(lengths[b])` for every batch row: `[batch, width]` u32. A length above the capacity counts as the capacity.
 ///
 /// Where the lengths are known now, so is the result. Otherwise every possible row is tabulated by the host,
 /// in the host's own f64 arithmetic, and the GPU looks its row up: counts are exact on every device.
@@ -278,8 +284,15 @@ pub(crate) fn table_by_length(
     }
     let table = [1, plus_one("tokens: capacity", capacity)?, width];
     let table = graph.listed("tokens: a table of every length", table, || (0..=capacity).flat_map(&row).collect())?;
+    if width == 1 {
+        // A length above the capacity reads the last entry.
+        let table = graph.reshape(table, [table.shape().elements() as u32])?;
+        let counts = lookup(graph, table, lengths)?;
+        return graph.reshape(counts, [batch, 1]);
+    }
     // One table for all batch rows: the batch becomes the list of rows to gather.
-    let index = graph.reshape(lengths, [1, batch])?;
+    let index = capped(graph, lengths, capacity)?;
+    let index = graph.reshape(index, [1, batch])?;
     let looked_up = gather_rows(graph, table, index, None)?;
     graph.reshape(looked_up, [batch, width])
 }

@@ -8,7 +8,7 @@ use support::cases::methods;
 use support::data;
 use support::ragged::{Rows, differing};
 use tokenpress::readback::{Context, HostTensors};
-use tokenpress::{Error, Graph, wgpu};
+use tokenpress::{Elem, Error, Graph, HostTensor, wgpu};
 
 const CAPACITY: u32 = 40;
 
@@ -45,4 +45,37 @@ fn on_the_first_adapter() {
     };
     let context = pollster::block_on(Context::new(adapter)).expect("a device");
     check(11, [29, CAPACITY, 1, 0, 7], data::normal, |graph, inputs| pollster::block_on(context.run(graph, inputs)));
+}
+
+/// A length above the capacity, which a GPU's buffer may hold whatever the host knows, counts as the capacity.
+fn check_lengths_above(run: impl Fn(&Graph, &HostTensors) -> HostTensors) {
+    const TOKENS: u32 = 33;
+    for method in methods::all().filter(|m| m.ragged) {
+        let graph = methods::graph(method, 4, TOKENS, Elem::F32, true).expect("valid options");
+        let mut given = methods::inputs(17, 4, TOKENS, Elem::F32, data::normal);
+        let mut with = |lengths: [u32; 4]| {
+            given.insert("lengths".into(), HostTensor::u32([4], lengths.to_vec()));
+            run(&graph, &given)
+        };
+        let expected = with([TOKENS, TOKENS, 18, TOKENS]);
+        let actual = with([TOKENS + 1, 2 * TOKENS, 18, u32::MAX]);
+        for (name, value) in &expected {
+            assert_eq!(actual[name].bytes(), value.bytes(), "{} {}: {name}", method.subject, method.options);
+        }
+    }
+}
+
+#[test]
+fn lengths_above_the_capacity_on_the_reference() {
+    check_lengths_above(|graph, inputs| graph.run_reference(inputs).expect("the graph's own inputs"));
+}
+
+#[test]
+fn lengths_above_the_capacity_on_every_adapter() {
+    let adapters = pollster::block_on(Context::adapters(wgpu::Backends::VULKAN | wgpu::Backends::GL));
+    assert!(!adapters.is_empty() || std::env::var("REQUIRE_GPU").is_err(), "no adapter");
+    for adapter in adapters {
+        let context = pollster::block_on(Context::new(&adapter)).expect("a device");
+        check_lengths_above(|graph, inputs| pollster::block_on(context.run(graph, inputs)).expect("a plan"));
+    }
 }

@@ -1000,6 +1000,42 @@ fn every_method_is_recorded_into_one_pass() {
     }
 }
 
+/// What a method's graph stores grows with its rows: nothing is tabulated for every pair of a length and a token.
+#[test]
+fn long_ragged_rows_are_planned_in_proportion_to_their_length() {
+    // What is the methods' own nature: a round of VisPruner for every eight tokens that it drops, the attention of a text of all tokens,
+    // and the rounding of f64 at every pair of two numbers.
+    let others = |m: &&methods::Method| {
+        !["vispruner", "sparsevlm", "prumerge"].contains(&m.subject) && !(m.subject, m.options).eq(&("mustdrop", "two stages of a prompt"))
+    };
+    let noop = noop();
+    let constants = |graph: &Graph| {
+        let elements = |line: &str| {
+            let shape = line.split_once('[')?.1.split_once(']')?.0;
+            shape.split(',').map(|d| d.trim().parse::<u64>().ok()).product::<Option<u64>>()
+        };
+        let lines = graph.to_string();
+        lines.lines().filter(|line| line.ends_with("= constant")).filter_map(elements).sum::<u64>()
+    };
+    for method in methods::all().filter(|m| m.ragged).filter(others) {
+        let [short, long] = [16384, 65536].map(|tokens| {
+            let start = std::time::Instant::now();
+            let name = format!("{} {}", method.subject, method.options);
+            let graph = methods::graph(method, 1, tokens, Elem::F32, true).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let workspace = match graph.workspace_size(&noop.gpu) {
+                Ok(bytes) => bytes,
+                // A greedy choice of a share of the tokens keeps a number for each token and each choice.
+                Err(Error::BindingTooLarge { kernel: "greedy_select", .. }) => 0,
+                Err(error) => panic!("{name}: {error}"),
+            };
+            assert!(start.elapsed() < std::time::Duration::from_secs(1), "{name} took {:?}", start.elapsed());
+            [constants(&graph), workspace]
+        });
+        let within = |i: usize| long[i] <= 5 * short[i] + (1 << 20);
+        assert!(within(0) && within(1), "{} {}: constants and workspace grow from {short:?} to {long:?}", method.subject, method.options);
+    }
+}
+
 #[test]
 fn the_reference_checks_its_inputs() {
     let graph = doubling([3], Elem::F32, Double::default());

@@ -9,7 +9,7 @@ use super::prune::{Prune, Pruned};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{GreedyInputs, GreedySelect, GreedySelected, Objective, concat_rows, row_normalize};
-use crate::schedule::expect_share;
+use crate::options;
 use crate::token_map::Tokens;
 
 /// Keeps image tokens by attention and by diversity in shares that change from stage to stage.
@@ -85,7 +85,7 @@ impl BalancedPrune {
     /// the heads, in the layer before ([`Norm::ScaledLogits`](crate::kernels::Norm), without a softmax).
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, score: Tensor) -> Result<BalancedOutput, Error> {
         for (argument, share) in [("btp: attention", self.attention), ("btp: diversity", self.diversity)] {
-            expect_share(argument, share)?;
+            options::share(argument, share)?;
         }
         let [_, capacity, _] = tokens.checked()?;
         let normalized = row_normalize(graph, tokens.x, Some(tokens.lengths))?;

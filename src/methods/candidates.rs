@@ -6,6 +6,7 @@ use super::matching::{Matching, Protect};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::Partition;
+use crate::options;
 use crate::token_map::{Tokens, count_by_length};
 
 /// What is matched, and what may come of it.
@@ -55,8 +56,8 @@ impl ToMe {
                 let (_, outputs) = count_by_length(graph, lengths, capacity, |live| left(live, count(live)))?;
                 Candidates::even_odd(graph, tokens, merged, outputs)
             }
-            Matching::Kth(0) => Err(Error::Value { argument: "tome: stride", expected: "at least 1".to_owned(), actual: "0".to_owned() }),
             Matching::Kth(stride) => {
+                options::within("tome: stride", 1..=u32::MAX, stride)?;
                 let partition = Partition::strided(graph, capacity, stride);
                 let (grouped, _) = count_by_length(graph, lengths, capacity, |live| live - live % stride)?;
                 let merged = count_by_length(graph, lengths, capacity, |live| live / stride * (stride - 1))?;

@@ -7,7 +7,8 @@ use super::prune::{Prune, Pruned};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{AttentionInputs, AttentionScore, Norm, Queries, TopK, TopKInputs, concat_rows, gather_rows, mark, row_normalize};
-use crate::schedule::{Rounding, expect_share, keep_count};
+use crate::options;
+use crate::schedule::{Rounding, keep_count};
 use crate::token_map::{Tokens, count_by_length};
 
 /// Keeps a few pivots, and for each pivot the tokens that are least like it.
@@ -55,7 +56,7 @@ impl Dart {
     /// Prunes `tokens`, the image's rows, by the sizes of their keys `[batch, tokens]` f32 ([`key_size`](super::key_size)); `text` are the rows of the
     /// text's pivots `[batch, pivots, channels]`.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, sizes: Tensor, text: Option<Tensor>) -> Result<DartOutput, Error> {
-        expect_share("dart: keep", self.keep)?;
+        options::share("dart: keep", self.keep)?;
         let [_, capacity, _] = tokens.checked()?;
         let text_pivots = match text {
             Some(text) => text.shape().exactly::<3>("dart: text", "[batch, text, channels]")?[1],

@@ -6,7 +6,8 @@ use super::diverse::{Diverse, diverse};
 use crate::error::Error;
 use crate::graph::Graph;
 use crate::kernels::Objective;
-use crate::schedule::{Rounding, expect_share, keep_count};
+use crate::options;
+use crate::schedule::{Rounding, keep_count};
 use crate::token_map::Tokens;
 
 /// Keeps tokens that are far from each other: a greedy maximum of the smallest distance among them.
@@ -42,7 +43,7 @@ impl DivPrune {
     /// Prunes `tokens` by their own rows.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens) -> Result<Diverse, Error> {
         tokens.checked()?;
-        expect_share("divprune: keep", self.keep)?;
+        options::share("divprune: keep", self.keep)?;
         diverse(graph, tokens, Objective::MaxMin, None, |live| keep_count(live, self.keep, Rounding::NearestEven))
     }
 }

@@ -8,7 +8,8 @@ use super::video::Frames;
 use crate::error::Error;
 use crate::graph::Graph;
 use crate::kernels::{TopK, TopKInputs, gather_rows, pair_similarity, previous_at, row_normalize};
-use crate::schedule::{Rounding, expect_share, keep_count};
+use crate::options;
+use crate::schedule::{Rounding, keep_count};
 use crate::tensor::NONE;
 use crate::token_map::{Compressed, Tokens};
 
@@ -58,7 +59,7 @@ impl DyCoke {
     /// Prunes `tokens`, frame after frame.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens) -> Result<Compressed, Error> {
         let frames = Frames::of(tokens, self.tokens_per_frame, "dycoke: tokens_per_frame")?;
-        expect_share("dycoke: merge", self.merge)?;
+        options::share("dycoke: merge", self.merge)?;
         let (capacity, lengths) = (tokens.capacity(), Some(tokens.lengths));
         let normalized = row_normalize(graph, tokens.x, lengths)?;
         let [near, far] = [1, 2].map(|frames| previous_at(graph, capacity, self.tokens_per_frame.saturating_mul(frames)));
@@ -73,7 +74,7 @@ impl DyCoke {
         let counts = each_row(graph, tokens.batch(), &per_frame)?;
         let lengths = frames.lengths(graph, tokens)?;
         let scores = frames.split(graph, similarity)?;
-        let select = TopK { k: self.tokens_per_frame, largest: false, ..Default::default() };
+        let select = TopK { k: frames.size, largest: false, ..Default::default() };
         let inputs = TopKInputs { lengths: Some(lengths), counts: Some(counts), ..TopKInputs::new(scores) };
         let mask = select_mask(graph, select, inputs)?;
         let mask = frames.joined(graph, mask, tokens)?;

@@ -9,7 +9,8 @@ use crate::kernels::{
     Limit, Relation, Threshold, ThresholdInputs, TopK, TopKInputs, concat_rows, lengths_or_full, pair_similarity, previous_at,
     row_normalize,
 };
-use crate::schedule::{Rounding, expect_share, keep_count};
+use crate::options;
+use crate::schedule::{Rounding, keep_count};
 use crate::token_map::count_by_length;
 
 /// Which of the video's keys and values a decoding step uses.
@@ -60,7 +61,8 @@ impl DyCokeCache {
     /// the step `last`.
     pub fn step(&self, graph: &mut Graph, attention: Tensor, lengths: Option<Tensor>, last: DyCokeStep) -> Result<DyCokeStep, Error> {
         let [batch, tokens] = attention.shape().exactly("dycoke: attention", "[B, N]")?;
-        expect_share("dycoke: keep", self.keep)?;
+        options::share("dycoke: keep", self.keep)?;
+        options::threshold("dycoke: similarity", self.similarity)?;
         let keep = |live: u32| keep_count(live, self.keep, Rounding::Floor);
         let lengths = lengths_or_full(graph, lengths, batch, tokens);
         let (counts, _) = count_by_length(graph, lengths, tokens, keep)?;

@@ -4,14 +4,18 @@
 //! (ICLR 2022).
 
 use super::fused::fused;
+use super::lists::live_mask;
 use super::multi_head_attention::KeyMask;
 use super::prune::{Prune, Pruned};
 use super::transformer::TransformerBlock;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{AttentionInputs, AttentionScore, Order, Queries, mark};
+use crate::options;
+use crate::pattern::Pattern;
 use crate::schedule::{Rounding, keep_count};
-use crate::token_map::{Compressed, Tokens, count_by_length, table_by_length};
+use crate::tensor::{Desc, Elem};
+use crate::token_map::{Compressed, Tokens, count_by_length};
 
 /// Keeps the patches that the class token attends to most.
 ///
@@ -68,9 +72,7 @@ impl EVit {
     /// the block's attention.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, queries: Tensor, keys: Tensor) -> Result<EVitOutput, Error> {
         tokens.checked()?;
-        if !(self.keep > 0.0 && self.keep <= 1.0) {
-            return Err(Error::Value { argument: "evit: keep", expected: "above 0 and at most 1".into(), actual: self.keep.to_string() });
-        }
+        options::positive_share("evit: keep", self.keep)?;
         let attention = AttentionScore { queries: Queries::Row(0), ..Default::default() };
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
         let score = attention.score(graph, inputs)?.score;
@@ -108,7 +110,10 @@ impl EVit {
 /// The class token is protected; in a row that stays whole every token is, which keeps the order.
 fn marks(graph: &mut Graph, tokens: &Tokens, whole: impl Fn(u32) -> bool) -> Result<Tensor, Error> {
     let capacity = tokens.capacity();
-    table_by_length(graph, tokens.lengths, capacity, capacity, |live| {
-        (0..capacity).map(|i| if i == 0 || whole(live) { mark::PROTECTED } else { mark::CANDIDATE }).collect()
-    })
+    let (ends, _) = count_by_length(graph, tokens.lengths, capacity, |live| if whole(live) { capacity } else { capacity.min(1) })?;
+    match graph.known(ends).and_then(|ends| ends.one_number()) {
+        Some(end) => Ok(graph.pattern(Desc::new([capacity], Elem::U32), Pattern::split(end, mark::PROTECTED, mark::CANDIDATE))),
+        // A mask's 1 and 0 are these marks.
+        None => live_mask(graph, ends, capacity),
+    }
 }

@@ -7,8 +7,9 @@ use super::video::Frames;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Order, TopK, TopKInputs, mark, pair_similarity, previous_at, row_normalize};
+use crate::options;
 use crate::pattern::Pattern;
-use crate::schedule::{Rounding, expect_share, keep_count};
+use crate::schedule::{Rounding, keep_count};
 use crate::tensor::{Desc, Elem};
 use crate::token_map::{Tokens, count_by_length};
 
@@ -63,7 +64,7 @@ impl Evs {
     /// Prunes `tokens`, frame after frame.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens) -> Result<EvsOutput, Error> {
         Frames::of(tokens, self.tokens_per_frame, "evs: tokens_per_frame")?;
-        expect_share("evs: prune", self.prune)?;
+        options::share("evs: prune", self.prune)?;
         let (capacity, lengths) = (tokens.capacity(), Some(tokens.lengths));
         let normalized = row_normalize(graph, tokens.x, lengths)?;
         let previous = previous_at(graph, capacity, self.tokens_per_frame);

@@ -10,7 +10,8 @@ use crate::graph::{Graph, Tensor};
 use crate::kernels::{
     Limit, Reduce, Relation, Threshold, ThresholdInputs, TopK, TopKInputs, compact, mark, pair_similarity, previous_equal, row_normalize,
 };
-use crate::schedule::{Rounding, expect_share, keep_count};
+use crate::options;
+use crate::schedule::{Rounding, keep_count};
 use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
 
 /// Merges each token into the one at the same place of the frame before, where they are similar; later prunes by attention.
@@ -47,13 +48,16 @@ use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FrameFusion {
-    /// Places of a frame.
+    /// Places of a frame, 1 to 2^20.
     pub tokens_per_frame: u32,
     /// Least similarity of tokens that merge.
     pub similarity: f32,
     /// Share of the video tokens that may merge away, 0 to 1.
     pub most: f64,
 }
+
+/// As many as a frame of 1024 x 1024 tokens has.
+const MOST_PLACES: u32 = 1 << 20;
 
 /// The published similarity, and no limit.
 impl Default for FrameFusion {
@@ -80,7 +84,8 @@ impl FrameFusion {
     pub fn decide(&self, graph: &mut Graph, tokens: &Tokens, places: Tensor) -> Result<TokenMap, Error> {
         tokens.checked()?;
         let (capacity, lengths) = (tokens.capacity(), Some(tokens.lengths));
-        expect_share("framefusion: most", self.most)?;
+        options::share("framefusion: most", self.most)?;
+        options::threshold("framefusion: similarity", self.similarity)?;
         let normalized = row_normalize(graph, tokens.x, lengths)?;
         let previous = previous_equal(graph, places, lengths)?;
         let similarity = pair_similarity(graph, normalized, previous, lengths)?;
@@ -107,7 +112,7 @@ impl FrameFusion {
     /// over heads and queries.
     pub fn prune(&self, graph: &mut Graph, tokens: &Tokens, places: Tensor, attention: Tensor, keep: f64) -> Result<Compressed, Error> {
         tokens.checked()?;
-        expect_share("framefusion: keep", keep)?;
+        options::share("framefusion: keep", keep)?;
         let counts = self.count_video(graph, tokens, places, |n| keep_count(n, keep, Rounding::NearestEven))?;
         let marks = self.by_place(graph, places, mark::CANDIDATE, mark::EXCLUDED)?;
         let best = select(graph, attention, tokens, counts, marks)?;
@@ -121,6 +126,7 @@ impl FrameFusion {
 
     /// `video` for the video's tokens and `other` for all others, u32 `[batch, tokens]`.
     fn by_place(&self, graph: &mut Graph, places: Tensor, video: u32, other: u32) -> Result<Tensor, Error> {
+        options::within("framefusion: tokens_per_frame", 1..=MOST_PLACES, self.tokens_per_frame)?;
         choose(graph, places, self.tokens_per_frame, [video, other])
     }
 

@@ -7,7 +7,8 @@ use super::prune::{Prune, Pruned};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Order, TopK, TopKInputs, concat_rows, lookup, mark};
-use crate::schedule::{Rounding, expect_share, keep_count};
+use crate::options;
+use crate::schedule::{Rounding, keep_count};
 use crate::tensor::NONE;
 use crate::token_map::{Tokens, count_by_length, plus_one};
 
@@ -54,11 +55,9 @@ impl HiPrune {
     /// token receives of all attention, or of the class token's.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, middle: Tensor, deep: Tensor) -> Result<Pruned, Error> {
         for (argument, share) in [("hiprune: keep", self.keep), ("hiprune: share", self.share)] {
-            expect_share(argument, share)?;
+            options::share(argument, share)?;
         }
-        if self.width == 0 {
-            return Err(Error::Value { argument: "hiprune: width", expected: "at least 1".into(), actual: "0".into() });
-        }
+        options::within("hiprune: width", 1..=u32::MAX, self.width)?;
         let [_, capacity, _] = tokens.checked()?;
         let lengths = Some(tokens.lengths);
         let keep = |live: u32| keep_count(live, self.keep, Rounding::NearestEven).max(1).min(live);

@@ -2,12 +2,14 @@
 //!
 //! Zou et al., "Don't Just Chase 'Highlighted Tokens' in MLLMs: Revisiting Visual Holistic Context Retention" (NeurIPS 2025).
 
+use super::lists::{live_mask, product};
 use super::prune::{Prune, Pruned};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{Allocate, Leftover, Statistic, TopK, TopKInputs, gather_rows, reduce};
+use crate::kernels::{Allocate, Leftover, Statistic, TopK, TopKInputs, compact, gather_rows, reduce};
+use crate::options;
 use crate::tensor::NONE;
-use crate::token_map::{Tokens, count_by_length, table_by_length};
+use crate::token_map::{Tokens, capped, count_by_length, table_by_length};
 
 /// Divides the tokens among crops in proportion to their mean score, and keeps each crop's best.
 ///
@@ -39,9 +41,12 @@ use crate::token_map::{Tokens, count_by_length, table_by_length};
 pub struct HoloV {
     /// Tokens that stay.
     pub keep: u32,
-    /// Crops, at least 1. The published code has 16.
+    /// Crops, 1 to 65535. The published code has 16. A row of fewer tokens has crops without any.
     pub crops: u32,
 }
+
+/// As many as can be given a budget.
+const MOST_CROPS: u32 = 65535;
 
 /// Tokens after HoloV, and how many each crop had.
 #[derive(Debug, Clone, Copy)]
@@ -56,20 +61,32 @@ impl HoloV {
     /// Prunes `tokens` by a score `[batch, tokens]` f32, at least 0: the class token's attention to them, averaged over the heads.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, score: Tensor) -> Result<HoloVOutput, Error> {
         tokens.checked()?;
-        if self.crops == 0 {
-            return Err(Error::Value { argument: "holov: crops", expected: "at least 1".into(), actual: "0".into() });
-        }
+        options::within("holov: crops", 1..=MOST_CROPS, self.crops)?;
         let (batch, capacity, crops, lengths) = (tokens.batch(), tokens.capacity(), self.crops, tokens.lengths);
         let width = capacity.div_ceil(crops);
-        let rows = batch * crops;
+        let shape = tokens.x.shape();
+        let (rows, cells) = (product("holov: crops", shape, batch, crops)?, product("holov: crops", shape, crops, width)?);
         let size = |live: u32, crop: u32| live / crops + u32::from(crop < live % crops);
         let position = |live: u32, at: u32| {
             let (crop, i) = (at / width, at % width);
             if i < size(live, crop) { crop * (live / crops) + crop.min(live % crops) + i } else { NONE }
         };
-        let cells = crops * width;
-        let positions = table_by_length(graph, lengths, capacity, cells, |live| (0..cells).map(|at| position(live, at)).collect())?;
-        let sizes = table_by_length(graph, lengths, capacity, crops, |live| (0..crops).map(|crop| size(live, crop)).collect())?;
+        let (sizes, positions) = if graph.known(lengths).is_some() {
+            let sizes = table_by_length(graph, lengths, capacity, crops, |live| (0..crops).map(|crop| size(live, crop)).collect())?;
+            let cell = |live: u32| (0..cells).map(|at| position(live, at)).collect();
+            (sizes, table_by_length(graph, lengths, capacity, cells, cell)?)
+        } else {
+            // A crop has as many tokens as there are live ones at its place among those dealt out crop by crop.
+            let live = capped(graph, lengths, capacity)?;
+            let dealt = live_mask(graph, live, cells)?;
+            let dealt = graph.reshape(dealt, [batch, width, crops])?;
+            let sizes = reduce(graph, dealt, 1, Statistic::Sum, None)?;
+            // The cells in use have the positions in order.
+            let of_crops = graph.reshape(sizes, [rows])?;
+            let used = live_mask(graph, of_crops, width)?;
+            let used = graph.reshape(used, [batch, cells])?;
+            (sizes, compact(graph, used, None)?.ranks)
+        };
         let of_crops = graph.reshape(sizes, [rows])?;
 
         let score = gather_rows(graph, score, positions, None)?;

@@ -6,7 +6,8 @@ use super::diverse::{Diverse, diverse};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{MinMax, Objective};
-use crate::schedule::{Rounding, expect_share, keep_count};
+use crate::options;
+use crate::schedule::{Rounding, keep_count};
 use crate::token_map::Tokens;
 
 /// Keeps tokens that are important, and unlike those kept before them.
@@ -45,7 +46,7 @@ impl IdPruner {
     /// Prunes `tokens` by a score `[batch, tokens]` f32, the larger the more important: that of a trained selector, or attention.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, score: Tensor) -> Result<Diverse, Error> {
         tokens.checked()?;
-        expect_share("idpruner: keep", self.keep)?;
+        options::share("idpruner: keep", self.keep)?;
         let importance = MinMax { epsilon: 1e-6, ..Default::default() }.apply(graph, score, Some(tokens.lengths))?;
         let objective = Objective::MarginalRelevance { relevance: self.relevance };
         diverse(graph, tokens, objective, Some(importance), |live| keep_count(live, self.keep, Rounding::NearestEven).max(1))

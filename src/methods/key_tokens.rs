@@ -5,6 +5,7 @@
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{AttentionInputs, AttentionScore, Selection, TopK, TopKInputs};
+use crate::options;
 use crate::schedule::{Rounding, keep_count};
 use crate::token_map::{Tokens, count_by_length};
 
@@ -29,7 +30,7 @@ use crate::token_map::{Tokens, count_by_length};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct KeyTokens {
-    /// Share of the patches; the published one is 0.08.
+    /// Share of the patches, 0 to 1; the published one is 0.08.
     pub share: f64,
 }
 
@@ -44,6 +45,7 @@ impl KeyTokens {
     /// encoder's last attention. The indices count patches, from 0.
     pub fn select(&self, graph: &mut Graph, tokens: &Tokens, queries: Tensor, keys: Tensor) -> Result<Selection, Error> {
         let [_, capacity, _] = tokens.checked()?;
+        options::share("mustdrop: share", self.share)?;
         let attention = AttentionScore { columns: Some(1.min(capacity)..capacity), ..Default::default() };
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
         let score = attention.score(graph, inputs)?.score;

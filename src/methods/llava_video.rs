@@ -69,7 +69,7 @@ impl LlavaVideo {
     /// tokens are of its type. A video without frames has no tokens, but for [`Newline::End`].
     ///
     /// # Errors
-    /// [`Error::Value`] for strides and intervals of 0 or above 2^23, [`Error::Shape`] and [`Error::Elem`] for tensors that are not as
+    /// [`Error::Value`] for strides and intervals of 0 or above 2^23, and for cells larger than the grid, of which nothing would be left; [`Error::Shape`] and [`Error::Elem`] for tensors that are not as
     /// above.
     ///
     /// Cost: one dispatch for the pooling, two for each learned token; with [`Faster`] another pooling and four.
@@ -91,7 +91,10 @@ impl LlavaVideo {
             let stride = if fewer { 2 * self.stride } else { self.stride };
             self.frames(graph, frames, grid, stride)
         })?;
-        let (lengths, _) = count_by_length(graph, lengths, count, |live| sizes[..live as usize].iter().sum())?;
+        // Tokens of the first so many frames.
+        let mut ends = vec![0; sizes.len() + 1];
+        (0..sizes.len()).for_each(|frame| ends[frame + 1] = ends[frame] + sizes[frame]);
+        let (lengths, _) = count_by_length(graph, lengths, count, |live| ends[live as usize])?;
         match self.newline {
             Newline::End(row) => {
                 let row = graph.reshape(row, [1, channels])?;
@@ -110,6 +113,10 @@ impl LlavaVideo {
             PoolMode::Max => Pool::Max(Windows::cells(stride)),
             PoolMode::Bilinear => Pool::Bilinear([h.div_ceil(stride), w.div_ceil(stride)]),
         };
+        if self.mode != PoolMode::Bilinear && stride > h.min(w) && h.min(w) > 0 {
+            let expected = format!("at most {}, the smaller side of the grid, of which a larger cell leaves nothing", h.min(w));
+            return Err(Error::Value { argument: "llava_video: stride", expected, actual: stride.to_string() });
+        }
         let [rows, columns] = pool.outputs([h, w]);
         let mut x = pool.build(graph, x, [h, w], None)?;
         match self.newline {

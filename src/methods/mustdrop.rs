@@ -12,6 +12,7 @@ use crate::kernels::{
     AttentionInputs, AttentionScore, Limit, Queries, Reduce, Relation, RowReduction, Statistic, Threshold, ThresholdInputs, compact,
     gather_rows, mark, merge_tokens, reduce, scale,
 };
+use crate::options;
 use crate::token_map::{Compressed, TokenMap};
 
 /// Stage two, while the prompt is read: drops the image tokens that the text attends to neither together nor at any one word.
@@ -68,6 +69,8 @@ impl DualAttention {
     pub fn build(&self, graph: &mut Graph, prompt: &Prefill, queries: Tensor, keys: Tensor) -> Result<DualAttentionOutput, Error> {
         let Prefill { tokens, image, text: (text, text_lengths), key } = *prompt;
         let [batch, capacity, _] = tokens.checked()?;
+        options::threshold("mustdrop: individual", self.individual)?;
+        options::at_least("mustdrop: global", 0.0, f64::from(self.global))?;
         let lengths = Some(tokens.lengths);
         // The text comes last, so that its rows alone are as causal as all of them.
         let queries = gather_rows(graph, queries, text, None)?;

@@ -12,6 +12,7 @@ use crate::kernels::{
     Among, AttentionInputs, AttentionScore, Groups, Limit, Nearest, Neighbours, Order, Reduce, Relation, Threshold, ThresholdInputs, TopK,
     TopKInputs, add, compact, fence, gather_rows, merge_tokens, row_normalize,
 };
+use crate::options;
 use crate::token_map::{Compressed, Tokens, count_by_length, count_by_length_and, plus_one};
 
 /// Keeps the patches whose attention from the class token is an outlier, and adds to each what is like it.
@@ -88,6 +89,8 @@ impl PruMerge {
     /// encoder's last attention, whose row 0 is the class token's.
     pub fn build(&self, graph: &mut Graph, patches: &Tokens, queries: Tensor, keys: Tensor) -> Result<PruMergeOutput, Error> {
         let [batch, capacity, _] = patches.checked()?;
+        options::finite("prumerge: factor", self.factor)?;
+        options::within("prumerge: neighbours", 0..=64, self.neighbours)?;
         let (with_class, _) = count_by_length(graph, patches.lengths, capacity, |live| live.saturating_add(1))?;
         let attention = AttentionScore { columns: Some(1..capacity + 1), ..Default::default() };
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(with_class), query_lengths: None };

@@ -9,6 +9,7 @@ use super::text_score::TextScore;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Order, Reduce, Selection, Statistic, concat_rows, reduce};
+use crate::options;
 use crate::schedule::{Rounding, keep_count};
 use crate::token_map::{Compressed, Tokens};
 
@@ -42,11 +43,11 @@ use crate::token_map::{Compressed, Tokens};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PuMer {
-    /// Share of the image tokens that is pruned.
+    /// Share of the image tokens that is pruned, 0 to 1.
     pub prune: f64,
-    /// Share of the image tokens, before the pruning, that merges away; at most half of what is left.
+    /// Share of the image tokens, before the pruning, that merges away, 0 to 1; at most half of what is left.
     pub merge: f64,
-    /// Share of the text tokens that merges away, at most half.
+    /// Share of the text tokens that merges away, 0 to 1; at most half.
     pub merge_text: f64,
     /// What decides which are pruned.
     pub score: TextScore,
@@ -89,6 +90,9 @@ impl PuMer {
         keys: Tensor,
     ) -> Result<PuMerOutput, Error> {
         let [batch, capacity, _] = tokens.checked()?;
+        for (argument, share) in [("pumer: prune", self.prune), ("pumer: merge", self.merge), ("pumer: merge_text", self.merge_text)] {
+            options::share(argument, share)?;
+        }
         let [_, text_tokens] = mask.shape().exactly("pumer: text mask", "[batch, text]")?;
         if text_tokens > capacity {
             let (expected, actual) = (format!("[{batch}, text] for at most {capacity} tokens"), mask.shape());

@@ -5,6 +5,7 @@
 use super::fastv::{FastV, FastVOutput};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
+use crate::options;
 use crate::schedule::{Rounding, keep_count};
 use crate::token_map::Tokens;
 
@@ -50,7 +51,10 @@ impl PyramidDrop {
     fn left(&self, stage: Option<usize>) -> Result<u32, Error> {
         let Some(stage) = stage else { return Ok(self.image_tokens) };
         match self.ratios.get(stage) {
-            Some(&ratio) => Ok(keep_count(self.image_tokens, ratio, Rounding::Floor)),
+            Some(&ratio) => {
+                options::share("pyramiddrop: ratio", ratio)?;
+                Ok(keep_count(self.image_tokens, ratio, Rounding::Floor))
+            }
             None => {
                 let expected = format!("below {}", self.ratios.len());
                 Err(Error::Value { argument: "pyramiddrop: stage", expected, actual: stage.to_string() })

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::graph::{Graph, Tensor, expect_listed};
 use crate::kernels::{TopK, TopKInputs, gather_rows, lookup, mark};
+use crate::options;
 use crate::pattern::{Pattern, Piece};
 use crate::tensor::{Desc, Elem};
 use crate::token_map::plus_one;
@@ -35,9 +36,7 @@ impl RebalancedTopK {
     /// behind the last.
     pub fn select(&self, graph: &mut Graph, scores: Tensor, lengths: Option<Tensor>) -> Result<Tensor, Error> {
         let [batch, tokens] = scores.shape().exactly("btp: score", "[B, N]")?;
-        if !(1.0..).contains(&self.oversample) {
-            return Err(Error::Value { argument: "btp: oversample", expected: "at least 1".into(), actual: self.oversample.to_string() });
-        }
+        options::at_least("btp: oversample", 1.0, self.oversample)?;
         let candidates = ((f64::from(self.select) * self.oversample) as u32).min(tokens);
         let first = TopK { k: candidates, ..Default::default() }.select(graph, TopKInputs { lengths, ..TopKInputs::new(scores) })?;
         // Protected candidates rank by their index, which is their rank by score; all others have equal scores, and rank so too.

@@ -7,7 +7,8 @@ use crate::kernels::{
     Limit, Relation, RunSegments, Threshold, ThresholdInputs, TopK, TopKInputs, compact, gather_rows, mark, pair_similarity, previous_at,
     row_normalize,
 };
-use crate::schedule::{Rounding, expect_share, keep_count};
+use crate::options;
+use crate::schedule::{Rounding, keep_count};
 use crate::token_map::{TokenMap, Tokens, count_by_length};
 
 /// Which of the pairs that may merge do so.
@@ -25,8 +26,8 @@ pub enum PairChoice {
 impl PairChoice {
     fn check(self, argument: &'static str) -> Result<(), Error> {
         match self {
-            Self::Merge(ratio) | Self::Keep(ratio) => expect_share(argument, ratio),
-            Self::Similarity(_) => Ok(()),
+            Self::Merge(ratio) | Self::Keep(ratio) => options::share(argument, ratio),
+            Self::Similarity(threshold) => options::threshold("runs: similarity", threshold),
         }
     }
 

@@ -11,7 +11,8 @@ use crate::kernels::{
     GreedyInputs, GreedySelect, GreedySelected, Objective, PoolImportance, PooledAttention, Reduce, grow_runs, mark, previous_at,
     row_normalize,
 };
-use crate::schedule::{Rounding, expect_share, keep_count};
+use crate::options;
+use crate::schedule::{Rounding, keep_count};
 use crate::token_map::{Compressed, Tokens, count_by_length};
 
 /// Merges runs of tokens that are all alike, then keeps a relevant and diverse part.
@@ -74,7 +75,8 @@ impl Samp {
     /// Compresses `tokens` by their `importance` and `relevance`, f32 `[batch, tokens]`.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, importance: Tensor, relevance: Tensor) -> Result<SampOutput, Error> {
         tokens.checked()?;
-        expect_share("samp: keep", self.keep)?;
+        options::share("samp: keep", self.keep)?;
+        options::threshold("samp: threshold", self.threshold)?;
         let capacity = tokens.capacity();
         let normalized = row_normalize(graph, tokens.x, Some(tokens.lengths))?;
         let joins = grow_runs(graph, normalized, self.threshold, Some(tokens.lengths))?;

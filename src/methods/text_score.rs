@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::graph::{Graph, Tensor, expect_listed};
 use crate::kernels::{AttentionInputs, AttentionScore, HeadReduction, Norm, Queries, RowReduction, gather_rows, multiply};
 use crate::tensor::HostTensor;
-use crate::token_map::Tokens;
+use crate::token_map::{Tokens, capped};
 
 /// What the text says about image tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -45,7 +45,8 @@ impl TextScore {
         // 1 over every length that a text can have.
         let inverse = (0..=text).map(|length| 1.0 / length.max(1) as f32).collect();
         let inverse = graph.constant(HostTensor::f32([1, text + 1], inverse));
-        let lengths = graph.reshape(text_lengths, [1, batch])?;
+        let lengths = capped(graph, text_lengths, text)?;
+        let lengths = graph.reshape(lengths, [1, batch])?;
         let inverse = gather_rows(graph, inverse, lengths, None)?;
         let inverse = graph.reshape(inverse, [batch, 1])?;
         multiply(graph, sum, inverse)

@@ -10,6 +10,7 @@ use super::transformer::TransformerBlock;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Reduce, log_size};
+use crate::options;
 use crate::token_map::{Compressed, TokenMap, Tokens};
 
 /// Token merging: the `merge` sources most similar to a destination are averaged into it.
@@ -63,6 +64,7 @@ impl ToMe {
     /// `None` where every row stays as it is.
     pub fn decide(&self, graph: &mut Graph, tokens: &Tokens, metric: Tensor) -> Result<Option<Merging>, Error> {
         let [_, capacity, _] = tokens.checked()?;
+        self.threshold.map_or(Ok(()), |threshold| options::threshold("tome: threshold", threshold))?;
         let metric_tokens = metric.shape().dims().iter().rev().nth(1).copied().unwrap_or(0);
         if metric_tokens != capacity || metric.shape().dims().first() != Some(&tokens.batch()) {
             let expected = format!("[{}, (heads,) {capacity}, channels]", tokens.batch());
@@ -84,7 +86,8 @@ impl ToMe {
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, metric: Tensor) -> Result<Compressed, Error> {
         tokens.checked()?;
         let Some(Merging { map, .. }) = self.decide(graph, tokens, metric)? else {
-            return Ok(Compressed { tokens: *tokens, map: TokenMap::identity(graph, tokens)? });
+            let map = TokenMap::identity(graph, tokens)?;
+            return Ok(Compressed { tokens: Tokens { lengths: map.lengths, ..*tokens }, map });
         };
         map.compress(graph, tokens, Some(tokens.size), Reduce::WeightedMean)
     }

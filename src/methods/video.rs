@@ -4,7 +4,8 @@ use super::lists::live_mask;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Statistic, gather_rows, reduce};
-use crate::token_map::Tokens;
+use crate::options;
+use crate::token_map::{Tokens, capped};
 
 /// How tokens are divided into frames, the last of which need not be whole.
 #[derive(Debug, Clone, Copy)]
@@ -18,10 +19,10 @@ pub(super) struct Frames {
 impl Frames {
     pub(super) fn of(tokens: &Tokens, size: u32, argument: &'static str) -> Result<Self, Error> {
         let [_, capacity, _] = tokens.checked()?;
-        match size {
-            0 => Err(Error::Value { argument, expected: "at least 1".to_owned(), actual: "0".to_owned() }),
-            _ => Ok(Self { size, count: capacity.div_ceil(size) }),
-        }
+        options::within(argument, 1..=u32::MAX, size)?;
+        // What is left of a longer frame than there are tokens for is a frame of all of them.
+        let size = size.min(capacity.max(1));
+        Ok(Self { size, count: capacity.div_ceil(size) })
     }
 
     /// A tensor `[batch, tokens, ..]` with room for whole frames, or cut to `tokens` again.
@@ -49,7 +50,10 @@ impl Frames {
     /// Live tokens of each frame, `[batch, frames]` u32.
     pub(super) fn lengths(self, graph: &mut Graph, tokens: &Tokens) -> Result<Tensor, Error> {
         let (batch, whole) = (tokens.batch(), self.count * self.size);
-        let live = live_mask(graph, tokens.lengths, whole)?;
+        // The last frame may reach beyond the capacity, a length does not.
+        let capacity = tokens.capacity();
+        let lengths = if whole == capacity { tokens.lengths } else { capped(graph, tokens.lengths, capacity)? };
+        let live = live_mask(graph, lengths, whole)?;
         let live = graph.reshape(live, [batch, self.count, self.size])?;
         reduce(graph, live, 2, Statistic::Sum, None)
     }

@@ -3,12 +3,13 @@
 //! Yang et al., "VisionZip: Longer is Better but Not Necessary in Vision Language Models" (CVPR 2025).
 
 use super::contextual::Contextual;
-use super::lists::class_protected;
+use super::lists::{choose, class_protected, first_entries, live_mask, product};
 use super::prune::{Prune, Pruned};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
-    AttentionInputs, AttentionScore, BipartiteMatch, HeadReduction, Order, Partition, Selection, gather_rows, invert_index, row_normalize,
+    AttentionInputs, AttentionScore, BipartiteMatch, HeadReduction, Order, Partition, Selection, compact, gather_rows, invert_index,
+    keep_live, row_normalize,
 };
 use crate::tensor::NONE;
 use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length, table_by_length};
@@ -89,20 +90,34 @@ impl VisionZip {
             let stride = left.checked_div(contextual).map_or(u32::MAX, |s| s.max(1));
             place.is_multiple_of(stride) && place / stride < contextual
         };
+        let rest = move |live: u32| live - keep(live);
+        let stride_of = move |left: u32| left.checked_div(contextual).map_or(1, |s| s.max(1));
+        let targets_of = move |left: u32| left.div_ceil(stride_of(left)).min(contextual);
         let places = move |live: u32, target: bool| {
-            let left = live - keep(live);
+            let left = rest(live);
             (0..left).filter(move |place| is_target(*place, left) == target).collect::<Vec<_>>()
         };
-        let (target_count, target_capacity) = count_by_length(graph, tokens.lengths, capacity, |live| places(live, true).len() as u32)?;
-        let (_, other_capacity) = count_by_length(graph, tokens.lengths, capacity, |live| places(live, false).len() as u32)?;
+        let (target_count, target_capacity) = count_by_length(graph, tokens.lengths, capacity, |live| targets_of(rest(live)))?;
+        let (_, other_capacity) = count_by_length(graph, tokens.lengths, capacity, |live| rest(live) - targets_of(rest(live)))?;
         // A selection always has its complement here.
         let left = selection.complement.unwrap_or(selection.indices);
-        let mut positions = |target, width| {
-            let padded = |live| places(live, target).into_iter().chain(std::iter::repeat(NONE)).take(width as usize).collect();
-            let places = table_by_length(graph, tokens.lengths, capacity, width, padded)?;
-            gather_rows(graph, left, places, None)
+        let [target_places, other_places] = if graph.known(tokens.lengths).is_some() {
+            let mut list = |target, width| {
+                let padded = |live| places(live, target).into_iter().chain(std::iter::repeat(NONE)).take(width as usize).collect();
+                table_by_length(graph, tokens.lengths, capacity, width, padded)
+            };
+            [list(true, target_capacity)?, list(false, other_capacity)?]
+        } else {
+            let (strides, widest) = count_by_length(graph, tokens.lengths, capacity, |live| stride_of(rest(live)))?;
+            let (left, most) = count_by_length(graph, tokens.lengths, capacity, rest)?;
+            let targets = multiples(graph, (strides, widest), (target_count, target_capacity))?;
+            let target_of = invert_index(graph, targets, most)?;
+            let others = choose(graph, target_of, target_capacity, [0, 1])?;
+            let others = compact(graph, others, Some(left))?.indices;
+            [targets, first_entries(graph, others, other_capacity)?]
         };
-        let (targets, others) = (positions(true, target_capacity)?, positions(false, other_capacity)?);
+        let targets = gather_rows(graph, left, target_places, None)?;
+        let others = gather_rows(graph, left, other_places, None)?;
 
         let normalized = row_normalize(graph, keys, Some(tokens.lengths))?;
         let partition = Partition { sources: others, destinations: targets };
@@ -118,4 +133,23 @@ impl VisionZip {
         let compressed = compressed.append(graph, &merged)?;
         Ok(VisionZipOutput { compressed, score, selection, targets, assigned: (others, target) })
     }
+}
+
+/// 0, s, 2 s .. for the strides s of each row, u32 `[batch]` and at most `widest`: u32 `[batch, capacity]`, of which `counts` are
+/// listed, and [`NONE`] behind them.
+fn multiples(graph: &mut Graph, (strides, widest): (Tensor, u32), (counts, capacity): (Tensor, u32)) -> Result<Tensor, Error> {
+    let [batch] = strides.shape().exactly("visionzip: strides", "[batch]")?;
+    let cells = |rows| product("visionzip: contextual", strides.shape(), rows, capacity);
+    let (rows, row) = (cells(batch)?, cells(widest)?);
+    // Of as many rows of s marks each, the first mark has that many before it.
+    let stride = graph.reshape(strides, [batch, 1])?;
+    let first = graph.filled([capacity], 0);
+    let each = gather_rows(graph, stride, first, None)?;
+    let each = graph.reshape(each, [rows])?;
+    let marks = live_mask(graph, each, widest)?;
+    let marks = graph.reshape(marks, [batch, row])?;
+    let ranks = compact(graph, marks, None)?.ranks;
+    let firsts = graph.counted([capacity], 0, widest);
+    let firsts = gather_rows(graph, ranks, firsts, None)?;
+    keep_live(graph, firsts, counts)
 }

@@ -7,7 +7,7 @@ use super::prune::{Prune, Pruned};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{BipartiteMatch, Order, Partition, TopK, TopKInputs, concat_rows, gather_rows, row_normalize};
-use crate::schedule::expect_share;
+use crate::options;
 use crate::token_map::{Tokens, count_by_length};
 
 /// Tokens that a round drops at most.
@@ -64,7 +64,7 @@ impl VisPruner {
     /// Prunes `tokens` by a score `[batch, tokens]`: the class token's attention to them in the encoder's last layer but one, averaged
     /// over the heads.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, score: Tensor) -> Result<VisPrunerOutput, Error> {
-        expect_share("vispruner: important", self.important)?;
+        options::share("vispruner: important", self.important)?;
         let [_, capacity, _] = tokens.checked()?;
         let lengths = tokens.lengths;
         let (important, most) = count_by_length(graph, lengths, capacity, |live| self.important_of(live))?;

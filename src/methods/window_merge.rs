@@ -11,6 +11,7 @@ use crate::kernels::{
     Limit, Normalized, Reduce, Relation, Selection, Statistic, Threshold, ThresholdInputs, TopK, TopKInputs, compact, gather_rows,
     invert_index, lookup, reduce, row_normalize,
 };
+use crate::options;
 use crate::pattern::Pattern;
 use crate::tensor::{Desc, Elem, HostTensor, NONE};
 use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
@@ -71,6 +72,7 @@ impl WindowMerge {
     /// Merges `tokens`, the class token and the patches row-major, of which there are at most as many as places in the grid.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens) -> Result<WindowMergeOutput, Error> {
         let ([batch, capacity, _], side) = (tokens.checked()?, self.window);
+        options::threshold("mustdrop: threshold", self.threshold)?;
         let value = |argument, expected, actual| Err(Error::Value { argument, expected, actual });
         if side < 2 || !self.height.is_multiple_of(side) || !self.width.is_multiple_of(side) {
             let expected = format!("at least 2, and a divisor of {} and {}", self.height, self.width);

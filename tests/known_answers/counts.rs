@@ -1,8 +1,8 @@
 //! How many tokens there are, and how many stay.
 
-use tokenpress::methods::{LlavaNext, Unpadding};
+use tokenpress::methods::{EVit, LlavaNext, Unpadding, VisionZip};
 use tokenpress::readback::HostTensors;
-use tokenpress::{Elem, Graph, HostTensor};
+use tokenpress::{Elem, Error, Graph, HostTensor, NONE, Tensor, Tokens};
 
 use super::Known;
 
@@ -17,6 +17,24 @@ pub fn all() -> Vec<Known> {
         // The exact 27 rows of 48 are 26.999999999999996 in f64.
         llava_next("as many rows of an image as Transformers and vLLM leave", wide, 576 + 28 * 49),
         llava_next("as many rows of an image as LLaVA's own code leaves", LlavaNext { unpadding: Unpadding::Llava, ..wide }, 576 + 26 * 49),
+        too_long(
+            "VisionZip merges the rest of a row whose length is above the capacity",
+            100,
+            &[1.0, 2.0, 9.0, 3.0, 1.0, 8.0, 3.0, 2.0, 1.0],
+            // Patches 2 and 5 stay; of the others 1 and 6 are targets, and in one dimension all are alike.
+            &[0, 3, 1, 3, 3, 2, 4, 3, 3],
+            |graph, tokens, heads| {
+                let zipped = VisionZip { dominant: 2, contextual: 2, ..Default::default() }.build(graph, tokens, heads, heads)?;
+                Ok(zipped.compressed.map.parent)
+            },
+        ),
+        too_long(
+            "EViT keeps the class token of a row whose length is above the capacity",
+            7,
+            &[1.0, 0.0, 2.0, 1.5, -1.0, 0.5],
+            &[0, NONE, 1, 2, NONE, 3],
+            |graph, tokens, heads| Ok(EVit { keep: 0.5, fuse: false }.build(graph, tokens, heads, heads)?.compressed.map.parent),
+        ),
     ]
 }
 
@@ -35,4 +53,26 @@ fn llava_next(name: &'static str, method: LlavaNext, tokens: usize) -> Known {
     let mut expected = vec![1.0; tokens];
     (overview..tokens).skip(columns).step_by(columns + 1).for_each(|i| expected[i] = -1.0);
     Known { name, graph, inputs, outputs: vec![("y", expected, 1e-6)] }
+}
+
+type Build = fn(&mut Graph, &Tokens, Tensor) -> Result<Tensor, Error>;
+
+/// Where the tokens of a row go, all of them alive, whose length is said to be `length`. Rows, queries and keys are the same numbers.
+fn too_long(name: &'static str, length: u32, x: &[f32], parent: &[u32], build: Build) -> Known {
+    let mut graph = Graph::new();
+    let count = x.len() as u32;
+    let rows = graph.input("x", [1, count, 1], Elem::F32);
+    let heads = graph.input("heads", [1, 1, count, 1], Elem::F32);
+    let lengths = graph.input("lengths", [1], Elem::U32);
+    let tokens = Tokens::ragged(&mut graph, rows, lengths).expect("rank 3");
+    let built = build(&mut graph, &tokens, heads).expect("valid options");
+    graph.output("parent", built).expect("a name");
+    let x = HostTensor::f32([1, count, 1], x.to_vec());
+    let inputs = [
+        ("heads".to_owned(), x.clone().reshaped([1, 1, count, 1])),
+        ("x".to_owned(), x),
+        ("lengths".to_owned(), HostTensor::u32([1], vec![length])),
+    ];
+    let expected = parent.iter().map(|&row| f64::from(row)).collect();
+    Known { name, graph, inputs: inputs.into(), outputs: vec![("parent", expected, 0.0)] }
 }
