@@ -32,6 +32,7 @@ use crate::token_map::Tokens;
 /// let first = BalancedPrune::first(288, spatial_spread(24, 24, 144)?);
 /// assert_eq!((first.count(first.attention), first.count(first.diversity)), (86, 86));
 /// assert_eq!(first.spatial[..3], [0, 575, 23]);
+/// # Ok::<(), tokenpress::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct BalancedPrune {
