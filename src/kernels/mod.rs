@@ -26,6 +26,7 @@ mod layer_norm;
 mod linear;
 mod log_size;
 mod lookup;
+mod merge_attention;
 mod merge_tokens;
 mod min_max;
 mod neighbours;
@@ -70,6 +71,7 @@ pub use layer_norm::LayerNorm;
 pub use linear::{Activation, Linear, linear};
 pub use log_size::log_size;
 pub use lookup::lookup;
+pub use merge_attention::merge_attention;
 pub use merge_tokens::{Reduce, merge_tokens, merge_with_totals};
 pub use min_max::MinMax;
 pub use neighbours::{Among, Nearest, Neighbours};
@@ -226,6 +228,7 @@ pub fn shaders() -> Vec<&'static Shader> {
         &[&linear::LINEAR],
         &[&log_size::LOG_SIZE],
         &[&lookup::LOOKUP],
+        &[&merge_attention::MERGE_ATTENTION],
         &[&merge_tokens::MERGE_TOKENS],
         &[&min_max::MIN_MAX],
         &[&pair_similarity::PAIR_SIMILARITY],

@@ -23,6 +23,7 @@ mod layer_norm;
 mod linear;
 mod log_size;
 mod lookup;
+mod merge_attention;
 mod merge_tokens;
 pub mod methods;
 mod min_max;
@@ -67,6 +68,7 @@ pub fn all() -> Vec<Case> {
         linear::cases(),
         log_size::cases(),
         lookup::cases(),
+        merge_attention::cases(),
         merge_tokens::cases(),
         min_max::cases(),
         methods::cases(),

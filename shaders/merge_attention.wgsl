@@ -1,0 +1,87 @@
+// Two attentions of the same rows, over keys that have none in common, as one over all of them.
+//
+//   largest = max(first_lse, second_lse),     w = exp(lse - largest) of each
+//   rows    = (w_1 first + w_2 second) / (w_1 + w_2),     lse = largest + ln(w_1 + w_2)
+//
+// first, second:         [B, H, M, V] elem, or [B, M, H, V], as `heads_last` says
+// first_lse, second_lse: [B, H, M] f32; negative infinity where a row saw nothing
+// rows:                  as `first`; 0 where neither saw anything, the other to the bit where one did not
+// lse:                   [B, H, M] f32; negative infinity where neither saw anything
+//
+// What a row that saw nothing holds does not matter. A NaN log-sum-exp makes the row NaN.
+//
+// Cost: one read and one write of each.
+struct Params {
+  first_base: u32,
+  first_lse_base: u32,
+  second_base: u32,
+  second_lse_base: u32,
+  rows_base: u32,
+  lse_base: u32,
+  elements: u32,
+  channels: u32,
+  lses: u32,
+  heads: u32,
+  queries: u32,
+  heads_last: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> first: array<elem>;
+@group(0) @binding(2) var<storage, read> first_lse: array<f32>;
+@group(0) @binding(3) var<storage, read> second: array<elem>;
+@group(0) @binding(4) var<storage, read> second_lse: array<f32>;
+@group(0) @binding(5) var<storage, read_write> rows: array<elem>;
+@group(0) @binding(6) var<storage, read_write> lse: array<f32>;
+
+// What counts of two rows: their weights, which add up to `total`, and the larger log-sum-exp.
+struct Weights {
+  first: f32,
+  second: f32,
+  total: f32,
+  largest: f32,
+}
+
+// A row that saw nothing has no weight.
+fn weight_of(value: f32, largest: f32) -> f32 {
+  return select(exp(value - largest), 0.0, bitcast<u32>(value) == HIDDEN);
+}
+
+fn weights_of(row: u32) -> Weights {
+  let a = first_lse[params.first_lse_base + row];
+  let b = second_lse[params.second_lse_base + row];
+  let largest = max(max(LOWEST, marked_f32(a)), marked_f32(b));
+  let of_first = weight_of(a, largest);
+  let of_second = weight_of(b, largest);
+  return Weights(of_first, of_second, of_first + of_second, largest);
+}
+
+fn taken(weight: f32, value: elem_f32) -> elem_f32 {
+  return select(weight * value, elem_f32(), weight == 0.0);
+}
+
+@compute @workgroup_size(128)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let i = linear_group(group, groups) * 128u + lane.index;
+  if i < params.lses {
+    let weights = weights_of(i);
+    // The larger as it is, where the other has no weight.
+    let sum = select(log_sum(weights.largest, weights.total), weights.largest, weights.total == 1.0);
+    lse[params.lse_base + i] = sum;
+  }
+  if i < params.elements {
+    var row = i / params.channels;
+    if params.heads_last == 1u {
+      let head = row % params.heads;
+      let query = row / params.heads % params.queries;
+      row = (row / params.heads / params.queries * params.heads + head) * params.queries + query;
+    }
+    let weights = weights_of(row);
+    let sum = taken(weights.first, elem_f32(first[params.first_base + i])) + taken(weights.second, elem_f32(second[params.second_base + i]));
+    let factor = unless_spoilt(select(1.0 / weights.total, 0.0, weights.total == 0.0), weights.largest);
+    rows[params.rows_base + i] = elem(select(sum * factor, sum, weights.total == 1.0));
+  }
+}
