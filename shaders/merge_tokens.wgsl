@@ -102,7 +102,8 @@ fn main(
       case MEAN: { result = elem(sum / f32(count)); }
       case MAX: { result = largest; }
       case WEIGHTED_MEAN: {
-        if weight_sum != 0.0 {
+        // On the bits: a NaN is not 0 either.
+        if (bitcast<u32>(weight_sum) & 0x7fffffffu) != 0u {
           result = elem(sum / weight_sum);
         }
       }
