@@ -12,6 +12,8 @@
 // sums:          [2, B, heads, R] f32; each row's largest logit, then the sums of exp(logit - largest); read for softmax only
 // partials:      [S, B, heads, columns] f32; 0 (the lowest float) where no row of the chunk sees the key
 //
+// Some of what it reads and what it writes lies in the workspace, one buffer: nothing can be read-only.
+//
 // Cost: 2 R N D operations a head (`common/attention_columns.wgsl`).
 struct Params {
   queries_base: u32,
@@ -51,13 +53,13 @@ struct Params {
   scale: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> queries: array<elem>;
-@group(0) @binding(2) var<storage, read> keys: array<elem>;
-@group(0) @binding(3) var<storage, read> lengths: array<u32>;
-@group(0) @binding(4) var<storage, read> query_lengths: array<u32>;
-@group(0) @binding(5) var<storage, read> bias: array<f32>;
-@group(0) @binding(6) var<storage, read> list: array<u32>;
-@group(0) @binding(7) var<storage, read> sums: array<f32>;
+@group(0) @binding(1) var<storage, read_write> queries: array<elem>;
+@group(0) @binding(2) var<storage, read_write> keys: array<elem>;
+@group(0) @binding(3) var<storage, read_write> lengths: array<u32>;
+@group(0) @binding(4) var<storage, read_write> query_lengths: array<u32>;
+@group(0) @binding(5) var<storage, read_write> bias: array<f32>;
+@group(0) @binding(6) var<storage, read_write> list: array<u32>;
+@group(0) @binding(7) var<storage, read_write> sums: array<f32>;
 @group(0) @binding(8) var<storage, read_write> partials: array<f32>;
 
 fn add_rows(lane: Lane, place: Place, r: u32, tile_key: u32, offset: vec4<f32>, key: vec4<u32>, totals: vec4<f32>) -> vec4<f32> {

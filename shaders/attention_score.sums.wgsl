@@ -10,6 +10,8 @@
 // list:          [R] u32; rows asked for
 // sums:          [2, B, heads, R] f32; the sum is 0 where a row is dead or sees nothing, NaN where a logit that it sees is
 //
+// Some of what it reads and what it writes lies in the workspace, one buffer: nothing can be read-only.
+//
 // Cost: two reads of each visible logit. One workgroup a row: for rows that are too long for one workgroup to make their logits.
 struct Params {
   logits_base: u32,
@@ -47,11 +49,11 @@ struct Params {
   scale: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> logits: array<f32>;
-@group(0) @binding(2) var<storage, read> lengths: array<u32>;
-@group(0) @binding(3) var<storage, read> query_lengths: array<u32>;
-@group(0) @binding(4) var<storage, read> bias: array<f32>;
-@group(0) @binding(5) var<storage, read> list: array<u32>;
+@group(0) @binding(1) var<storage, read_write> logits: array<f32>;
+@group(0) @binding(2) var<storage, read_write> lengths: array<u32>;
+@group(0) @binding(3) var<storage, read_write> query_lengths: array<u32>;
+@group(0) @binding(4) var<storage, read_write> bias: array<f32>;
+@group(0) @binding(5) var<storage, read_write> list: array<u32>;
 @group(0) @binding(6) var<storage, read_write> sums: array<f32>;
 
 @compute @workgroup_size(WG)
