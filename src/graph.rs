@@ -465,7 +465,7 @@ impl Graph {
     /// [`Error::BindingTooLarge`].
     pub fn run_reference(&self, inputs: &BTreeMap<String, HostTensor>) -> Result<BTreeMap<String, HostTensor>, Error> {
         let mut outputs = BTreeMap::new();
-        let values = self.reference_values(inputs, &self.needed())?;
+        let values = self.reference_values(inputs, &self.needed(), &self.needed())?;
         for (name, tensor) in &self.outputs {
             let value = values[&tensor.id].clone().reshaped(tensor.shape());
             outputs.insert(name.clone(), value);
@@ -473,15 +473,16 @@ impl Graph {
         Ok(outputs)
     }
 
-    /// The value of every tensor of these calls on the CPU reference.
+    /// The value of every tensor of these calls on the CPU reference, and of the constants that `readers` read.
     pub(crate) fn reference_values(
         &self,
         inputs: &BTreeMap<String, HostTensor>,
         calls: &[bool],
+        readers: &[bool],
     ) -> Result<HashMap<TensorId, HostTensor>, Error> {
         self.check_names(inputs.keys())?;
-        let run = |&(index, _): &(usize, &Node)| calls[index];
-        let read: HashSet<_> = self.nodes.iter().enumerate().filter(run).flat_map(|(_, node)| node.inputs.iter().map(|t| t.id)).collect();
+        let reads = |&(index, _): &(usize, &Node)| readers[index];
+        let read: HashSet<_> = self.nodes.iter().enumerate().filter(reads).flat_map(|(_, node)| node.inputs.iter().map(|t| t.id)).collect();
         let mut values = HashMap::new();
         for (index, source) in self.sources.iter().enumerate() {
             match source {

@@ -190,7 +190,8 @@ pub struct Reference {
 impl Reference {
     /// Executes every call on the CPU.
     pub fn new(graph: &Graph, inputs: &HostTensors) -> Result<Self, Error> {
-        let values = graph.reference_values(inputs, &vec![true; graph.nodes().len()])?;
+        let all = vec![true; graph.nodes().len()];
+        let values = graph.reference_values(inputs, &all, &all)?;
         Ok(Self { graph: graph.clone(), values })
     }
 
@@ -237,7 +238,7 @@ impl WholeReport {
 pub async fn whole(context: &Context, gpu: &Gpu, graph: &Graph, inputs: &HostTensors) -> Result<WholeReport, Error> {
     let placement = Placement::default();
     let GuardedRun { outputs: together, guards, .. } = run_guarded(context, gpu, graph, inputs, placement).await?;
-    let mut values = graph.reference_values(inputs, &vec![false; graph.nodes().len()])?;
+    let mut values = graph.reference_values(inputs, &vec![false; graph.nodes().len()], &graph.needed())?;
     for (node, _) in graph.nodes().iter().zip(graph.needed()).filter(|(_, needed)| *needed) {
         let (single, feed) = graph.single_call(node, &values)?;
         let mut results = run_guarded(context, gpu, &single, &feed, placement).await?.outputs;

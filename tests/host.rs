@@ -872,6 +872,21 @@ fn a_lost_device_is_an_error_of_every_call() {
 }
 
 #[test]
+fn a_graph_whose_constants_are_not_stored_is_verified_whole() {
+    let noop = noop();
+    let context =
+        Context { device: noop.device.clone(), queue: noop.queue.clone(), info: noop.device.adapter_info(), gpu: noop.gpu.clone() };
+    // Lengths of more than 64 KiB that are all the same.
+    let rows = 20_000;
+    let mut graph = Graph::new();
+    let flags = graph.input("flags", [rows, 1], Elem::U32);
+    let counts = tokenpress::kernels::compact(&mut graph, flags, None).expect("a shape").counts;
+    graph.output("counts", counts).expect("a name");
+    let inputs: HostTensors = [("flags".to_owned(), HostTensor::u32([rows, 1], vec![1; rows as usize]))].into();
+    assert!(pollster::block_on(tokenpress::verify::whole(&context, &context.gpu, &graph, &inputs)).is_ok());
+}
+
+#[test]
 fn what_is_read_back_is_checked() {
     let noop = noop();
     let context =

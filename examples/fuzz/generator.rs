@@ -381,6 +381,9 @@ impl Generator {
             }
             _ => {
                 let destinations = self.number(n);
+                if u64::from(self.batch) * u64::from(n) > 1 << 22 {
+                    return Ok(Partition::even_odd(graph, n)); // permutations of so many take minutes
+                }
                 Partition::random(graph, self.batch, n, destinations, 7)
             }
         }
