@@ -13,7 +13,7 @@
 // out:           [B, H, M, V] elem; 0 where a row is dead or sees nothing, NaN where a logit that it sees is
 // lse:           [B, H, M] f32, if asked for; negative infinity, or NaN, there
 //
-// What a row does not see adds nothing to it, be it a NaN. Nor does a seen value of a weight that is 0 in f32, where there is a bias or causality.
+// What a row does not see adds nothing to it, be it a NaN. A seen value of a weight that is 0 in f32 may add nothing too.
 //
 // Cost: 2 M N (D + V) operations a head, 2 M N D more for each 16 elem of V above the first 16. A workgroup has ROWS rows and 16
 // elem of V, and walks over the keys KEYS at a time with a running maximum (https://arxiv.org/abs/2205.14135). An invocation has the
@@ -363,8 +363,8 @@ fn main(
           let of_rows1 = shared_weights(lane, 4u, four / 4u, weights1);
           let of_rows2 = shared_weights(lane, 8u, four / 4u, weights2);
           let of_rows3 = shared_weights(lane, 12u, four / 4u, weights3);
-          // Without a bias or causality the rows see all the keys that are read.
-          if ((BIASED == 1u) | (params.causal == 1u)) && (is_unbounded(near) || is_unbounded(far)) {
+          // Without a bias or causality the rows see all the keys that are read, but what stands in for those beyond the last.
+          if ((BIASED == 1u) | (params.causal == 1u) | (first + part + four + 4u > reach)) && (is_unbounded(near) || is_unbounded(far)) {
             rows0 = attended_taken(rows0, of_rows0, near, far);
             rows1 = attended_taken(rows1, of_rows1, near, far);
             rows2 = attended_taken(rows2, of_rows2, near, far);

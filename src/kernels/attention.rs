@@ -75,7 +75,8 @@ pub enum Heads {
 /// and position biases. Rows that are dead or see no key are 0, and their lse is negative infinity, so that
 /// parts of an attention can be merged. A bias of negative infinity hides a key, and what a row does not see does not matter, be it a NaN. A
 /// bias of `f32::MIN` hides nothing: a row of which all keys have it is their values' mean. Logits saturate at the largest float; a NaN
-/// among those that a row sees makes the row NaN. An infinite or NaN value spoils the rows that see it, unless their weight for it is 0 in f32.
+/// among those that a row sees makes the row NaN. An infinite or NaN value spoils the rows that see it; where
+/// their weight for it is 0 in f32, whether it does is open.
 /// One pass with a running maximum, as `https://arxiv.org/abs/2205.14135` has it.
 ///
 /// Cost: one dispatch; 2 M N (D + V) operations a head, and 2 M N D more for each 64 channels of V above the first 64 (16 where D or

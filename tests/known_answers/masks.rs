@@ -241,6 +241,13 @@ fn attention() -> Vec<Known> {
             &[f64::from(f32::MAX)],
             0.0,
         ),
+        Row { keys: &[0.0; 3], ..two }.attend(
+            "an infinite last value of three makes the row infinite",
+            &[1.0, 2.0, f32::INFINITY],
+            &[f64::INFINITY],
+            &[3f64.ln()],
+            1e-6,
+        ),
         Row { keys: &[nan, 0.0], ..two }.attend("a NaN in a key makes its row NaN", &[2.0, 4.0], &[f64::NAN], &[f64::NAN], 0.0),
         Row { keys: &[1e7, 1e7], ..two }
             .attend("two equal logits of 1e7 share a row", &[2.0, 4.0], &[3.0], &[1e7 + 2f64.ln()], 1.0)
