@@ -3,9 +3,11 @@
 //   p[b,f]      = softmax_f(-(scores[b,f] - min scores) / temperature)       over the frames that have tokens
 //   budget[b,f] = round(sizes[b,f] min(1, base (1 + p[b,f] - mean p))), halves to even, at least 1
 //
-// scores:  [B, F] f32; the lower, the more a frame stands out
+// scores:  [B, F] f32; the lower, the more a frame stands out; one that is NaN stands out least; all count as from -2^126 to 2^126
 // sizes:   [B, F] u32; tokens of each frame; frames without any get 0
 // budgets: [B, F] u32
+//
+// The share is in f32; its product with the size is rounded in whole numbers, so that none is too large.
 //
 // One workgroup a batch row. The mean of p is 1 over the number of frames.
 struct Params {
@@ -16,13 +18,55 @@ struct Params {
   frames: u32,
   share: f32,
   sharpness: f32, // 1 / temperature
+  far: f32, // differences beyond this one have no weight
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> scores: array<f32>;
 @group(0) @binding(2) var<storage, read> sizes: array<u32>;
 @group(0) @binding(3) var<storage, read_write> budgets: array<u32>;
 
-const LOWEST = -3.4028234e38;
+const MOST = 8.507059173023462e37; // 2^126: differences are finite
+
+// What a score counts as. On the bits: a shader may assume that no float is a NaN or an infinity.
+fn counted(i: u32) -> f32 {
+  let bits = bitcast<u32>(scores[params.scores_base + i]);
+  let magnitude = bits & 0x7fffffffu;
+  let value = bitcast<f32>(min(magnitude, bitcast<u32>(MOST)) | (bits & 0x80000000u));
+  return select(value, MOST, magnitude > 0x7f800000u);
+}
+
+// A frame's weight in the softmax.
+fn weight(i: u32, lowest: f32) -> f32 {
+  let above = counted(i) - lowest;
+  return select(exp(-(min(above, params.far) * params.sharpness)), 0.0, above > params.far);
+}
+
+// A number of 64 bits over a power of two, cut off; the result has 32 bits.
+fn shifted(high: u32, low: u32, by: u32) -> u32 {
+  if by >= 32u { return high >> min(by - 32u, 31u); }
+  return (high << (32u - by)) | (low >> by);
+}
+
+// size * share for a share from 0 to 1, with halves to even.
+fn rounded(size: u32, share: f32) -> u32 {
+  let bits = bitcast<u32>(share);
+  if bits >= 0x3f800000u { return size; }
+  // share = fraction / 2^by, by from 24 on; the product has less than 56 bits. Below 2^-32 nothing is left.
+  let by = 150u - (bits >> 23u);
+  if by > 56u { return 0u; }
+  let fraction = (bits & 0x007fffffu) | 0x00800000u;
+  let high = multiply_high(size, fraction);
+  let low = size * fraction;
+  let whole = shifted(high, low, by);
+  let half = shifted(high, low, by - 1u) & 1u;
+  // What is behind the half.
+  let low_bits = min(by - 1u, 31u);
+  var behind = low & ((1u << low_bits) - 1u);
+  if by > 32u {
+    behind = low | (high & ((1u << (by - 33u)) - 1u));
+  }
+  return whole + select(0u, 1u, half == 1u && (behind != 0u || (whole & 1u) == 1u));
+}
 
 @compute @workgroup_size(WG)
 fn main(
@@ -33,20 +77,20 @@ fn main(
   let batch = linear_group(group, groups);
   if batch >= params.batch { return; }
   let row = batch * params.frames;
-  var largest = LOWEST;
+  var highest = -MOST;
   var number = 0u;
   for (var f = lane.index; f < params.frames; f += WG) {
     if sizes[params.sizes_base + row + f] > 0u {
-      largest = max(largest, -scores[params.scores_base + row + f]);
+      highest = max(highest, -counted(row + f));
       number++;
     }
   }
-  largest = reduce_max(lane, largest);
+  let lowest = -reduce_max(lane, highest);
   number = reduce_add_u32(lane, number);
   var sum = 0.0;
   for (var f = lane.index; f < params.frames; f += WG) {
     if sizes[params.sizes_base + row + f] > 0u {
-      sum += exp((-scores[params.scores_base + row + f] - largest) * params.sharpness);
+      sum += weight(row + f, lowest);
     }
   }
   sum = reduce_add(lane, sum);
@@ -54,9 +98,9 @@ fn main(
     let size = sizes[params.sizes_base + row + f];
     var budget = 0u;
     if size > 0u {
-      let p = exp((-scores[params.scores_base + row + f] - largest) * params.sharpness) / sum;
-      let scale = clamp(params.share * (1.0 + p - 1.0 / f32(number)), 0.0, 1.0);
-      budget = clamp(u32(round(f32(size) * scale)), 1u, size);
+      let p = weight(row + f, lowest) / sum;
+      let share = clamp(params.share * (1.0 + p - 1.0 / f32(number)), 0.0, 1.0);
+      budget = clamp(rounded(size, share), 1u, size);
     }
     budgets[params.budgets_base + row + f] = budget;
   }

@@ -29,14 +29,6 @@ struct Params {
 @group(0) @binding(3) var<storage, read> probabilities: array<u32>;
 @group(0) @binding(4) var<storage, read_write> quantiles: array<f32>;
 
-// The upper half of a product of 64 bits.
-fn multiply_high(a: u32, b: u32) -> u32 {
-  let low = (a & 0xffffu) * (b & 0xffffu);
-  let middle = (a >> 16u) * (b & 0xffffu) + (low >> 16u);
-  let other = (a & 0xffffu) * (b >> 16u) + (middle & 0xffffu);
-  return (a >> 16u) * (b >> 16u) + (middle >> 16u) + (other >> 16u);
-}
-
 // Of `count` entries from `first` on, at least one.
 fn quantile(first: u32, count: u32, q: u32) -> f32 {
   let last = count - 1u;

@@ -208,6 +208,8 @@ pub enum Include {
     Tile,
     /// `common/tile_lanes.wgsl` or its twin for subgroups of eight: which rows and columns of a tile are whose.
     TileLanes,
+    /// `common/wide.wgsl`: whole numbers of 64 bits.
+    Wide,
     /// `common/window.wgsl`: a window that slides over a grid of tokens.
     Window,
 }
@@ -457,6 +459,7 @@ impl Variant {
                 ),
                 (Include::TileLanes, Form::Subgroup) => include_str!("../../shaders/common/tile_lanes_subgroup.wgsl"),
                 (Include::TileLanes, _) => include_str!("../../shaders/common/tile_lanes.wgsl"),
+                (Include::Wide, _) => include_str!("../../shaders/common/wide.wgsl"),
                 (Include::Window, _) => include_str!("../../shaders/common/window.wgsl"),
             };
         }

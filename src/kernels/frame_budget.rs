@@ -9,13 +9,13 @@ use crate::reference;
 use crate::tensor::{Desc, Elem, HostTensor};
 
 params! {
-    struct Params { batch: u32, frames: u32, share: f32, sharpness: f32 }
+    struct Params { batch: u32, frames: u32, share: f32, sharpness: f32, far: f32 }
 }
 
 pub(super) static FRAME_BUDGET: Shader = Shader {
     name: "frame_budget",
     source: include_str!("../../shaders/frame_budget.wgsl"),
-    includes: &[Include::Reduce],
+    includes: &[Include::Reduce, Include::Wide],
     headers: &[Header::F32],
     inputs: &[("scores", BindingElem::F32), ("sizes", BindingElem::U32)],
     outputs: &[("budgets", BindingElem::U32)],
@@ -36,13 +36,15 @@ pub(super) static FRAME_BUDGET: Shader = Shader {
 pub struct FrameBudget {
     /// Share of a frame's tokens that an ordinary frame keeps, 0 to 1.
     pub base: f32,
-    /// How much a difference of scores counts, above 0; VidCom2's is 0.01.
+    /// How much a difference of scores counts, from 2^-126 to 2^126; VidCom2's is 0.01.
     pub temperature: f32,
 }
 
 impl FrameBudget {
-    /// Adds the call: budgets u32 `[B, F]` by `scores` f32 `[B, F]`, finite numbers of which the lowest stand out most, and the frames'
-    /// `sizes` u32 `[B, F]`; frames without tokens get 0. Cost: one dispatch, one workgroup a row.
+    /// Adds the call: budgets u32 `[B, F]` by `scores` f32 `[B, F]`, of which the lowest stand out most, and the frames' `sizes` u32 `[B, F]`.
+    ///
+    /// Frames without tokens get 0, and their scores do not matter. A score that is NaN stands out least, and all count as from -2^126 to
+    /// 2^126, infinities too. A share has the precision of f32; of any size it is taken in whole numbers. Cost: one dispatch, one workgroup a row.
     pub fn find(self, graph: &mut Graph, scores: Tensor, sizes: Tensor) -> Result<Tensor, Error> {
         Ok(graph.call(self, &[scores, sizes])?[0])
     }
@@ -72,8 +74,9 @@ impl Kernel for FrameBudget {
         if !(0.0..=1.0).contains(&self.base) {
             return Err(Error::Value { argument: "frame_budget: base", expected: "0 to 1".to_owned(), actual: self.base.to_string() });
         }
-        if !(self.temperature > 0.0 && self.temperature.is_finite()) {
-            let (expected, actual) = ("a number above 0".to_owned(), self.temperature.to_string());
+        // Its reciprocal is in the same range.
+        if !(f32::MIN_POSITIVE..=1.0 / f32::MIN_POSITIVE).contains(&self.temperature) {
+            let (expected, actual) = ("2^-126 to 2^126".to_owned(), self.temperature.to_string());
             return Err(Error::Value { argument: "frame_budget: temperature", expected, actual });
         }
         let [batch, frames] = inputs[0].shape.exactly("frame_budget: scores", "[B, F]")?;
@@ -93,12 +96,14 @@ impl Kernel for FrameBudget {
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
         let [batch, frames] = lowering.input(0).shape.exactly("frame_budget: scores", "[B, F]")?;
+        // exp(-128) is 0 in f32.
+        let (sharpness, far) = (1.0 / self.temperature, (128.0 * self.temperature).min(f32::MAX));
         lowering.dispatch(Call {
             shader: &FRAME_BUDGET,
             header: Header::F32,
             constants: FRAME_BUDGET.tunings[0],
             slots: &[Slot::Input(0), Slot::Input(1), Slot::Output(0)],
-            params: Params { batch, frames, share: self.base, sharpness: 1.0 / self.temperature },
+            params: Params { batch, frames, share: self.base, sharpness, far },
             groups: if frames == 0 { 0 } else { u64::from(batch) },
         })
     }
@@ -107,12 +112,14 @@ impl Kernel for FrameBudget {
     fn compare(&self, inputs: &[&HostTensor], expected: &[HostTensor], actual: &[HostTensor]) -> Vec<Comparison> {
         let shares = self.each(inputs, reference::frame_shares);
         let (e, a) = (expected[0].integers(), actual[0].integers());
+        let sizes = inputs[1].integers();
         let judge = |index: usize| {
-            let exact = Worst { index, expected: f64::from(e[index]), actual: f64::from(a[index]), bound: 0.0 };
+            let (expected, actual) = (f64::from(e[index]), f64::from(a[index]));
+            let exact = Worst { index, expected, actual, bound: 0.0 };
             match shares[index] {
-                Some((share, error)) if e[index] != a[index] && e[index].abs_diff(a[index]) == 1 => {
-                    // The halfway point between the two.
-                    Worst { expected: share, actual: f64::from(e[index].min(a[index])) + 0.5, bound: error, ..exact }
+                Some((share, error)) if e[index] != a[index] && (1..=sizes[index]).contains(&a[index]) => {
+                    // The nearest share that rounds to it.
+                    Worst { expected: share, actual: actual + if actual > share { -0.5 } else { 0.5 }, bound: error, ..exact }
                 }
                 _ => exact,
             }

@@ -3,7 +3,7 @@
 use super::{Kernel, Order, TopK, TopKInputs, expect, lengths_or_full};
 use crate::compare::Comparison;
 use crate::error::Error;
-use crate::gpu::{BindingElem, Call, Header, Lowering, Shader, Slot, params};
+use crate::gpu::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
 use crate::graph::{Graph, Tensor};
 use crate::reference;
 use crate::tensor::{Desc, Elem, HostTensor};
@@ -15,7 +15,7 @@ params! {
 pub(super) static QUANTILE: Shader = Shader {
     name: "quantile",
     source: include_str!("../../shaders/quantile.wgsl"),
-    includes: &[],
+    includes: &[Include::Wide],
     headers: &[Header::F32],
     inputs: &[("sorted", BindingElem::F32), ("lengths", BindingElem::U32), ("probabilities", BindingElem::U32)],
     outputs: &[("quantiles", BindingElem::F32)],

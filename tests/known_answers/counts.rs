@@ -1,5 +1,6 @@
 //! How many tokens there are, and how many stay.
 
+use tokenpress::kernels::FrameBudget;
 use tokenpress::methods::{EVit, LlavaNext, Unpadding, VisionZip};
 use tokenpress::readback::HostTensors;
 use tokenpress::{Elem, Error, Graph, HostTensor, NONE, Tensor, Tokens};
@@ -7,6 +8,7 @@ use tokenpress::{Elem, Error, Graph, HostTensor, NONE, Tensor, Tokens};
 use super::Known;
 
 pub fn all() -> Vec<Known> {
+    let (nan, infinity) = (f32::NAN, f32::INFINITY);
     let square =
         LlavaNext { edge: 27, tiles: [5, 5], image: [1920, 1920], unpadding: Unpadding::Transformers, most_tiles: Some(9), newline: None };
     let wide =
@@ -35,7 +37,49 @@ pub fn all() -> Vec<Known> {
             &[0, NONE, 1, 2, NONE, 3],
             |graph, tokens, heads| Ok(EVit { keep: 0.5, fuse: false }.build(graph, tokens, heads, heads)?.compressed.map.parent),
         ),
+        // A frame alone has the base as its share.
+        budgets(
+            "half of any number of tokens is a half, to the even number",
+            (0.5, [5, 1]),
+            &[0.3, nan, -infinity, infinity, 1e38],
+            &[16_777_217, u32::MAX, 2_147_483_650, 3, 1],
+            &[8_388_608.0, 2_147_483_648.0, 1_073_741_825.0, 2.0, 1.0],
+        ),
+        budgets(
+            "three quarters of any number of tokens are theirs",
+            (0.75, [3, 1]),
+            &[0.0; 3],
+            &[16_777_217, u32::MAX, 386_865_882],
+            &[12_582_913.0, 3_221_225_471.0, 290_149_412.0],
+        ),
+        budgets("all of any number of tokens are all", (1.0, [2, 1]), &[0.0; 2], &[u32::MAX, 16_777_219], &[4_294_967_295.0, 16_777_219.0]),
+        budgets(
+            "a frame whose score is NaN stands out least",
+            (0.5, [1, 4]),
+            &[nan, 1.0, infinity, 1.0],
+            &[100; 4],
+            &[38.0, 62.0, 38.0, 62.0],
+        ),
+        budgets(
+            "frames whose scores are negative infinity stand out alike, and the score of none does not matter",
+            (0.6, [1, 4]),
+            &[-infinity, -infinity, 0.0, nan],
+            &[100, 100, 100, 0],
+            &[70.0, 70.0, 40.0, 0.0],
+        ),
+        budgets("frames whose scores are all NaN are alike", (0.5, [1, 3]), &[nan; 3], &[100; 3], &[50.0; 3]),
     ]
+}
+
+/// What each frame of rows may keep, with a base and the scores' shape.
+fn budgets(name: &'static str, (base, shape): (f32, [u32; 2]), scores: &[f32], sizes: &[u32], expected: &[f64]) -> Known {
+    let mut graph = Graph::new();
+    let read = (graph.input("scores", shape, Elem::F32), graph.input("sizes", shape, Elem::U32));
+    let found = FrameBudget { base, temperature: 1.0 }.find(&mut graph, read.0, read.1).expect("shapes agree");
+    graph.output("budgets", found).expect("a name");
+    let inputs =
+        [("scores".to_owned(), HostTensor::f32(shape, scores.to_vec())), ("sizes".to_owned(), HostTensor::u32(shape, sizes.to_vec()))];
+    Known { name, graph, inputs: inputs.into(), outputs: vec![("budgets", expected.to_vec(), 0.0)] }
 }
 
 /// Images of ones, whose tokens are ones whatever their number, but for a newline of -1 behind each row.
