@@ -5,7 +5,7 @@
 //   are filled up and the others' shares are taken anew. Else all get their share, and what is left of `rest` goes one by one to
 //   the largest remainders, or the largest weights; the lowest index of equal ones.
 //
-// weights:    [B, S] f32; NaN and what is below 0 counts as 0
+// weights:    [B, S] f32; NaN and what is below 0 counts as 0, and that of a segment without capacity
 // totals:     [B] u32
 // capacities: [B, S] u32
 // budgets:    [B, S] u32
@@ -43,7 +43,7 @@ var<workgroup> rest: u32;
 // The bits of a weight; 0 for what counts as 0.
 fn bits_of(i: u32) -> u32 {
   let bits = bitcast<u32>(weights[params.weights_base + i]);
-  return select(bits, 0u, bits > 0x7f800000u);
+  return select(bits, 0u, bits > 0x7f800000u || capacities[params.capacities_base + i] == 0u);
 }
 
 // The weight as a 16-bit integer, of which the largest has bits `most`.

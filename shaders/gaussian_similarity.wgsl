@@ -5,7 +5,7 @@
 // x:          [B, N, C] f32, four channels in one where C is a multiple of 4
 // centers:    [B, C] f32
 // lengths:    [B] u32; live tokens
-// similarity: [B, N] f32; 0 for dead tokens
+// similarity: [B, N] f32; 0 for dead tokens and those infinitely far; NaN where the distance is
 //
 // Sums are in f32: those of 8 invocations, which take every 8th elem, in their order.
 //
@@ -27,6 +27,7 @@ struct Params {
 
 const LANES = 8u; // of a row
 const ROWS = 16u; // of a workgroup
+const FAR = 512.0; // the widest is exp(-128) there, which is 0
 var<workgroup> sums: array<f32, 128>;
 
 @compute @workgroup_size(128)
@@ -60,6 +61,12 @@ fn main(
     for (var k = 0u; k < 5u; k++) {
       total += exp(exponent);
       exponent *= 0.5;
+    }
+    // On the bits: a shader may assume that no float is a NaN or an infinity.
+    let bits = bitcast<u32>(sum) & 0x7fffffffu;
+    total = select(total, 0.0, bits >= bitcast<u32>(FAR));
+    if bits > 0x7f800000u {
+      total = make_nan();
     }
     similarity[params.similarity_base + row] = select(0.0, total, live);
   }

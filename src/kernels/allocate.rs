@@ -44,7 +44,8 @@ pub struct Allocate {
 impl Allocate {
     /// Budgets u32 `[B, S]` by `weights` f32 `[B, S]`, `totals` u32 `[B]` and `capacities` u32 `[B, S]`.
     ///
-    /// A weight that is NaN or below 0 counts as 0; where all do, the shares are equal. Totals and capacities count as at most 2^31 - 1,
+    /// A weight that is NaN or below 0 counts as 0, as that of a segment without capacity; where all do, the shares are equal. An infinite one counts as
+    /// 2^128. Totals and capacities count as at most 2^31 - 1,
     /// and there are at most 65535 segments. Cost: one dispatch, one workgroup a row.
     pub fn budgets(self, graph: &mut Graph, weights: Tensor, totals: Tensor, capacities: Tensor) -> Result<Tensor, Error> {
         Ok(graph.call(self, &[weights, totals, capacities])?[0])

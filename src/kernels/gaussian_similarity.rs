@@ -3,7 +3,7 @@
 use super::{Kernel, expect, lengths_or_full};
 use crate::compare::Comparison;
 use crate::error::Error;
-use crate::gpu::{BindingElem, Call, Header, Lowering, Shader, Slot, params};
+use crate::gpu::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
 use crate::graph::{Graph, Tensor};
 use crate::reference;
 use crate::tensor::{Desc, Elem, HostTensor};
@@ -15,7 +15,7 @@ params! {
 pub(super) static GAUSSIAN_SIMILARITY: Shader = Shader {
     name: "gaussian_similarity",
     source: include_str!("../../shaders/gaussian_similarity.wgsl"),
-    includes: &[],
+    includes: &[Include::Order],
     headers: &[Header::F32, Header::F32x4],
     inputs: &[("x", BindingElem::Elem), ("centers", BindingElem::Elem), ("lengths", BindingElem::U32)],
     outputs: &[("similarity", BindingElem::F32)],
@@ -30,8 +30,8 @@ struct GaussianSimilarity;
 /// `similarity[b, i] = sum_k exp(-|x[b, i] - centers[b]|^2 / (2 2^k))`, k from -3 to 1: f32 `[B, N]`, 5 at the centre and 0 far away.
 ///
 /// `x` is f32 `[B, N, C]`, `centers` f32 `[B, C]`; the first `lengths[b]` (u32 `[B]`, all for `None`) tokens are alive, and dead ones get
-/// 0. The measure of VidCom2, `https://arxiv.org/abs/2505.14454`. A token with a NaN or an infinity gets whatever the device makes of it.
-/// Cost: one dispatch, one read of x.
+/// 0. The measure of VidCom2, `https://arxiv.org/abs/2505.14454`. A NaN in a token or its centre, or equal
+/// infinities in both, give NaN; any other infinity gives 0. Cost: one dispatch, one read of x.
 pub fn gaussian_similarity(graph: &mut Graph, x: Tensor, centers: Tensor, lengths: Option<Tensor>) -> Result<Tensor, Error> {
     let [batch, tokens, _] = x.shape().exactly("gaussian_similarity: x", "[B, N, C]")?;
     let lengths = lengths_or_full(graph, lengths, batch, tokens);

@@ -33,7 +33,7 @@ fn integers(weights: &[f32]) -> Vec<u32> {
 
 /// Budgets that add up to `total`, or to all capacities where that is less.
 ///
-/// Each segment gets the minimum first, as far as the total goes. Of the rest, those with room get `floor(rest q_i / sum q)`, `q` their
+/// The weight of a segment without capacity does not matter. Each segment gets the minimum first, as far as the total goes. Of the rest, those with room get `floor(rest q_i / sum q)`, `q` their
 /// weight as an integer, or 1 where all are 0; where that is more than some have room for, these are filled up and the others' shares
 /// taken anew. What is left goes one by one by `leftover`, to the lowest index of equal ones.
 pub fn allocate(weights: &[f32], total: u32, capacities: &[u32], minimum: u32, leftover: Leftover) -> Vec<u32> {
@@ -44,7 +44,8 @@ pub fn allocate(weights: &[f32], total: u32, capacities: &[u32], minimum: u32, l
         budgets.push(minimum.min(rest).min(*capacity));
         rest -= budgets[budgets.len() - 1];
     }
-    let integers = integers(weights);
+    let weights: Vec<f32> = weights.iter().zip(&capacities).map(|(w, capacity)| if *capacity == 0 { 0.0 } else { *w }).collect();
+    let integers = integers(&weights);
     while rest > 0 {
         let open: Vec<usize> = (0..budgets.len()).filter(|&i| budgets[i] < capacities[i]).collect();
         if open.is_empty() {
@@ -112,6 +113,8 @@ mod tests {
             assert_eq!(allocate(&[3.0 * scale, scale, -scale], 8, &WIDE, 0, Leftover::LargestRemainder), [6, 2, 0]);
         }
         assert_eq!(allocate(&[0.0, f32::NAN, -1.0], 7, &WIDE, 0, Leftover::LargestRemainder), [3, 2, 2]);
+        // The weight of a segment without capacity, be it infinite, does not scale the others.
+        assert_eq!(allocate(&[3.0, 1.0, f32::INFINITY], 8, &[99, 99, 0], 0, Leftover::LargestRemainder), [6, 2, 0]);
         assert_eq!(allocate(&[], 7, &[], 0, Leftover::LargestRemainder), []);
     }
 }

@@ -7,7 +7,7 @@ use crate::tensor::Elem;
 ///
 /// The squared distance D has a relative error of `(C + 4) eps`: that of each difference, twice, of its square, and of the sums. An
 /// exponent moves by as much of itself; WGSL's exp is within `3 + 2 |exponent|` ulp (of 2 eps), and five sums add 5 ulp. What is
-/// smaller than the smallest normal number may become 0.
+/// smaller than the smallest normal number may become 0. A NaN, or the difference of equal infinities, gives NaN, and what is infinitely far 0.
 pub fn gaussian_similarity(x: &[f32], center: &[f32]) -> (f64, f64) {
     let distance: f64 = x.iter().zip(center).map(|(x, c)| (f64::from(*x) - f64::from(*c)).powi(2)).sum();
     let (mut total, mut error) = (0.0, 0.0);
@@ -15,11 +15,13 @@ pub fn gaussian_similarity(x: &[f32], center: &[f32]) -> (f64, f64) {
         let exponent = distance / (2.0 * 2f64.powi(k));
         let relative = ((x.len() as f64 + 4.0) * exponent + 2.0 * (3.0 + 2.0 * exponent)) * EPSILON_F32;
         total += (-exponent).exp();
-        error += (-exponent).exp() * relative.exp_m1() + f64::from(f32::MIN_POSITIVE);
+        // What has no weight in f64 has none in f32.
+        let part = (-exponent).exp();
+        error += if part > 0.0 { part * relative.exp_m1() } else { 0.0 } + f64::from(f32::MIN_POSITIVE);
     }
     let flushed = 8.0 * x.len() as f64 * f64::from(f32::MIN_POSITIVE);
     let error = error + 10.0 * EPSILON_F32 * total + flushed + storage_error(Elem::F32, total);
-    (total, if error.is_finite() { error } else { f64::INFINITY })
+    (total, if total.is_nan() { 0.0 } else { error })
 }
 
 #[cfg(test)]
@@ -32,6 +34,13 @@ mod tests {
         let expected: f64 = [-16.0f64, -8.0, -4.0, -2.0, -1.0].iter().map(|e| e.exp()).sum();
         let (total, error) = gaussian_similarity(&[0.0, 2.0], &[0.0, 0.0]);
         assert!((total - expected).abs() < 1e-12 && error < 1e-6);
-        assert_eq!(gaussian_similarity(&[1e30], &[-1e30]).0, 0.0);
+        let (far, error) = gaussian_similarity(&[1e30], &[-1e30]);
+        assert!(far == 0.0 && error < 1e-36);
+        let infinite = gaussian_similarity(&[f32::INFINITY], &[1.0]);
+        assert!(infinite.0 == 0.0 && infinite.1 < 1e-36);
+        for (x, center) in [(f32::NAN, 0.0), (f32::INFINITY, f32::INFINITY)] {
+            let (total, error) = gaussian_similarity(&[x], &[center]);
+            assert!(total.is_nan() && error == 0.0);
+        }
     }
 }

@@ -35,6 +35,7 @@ pub fn all() -> Vec<Known> {
         fenced("a fence of numbers", &[1.0, 2.0, 4.0, 8.0], 5.0 + 1.5 * 3.25),
         budgets("a budget above 65535 is divided", &[1.0, 1.0], 70_000, &[50_000; 2], &[35_000.0; 2]),
         budgets("a budget above 65535 fills the small first", &[3.0, 1.0], 1_000_000, &[600_000, 900_000], &[600_000.0, 400_000.0]),
+        budgets("the weight of a crop without room does not matter", &[3.0, 1.0, f32::INFINITY], 8, &[9, 9, 0], &[6.0, 2.0, 0.0]),
         budgets("a budget of two thousand million", &[1.0, 3.0], 2_000_000_000, &[2_000_000_000; 2], &[500_000_000.0, 1_500_000_000.0]),
     ]
 }

@@ -12,9 +12,13 @@ pub mod own;
 pub mod ragged;
 
 use tokenpress::readback::HostTensors;
-use tokenpress::{Elem, Graph};
+use tokenpress::{Elem, Graph, HostTensor, NONE};
+
+/// Behind the name of a case that is another one with broken numbers where nothing may come of them: `tests/hidden.rs` compares the two.
+pub const BROKEN: &str = ", broken where hidden";
 
 /// One graph with inputs, to be run on the reference and on an adapter.
+#[derive(Clone)]
 pub struct Case {
     /// Kernel or method that the case is about.
     pub subject: &'static str,
@@ -27,6 +31,57 @@ pub struct Case {
 }
 
 impl Case {
+    /// The same with NaN, infinities, the largest numbers, or any integers, in those entries of an input, of `width` elements each, that are hidden.
+    pub fn broken(mut self, input: &str, width: usize, hidden: impl Fn(usize) -> bool) -> Self {
+        let floats = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, -f32::MAX, -f32::NAN, 0.0];
+        let integers = [NONE, 1, NONE - 1, 0x7fc0_0000, 0, 2, 7];
+        let tensor = &self.inputs[input];
+        let is_hidden = |i: &usize| hidden(i / width);
+        let broken = if tensor.desc().elem == Elem::U32 {
+            let mut values = tensor.integers().to_vec();
+            (0..values.len()).filter(is_hidden).for_each(|i| values[i] = integers[i % 7]);
+            HostTensor::u32(tensor.shape(), values)
+        } else {
+            let mut values = tensor.floats();
+            (0..values.len()).filter(is_hidden).for_each(|i| values[i] = floats[i % 7]);
+            HostTensor::from_floats(tensor.desc(), values)
+        };
+        self.inputs.insert(input.to_owned(), broken);
+        self.named_broken()
+    }
+
+    /// The same with other indices in place of those beyond the `count` that there are.
+    pub fn broken_indices(mut self, input: &str, count: u32) -> Self {
+        let tensor = &self.inputs[input];
+        let mut values = tensor.integers().to_vec();
+        values.iter_mut().enumerate().filter(|(_, v)| **v >= count).for_each(|(i, v)| *v = (NONE - i as u32 % 3).max(count));
+        let broken = HostTensor::u32(tensor.shape(), values);
+        self.inputs.insert(input.to_owned(), broken);
+        self.named_broken()
+    }
+
+    /// [`Case::broken`] behind the live tokens of inputs, each with its tokens a row and the width of one.
+    pub fn broken_behind(&self, inputs: &[(&str, u32, u32)]) -> Self {
+        let lengths = self.inputs["lengths"].integers().to_vec();
+        let mut case = self.clone();
+        for &(input, tokens, width) in inputs {
+            let entries = self.inputs[input].shape().elements() as usize / width.max(1) as usize;
+            let of_length = (entries / lengths.len().max(1)).max(1);
+            let (tokens, lengths) = (tokens as usize, &lengths);
+            case = case.broken(input, width.max(1) as usize, |entry| entry % tokens >= lengths[entry / of_length] as usize);
+        }
+        case
+    }
+
+    /// Whether there are lengths.
+    pub fn is_ragged(&self) -> bool {
+        self.inputs.contains_key("lengths")
+    }
+
+    fn named_broken(mut self) -> Self {
+        self.name = format!("{}{BROKEN}", self.name.trim_end_matches(BROKEN));
+        self
+    }
     /// Calls that contribute to an output.
     pub fn calls(&self) -> usize {
         self.graph.cost(&tokenpress::Capabilities::portable()).map_or(0, |cost| cost.steps.len())

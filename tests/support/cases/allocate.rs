@@ -29,7 +29,10 @@ pub fn cases() -> Vec<Case> {
                 ("capacities".to_owned(), HostTensor::u32(shape, data::integers(6, 6 * segments as usize, below))),
             ];
             let name = format!("[6, {segments}] at least {minimum}, {leftover:?}");
-            cases.push(Case { subject: "allocate", name, heavy: false, graph, inputs: inputs.into() });
+            let case = Case { subject: "allocate", name, heavy: false, graph, inputs: inputs.into() };
+            let capacities = case.inputs["capacities"].integers().to_vec();
+            cases.push(case.clone().broken("weights", 1, |i| capacities[i] == 0));
+            cases.push(case);
         }
     }
     cases

@@ -13,8 +13,8 @@ struct Setup<'a> {
     what: &'a str,
 }
 
-/// Random partners for the live sources, of which all but the first few of a random order stay.
-fn case(setup: &Setup<'_>, interleave: bool, partition: impl FnOnce(&mut Graph) -> Partition) -> Case {
+/// Random partners for the live sources, of which all but the first few of a random order stay; and the same with other partners of those that do not merge.
+fn case(setup: &Setup<'_>, interleave: bool, partition: impl FnOnce(&mut Graph) -> Partition) -> [Case; 2] {
     let &Setup { batch, tokens, outputs, merge, lengths, what } = setup;
     let mut graph = Graph::new();
     let partition = partition(&mut graph);
@@ -67,7 +67,14 @@ fn case(setup: &Setup<'_>, interleave: bool, partition: impl FnOnce(&mut Graph) 
     graph.output("lengths_out", assignment.lengths).expect("a name");
     let interleaved = if interleave { " interleaved" } else { "" };
     let name = format!("{what} [{batch}, {tokens}] less {merge} to {outputs}{interleaved} lengths {lengths:?}");
-    Case { subject: "assign_tokens", name, heavy: false, graph, inputs }
+    let case = Case { subject: "assign_tokens", name, heavy: false, graph, inputs };
+    // The partner of a source that is dead or stays does not matter.
+    let live = |b: usize| lengths.map_or(tokens, |l| l[b]).min(tokens);
+    let dead = |i: usize| sources((i / count as usize) as u32)[i % count as usize] >= live(i / count as usize);
+    let unmerged = case.inputs["unmerged"].integers().to_vec();
+    let stays = |i: usize| unmerged[i / count as usize * count as usize..][..count as usize].contains(&(i as u32 % count));
+    let broken = case.clone().broken("partner", 1, |i| dead(i) || stays(i));
+    [case, broken]
 }
 
 /// Lists of anything: repeated, in both lists, beyond the tokens, with NONE between.
@@ -101,29 +108,29 @@ pub fn cases() -> Vec<Case> {
             [(1, 0, 0), (2, 1, 0), (1, 2, 1), (2, 3, 1), (1, 33, 16), (2, 32, 0), (3, 129, 20), (1, 197, 16), (1, 577, 288), (0, 9, 2)]
         {
             let setup = Setup { batch, tokens, outputs: tokens - merge, merge, lengths: None, what: "even and odd" };
-            cases.push(case(&setup, interleave, |graph| Partition::even_odd(graph, tokens)));
+            cases.extend(case(&setup, interleave, |graph| Partition::even_odd(graph, tokens)));
         }
         let lengths = Some(&[0, 1, 2, 63, 70, u32::MAX][..]);
         for merge in [0, 1, 20, 35] {
             let setup = Setup { batch: 6, tokens: 70, outputs: 70, merge, lengths, what: "even and odd" };
-            cases.push(case(&setup, interleave, |graph| Partition::even_odd(graph, 70)));
+            cases.extend(case(&setup, interleave, |graph| Partition::even_odd(graph, 70)));
             let setup = Setup { what: "random lists", ..setup };
-            cases.push(case(&setup, interleave, |graph| Partition::random(graph, 6, 70, 35, 8).expect("a partition")));
+            cases.extend(case(&setup, interleave, |graph| Partition::random(graph, 6, 70, 35, 8).expect("a partition")));
             // More rows than the output has.
             let setup = Setup { outputs: 11, ..setup };
-            cases.push(case(&setup, interleave, |graph| Partition::random(graph, 6, 70, 35, 8).expect("a partition")));
+            cases.extend(case(&setup, interleave, |graph| Partition::random(graph, 6, 70, 35, 8).expect("a partition")));
         }
         let setup = |tokens, merge, outputs, what| Setup { batch: 2, tokens, outputs, merge, lengths: None, what };
-        cases.push(case(&setup(300, 198, 99, "strided"), interleave, |graph| Partition::strided(graph, 300, 3)));
-        cases.push(case(&setup(301, 200, 101, "strided with a rest"), interleave, |graph| Partition::strided(graph, 301, 3)));
-        cases.push(case(&setup(5, 0, 5, "destinations only"), interleave, |graph| Partition::strided(graph, 5, 1)));
-        cases.push(case(&setup(5, 2, 5, "sources only"), interleave, |graph| Partition::lists(graph, &[4, 1, 0], &[]).expect("lists")));
-        cases.push(case(&setup(35, 20, 15, "grid"), interleave, |graph| Partition::grid2d_random(graph, 5, 7, 2, 2, 3).expect("a grid")));
-        cases.push(case(&setup(9, 3, 0, "no output"), interleave, |graph| Partition::even_odd(graph, 9)));
+        cases.extend(case(&setup(300, 198, 99, "strided"), interleave, |graph| Partition::strided(graph, 300, 3)));
+        cases.extend(case(&setup(301, 200, 101, "strided with a rest"), interleave, |graph| Partition::strided(graph, 301, 3)));
+        cases.extend(case(&setup(5, 0, 5, "destinations only"), interleave, |graph| Partition::strided(graph, 5, 1)));
+        cases.extend(case(&setup(5, 2, 5, "sources only"), interleave, |graph| Partition::lists(graph, &[4, 1, 0], &[]).expect("lists")));
+        cases.extend(case(&setup(35, 20, 15, "grid"), interleave, |graph| Partition::grid2d_random(graph, 5, 7, 2, 2, 3).expect("a grid")));
+        cases.extend(case(&setup(9, 3, 0, "no output"), interleave, |graph| Partition::even_odd(graph, 9)));
         cases.extend([1, 11, 21].map(|seed| any_lists(interleave, seed)));
         // Positions that are not tokens.
         let lists = |graph: &mut Graph| Partition::lists(graph, &[4, 100, 1, NONE], &[0, 99, 5]).expect("lists");
-        cases.push(case(&setup(6, 2, 6, "not all tokens"), interleave, lists));
+        cases.extend(case(&setup(6, 2, 6, "not all tokens"), interleave, lists));
     }
     cases
 }

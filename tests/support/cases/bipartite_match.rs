@@ -69,7 +69,9 @@ pub fn cases() -> Vec<Case> {
             ] {
                 for protected in [[0, 0], [1, 0], [1, 1]] {
                     let setup = Setup { shape, protected, lengths, values: values.clone(), elem, what };
-                    cases.push(case(setup, |graph| Partition::even_odd(graph, tokens)));
+                    let case = case(setup, |graph| Partition::even_odd(graph, tokens));
+                    cases.push(case.broken_behind(&[("x", tokens, channels)]));
+                    cases.push(case);
                 }
             }
         }
@@ -92,11 +94,14 @@ pub fn cases() -> Vec<Case> {
         Partition::random(graph, 3, 75, 40, 9).expect("a partition")
     }));
     cases.push(case(setup("grid", [2, 35, 8], None), |graph| Partition::grid2d_random(graph, 5, 7, 2, 2, 3).expect("a grid")));
-    cases.push(case(setup("few sources", [2, 90, 8], None), |graph| {
-        let destinations: Vec<u32> = (0..90).rev().filter(|i| i % 40 != 3).collect();
+    let few = case(setup("few sources", [2, 90, 8], None), |graph| {
+        let destinations: Vec<u32> = (0..90).rev().filter(|i| i % 40 != 3 && i % 9 != 5).collect();
         // The last is not a token.
         Partition::lists(graph, &[83, 3, 43, 500], &destinations).expect("a partition")
-    }));
+    });
+    // Tokens of neither list.
+    cases.push(few.clone().broken("x", 8, |token| token % 90 % 9 == 5));
+    cases.push(few);
     let all_protected = Setup { protected: [3, 50], ..setup("everything protected", [1, 21, 4], None) };
     cases.push(case(all_protected, |graph| Partition::even_odd(graph, 21)));
     let large = Setup { values: data::normal(25, 2 * 8192 * 64), ..setup("large", [2, 8192, 64], None) };

@@ -51,7 +51,11 @@ pub fn cases() -> Vec<Case> {
             }
             let heavy = elements > 20_000;
             let name = format!("[{batch}, {tokens}]{}", if ragged { " ragged" } else { "" });
-            cases.push(Case { subject: "compact", name, heavy, graph, inputs });
+            let case = Case { subject: "compact", name, heavy, graph, inputs };
+            if ragged && !heavy {
+                cases.push(case.broken_behind(&[("flags", tokens, 1)]));
+            }
+            cases.push(case);
         }
     }
     cases

@@ -21,7 +21,7 @@ fn case(what: &str, elem: Elem, shape: [u32; 3], nearest: u32, values: &[f32], l
 
 pub fn cases() -> Vec<Case> {
     let normal = |len: u32| data::normal(101, len as usize);
-    vec![
+    let mut cases = vec![
         case("normal", Elem::F32, [1, 0, 3], 2, &[], None),
         case("normal", Elem::F32, [2, 1, 3], 4, &normal(6), None),
         case("normal", Elem::F32, [3, 33, 8], 5, &normal(3 * 33 * 8), Some(vec![33, 0, 3])),
@@ -31,5 +31,11 @@ pub fn cases() -> Vec<Case> {
         case("ties", Elem::F32, [2, 40, 2], 4, &data::ties(102, 160), None),
         case("all equal", Elem::F32, [1, 20, 3], 4, &[0.3; 60], None),
         case("rows of every kind", Elem::F32, [2, 40, 2], 3, &data::awkward(103, 160), None),
-    ]
+    ];
+    let ragged: Vec<_> = cases.iter().filter(|case| case.is_ragged()).collect();
+    let shape = |case: &Case| case.inputs["x"].shape();
+    let broken: Vec<_> =
+        ragged.into_iter().map(|case| case.broken_behind(&[("x", shape(case).dims()[1], shape(case).dims()[2])])).collect();
+    cases.extend(broken);
+    cases
 }

@@ -30,7 +30,10 @@ pub fn cases() -> Vec<Case> {
             let sizes =
                 data::integers(8, 3 * 70, below).into_iter().enumerate().map(|(i, size)| if i % 7 == 0 { 0 } else { size }).collect();
             let name = format!("[3, 70] {what}, temperature {temperature:e}");
-            cases.push(case(name, FrameBudget { base: 0.7, temperature }, [3, 70], scores, sizes));
+            let case = case(name, FrameBudget { base: 0.7, temperature }, [3, 70], scores, sizes);
+            let sizes = case.inputs["sizes"].integers().to_vec();
+            cases.push(case.clone().broken("scores", 1, |i| sizes[i] == 0));
+            cases.push(case);
         }
     }
     // Products of every length and with halves: one frame alone has the base as its share.

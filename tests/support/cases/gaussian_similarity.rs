@@ -34,7 +34,17 @@ pub fn cases() -> Vec<Case> {
         });
         let similarity = gaussian_similarity(&mut graph, x, centers, lengths).expect("shapes agree");
         graph.output("similarity", similarity).expect("a name");
-        cases.push(Case { subject: "gaussian_similarity", name: format!("{shape:?}"), heavy: false, graph, inputs });
+        let case = Case { subject: "gaussian_similarity", name: format!("{shape:?}"), heavy: false, graph, inputs };
+        if ragged {
+            let lengths = case.inputs["lengths"].integers().to_vec();
+            let empty = case.clone().broken("centers", channels as usize, |b| lengths[b] == 0);
+            cases.push(empty.broken_behind(&[("x", tokens, channels)]));
+            // Rows that are alive, too.
+            let awkward = HostTensor::f32(shape, data::awkward(5, (batch * tokens * channels) as usize));
+            let inputs = case.inputs.clone().into_iter().chain([("x".to_owned(), awkward)]).collect();
+            cases.push(Case { name: format!("{shape:?} of every kind"), inputs, ..case.clone() });
+        }
+        cases.push(case);
     }
     cases
 }

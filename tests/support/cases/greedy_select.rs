@@ -66,7 +66,9 @@ pub fn cases() -> Vec<Case> {
             ..Setup::new(what, shape, 9)
         };
         let given = [[3, 3, 39, NONE], [0, 1, 2, 3], [0, 0, 0, 0], [22, 23, 24, 0], [NONE, NONE, NONE, 17]].concat();
-        cases.push(Setup { given: Some(HostTensor::u32([5, 4], given)), ..ragged("ragged, given to rows") }.case(objective));
+        let case = Setup { given: Some(HostTensor::u32([5, 4], given)), ..ragged("ragged, given to rows") }.case(objective);
+        cases.push(case.clone().broken_indices("given", 40).broken_behind(&[("x", 40, 12), ("weights", 40, 1)]));
+        cases.push(case);
         let awkward = data::awkward(33, 2 * 40).iter().map(|w| w.clamp(-1e9, 1e9)).collect();
         let of_two = |what, k| Setup::new(what, [2, 40, 12], k);
         cases.push(Setup { values: rows(34, 80, 12, Elem::F32), weights: Some(awkward), ..of_two("awkward", 40) }.case(objective));

@@ -41,7 +41,9 @@ pub fn cases() -> Vec<Case> {
         (300, 0, 1),
     ] {
         let len = (batch * tokens) as usize;
-        cases.push(case(batch, tokens, outputs, parents(31, len, outputs), ""));
+        let any = case(batch, tokens, outputs, parents(31, len, outputs), "");
+        cases.push(any.clone().broken_indices("parent", outputs));
+        cases.push(any);
         cases.push(case(batch, tokens, outputs, vec![outputs.max(1) - 1; len], " all to one"));
         cases.push(case(batch, tokens, outputs, vec![NONE; len], " none"));
         cases.push(case(batch, tokens, outputs, (0..len as u32).map(|i| i % tokens).collect(), " each to its own"));

@@ -13,7 +13,9 @@ pub fn cases() -> Vec<Case> {
         graph.output("inverse", inverse).expect("a name");
         let index = HostTensor::u32([batch, entries], indices(4, (batch * entries) as usize, tokens));
         let name = format!("[{batch}, {entries}] into {tokens}");
-        cases.push(Case { subject: "invert_index", name, heavy: false, graph, inputs: [("index".to_owned(), index)].into() });
+        let case = Case { subject: "invert_index", name, heavy: false, graph, inputs: [("index".to_owned(), index)].into() };
+        cases.push(case.clone().broken_indices("index", tokens));
+        cases.push(case);
     }
     cases
 }

@@ -10,6 +10,8 @@ pub fn cases() -> Vec<Case> {
         (33, None, true, data::normal(2, 4 * 33)),
         (129, Some(vec![129, 0, 77, 900]), false, data::normal(3, 4 * 129)),
         (33, Some(vec![2, 33, 1, 9]), false, data::ties(4, 4 * 33)),
+        (33, Some(vec![2, 0, 1, 9]), true, data::normal(6, 4 * 33)),
+        (33, Some(vec![0; 4]), true, data::normal(7, 4 * 33)),
         (9, None, false, data::awkward(5, 4 * 9)),
         (0, None, false, Vec::new()),
     ] {
@@ -26,7 +28,11 @@ pub fn cases() -> Vec<Case> {
             let method = MinMax { descending, over_batch, offset, epsilon };
             let brought = method.apply(&mut graph, scores, live).expect("shapes agree");
             graph.output("y", brought).expect("a name");
-            cases.push(Case { subject: "min_max", name, heavy: false, graph, inputs });
+            let case = Case { subject: "min_max", name, heavy: false, graph, inputs };
+            if case.is_ragged() {
+                cases.push(case.broken_behind(&[("scores", tokens, 1)]));
+            }
+            cases.push(case);
         }
     }
     cases

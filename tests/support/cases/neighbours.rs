@@ -31,7 +31,8 @@ fn case(what: &str, setup: &Setup, elem: Elem, values: &[f32]) -> Case {
         lengths: list("lengths", setup.lengths.clone().map(|lengths| HostTensor::u32([lengths.len() as u32], lengths))),
     };
     let search = Neighbours { nearest: setup.nearest, exclude_self: setup.exclude_self };
-    let normalized = row_normalize(&mut graph, x, among.lengths).expect("rank 3");
+    // All rows are normalised: the search has to find the dead ones by itself.
+    let normalized = row_normalize(&mut graph, x, None).expect("rank 3");
     let similar = search.most_similar(&mut graph, normalized, among).expect("shapes agree");
     let close = search.closest(&mut graph, x, among).expect("shapes agree");
     for (name, tensor) in
@@ -66,7 +67,25 @@ pub fn cases() -> Vec<Case> {
             ..setup([2, 40, 8], 3)
         },
     ] {
-        cases.push(case("normal", &setup, Elem::F32, &normal(&setup)));
+        let case = case("normal", &setup, Elem::F32, &normal(&setup));
+        if case.is_ragged() {
+            let case = if setup.queries.is_some() { case.clone().broken_indices("queries", setup.shape[1]) } else { case.clone() };
+            cases.push(case.broken_behind(&[("x", setup.shape[1], setup.shape[2])]));
+        }
+        if let (Some(queries), Some(candidates)) = (&setup.queries, &setup.candidates) {
+            // Tokens that are neither.
+            let tokens = setup.shape[1] as usize;
+            let row_of = |list: &HostTensor, b: usize| match *list.shape().dims() {
+                [_, width] => list.integers()[b * width as usize..][..width as usize].to_vec(),
+                _ => list.integers().to_vec(),
+            };
+            let listed = |token: usize| {
+                let of = |list| row_of(list, token / tokens).contains(&((token % tokens) as u32));
+                of(queries) || of(candidates)
+            };
+            cases.push(case.clone().broken("x", setup.shape[2] as usize, |token| !listed(token)));
+        }
+        cases.push(case);
     }
     for channels in [5, 8] {
         let setup = setup([1, 40, channels], 4);

@@ -20,11 +20,18 @@ fn case([batch, tokens, channels]: [u32; 3], offset: Option<u32>, values: Vec<f3
             (graph.input("previous", [batch, tokens], Elem::U32), Some(graph.input("lengths", [batch], Elem::U32)))
         }
     };
-    let normalized = row_normalize(&mut graph, x, lengths).expect("shapes agree");
+    // All rows are normalised: the pairs have to find the dead ones by themselves.
+    let normalized = row_normalize(&mut graph, x, None).expect("shapes agree");
     let similarity = pair_similarity(&mut graph, normalized, previous, lengths).expect("shapes agree");
     graph.output("similarity", similarity).expect("a name");
     let name = format!("[{batch}, {tokens}, {channels}] offset {offset:?}{what}");
     Case { subject: "pair_similarity", name, heavy: false, graph, inputs }
+}
+
+fn broken(case: &Case) -> Case {
+    let shape = case.inputs["x"].shape();
+    let (tokens, channels) = (shape.dims()[1], shape.dims()[2]);
+    case.clone().broken_indices("previous", tokens).broken_behind(&[("x", tokens, channels), ("previous", tokens, 1)])
 }
 
 pub fn cases() -> Vec<Case> {
@@ -52,5 +59,7 @@ pub fn cases() -> Vec<Case> {
         cases.push(case([1, 40, channels], Some(1), near, " all nearly equal"));
     }
     cases.push(case([4, 60, 2], None, data::awkward(9, 480), " awkward"));
+    let broken: Vec<_> = cases.iter().filter(|case| case.is_ragged()).map(broken).collect();
+    cases.extend(broken);
     cases
 }

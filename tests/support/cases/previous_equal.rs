@@ -23,7 +23,11 @@ pub fn cases() -> Vec<Case> {
         let previous = previous_equal(&mut graph, x, lengths).expect("shapes agree");
         graph.output("previous", previous).expect("a name");
         let name = format!("[{batch}, {tokens}] of {labels} labels");
-        cases.push(Case { subject: "previous_equal", name, heavy: false, graph, inputs });
+        let case = Case { subject: "previous_equal", name, heavy: false, graph, inputs };
+        if ragged {
+            cases.push(case.broken_behind(&[("labels", tokens, 1)]));
+        }
+        cases.push(case);
     }
     cases
 }

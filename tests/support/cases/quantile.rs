@@ -32,5 +32,8 @@ pub fn cases() -> Vec<Case> {
     cases.push(case("all equal", Elem::F32, [1, 40], &[0.1; 40], None));
     cases.push(case("of every kind", Elem::F32, [6, 40], &data::awkward(84, 240), Some(vec![40, 40, 39, 38, 37, 5])));
     cases.push(case("large values", Elem::F16, [1, 9], &[60000.0, -60000.0, 1.0, 60000.0, 2.0, 0.0, -0.0, 5.0, -60000.0], None));
+    let ragged: Vec<_> = cases.iter().filter(|case| case.is_ragged()).collect();
+    let broken: Vec<_> = ragged.iter().map(|case| case.broken_behind(&[("scores", case.inputs["scores"].shape().dims()[1], 1)])).collect();
+    cases.extend(broken);
     cases
 }

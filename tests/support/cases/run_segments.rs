@@ -52,6 +52,11 @@ pub fn cases() -> Vec<Case> {
             cases.push(case(shape, offset, breaks, pairs));
         }
     }
+    let ragged: Vec<_> = cases.iter().filter(|case| case.is_ragged()).collect();
+    let tokens = |case: &Case| case.inputs["joins"].shape().dims()[1];
+    let broken: Vec<_> =
+        ragged.into_iter().map(|case| case.broken_behind(&[("joins", tokens(case), 1), ("previous", tokens(case), 1)])).collect();
+    cases.extend(broken);
     // Nothing joins.
     cases.push(case([2, 300], Some(1), 1, false));
     cases.push(Case { heavy: true, ..case([70_000, 2], Some(1), 3, false) });

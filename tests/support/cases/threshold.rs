@@ -42,6 +42,17 @@ fn case([batch, tokens]: [u32; 2], elem: Elem, relation: Relation, limits: Optio
     Case { subject: "threshold", name, heavy: false, graph, inputs }
 }
 
+/// Behind the lengths, and scores where others decide.
+fn broken(case: &Case) -> Case {
+    let tokens = case.inputs["scores"].shape().dims()[1];
+    let list = |name: &str| case.inputs[name].integers().to_vec();
+    let (marks, among) = (list("marks"), list("among"));
+    let decided = |i: usize| among[i % among.len()] == 0 || [1, 2].contains(&marks[i % marks.len()]);
+    let of_rows = marks.len() > tokens as usize;
+    let lists = [("scores", tokens, 1), ("marks", tokens, 1), ("among", tokens, 1)];
+    case.clone().broken("scores", 1, decided).broken_behind(if of_rows { &lists } else { &lists[..1] })
+}
+
 pub fn cases() -> Vec<Case> {
     use Relation::{Above, AtLeast, AtMost, Below};
     let limits: &[f32] = &[0.5, -0.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -1.0];
@@ -56,5 +67,7 @@ pub fn cases() -> Vec<Case> {
     for shape in [[1, 1], [0, 3], [3, 0]] {
         cases.push(case(shape, Elem::F32, AtMost, Some(limits), Some(false)));
     }
+    let broken: Vec<_> = cases.iter().filter(|case| case.is_ragged()).map(broken).collect();
+    cases.extend(broken);
     cases
 }

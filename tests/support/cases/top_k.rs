@@ -117,6 +117,20 @@ fn case(shape: impl Into<Shape>, options: TopK, extra: Extra) -> Case {
     Case { subject: "top_k", name, heavy: elements > 24_000, graph, inputs }
 }
 
+/// Scores and marks behind the lengths, and scores that marks exclude; none where all count.
+fn broken(case: &Case) -> Option<Case> {
+    let tokens = *case.inputs["scores"].shape().dims().last()?;
+    let marks = case.inputs.get("marks").map(|marks| marks.integers().to_vec());
+    let excluded = |i: usize| marks.as_ref().is_some_and(|marks| marks[i % marks.len()] == mark::EXCLUDED);
+    let per_row = marks.as_ref().is_some_and(|marks| marks.len() > tokens as usize);
+    if marks.is_none() && !case.is_ragged() {
+        return None;
+    }
+    let case = if marks.is_some() { case.clone().broken("scores", 1, excluded) } else { case.clone() };
+    let lists = [("scores", tokens, 1), ("marks", tokens, 1)];
+    Some(if case.is_ragged() { case.broken_behind(if per_row { &lists } else { &lists[..1] }) } else { case })
+}
+
 /// Options that together reach every way of giving the outputs.
 fn every_output(k: u32) -> [TopK; 6] {
     let top = TopK { k, ..TopK::default() };
@@ -184,6 +198,8 @@ pub fn cases() -> Vec<Case> {
             }
         }
     }
+    let broken: Vec<_> = cases.iter().filter(|case| !case.heavy).filter_map(broken).collect();
+    cases.extend(broken);
     // Several runs to merge, an odd number of them, ties across runs, and every kind of float.
     for (turn, (tokens, k)) in [(9000, 9000), (9000, 4500), (6200, 6199), (4500, 2049)].into_iter().enumerate() {
         for (index, options) in every_output(k).into_iter().enumerate() {
