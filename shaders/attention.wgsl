@@ -13,7 +13,8 @@
 // out:           [B, H, M, V] elem; 0 where a row is dead or sees nothing, NaN where a logit that it sees is
 // lse:           [B, H, M] f32, if asked for; negative infinity, or NaN, there
 //
-// What a row does not see adds nothing to it, be it a NaN. A seen value of a weight that is 0 in f32 may add nothing too.
+// What a row does not see adds nothing to it, be it a NaN. What it sees has a weight of LEAST or more: a seen value that is infinite or NaN is in its
+// row, however small its weight.
 //
 // Cost: 2 M N (D + V) operations a head, 2 M N D more for each 16 elem of V above the first 16. A workgroup has ROWS rows and 16
 // elem of V, and walks over the keys KEYS at a time with a running maximum (https://arxiv.org/abs/2205.14135). An invocation has the
@@ -168,7 +169,7 @@ fn maxima_of(logits: mat4x4<f32>) -> vec4<f32> {
 }
 
 fn row_weights(logits: vec4<f32>, largest: f32) -> vec4<f32> {
-  return select(exp(logits - largest), vec4<f32>(), bitcast<vec4<u32>>(logits) == vec4<u32>(HIDDEN));
+  return select(exponential(logits - largest), vec4<f32>(), bitcast<vec4<u32>>(logits) == vec4<u32>(HIDDEN));
 }
 
 fn weights_of(logits: mat4x4<f32>, largest: vec4<f32>) -> mat4x4<f32> {
@@ -196,7 +197,7 @@ fn scaled(rows: Four, factor: vec4<f32>) -> Four {
 fn grown(rows: Rows, maxima: vec4<f32>) -> Rows {
   let largest = max(rows.largest, maxima);
   // The exponential is rounded, so it is applied only where the maximum grew: a masked tile changes nothing.
-  let factor = select(exp(rows.largest - largest), vec4<f32>(1.0), largest == rows.largest);
+  let factor = select(exponential(rows.largest - largest), vec4<f32>(1.0), largest == rows.largest);
   return Rows(largest, rows.total * factor, scaled(rows.near, factor), scaled(rows.far, factor));
 }
 
@@ -213,7 +214,7 @@ fn plus(rows: Four, weights: mat4x4<f32>, keys: Four) -> Four {
   );
 }
 
-// What a key adds to a row: nothing where it has no weight.
+// What a key adds to a row: nothing where it has no weight, because the row does not see it.
 fn taken(weight: f32, key: elem_f32) -> elem_f32 {
   return select(weight * key, elem_f32(), weight == 0.0);
 }

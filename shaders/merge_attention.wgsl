@@ -8,7 +8,7 @@
 // rows:                  as `first`; 0 where neither saw anything, the other to the bit where one did not
 // lse:                   [B, H, M] f32; negative infinity where neither saw anything
 //
-// What a row that saw nothing holds does not matter. A NaN log-sum-exp makes the row NaN.
+// What a row that saw nothing holds does not matter. Of one that saw something an infinity or NaN is in the result, however small its weight. A NaN log-sum-exp makes the row NaN.
 //
 // Cost: one read and one write of each.
 struct Params {
@@ -43,7 +43,7 @@ struct Weights {
 
 // A row that saw nothing has no weight.
 fn weight_of(value: f32, largest: f32) -> f32 {
-  return select(exp(value - largest), 0.0, bitcast<u32>(value) == HIDDEN);
+  return select(exponential(vec4<f32>(value - largest)).x, 0.0, bitcast<u32>(value) == HIDDEN);
 }
 
 fn weights_of(row: u32) -> Weights {
@@ -80,8 +80,16 @@ fn main(
       row = (row / params.heads / params.queries * params.heads + head) * params.queries + query;
     }
     let weights = weights_of(row);
-    let sum = taken(weights.first, elem_f32(first[params.first_base + i])) + taken(weights.second, elem_f32(second[params.second_base + i]));
+    let a = elem_f32(first[params.first_base + i]);
+    let b = elem_f32(second[params.second_base + i]);
+    let sum = taken(weights.first, a) + taken(weights.second, b);
     let factor = unless_spoilt(select(1.0 / weights.total, 0.0, weights.total == 0.0), weights.largest);
-    rows[params.rows_base + i] = elem(select(sum * factor, sum, weights.total == 1.0));
+    var result = select(sum * factor, sum, weights.total == 1.0);
+    // A copy, and no sum, which would take a denormal for 0.
+    if bitcast<u32>(weights.largest) != SPOILT {
+      result = select(result, a, weights.second == 0.0 && weights.first == 1.0);
+      result = select(result, b, weights.first == 0.0 && weights.second == 1.0);
+    }
+    rows[params.rows_base + i] = elem(result);
   }
 }

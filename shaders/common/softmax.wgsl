@@ -7,6 +7,14 @@ const LOWEST = -3.4028234e38;
 const HIDDEN = 0xff800000u; // the bits of negative infinity
 const SPOILT = 0x7f800000u; // those of infinity
 
+// A weight is above 0, and no factor may make it 0: an infinite value that is seen then stays infinite, however far its logit is from the largest.
+// What has a weight of 0 is hidden.
+const LEAST = 1.1754943508222875e-38;
+
+fn exponential(exponents: vec4<f32>) -> vec4<f32> {
+  return max(exp(exponents), vec4<f32>(LEAST));
+}
+
 fn saturated(values: vec4<f32>) -> vec4<f32> {
   let bits = bitcast<vec4<u32>>(values);
   let infinite = (bits & vec4<u32>(0x7fffffffu)) == vec4<u32>(SPOILT);

@@ -73,10 +73,15 @@ pub enum Heads {
 ///
 /// Self-attention, cross-attention with few or many queries, proportional attention (a bias of [`log_size`](super::log_size)), masks
 /// and position biases. Rows that are dead or see no key are 0, and their lse is negative infinity, so that
-/// parts of an attention can be merged. A bias of negative infinity hides a key, and what a row does not see does not matter, be it a NaN. A
-/// bias of `f32::MIN` hides nothing: a row of which all keys have it is their values' mean. Logits saturate at the largest float; a NaN
-/// among those that a row sees makes the row NaN. An infinite or NaN value spoils the rows that see it; where
-/// their weight for it is 0 in f32, whether it does is open.
+/// parts of an attention can be merged. Logits saturate at the largest float.
+///
+/// - A bias of negative infinity hides a key, and what a row does not see does not matter, be it a NaN.
+/// - A bias of `f32::MIN` hides nothing: its keys have a weight of `exp` of nearly that, and a row of which all keys have it is their values' mean.
+/// - A NaN logit that a row sees makes the row NaN, as in PyTorch.
+/// - Every weight is above 0, however small: an infinite or NaN value is in each row that sees it, as that infinity or, where there are both
+///   or a NaN, as a NaN. On purpose otherwise than PyTorch, where an infinite value of a weight that rounds to 0 is a NaN.
+/// - Values weighted by `exp(s - max s)` add up before they are divided: beyond the largest float the row is infinite.
+///
 /// One pass with a running maximum, as `https://arxiv.org/abs/2205.14135` has it.
 ///
 /// Cost: one dispatch; 2 M N (D + V) operations a head, and 2 M N D more for each 64 channels of V above the first 64 (16 where D or

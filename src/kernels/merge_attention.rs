@@ -43,7 +43,8 @@ struct MergeAttention {
 ///
 /// A long cache is attended to in pieces, or a prompt that many share once for all. Both parts have their log-sum-exp, and `heads` is the layout
 /// that they were made in. A row that saw nothing in one part (its lse is negative infinity) is the other's to the bit, whatever the part holds
-/// there; one that saw nothing in either is 0 and its lse negative infinity. A NaN lse makes the row NaN. Cost: one dispatch.
+/// there; one that saw nothing in either is 0 and its lse negative infinity. A NaN lse makes the row NaN. What a part saw has a weight above 0, however
+/// small: its infinities and NaN are in the result. Cost: one dispatch.
 ///
 /// # Errors
 /// [`Error::Value`] where a part has no log-sum-exp; [`Error::Shape`] and [`Error::Elem`] where the parts are not alike.

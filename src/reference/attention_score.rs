@@ -324,16 +324,25 @@ fn is_f32(x: f64) -> bool {
 /// D products and D sums in any order, each within one ulp: `(D + 1) ulp sum |q_c k_c|`. The scale's product and the
 /// bias' sum are one ulp each of what they give, which is at most `|scale| sum |q k| + |bias|`. What needs no rounding has none: where all
 /// products are multiples of one power of two, of which the sum of their magnitudes has at most 2^24, every sum of some of them is a float; and
-/// so are a product with the scale, and a sum with the bias, that f32 holds.
+/// so are a product with the scale, and a sum with the bias, that f32 holds. Where a number is infinite or NaN, so is the logit, before it saturates.
+/// Where something finite may pass through infinity the error is infinite.
 pub(super) fn logit_error(attention: &Attention<'_>, b: usize, h: usize, row: usize, key: usize, bias: f64) -> (f64, f64) {
-    let (tiny, scale) = (f64::from(f32::MIN_POSITIVE), f64::from(attention.scale));
+    let (tiny, most, scale) = (f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX), f64::from(attention.scale));
     let mut dot = 0.0;
     let mut magnitude = 0.0;
     let mut smallest = i32::MAX;
+    let mut is_finite = true;
     for product in attention.products(b, h, row, key) {
+        if !product.is_finite() {
+            is_finite = false;
+            continue;
+        }
         dot += product;
         magnitude += product.abs();
         smallest = smallest.min(grain(product));
+    }
+    if !is_finite {
+        return if magnitude > most { (f64::INFINITY, f64::INFINITY) } else { (0.0, 0.0) };
     }
     let scaled = scale * dot;
     let whole = magnitude == 0.0 || (smallest >= -126 && magnitude <= 2f64.powi(smallest.min(1000) + 24));
@@ -341,10 +350,15 @@ pub(super) fn logit_error(attention: &Attention<'_>, b: usize, h: usize, row: us
     let raw = match whole {
         true => 0.0,
         // Its sum may pass through infinity.
-        false if magnitude > f64::from(f32::MAX) => f64::INFINITY,
+        false if magnitude > most => f64::INFINITY,
         false => (attention.channels as f64 + 1.0) * ULP * magnitude + tiny,
     };
     let exact = whole && is_f32(scaled) && is_f32(scaled + bias) && small(scaled) && small(scaled + bias);
+    // A product that saturates may not take in what the bias takes away.
+    let passes = scale.abs() * magnitude > most && bias != 0.0 && scaled.signum() != bias.signum();
+    if !bias.is_finite() || passes {
+        return (raw, if passes || raw.is_infinite() { f64::INFINITY } else { 0.0 });
+    }
     let rounding = if exact { 0.0 } else { 2.0 * ULP * (scale.abs() * magnitude + bias.abs()) + tiny };
     (raw, scale.abs() * raw + rounding)
 }
@@ -376,6 +390,16 @@ impl Exponentials {
         let logs: Vec<f64> = logits.iter().map(|s| s - largest - sum.ln()).collect();
         let weights = logs.iter().map(|log| log.exp()).collect();
         Self { weights, logs, errors, distances, largest, log_sum: sum.ln() }
+    }
+
+    /// Sum of the exponentials.
+    pub(super) fn sum(&self) -> f64 {
+        self.log_sum.exp()
+    }
+
+    /// Whether a logit may pass through infinity on its way.
+    pub(super) fn is_open(&self) -> bool {
+        self.errors.iter().any(|error| error.is_infinite())
     }
 
     /// Largest error of each term relative to the sum, where it is wrong by `constant` ulp and `growth` ulp for each unit of its distance.
@@ -431,6 +455,10 @@ pub(super) fn weight_errors(attention: &Attention<'_>, b: usize, h: usize, row: 
         Norm::ScaledLogits => keys.map(|j| shown(j, of_logit(j).1)).collect(),
         Norm::Softmax => {
             let (row, below) = sum_error(attention, b, h, row);
+            // A NaN logit is the whole row's, and so is one that may be NaN on its way.
+            if row.largest.is_nan() || row.is_open() {
+                return keys.map(|j| shown(j, if row.largest.is_nan() { 0.0 } else { f64::INFINITY })).collect();
+            }
             let weight = |(j, above): (usize, f64)| {
                 let quotient = if below < 0.5 { (above + row.weights[j] * below) / (1.0 - below) } else { 1.0 };
                 let quotient = quotient.min(1.0);
@@ -449,7 +477,8 @@ pub fn attention_lse_bound(attention: &Attention<'_>, queries: &Queries) -> Vec<
             for r in 0..queries.count(attention.query_count) {
                 let of_row = |row| {
                     let (exponentials, below) = sum_error(attention, b, h, row);
-                    finite(exponentials.of_log(below) + storage_error(Elem::F32, exponentials.largest + exponentials.log_sum))
+                    let error = exponentials.of_log(below) + storage_error(Elem::F32, exponentials.largest + exponentials.log_sum);
+                    if exponentials.largest.is_nan() { 0.0 } else { finite(error) }
                 };
                 // Dead rows and rows that see nothing are negative infinity exactly.
                 let sees = |row: &usize| (0..attention.visible(b, *row)).any(|j| attention.shows(b, j));
@@ -460,9 +489,18 @@ pub fn attention_lse_bound(attention: &Attention<'_>, queries: &Queries) -> Vec<
     bounds
 }
 
-/// Overflow and NaN are the caller's: there is no bound then.
+/// What may overflow has no bound.
 fn finite(bound: f64) -> f64 {
     if bound.is_finite() { bound } else { f64::INFINITY }
+}
+
+/// The bound of what adds up from so much: none is needed of a NaN, which is one on every device, and there is none where sums may overflow.
+fn bound_of(magnitude: f64, error: f64) -> f64 {
+    match magnitude {
+        _ if magnitude.is_nan() => 0.0,
+        _ if magnitude > f64::from(f32::MAX) => f64::INFINITY,
+        _ => finite(error),
+    }
 }
 
 /// Largest error of [`attention_score`] on the GPU, element by element.
@@ -480,11 +518,13 @@ pub fn attention_score_bound(attention: &Attention<'_>, scoring: &Scoring<'_>) -
             for (r, j) in (0..scoring.results(attention)).flat_map(|r| scoring.columns.clone().map(move |j| (r, j))) {
                 let errors = || heads.iter().map(|head| head[r][j].1);
                 let magnitude: f64 = heads.iter().map(|head| head[r][j].0).sum();
-                bounds.push(finite(reduce(errors().sum(), errors().fold(0.0, f64::max), magnitude)));
+                bounds.push(bound_of(magnitude, reduce(errors().sum(), errors().fold(0.0, f64::max), magnitude)));
             }
         };
         match scoring.heads {
-            HeadReduction::None => bounds.extend(heads.iter().flatten().flat_map(|row| &row[scoring.columns.clone()]).map(|v| finite(v.1))),
+            HeadReduction::None => {
+                bounds.extend(heads.iter().flatten().flat_map(|row| &row[scoring.columns.clone()]).map(|v| bound_of(v.0, v.1)))
+            }
             HeadReduction::One(_) => over_heads(&|sum, _, _| sum),
             HeadReduction::Sum => over_heads(&|sum, _, magnitude| sum + count * ULP * magnitude),
             HeadReduction::Mean => over_heads(&|sum, _, magnitude| (sum + (count + 2.5) * ULP * magnitude) / count.max(1.0)),
@@ -519,9 +559,8 @@ fn head_bound(attention: &Attention<'_>, scoring: &Scoring<'_>, b: usize, h: usi
         for (j, (weight, error)) in weights.iter().zip(errors_of_row).enumerate().filter(|(j, _)| attention.shows(b, *j)) {
             magnitudes[j] += weight.abs();
             errors[j] += error;
-            largest[j] = largest[j].max(weight.abs());
-            // NaN must not be lost in a maximum.
-            largest_error[j] = if error.is_nan() { f64::INFINITY } else { largest_error[j].max(error) };
+            largest[j] = maximum(largest[j], weight.abs());
+            largest_error[j] = largest_error[j].max(error);
             seen[j] += 1;
         }
     }
@@ -531,6 +570,7 @@ fn head_bound(attention: &Attention<'_>, scoring: &Scoring<'_>, b: usize, h: usi
     let of_key = |j: usize| match scoring.rows {
         _ if seen[j] == 0 => (0.0, 0.0),
         RowReduction::Sum | RowReduction::None => (magnitudes[j], sum(j, 0.0)),
+        RowReduction::Mean | RowReduction::MeanVisible if magnitudes[j] > f64::from(f32::MAX) => (magnitudes[j], f64::INFINITY),
         RowReduction::Mean => (magnitudes[j] / rows, sum(j, 2.5) / rows),
         RowReduction::MeanVisible => (magnitudes[j] / f64::from(seen[j]), sum(j, 2.5) / f64::from(seen[j])),
         RowReduction::Max => (largest[j], largest_error[j]),

@@ -1,5 +1,6 @@
 //! Two attentions of the same rows as one.
 
+use super::attention::product;
 use super::attention_score::{ULP, maximum};
 use crate::compare::storage_error;
 use crate::tensor::Elem;
@@ -17,15 +18,15 @@ fn shares(first: f32, second: f32) -> (f64, [f64; 2]) {
 }
 
 /// `sum_p share_p rows_p` of two parts, each with rows of `channels` and their log-sum-exp, and the log-sum-exp of both: a part that saw nothing
-/// counts as nothing, whatever it holds.
+/// counts as nothing, whatever it holds. Of one that saw something an infinity or NaN is in the result, however small its share.
 pub fn merge_attention(parts: [(&[f32], &[f32]); 2], channels: usize) -> (Vec<f32>, Vec<f32>) {
     let [(first, first_lse), (second, second_lse)] = parts;
     let (mut rows, mut lses) = (Vec::new(), Vec::new());
     for (row, (&a, &b)) in first_lse.iter().zip(second_lse).enumerate() {
         let (lse, [of_first, of_second]) = shares(a, b);
-        let taken = |share: f64, x: f32| if share == 0.0 { 0.0 } else { share * f64::from(x) };
+        let taken = |lse: f32, share: f64, x: f32| if lse == f32::NEG_INFINITY { 0.0 } else { product(share, f64::from(x)) };
         let at = row * channels..(row + 1) * channels;
-        rows.extend(first[at.clone()].iter().zip(&second[at]).map(|(&x, &y)| (taken(of_first, x) + taken(of_second, y)) as f32));
+        rows.extend(first[at.clone()].iter().zip(&second[at]).map(|(&x, &y)| (taken(a, of_first, x) + taken(b, of_second, y)) as f32));
         lses.push(lse as f32);
     }
     (rows, lses)
@@ -35,7 +36,7 @@ pub fn merge_attention(parts: [(&[f32], &[f32]); 2], channels: usize) -> (Vec<f3
 ///
 /// The larger part's weight is `exp(0)`, 1; the other's, at a distance x, is within `(3 + 3 x) ulp` by WGSL's exp of a rounded difference, which may be
 /// 0 below the smallest normal number. Then 2 ulp for the products and 1 for the sum, 4 for the quotient. The logarithm is within 2^-21 or 3 ulp, the last
-/// sum an ulp. Where a part has no weight the other is itself.
+/// sum an ulp. Where a part has no weight the other is itself. A NaN log-sum-exp makes both NaN, and what is infinite or NaN stays so.
 pub fn merge_attention_bound(parts: [(&[f32], &[f32]); 2], channels: usize, elem: Elem) -> (Vec<f64>, Vec<f64>) {
     let [(first, first_lse), (second, second_lse)] = parts;
     let (mut rows, mut lses) = (Vec::new(), Vec::new());
@@ -52,9 +53,13 @@ pub fn merge_attention_bound(parts: [(&[f32], &[f32]); 2], channels: usize, elem
             let [x, y] = [first[at], second[at]].map(|x| f64::from(x).abs());
             let magnitude = of_first * x + of_second * y;
             let error = of_weight * (x + y) * 2.0 + 8.0 * ULP * magnitude;
-            rows.push(if alone { 0.0 } else { finite(error + storage_error(elem, magnitude + error)) });
+            rows.push(if alone || lse.is_nan() || !(x + y).is_finite() {
+                0.0
+            } else {
+                finite(error + storage_error(elem, magnitude + error))
+            });
         }
-        lses.push(if alone { 0.0 } else { finite(2.0 * of_weight + 2f64.powi(-21) + 5.0 * ULP * (1.0 + lse.abs())) });
+        lses.push(if alone || lse.is_nan() { 0.0 } else { finite(2.0 * of_weight + 2f64.powi(-21) + 5.0 * ULP * (1.0 + lse.abs())) });
     }
     (rows, lses)
 }

@@ -34,8 +34,7 @@ pub fn pooled_attention(attention: &Attention<'_>, pool: usize) -> Vec<Received>
                 .collect();
             for j in 0..live {
                 let received = &mut rows[j / pool];
-                // NaN must not be lost in a maximum.
-                let errors = || heads.iter().map(|h| if h.1[j].is_nan() { f64::INFINITY } else { h.1[j] });
+                let errors = || heads.iter().map(|h| h.1[j]);
                 received.all += heads.iter().map(|h| h.0[j]).fold(0.0, maximum);
                 received.all_error += errors().fold(0.0, f64::max);
                 if i / pool == j / pool {
@@ -51,7 +50,9 @@ pub fn pooled_attention(attention: &Attention<'_>, pool: usize) -> Vec<Received>
                 let mean = sum / count.max(1) as f64;
                 let stored = if sum == 0.0 && error == 0.0 { 0.0 } else { storage_error(Elem::F32, mean) };
                 let error = (error + additions * ULP * sum) / count.max(1) as f64 + stored;
-                (mean, if error.is_finite() { error } else { f64::INFINITY })
+                // A NaN is one on every device.
+                let open = if error.is_finite() { error } else { f64::INFINITY };
+                (mean, if sum.is_nan() { 0.0 } else { open })
             };
             (received.all, received.all_error) = mean(received.all, received.all_error, live);
             (received.own, received.own_error) = mean(received.own, received.own_error, attention.heads * members);

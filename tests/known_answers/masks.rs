@@ -210,6 +210,10 @@ fn attention() -> Vec<Known> {
     let two = Row { queries: &[1.0], keys: &[0.0; 2], ..Row::default() };
     let causal = Row { queries: &[0.0; 2], keys: &[0.0; 2], causal: true, ..Row::default() };
     let values = [1.0, 2.0, 3.0, 6.0];
+    // Of a hundred keys the first 64 are far below the others.
+    let far: Vec<f32> = (0..100).map(|key| if key < 64 { -1000.0 } else { 0.0 }).collect();
+    let of_far: Vec<f32> = (0..100).map(|key| if key == 3 { nan } else { 1.0 }).collect();
+    let hidden: Vec<f32> = (0..100).map(|key| if key == 3 { HIDDEN } else { 0.0 }).collect();
     vec![
         Row { bias: Some(&[f32::MIN; 4]), ..one }
             .attend("values masked by f32::MIN are averaged", &values, &[3.0], &[lowest], 1e32)
@@ -247,6 +251,34 @@ fn attention() -> Vec<Known> {
             &[f64::INFINITY],
             &[3f64.ln()],
             1e-6,
+        ),
+        Row { keys: &[0.0, -1000.0, 0.0], ..two }.attend(
+            "an infinite value is in its row, however small its weight",
+            &[1.0, f32::INFINITY, 2.0],
+            &[f64::INFINITY],
+            &[2f64.ln()],
+            1e-6,
+        ),
+        Row { bias: Some(&[0.0, f32::MIN]), ..two }.attend(
+            "f32::MIN hides no infinite value",
+            &[3.0, f32::INFINITY],
+            &[f64::INFINITY],
+            &[0.0],
+            1e-6,
+        ),
+        Row { keys: &far, ..two }.attend(
+            "a NaN value is in its row, however far the others grow",
+            &of_far,
+            &[f64::NAN],
+            &[36f64.ln()],
+            1e-5,
+        ),
+        Row { keys: &far, bias: Some(&hidden), ..two }.attend(
+            "a hidden NaN value is in no row, however far the others grow",
+            &of_far,
+            &[1.0],
+            &[36f64.ln()],
+            1e-5,
         ),
         Row { keys: &[nan, 0.0], ..two }.attend("a NaN in a key makes its row NaN", &[2.0, 4.0], &[f64::NAN], &[f64::NAN], 0.0),
         Row { keys: &[1e7, 1e7], ..two }

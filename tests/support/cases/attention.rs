@@ -19,6 +19,8 @@ struct Setup {
     query_lengths: Option<Vec<u32>>,
     /// Floats of every kind in the first batch row; NaN in the other rows' keys and values that are not alive.
     awkward: bool,
+    /// Infinite, NaN and large values, and keys of the same kinds in the second batch row. All else as it is.
+    broken: bool,
     /// A bias of every third key, and of all in the second batch row; keys and values that it hides are NaN. All numbers are whole, the queries
     /// times the second number: no logit is rounded.
     mask: Option<(f32, f32)>,
@@ -26,7 +28,20 @@ struct Setup {
 
 fn setup(queries: u32, keys: u32, channels: [u32; 2]) -> Setup {
     let (bias, lengths, query_lengths) = (None, None, None);
-    Setup { batch: 1, heads: [2, 2], queries, keys, channels, elem: Elem::F32, bias, lengths, query_lengths, awkward: false, mask: None }
+    Setup {
+        batch: 1,
+        heads: [2, 2],
+        queries,
+        keys,
+        channels,
+        elem: Elem::F32,
+        bias,
+        lengths,
+        query_lengths,
+        awkward: false,
+        broken: false,
+        mask: None,
+    }
 }
 
 fn case(setup: &Setup, attention: Attention) -> Case {
@@ -36,7 +51,17 @@ fn case(setup: &Setup, attention: Attention) -> Case {
         setup.bias,
         setup.lengths,
         setup.query_lengths,
-        setup.mask.map_or(if setup.awkward { " awkward".to_owned() } else { String::new() }, |mask| format!(" mask {mask:?}")),
+        setup.mask.map_or(
+            if setup.awkward {
+                " awkward"
+            } else if setup.broken {
+                " broken"
+            } else {
+                ""
+            }
+            .to_owned(),
+            |mask| format!(" mask {mask:?}")
+        ),
     );
     let mut graph = Graph::new();
     let mut host = HostTensors::new();
@@ -57,6 +82,12 @@ fn case(setup: &Setup, attention: Attention) -> Case {
                     *value = f32::NAN;
                 }
             }
+        }
+        if setup.broken && seed != 1 {
+            let row = len / batch as usize;
+            let special = data::awkward(seed + 4, len);
+            let broken = values.iter_mut().zip(special).enumerate().skip(if seed == 2 { row } else { 0 });
+            broken.filter(|(i, _)| i % 41 == 7).for_each(|(_, (value, special))| *value = special);
         }
         if let Some((bias, factor)) = setup.mask {
             let numbers = data::integers(seed, len, 7).into_iter().map(|n| n as f32 - 3.0);
@@ -157,5 +188,17 @@ pub fn cases() -> Vec<Case> {
     }
     let spoilt = Setup { awkward: true, batch: 4, lengths: Some(vec![40, 0, 21, 40]), ..setup(40, 40, [4, 4]) };
     cases.push(case(&spoilt, plain));
+    // Values and keys that are no numbers: seen with any weight, hidden, behind the length, and of later queries.
+    for channels in [[8, 8], [3, 5]] {
+        for elem in [Elem::F32, Elem::F16] {
+            let broken = Setup { broken: true, batch: 2, elem, ..setup(40, 70, channels) };
+            let masked = Setup { bias: Some([2, 1, 40, 70]), lengths: Some(vec![61, 70]), ..broken.clone() };
+            for scale in [None, Some(40.0)] {
+                cases.push(case(&broken, Attention { scale, ..plain }));
+                cases.push(case(&broken, Attention { scale, ..causal }));
+                cases.push(case(&masked, Attention { scale, ..plain }));
+            }
+        }
+    }
     cases
 }

@@ -25,6 +25,7 @@ fn case([batch, heads, queries, channels]: [u32; 4], elem: Elem, layout: Heads) 
             lse[((b * heads + h) * queries + m) as usize] == f32::NEG_INFINITY
         };
         let mut rows = data::normal(seed + 10, shape.iter().product::<u32>() as usize);
+        rows.iter_mut().zip(data::awkward(seed + 20, 1 << 12)).step_by(13).for_each(|(x, special)| *x = special);
         rows.iter_mut().enumerate().filter(|(i, _)| unseen(*i as u32)).for_each(|(_, x)| *x = f32::NAN);
         inputs.insert(format!("{name} rows"), data::tensor(shape, elem, &rows));
         inputs.insert(format!("{name} lse"), HostTensor::f32([batch, heads, queries], lse));
