@@ -2,7 +2,7 @@
 //
 //   bias[b,j] = ln size[b,j], and 0 for tokens that are not alive
 //
-// size:    [B, N] f32, above 0
+// size:    [B, N] f32, in tokens; what is denormal counts as 0, whose logarithm is negative infinity; what is below is NaN
 // lengths: [B] u32; live tokens
 // bias:    [B, N] f32
 //
@@ -19,6 +19,16 @@ struct Params {
 @group(0) @binding(2) var<storage, read> lengths: array<u32>;
 @group(0) @binding(3) var<storage, read_write> bias: array<f32>;
 
+// WGSL leaves open what is 0 or less, or no number.
+fn log_of(value: f32) -> f32 {
+  let bits = bitcast<u32>(value);
+  let magnitude = bits & 0x7fffffffu;
+  if magnitude < 0x00800000u { return make_negative_infinity(); }
+  if bits > 0x7f800000u { return make_nan(); }
+  if bits == 0x7f800000u { return value; }
+  return log(value);
+}
+
 @compute @workgroup_size(128)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
@@ -29,7 +39,7 @@ fn main(
   if i < params.elements {
     var value = 0.0;
     if i % params.tokens < lengths[params.lengths_base + i / params.tokens] {
-      value = log(size[params.size_base + i]);
+      value = log_of(size[params.size_base + i]);
     }
     bias[params.bias_base + i] = value;
   }

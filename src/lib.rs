@@ -17,7 +17,8 @@
 //!
 //! - Tensors are dense and row-major, `f32`, `f16` or `u32`. Floats accumulate in `f32` on the GPU, in `f64` in the
 //!   reference.
-//! - Order is total: value descending, then lowest index; -0 equals +0; NaN ranks lowest.
+//! - Order is total: value descending, then lowest index; -0 equals +0; NaN ranks lowest. Maxima of `reduce`, `pool` and `merge_tokens` skip NaN, and
+//!   ReLU of it is 0; a NaN logit makes its row of attention NaN.
 //! - A cosine is from -1 to 1, and of two rows of one direction exactly 1, whatever was rounded in them: near 1 it is taken from their difference.
 //!   So equal rows pass a threshold of 1 on every device. A zero row has cosine 0 to everything.
 //! - Sums have a fixed order: two runs on one device are bit-identical. Where a tensor lies is not part of its value: the same numbers at another

@@ -33,7 +33,11 @@ fn normal_share(x: vec4<f32>) -> vec4<f32> {
 
 fn activate(kind: u32, x: vec4<f32>) -> vec4<f32> {
   if ACTIVATED == 0u { return x; }
-  if kind == ACTIVATION_RELU { return max(x, vec4<f32>()); }
+  if kind == ACTIVATION_RELU {
+    // On the bits: a device may take a maximum with a NaN for either.
+    let bits = bitcast<vec4<u32>>(x);
+    return bitcast<vec4<f32>>(select(vec4<u32>(), bits, bits <= vec4<u32>(0x7f800000u)));
+  }
   if kind == ACTIVATION_GELU { return x * normal_share(x); }
   var v = x;
   if kind == ACTIVATION_GELU_TANH {

@@ -72,7 +72,8 @@ pub enum Heads {
 /// ```
 ///
 /// Self-attention, cross-attention with few or many queries, proportional attention (a bias of [`log_size`](super::log_size)), masks
-/// and position biases. Rows that are dead or see no key are 0, and their lse is negative infinity, so that
+/// and position biases. Rows that are dead or see no key are 0, on purpose otherwise than PyTorch's softmax, which is NaN there, and their lse is
+/// negative infinity, so that
 /// parts of an attention can be merged. Logits saturate at the largest float.
 ///
 /// - A bias of negative infinity hides a key, and what a row does not see does not matter, be it a NaN.
@@ -124,7 +125,8 @@ pub struct QueryKeyValue {
     /// `[B, Hkv, N, V]` of the same element type.
     pub values: Tensor,
     /// f32 `[B, H, M, N]`, added to the scaled logits; 1 in the place of B, H or M where it is repeated. A bias of keys is
-    /// `[B, 1, 1, N]`, a mask `[1, 1, M, N]` or `[B, 1, M, N]`. Negative infinity hides a key from a row.
+    /// `[B, 1, 1, N]`, a mask `[1, 1, M, N]` or `[B, 1, M, N]`. Negative infinity hides a key from a row, `f32::MIN`
+    /// does not; a row that sees nothing is 0.
     pub bias: Option<Tensor>,
     /// u32 `[B]`: live keys. All for `None`.
     pub lengths: Option<Tensor>,

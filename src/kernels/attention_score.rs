@@ -177,8 +177,9 @@ pub(super) static SCORE: Shader = Shader {
 /// Weights of rows that are dead, or of keys that a row does not see, count as nothing: 0 in a sum, skipped in a maximum.
 /// Keys that are dead or that no row sees score 0. A bias of negative infinity hides its key from all rows, whatever the norm, and what a
 /// hidden or dead key holds does not matter. A bias of `f32::MIN` or -1e9 does not: keys that all have it share their row.
-/// A row that sees nothing gives 0 to all, and its log-sum-exp is negative infinity. Logits saturate at the largest float; a NaN among those
-/// that a row sees makes all that the row gives NaN, which wins in a maximum.
+/// A row that sees nothing gives 0 to all, and its log-sum-exp is negative infinity: on purpose otherwise than PyTorch's softmax, which is NaN
+/// there. Logits saturate at the largest float; a NaN among those that a row sees makes all that the row gives NaN, which wins in a maximum, as in
+/// PyTorch.
 ///
 /// Cost: for up to 16 rows two dispatches (three beyond 4096 keys), 2 R N D operations a head and scratch of R N floats; for more three
 /// dispatches, 4 R N D operations a head (two, and 2 R N D, for logits, which need no softmax) and scratch of 2 R + 8 N floats a head: a
@@ -226,7 +227,8 @@ pub struct AttentionInputs {
     pub queries: Tensor,
     /// `[B, Hkv, N, D]` of the same element type; H is a multiple of Hkv, and head h attends to head `h / (H / Hkv)`.
     pub keys: Tensor,
-    /// f32 `[B, N]`, added to the scaled logits: the logarithm of the tokens' sizes makes proportional attention. Negative infinity hides a key.
+    /// f32 `[B, N]`, added to the scaled logits: the logarithm of the tokens' sizes makes proportional attention. Negative infinity hides a
+    /// key from all rows, `f32::MIN` does not; a row that sees nothing gives 0.
     pub bias: Option<Tensor>,
     /// u32 `[B]`: live keys. All for `None`.
     pub lengths: Option<Tensor>,

@@ -44,6 +44,8 @@ const LANES: u32 = 32;
 
 /// `activation(a + scale b)` or `activation(a (scale b))`, number by number.
 ///
+/// A NaN stays one, but for [`Activation::Relu`], which makes it 0: on purpose otherwise than PyTorch.
+///
 /// ```
 /// use tokenpress::kernels::{Activation, Elementwise};
 /// use tokenpress::{Elem, Graph, HostTensor};
@@ -90,7 +92,7 @@ pub fn scale(graph: &mut Graph, a: Tensor, factor: f32) -> Result<Tensor, Error>
     Elementwise { operation: Operation::Multiply, scale: factor, ..Elementwise::default() }.apply(graph, a, one)
 }
 
-/// `activation(a)`, where no [`Linear`](super::Linear) or sum before it can apply it.
+/// `activation(a)`, 0 for ReLU of a NaN, where no [`Linear`](super::Linear) or sum before it can apply it.
 pub fn activate(graph: &mut Graph, a: Tensor, activation: Activation) -> Result<Tensor, Error> {
     let one = graph.constant(HostTensor::f32([1], vec![1.0]));
     Elementwise { operation: Operation::Multiply, scale: 1.0, activation }.apply(graph, a, one)

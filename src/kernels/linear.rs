@@ -25,7 +25,8 @@ pub(super) static LINEAR: Shader = Shader {
     tunings: &[&[("ACTIVATED", 0)], &[("ACTIVATED", 1)]],
 };
 
-/// A linear layer and what follows it: `y[..,o] = activation(sum_k x[..,k] weight[o,k] + bias[o])`.
+/// A linear layer and what follows it: `y[..,o] = activation(sum_k x[..,k] weight[o,k] + bias[o])`. A NaN stays one, but for
+/// [`Activation::Relu`], which makes it 0: on purpose otherwise than PyTorch.
 ///
 /// ```
 /// use tokenpress::kernels::{Activation, Linear};

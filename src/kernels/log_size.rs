@@ -3,7 +3,7 @@
 use super::{Kernel, lengths_or_full};
 use crate::compare::Comparison;
 use crate::error::Error;
-use crate::gpu::{BindingElem, Call, Header, Lowering, Shader, Slot, params};
+use crate::gpu::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
 use crate::graph::{Graph, Tensor};
 use crate::reference;
 use crate::tensor::{Desc, Elem, HostTensor};
@@ -15,7 +15,7 @@ params! {
 pub(super) static LOG_SIZE: Shader = Shader {
     name: "log_size",
     source: include_str!("../../shaders/log_size.wgsl"),
-    includes: &[],
+    includes: &[Include::Order],
     headers: &[Header::F32],
     inputs: &[("size", BindingElem::F32), ("lengths", BindingElem::U32)],
     outputs: &[("bias", BindingElem::F32)],
@@ -30,8 +30,8 @@ struct LogSize;
 /// `ln size[b,j]`, f32 `[B, N]`; 0 for tokens that are not alive.
 ///
 /// As the bias of attention it makes a token that stands for s tokens count s times: the proportional attention of ToMe,
-/// `https://arxiv.org/abs/2210.09461`. `size` is f32 `[B, N]` in tokens, above 0: WGSL leaves the logarithm of anything
-/// else open. `lengths` is u32 `[B]`, all N for `None`. Within 3 ulp, or 2^-21 for sizes between 0.5 and 2. Cost: one dispatch.
+/// `https://arxiv.org/abs/2210.09461`. `size` is f32 `[B, N]` in tokens: a size of 0 (or denormal) gives negative infinity,
+/// which hides its token from attention; one below 0 or NaN gives NaN. `lengths` is u32 `[B]`, all N for `None`. Within 3 ulp, or 2^-21 for sizes between 0.5 and 2. Cost: one dispatch.
 pub fn log_size(graph: &mut Graph, size: Tensor, lengths: Option<Tensor>) -> Result<Tensor, Error> {
     let [batch, tokens] = size.shape().exactly("log_size: size", "[B, N]")?;
     let lengths = lengths_or_full(graph, lengths, batch, tokens);

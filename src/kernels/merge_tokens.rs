@@ -40,7 +40,8 @@ struct MergeTokens {
 ///
 /// Sums are in the members' order, in f32: an f16 mean does not overflow. An output without members is 0; one of a single
 /// member is its row bit for bit, but for [`Reduce::WeightedSum`]. A weighted mean of several members whose weights sum to 0 is
-/// 0. [`Reduce::Max`] takes NaN only where all members are NaN. Sums beyond the element type's range are whatever the device
+/// 0. [`Reduce::Max`] skips NaN and takes it only where all members are NaN, on purpose otherwise than PyTorch's `scatter_reduce`, in which NaN
+/// wins. Sums beyond the element type's range are whatever the device
 /// makes of them. Members that are not tokens ([`NONE`](crate::NONE) among them) are passed over.
 ///
 /// Cost: one dispatch; every member's row is read once, every output written once.

@@ -45,7 +45,7 @@ pub struct MinMax {
 impl MinMax {
     /// Adds the calls: f32 `[B, N]` from `scores`, f32 `[B, N]`; 0 behind the live tokens (`lengths` u32 `[B]`, all N for `None`).
     ///
-    /// NaNs are passed over by minimum and maximum, and stay. Cost: three dispatches, two more over the batch; three reads and one
+    /// NaNs are passed over by minimum and maximum, on purpose otherwise than in PyTorch, and stay. Cost: three dispatches, two more over the batch; three reads and one
     /// write of the scores.
     pub fn apply(self, graph: &mut Graph, scores: Tensor, lengths: Option<Tensor>) -> Result<Tensor, Error> {
         let [batch, tokens] = scores.shape().exactly("min_max: scores", "[B, N]")?;

@@ -76,6 +76,7 @@ impl Windows {
 /// are the first, neighbours behind the last are left out, and a neighbour of weight 0 is not read. Positions are
 /// computed in whole numbers: which tokens are read is exact on every device.
 ///
+/// A maximum skips NaN, on purpose otherwise than PyTorch's `max_pool2d`, in which NaN wins.
 /// Sums are in f32, row by row; an f16 average does not overflow. Averages and interpolations are rounded, maxima are
 /// copies. Cost: one dispatch; windows that do not overlap read each element once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -63,8 +63,8 @@ impl PooledAttention {
     /// Adds the call.
     ///
     /// `queries` is `[B, H, M, D]`, f32 or f16, `keys` `[B, Hkv, M, D]` of the same type, H a multiple of Hkv; the first `lengths[b]` (u32
-    /// `[B]`, all for `None`) frames are alive. Logits saturate at the largest float; a NaN makes what its query gives NaN, and so
-    /// the whole batch row's `received`. What lies behind the live frames does not matter.
+    /// `[B]`, all for `None`) frames are alive. Logits saturate at the largest float; a NaN makes what its query gives NaN, which wins in
+    /// the maximum over heads, and so the whole batch row's `received`. What lies behind the live frames does not matter.
     ///
     /// Cost: two dispatches, `4 H M^2 D` operations; nothing of size M x M is stored. Workspace: 8 H M bytes a batch row.
     pub fn find(self, graph: &mut Graph, queries: Tensor, keys: Tensor, lengths: Option<Tensor>) -> Result<PoolImportance, Error> {

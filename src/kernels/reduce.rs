@@ -47,7 +47,8 @@ struct ReduceAxis {
 /// dimension (`[1]` where that is the axis): in batch row b only the first `lengths[b]` entries of the axis count. All do
 /// for `None`.
 ///
-/// Of no entries every statistic is 0. Max and min are exact; they take NaN only where every entry is, and a zero is +0. Sums are
+/// Of no entries every statistic is 0. Max and min are exact, and a zero is +0; they skip NaN and take it only where every entry is, on purpose
+/// otherwise than PyTorch's, in which NaN wins. Sums are
 /// in f32, in an order that depends on neither the batch nor the capacity; a mean or a variance with a NaN or an infinity is NaN
 /// or infinite, and sums beyond the element type's range are whatever the device makes of them.
 ///

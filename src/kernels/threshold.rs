@@ -62,7 +62,7 @@ pub struct ThresholdInputs {
     /// A [`mark`] for each token, u32 `[N]` for all rows, or `[B, N]`: protected ones pass and excluded ones do not, whatever
     /// their scores.
     pub marks: Option<Tensor>,
-    /// Another mask, u32 `[N]` for all rows, or `[B, N]`: where it is 0, only protected tokens pass.
+    /// Another mask, u32 `[N]` for all rows, or `[B, N]`: where it is 0, only protected tokens pass, whatever the scores; any other number counts as 1.
     pub among: Option<Tensor>,
 }
 

@@ -186,6 +186,9 @@ pub mod mark {
 
 /// Selects the `k` tokens of each row that come first in the crate's total order: protected ones by index, then
 /// scores from the largest (or the smallest), -0 equal to +0, NaN behind every number, equal scores by lowest index.
+/// NaN is last on purpose, otherwise than in PyTorch's `topk`, which takes it first: a broken token must not push out a sound one.
+/// Infinities are numbers: a token masked by negative infinity or `f32::MIN` is still a candidate, and is selected where too few others are left; a
+/// mark of [`EXCLUDED`](mark::EXCLUDED), or a length, takes it out, and its score does not matter. A row without candidates selects none.
 ///
 /// The result is exact and the same on every device, and a row's result does not depend on the rows beside it.
 ///

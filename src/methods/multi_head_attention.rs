@@ -48,7 +48,8 @@ pub struct Projected {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct KeyMask {
     /// f32 `[B, N]`, added to the scaled logits: the [`log_size`](crate::kernels::log_size) of merged tokens, or a mask of negative
-    /// infinities.
+    /// infinities, which hide keys, be they NaN. `f32::MIN` hides nothing: keys that all have it share their row. A row that sees nothing gives the
+    /// last projection's bias.
     pub bias: Option<Tensor>,
     /// u32 `[B]`: live keys; all for `None`.
     pub lengths: Option<Tensor>,
@@ -66,7 +67,7 @@ impl MultiHeadAttention {
         Ok(Projected { queries, keys, values })
     }
 
-    /// What every query takes from the values, through the last projection: `[B, M, O]`. Dead queries give its bias.
+    /// What every query takes from the values, through the last projection: `[B, M, O]`. Queries that are dead or see nothing give its bias.
     pub fn attend(&self, graph: &mut Graph, projected: Projected, mask: KeyMask) -> Result<Tensor, Error> {
         let KeyMask { bias, lengths, query_lengths } = mask;
         let [queries, keys, values] = [projected.queries, projected.keys, projected.values].map(|rows| self.with_heads(graph, rows));

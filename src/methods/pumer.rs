@@ -80,7 +80,8 @@ pub struct PuMerOutput {
 impl PuMer {
     /// Reduces `tokens`, text then image, by the queries and keys `[batch, heads, tokens, channels]` of the layer's attention. `text` is
     /// the text's mask `[batch, text]` f32, which says how many tokens are text, and the number of those that are no padding,
-    /// `[batch]` u32. A row with fewer tokens has less of the image.
+    /// `[batch]` u32. The mask hides nothing here, whatever its numbers: it is merged with the text's tokens, each the mean of what it came from,
+    /// where a negative infinity or NaN stays one. A row with fewer tokens has less of the image.
     pub fn build(
         &self,
         graph: &mut Graph,

@@ -43,7 +43,7 @@ impl FeedForward {
 /// A block that normalises before each of its halves, as vision transformers and language models do, in its two halves:
 /// `x + attention(norm1(x))`, behind which tokens are merged or pruned, and `x + feed_forward(norm2(x))`.
 ///
-/// Keys behind the lengths of a [`KeyMask`] do not count. Dead rows go through all layers like any other, and nothing comes of them.
+/// Keys that a [`KeyMask`] hides, by lengths or negative infinity (`f32::MIN` hides none), do not count. Dead rows go through all layers like any other, and nothing comes of them.
 ///
 /// ```
 /// use tokenpress::kernels::{Activation, LayerNorm};

@@ -4,13 +4,14 @@ use std::f64::consts::{PI, SQRT_2};
 
 use crate::compare::EPSILON_F32;
 
-/// A function of each number, applied where a result is written.
+/// A function of each number, applied where a result is written. ReLU of a NaN is 0, on purpose otherwise than PyTorch, where it is NaN; every other
+/// function of a NaN is NaN, as there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Activation {
     /// `x`.
     #[default]
     None,
-    /// `max(x, 0)`.
+    /// `max(x, 0)`; 0 of a NaN.
     Relu,
     /// `x Phi(x) = x (1 + erf(x / sqrt 2)) / 2`, the exact GELU of `https://arxiv.org/abs/1606.08415`.
     Gelu,

@@ -1,8 +1,10 @@
 //! Choices among scores of which some are no numbers.
 
-use tokenpress::kernels::{TopK, TopKInputs};
+use tokenpress::kernels::{
+    Activation, Pool, Reduce, Statistic, TopK, TopKInputs, Windows, activate, group_tokens, log_size, merge_tokens, reduce,
+};
 use tokenpress::methods::EVit;
-use tokenpress::{Elem, Graph, HostTensor};
+use tokenpress::{Elem, Error, Graph, HostTensor, Tensor};
 
 use super::Known;
 
@@ -11,7 +13,63 @@ pub fn all() -> Vec<Known> {
         evit("a patch whose key has a NaN is not chosen for it", f32::NAN, [0.0, 1.0, 2.0]),
         evit("a patch whose logit is infinite is chosen first", f32::INFINITY, [0.0, 7.0, 1.0]),
         top_k(),
+        maxima("a maximum along an axis skips NaN", |graph, x| {
+            let max = reduce(graph, x, 1, Statistic::Max, None)?;
+            graph.reshape(max, [3])
+        }),
+        maxima("a pooled maximum skips NaN", |graph, x| {
+            let x = graph.reshape(x, [3, 3, 1])?;
+            let max = Pool::Max(Windows::Strided { size: [1, 3], stride: [1, 3], partial: false }).build(graph, x, [1, 3], None)?;
+            graph.reshape(max, [3])
+        }),
+        maxima("a maximum of merged tokens skips NaN", |graph, x| {
+            let x = graph.reshape(x, [3, 3, 1])?;
+            let parent = graph.constant(HostTensor::u32([3, 3], vec![0; 9]));
+            let groups = group_tokens(graph, parent, 1)?;
+            let max = merge_tokens(graph, x, groups, None, Reduce::Max)?;
+            graph.reshape(max, [3])
+        }),
+        activation("ReLU of a NaN is 0", Activation::Relu, 0.0),
+        activation("GELU of a NaN is NaN", Activation::Gelu, f64::NAN),
+        activation("the approximation of GELU of a NaN is NaN", Activation::GeluTanh, f64::NAN),
+        activation("CLIP's GELU of a NaN is NaN", Activation::QuickGelu, f64::NAN),
+        activation("SiLU of a NaN is NaN", Activation::Silu, f64::NAN),
+        activation("the sigmoid of a NaN is NaN", Activation::Sigmoid, f64::NAN),
+        sizes(),
     ]
+}
+
+type Build = fn(&mut Graph, Tensor) -> Result<Tensor, Error>;
+
+/// Three rows of three, of which one has a NaN first, one last, and one nothing else.
+fn maxima(name: &'static str, build: Build) -> Known {
+    let mut graph = Graph::new();
+    let x = graph.input("x", [3, 3], Elem::F32);
+    let max = build(&mut graph, x).expect("a shape");
+    graph.output("max", max).expect("a name");
+    let nan = f32::NAN;
+    let x = HostTensor::f32([3, 3], vec![nan, -3.0, -2.0, f32::NEG_INFINITY, -5.0, nan, nan, nan, nan]);
+    Known { name, graph, inputs: [("x".to_owned(), x)].into(), outputs: vec![("max", vec![-2.0, -5.0, f64::NAN], 0.0)] }
+}
+
+fn activation(name: &'static str, activation: Activation, of_nan: f64) -> Known {
+    let mut graph = Graph::new();
+    let x = graph.input("x", [2], Elem::F32);
+    let y = activate(&mut graph, x, activation).expect("a shape");
+    graph.output("y", y).expect("a name");
+    let x = HostTensor::f32([2], vec![f32::NAN, -f32::NAN]);
+    Known { name, graph, inputs: [("x".to_owned(), x)].into(), outputs: vec![("y", vec![of_nan; 2], 0.0)] }
+}
+
+fn sizes() -> Known {
+    let mut graph = Graph::new();
+    let size = graph.input("size", [1, 5], Elem::F32);
+    let bias = log_size(&mut graph, size, None).expect("a shape");
+    graph.output("bias", bias).expect("a name");
+    let size = HostTensor::f32([1, 5], vec![0.0, -0.0, 1.0, -1.0, f32::INFINITY]);
+    let none = f64::NEG_INFINITY;
+    let outputs = vec![("bias", vec![none, none, 0.0, f64::NAN, f64::INFINITY], 1e-6)];
+    Known { name: "a token of size 0 is hidden", graph, inputs: [("size".to_owned(), size)].into(), outputs }
 }
 
 /// Ten patches behind a class token, the seventh with a broken key, of which two stay. A NaN makes all scores of the class token's row

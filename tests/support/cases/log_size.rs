@@ -12,6 +12,9 @@ pub fn cases() -> Vec<Case> {
         let name = format!("N{tokens} lengths {lengths:?}");
         // Whole numbers as merging makes them, and others around 1.
         let mut sizes: Vec<f32> = data::integers(1, elements, 5).into_iter().map(|s| 1.0 + s as f32).collect();
+        if tokens == 129 {
+            sizes.iter_mut().zip(data::awkward(3, elements)).step_by(7).for_each(|(size, special)| *size = special);
+        }
         sizes.iter_mut().step_by(3).zip(data::normal(2, elements)).for_each(|(size, x)| *size = (0.5 * x).exp());
         let mut inputs: tokenpress::readback::HostTensors = [("size".to_owned(), HostTensor::f32([3, tokens], sizes))].into();
         let lengths = lengths.map(|lengths| {
