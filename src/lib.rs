@@ -33,9 +33,10 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
+mod checks;
 pub mod compare;
+pub mod device;
 mod error;
-pub mod gpu;
 mod graph;
 pub mod kernels;
 #[cfg(not(target_arch = "wasm32"))]
@@ -43,6 +44,7 @@ mod matrices;
 pub mod methods;
 mod options;
 mod pattern;
+mod plan;
 pub mod random;
 pub mod readback;
 pub mod reference;
@@ -51,15 +53,20 @@ mod tensor;
 mod token_map;
 #[cfg(not(target_arch = "wasm32"))]
 mod tune;
-mod tuning;
 pub mod verify;
 
+pub use device::{Capabilities, Gpu, Policy, TensorView, Tuning, required_features, required_limits};
 pub use error::Error;
-pub use gpu::{Bindings, Capabilities, Gpu, Plan, Policy, TensorView, required_features, required_limits};
-pub use graph::{Cost, Graph, Rates, StepCost, Tensor};
+pub use graph::{Graph, Tensor};
+pub use plan::{Bindings, Cost, Plan, Rates, StepCost};
 pub use tensor::{Desc, Elem, HostData, HostTensor, MAX_RANK, NONE, Shape};
 pub use token_map::{Compressed, Positions, TokenMap, Tokens};
 #[cfg(not(target_arch = "wasm32"))]
 pub use tune::tune;
-pub use tuning::Tuning;
 pub use wgpu;
+
+/// What [`device`] was called before.
+#[deprecated(note = "it is `device` now")]
+pub mod gpu {
+    pub use crate::device::*;
+}

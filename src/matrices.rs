@@ -1,9 +1,10 @@
 //! Cooperative matrices: taken up where a device multiplies them rightly.
 
+use crate::device::{Capabilities, Gpu, MatrixSize, TensorView, buffer, present, submit};
 use crate::error::Error;
-use crate::gpu::{Bindings, Capabilities, Gpu, MatrixSize, TensorView, buffer, present, submit};
 use crate::graph::Graph;
 use crate::kernels::linear;
+use crate::plan::Bindings;
 use crate::random::random_u32;
 use crate::readback::read_blocking;
 use crate::tensor::{Desc, Elem, HostTensor, Shape};

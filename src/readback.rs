@@ -8,9 +8,10 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{self, Poll, Waker};
 
+use crate::device::{Gpu, TensorView, buffer, checked, device_error, required_features, required_limits, submit};
 use crate::error::Error;
-use crate::gpu::{Bindings, Gpu, TensorView, buffer, checked, device_error, required_features, required_limits, submit};
 use crate::graph::Graph;
+use crate::plan::Bindings;
 use crate::tensor::{Desc, HostTensor};
 
 /// Host tensors by name.

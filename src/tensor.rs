@@ -2,8 +2,6 @@
 
 use half::f16;
 
-use crate::error::Error;
-
 /// Index that stands for "no token": a dropped parent, or padding behind a row's live entries.
 pub const NONE: u32 = u32::MAX;
 
@@ -68,9 +66,11 @@ impl Shape {
         }
     }
 
-    /// The dimensions as an array, if there are exactly `N` of them.
-    pub fn exactly<const N: usize>(&self, argument: &'static str, names: &str) -> Result<[u32; N], Error> {
-        self.dims().try_into().map_err(|_| Error::Shape { argument, expected: names.to_owned(), actual: *self })
+    /// A shape of these dimensions, if there are not too many.
+    pub(crate) fn of(dims: &[u32]) -> Option<Self> {
+        let mut all = [1; MAX_RANK];
+        all.get_mut(..dims.len())?.copy_from_slice(dims);
+        Some(Self { dims: all, rank: dims.len() as u8 })
     }
 
     /// The same shape with another outermost dimension.
@@ -86,27 +86,6 @@ impl<const N: usize> From<[u32; N]> for Shape {
         let mut all = [1; MAX_RANK];
         all[..N].copy_from_slice(&dims);
         Self { dims: all, rank: N as u8 }
-    }
-}
-
-/// Dimensions whose number is known at run time, as those of a file are.
-///
-/// ```
-/// use tokenpress::Shape;
-///
-/// assert_eq!(Shape::try_from(&[2, 3][..])?.dims(), [2, 3]);
-/// assert!(Shape::try_from(&[1; 6][..]).is_err());
-/// # Ok::<(), tokenpress::Error>(())
-/// ```
-impl TryFrom<&[u32]> for Shape {
-    type Error = Error;
-
-    fn try_from(dims: &[u32]) -> Result<Self, Error> {
-        let mut all = [1; MAX_RANK];
-        let (expected, actual) = (format!("at most {MAX_RANK} dimensions"), dims.len().to_string());
-        let first = all.get_mut(..dims.len()).ok_or(Error::Value { argument: "shape", expected, actual })?;
-        first.copy_from_slice(dims);
-        Ok(Self { dims: all, rank: dims.len() as u8 })
     }
 }
 
@@ -148,6 +127,10 @@ impl std::fmt::Display for Desc {
         write!(f, "{}{}", self.elem, self.shape)
     }
 }
+
+/// Identifies a tensor's storage within its graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct TensorId(pub(crate) u32);
 
 /// Elements of a [`HostTensor`].
 #[derive(Debug, Clone, PartialEq)]
@@ -201,18 +184,6 @@ impl HostTensor {
             Elem::F16 => Self::f16(desc.shape, values.into_iter().map(f16::from_f32).collect()),
             Elem::U32 => Self::u32(desc.shape, values.into_iter().map(|value| value.round_ties_even() as u32).collect()),
         }
-    }
-
-    /// Elements from the first of these little-endian bytes, as a buffer holds them. [`Error::BufferTooSmall`] where there are too few.
-    pub fn from_bytes(desc: Desc, bytes: &[u8]) -> Result<Self, Error> {
-        let (required, actual) = (desc.bytes(), bytes.len() as u64);
-        let held = usize::try_from(required).ok().and_then(|required| bytes.get(..required));
-        let bytes = held.ok_or_else(|| Error::BufferTooSmall { tensor: desc.to_string(), offset: 0, required, actual })?;
-        Ok(match desc.elem {
-            Elem::F32 => Self::f32(desc.shape, bytemuck::pod_collect_to_vec(bytes)),
-            Elem::F16 => Self::f16(desc.shape, bytemuck::pod_collect_to_vec(bytes)),
-            Elem::U32 => Self::u32(desc.shape, bytemuck::pod_collect_to_vec(bytes)),
-        })
     }
 
     /// A tensor of a shape without elements.

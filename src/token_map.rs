@@ -1,9 +1,10 @@
 //! Where every token went.
 
+use crate::checks::expect;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor, expect_listed};
 use crate::kernels::{
-    Groups, Reduce, concat_rows, expect, gather_rows, group_tokens, invert_index, keep_live, lookup, merge_tokens, merge_with_totals,
+    Groups, Reduce, concat_rows, gather_rows, group_tokens, invert_index, keep_live, lookup, merge_tokens, merge_with_totals,
 };
 use crate::pattern::{Pattern, Piece};
 use crate::tensor::{Desc, Elem, HostTensor, NONE};

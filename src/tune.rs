@@ -2,17 +2,18 @@
 
 use std::time::Instant;
 
+use crate::device::Tuning;
+use crate::device::{Capabilities, Form, Gpu, Policy, TensorView, buffer, device_error, present, submit};
 use crate::error::Error;
-use crate::gpu::{Bindings, Capabilities, Form, Gpu, Plan, Policy, TensorView, buffer, device_error, present, submit};
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
     Attention, AttentionInputs, AttentionScore, FrameBudget, Norm, Queries, QueryKeyValue, TopK, TopKInputs, compact, grow_runs, linear,
     row_normalize,
 };
 use crate::methods::ToMe;
+use crate::plan::{Bindings, Plan};
 use crate::random::random_u32;
 use crate::tensor::{Desc, Elem, HostTensor, Shape};
-use crate::tuning::Tuning;
 
 /// A form is chosen where it takes less than this share of the other's time: differences below are noise.
 const FASTER: f64 = 0.93;
@@ -197,9 +198,10 @@ fn calls(capabilities: &Capabilities, matrices: bool) -> Result<Vec<Graph>, Erro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::{MatrixSize, lower_graph};
+    use crate::device::CHOICES;
+    use crate::device::MatrixSize;
     use crate::kernels::shaders;
-    use crate::tuning::choices;
+    use crate::plan::lower::lower_graph;
 
     #[test]
     fn every_choice_is_measured() {
@@ -219,14 +221,14 @@ mod tests {
             dispatches.filter(|d| d.form != Form::Portable && d.form.is_cooperative() == matrices).map(|d| d.shader.name).collect()
         };
         let measured = run(false);
-        for name in choices() {
+        for name in CHOICES.iter().copied() {
             assert!(measured.contains(&name), "{name} is in no graph");
         }
         let measured = run(true);
-        let f16 = crate::gpu::Header::F16;
+        let f16 = crate::device::Header::F16;
         for shader in shaders().into_iter().filter(|s| s.headers.contains(&f16) && s.has_form(Form::Cooperative8, f16)) {
             assert!(measured.contains(&shader.name), "{} is in no graph of f16", shader.name);
         }
-        assert!(choices().count() < 32);
+        assert!(CHOICES.iter().copied().count() < 32);
     }
 }

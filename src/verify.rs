@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 
 use crate::compare::Comparison;
+use crate::device::{Gpu, TensorView, checked, submit};
 use crate::error::Error;
-use crate::gpu::{Bindings, Gpu, TensorView, checked, submit};
-use crate::graph::{Graph, Node, Tensor, TensorId};
+use crate::graph::{Graph, Node, Tensor};
+use crate::plan::Bindings;
 use crate::readback::{Context, HostTensors};
-use crate::tensor::{Desc, HostTensor};
+use crate::tensor::{Desc, HostTensor, TensorId};
 
 /// What every byte that nobody may rely on is filled with before a run: a NaN, and a huge integer.
 pub const POISON: u32 = 0x7fc0_dead;

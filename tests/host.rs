@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use support::cases::methods;
 use support::double::Double;
 use support::own::{self, Own};
-use tokenpress::gpu::{Access, BindingElem, Shader, Slot, Variant};
+use tokenpress::device::{Access, BindingElem, Shader, Slot, Variant};
 use tokenpress::kernels::{Linear, PixelUnshuffle};
 use tokenpress::readback::{Context, HostTensors};
 use tokenpress::wgpu::{self, BufferUsages, Limits};

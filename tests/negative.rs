@@ -14,7 +14,7 @@ use support::data;
 use support::double::Double;
 use support::goldens::{self, Golden, Side, Tolerance};
 use tokenpress::compare::Comparison;
-use tokenpress::gpu::{BindingElem, Call, Header, Include, Lowering, Shader, Slot};
+use tokenpress::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot};
 use tokenpress::kernels::Kernel;
 use tokenpress::readback::HostTensors;
 use tokenpress::verify::{Reference, StepReport};

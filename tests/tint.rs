@@ -12,7 +12,7 @@ use libtest_mimic::{Arguments, Trial};
 use serde_json::json;
 use support::adapters;
 use support::double::DOUBLE;
-use tokenpress::gpu::{Access, Variant};
+use tokenpress::device::{Access, Variant};
 
 /// Texts that Tint must reject and naga accepts: without them this test could not fail.
 const REJECTED: [(&str, &str); 2] = [

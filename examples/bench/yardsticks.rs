@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use tokenpress::gpu::MatrixSize;
+use tokenpress::device::MatrixSize;
 use tokenpress::{Error, wgpu};
 
 use crate::harness::timer::{Timer, copy_of};

@@ -1,6 +1,6 @@
 //! A small kernel of the tests' own, as an application would add one: twice each element.
 
-use tokenpress::gpu::{BindingElem, Call, Header, Lowering, Shader, Slot};
+use tokenpress::device::{BindingElem, Call, Header, Lowering, Shader, Slot};
 use tokenpress::kernels::Kernel;
 use tokenpress::{Desc, Elem, Error, Graph, HostTensor, Tensor};
 

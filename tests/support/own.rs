@@ -1,6 +1,6 @@
 //! A kernel of an application's own, with whatever shader, parameters and output a test gives it.
 
-use tokenpress::gpu::{BindingElem, Call, Header, Lowering, Shader, Slot};
+use tokenpress::device::{BindingElem, Call, Header, Lowering, Shader, Slot};
 use tokenpress::kernels::Kernel;
 use tokenpress::{Desc, Elem, Error, Graph, HostTensor, Shape, Tensor};
 

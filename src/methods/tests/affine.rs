@@ -1,6 +1,6 @@
 //! Learned layers.
 
-use crate::methods::affine::{per_head, repeat};
+use crate::methods::parts::affine::{per_head, repeat};
 use crate::{Elem, Error, Graph, HostTensor};
 
 #[test]

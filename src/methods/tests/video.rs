@@ -5,7 +5,7 @@ use crate::readback::HostTensors;
 use crate::{Compressed, Elem, Error, Graph, HostTensor, NONE, Tokens};
 
 /// Tokens of a video whose places change slowly, `[batch, tokens, channels]`.
-pub(super) fn video(seed: u32, shape: [u32; 3]) -> Vec<f32> {
+pub(crate) fn video(seed: u32, shape: [u32; 3]) -> Vec<f32> {
     let noise = |i: u32| crate::random::random_below(seed, u64::from(i), 1 << 20) as f32 / (1 << 19) as f32 - 1.0;
     let mut x: Vec<f32> = (0..shape.iter().product()).map(noise).collect();
     let step = 6 * shape[2] as usize;
@@ -15,13 +15,13 @@ pub(super) fn video(seed: u32, shape: [u32; 3]) -> Vec<f32> {
     x
 }
 
-pub(super) fn cosine(a: &[f32], b: &[f32]) -> f64 {
+pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
 /// A method on a ragged batch of 48 tokens a row.
-pub(super) fn run(x: &[f32], lengths: &[u32], method: impl Fn(&mut Graph, &Tokens) -> Result<Compressed, Error>) -> HostTensors {
+pub(crate) fn run(x: &[f32], lengths: &[u32], method: impl Fn(&mut Graph, &Tokens) -> Result<Compressed, Error>) -> HostTensors {
     let (batch, tokens) = (lengths.len() as u32, 48);
     let x = HostTensor::f32([batch, tokens, x.len() as u32 / batch / tokens], x.to_vec());
     let mut graph = Graph::new();
@@ -37,7 +37,7 @@ pub(super) fn run(x: &[f32], lengths: &[u32], method: impl Fn(&mut Graph, &Token
 }
 
 /// The positions that it keeps of each row.
-pub(super) fn positions(out: &HostTensors) -> Vec<Vec<u32>> {
+pub(crate) fn positions(out: &HostTensors) -> Vec<Vec<u32>> {
     let width = out["representative"].shape().dims()[1] as usize;
     let rows = out["representative"].integers().chunks(width).zip(out["kept"].integers());
     rows.map(|(row, &kept)| {

@@ -1,0 +1,149 @@
+//! Facts about a device, kept apart from the choices made on them.
+
+use super::shader::{Form, Header, MatrixSize, Shader};
+use super::tuning::Tuning;
+
+/// What a device can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Made with `Features::SUBGROUP`.
+    pub subgroups: bool,
+    /// Made with `Features::SHADER_F16`.
+    pub f16: bool,
+    /// `max_storage_buffer_binding_size`.
+    pub max_binding: u64,
+    /// `max_buffer_size`.
+    pub max_buffer: u64,
+    /// `max_compute_workgroups_per_dimension`.
+    pub max_groups: u32,
+    /// `max_compute_workgroup_storage_size`.
+    pub workgroup_memory: u32,
+    /// `min_storage_buffer_offset_alignment`.
+    pub storage_alignment: u32,
+    /// `min_uniform_buffer_offset_alignment`.
+    pub uniform_alignment: u32,
+    /// Smallest subgroup of the adapter.
+    pub subgroup_min: u32,
+    /// Largest subgroup of the adapter.
+    pub subgroup_max: u32,
+    /// The cooperative matrices of f16 with f32 sums that tiles of products are made by:
+    /// [`Gpu::with_cooperative_matrices`](super::Gpu::with_cooperative_matrices) finds them.
+    pub cooperative_matrix: Option<MatrixSize>,
+    /// Whether the adapter is a CPU.
+    pub software: bool,
+    /// Backend of the adapter.
+    pub backend: wgpu::Backend,
+}
+
+impl Capabilities {
+    /// Facts of a device and its adapter.
+    pub fn of(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Self {
+        let (features, limits) = (device.features(), device.limits());
+        Self {
+            subgroups: features.contains(wgpu::Features::SUBGROUP),
+            f16: features.contains(wgpu::Features::SHADER_F16),
+            subgroup_min: info.subgroup_min_size,
+            subgroup_max: info.subgroup_max_size,
+            software: info.device_type == wgpu::DeviceType::Cpu,
+            backend: info.backend,
+            ..Self::from_limits(&limits)
+        }
+    }
+
+    /// What WebGPU promises everywhere: default limits, no subgroups, no f16.
+    pub fn portable() -> Self {
+        Self::from_limits(&wgpu::Limits::default())
+    }
+
+    /// Whether a shader has a form with subgroup operations that works here.
+    pub(crate) fn runs_subgroup_form(&self, shader: &Shader) -> bool {
+        let eight = [self.subgroup_min, self.subgroup_max] == [8, 8];
+        self.subgroups && shader.has_subgroup_form() && (eight || !shader.needs_subgroups_of_eight())
+    }
+
+    /// The form with the cooperative matrices that were taken up.
+    pub(crate) fn cooperative_form(&self) -> Option<Form> {
+        self.cooperative_matrix.map(Form::cooperative)
+    }
+
+    /// Whether a form of a shader works here under this header.
+    pub(crate) fn supports(&self, shader: &Shader, header: Header, form: Form) -> bool {
+        (self.f16 || !header.is_f16())
+            && match form {
+                Form::Portable => true,
+                Form::Subgroup => self.runs_subgroup_form(shader),
+                form => self.cooperative_form() == Some(form),
+            }
+    }
+
+    fn from_limits(limits: &wgpu::Limits) -> Self {
+        Self {
+            subgroups: false,
+            f16: false,
+            max_binding: limits.max_storage_buffer_binding_size,
+            max_buffer: limits.max_buffer_size,
+            max_groups: limits.max_compute_workgroups_per_dimension,
+            workgroup_memory: limits.max_compute_workgroup_storage_size,
+            storage_alignment: limits.min_storage_buffer_offset_alignment,
+            uniform_alignment: limits.min_uniform_buffer_offset_alignment,
+            subgroup_min: 0,
+            subgroup_max: 0,
+            cooperative_matrix: None,
+            software: false,
+            backend: wgpu::Backend::Noop,
+        }
+    }
+}
+
+/// Which variant of a shader is chosen where several would do. The default lets the device decide; tests
+/// force each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Policy {
+    /// Which shaders run in their portable form even where the device has subgroups.
+    pub tuning: Tuning,
+    /// Declare every input `read_write` even where no dispatch shares a buffer.
+    pub read_write: bool,
+}
+
+impl Policy {
+    /// The device decides.
+    pub const AUTO: Self = Self::forced(false, false);
+
+    /// For callers whose pool places several tensors in one buffer: whether those of a plan share one or not when it is bound again needs
+    /// no other pipeline. [`Plan::rebind`](super::Plan::rebind) is cheap there as long as each offset keeps its residue from the storage
+    /// alignment, as those of a pool do that hands out multiples of it (256 bytes are always enough); with other residues it plans anew.
+    pub const POOLED: Self = Self::forced(false, true);
+
+    /// Forces the portable form of every shader, and the `read_write` inputs.
+    pub const fn forced(portable: bool, read_write: bool) -> Self {
+        Self { tuning: if portable { Tuning::PORTABLE } else { Tuning::NONE }, read_write }
+    }
+
+    /// With the forms that [`tune`](crate::tune) found.
+    pub const fn with_tuning(self, tuning: Tuning) -> Self {
+        Self { tuning, ..self }
+    }
+}
+
+/// Features that tokenpress can use and this adapter has: merge them into the application's own request.
+/// None of them is required; without `SHADER_F16` a graph with f16 tensors cannot be planned.
+pub fn required_features(adapter: wgpu::Features) -> wgpu::Features {
+    adapter & (wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP)
+}
+
+/// Limits worth asking for, given the application's own and the adapter's: the largest bindings, buffers
+/// and workgroup memory that the adapter offers. The kernels run within WebGPU's defaults too; larger
+/// tensors then fail to plan, or are split.
+pub fn required_limits(application: wgpu::Limits, adapter: &wgpu::Limits) -> wgpu::Limits {
+    wgpu::Limits {
+        max_storage_buffer_binding_size: adapter.max_storage_buffer_binding_size,
+        max_buffer_size: adapter.max_buffer_size,
+        max_compute_workgroup_storage_size: adapter.max_compute_workgroup_storage_size,
+        max_storage_buffers_per_shader_stage: adapter
+            .max_storage_buffers_per_shader_stage
+            .min(8)
+            .max(application.max_storage_buffers_per_shader_stage),
+        ..application
+    }
+}

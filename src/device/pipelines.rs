@@ -1,0 +1,117 @@
+//! Makes each pipeline once.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use super::capabilities::Capabilities;
+use super::errors::{checked, present};
+use super::shader::Access;
+use super::variant::Variant;
+use crate::error::Error;
+
+/// A compiled variant.
+#[derive(Debug, Clone)]
+pub(crate) struct Pipeline {
+    pub(crate) pipeline: wgpu::ComputePipeline,
+    pub(crate) layout: wgpu::BindGroupLayout,
+}
+
+/// Pipelines of one device, by variant.
+pub(crate) struct Pipelines {
+    made: Mutex<HashMap<Variant, Pipeline>>,
+    cache: Option<wgpu::PipelineCache>,
+}
+
+/// How many there are.
+impl fmt::Debug for Pipelines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pipelines").field(&self.made.lock().unwrap_or_else(PoisonError::into_inner).len()).finish()
+    }
+}
+
+impl Pipelines {
+    pub(crate) fn new(cache: Option<wgpu::PipelineCache>) -> Self {
+        Self { made: Mutex::default(), cache }
+    }
+
+    /// The pipeline of a variant, compiled on first use; `kernel` is who needs it.
+    pub(crate) fn get(
+        &self,
+        device: &wgpu::Device,
+        capabilities: &Capabilities,
+        kernel: &'static str,
+        variant: &Variant,
+    ) -> Result<Pipeline, Error> {
+        if variant.header.is_f16() && !capabilities.f16 {
+            return Err(Error::MissingFeature { kernel, feature: "SHADER_F16" });
+        }
+        if variant.form.is_cooperative() && capabilities.cooperative_form() != Some(variant.form) {
+            return Err(Error::MissingFeature { kernel, feature: "EXPERIMENTAL_COOPERATIVE_MATRIX" });
+        }
+        if variant.form.uses_subgroups() && !capabilities.subgroups {
+            return Err(Error::MissingFeature { kernel, feature: "SUBGROUP" });
+        }
+        if let Some(made) = self.made.lock().unwrap_or_else(PoisonError::into_inner).get(variant) {
+            return Ok(made.clone());
+        }
+        // The lock is not held here, so that threads compile in parallel; a variant made twice is the same.
+        let made = compile(device, kernel, variant, self.cache.as_ref())?;
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(*variant, made.clone());
+        Ok(made)
+    }
+}
+
+fn compile(device: &wgpu::Device, kernel: &'static str, variant: &Variant, cache: Option<&wgpu::PipelineCache>) -> Result<Pipeline, Error> {
+    let name = variant.label();
+    log::debug!("compiling {name}");
+    let wrong = |reason| Error::Shader { kernel, shader: name.clone(), reason };
+    // What the device says of a shader is about the shader, unless it has no memory for it.
+    let of_shader = |error| match error {
+        Error::Device { message } => wrong(message),
+        error => error,
+    };
+    let source = variant.source();
+    // Only where wgpu brings its reader of WGSL: a browser has its own, and says nothing before it is awaited.
+    #[cfg(not(target_arch = "wasm32"))]
+    super::reflect::check(variant, &source).map_err(wrong)?;
+    let made = checked(device, || format!("the pipeline {name}"), || Ok(make(device, variant, &name, source, cache)));
+    // A device that is lost makes what is no pipeline, without a word.
+    present(device)?;
+    made.map_err(of_shader)
+}
+
+fn make(device: &wgpu::Device, variant: &Variant, name: &str, source: String, cache: Option<&wgpu::PipelineCache>) -> Pipeline {
+    let label = format!("tokenpress::{name}");
+    let label = Some(label.as_str());
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label, source: wgpu::ShaderSource::Wgsl(source.into()) });
+    let buffer = |binding: usize, ty| wgpu::BindGroupLayoutEntry {
+        binding: binding as u32,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+        count: None,
+    };
+    let inputs = variant.shader.inputs.len();
+    let mut entries = vec![buffer(0, wgpu::BufferBindingType::Uniform)];
+    entries.extend((1..=inputs + variant.shader.outputs.len()).map(|binding| {
+        let read_only = binding <= inputs && variant.access == Access::Read;
+        buffer(binding, wgpu::BufferBindingType::Storage { read_only })
+    }));
+    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+    let pipeline_layout =
+        device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor { label, bind_group_layouts: &[Some(&layout)], immediate_size: 0 });
+    let constants: Vec<_> = variant.constants.iter().map(|&(name, value)| (name, f64::from(value))).collect();
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label,
+        layout: Some(&pipeline_layout),
+        module: &module,
+        entry_point: Some("main"),
+        compilation_options: wgpu::PipelineCompilationOptions {
+            constants: &constants,
+            // Every kernel writes each word of workgroup memory before it reads it; the tests poison it.
+            zero_initialize_workgroup_memory: false,
+        },
+        cache,
+    });
+    Pipeline { pipeline, layout }
+}

@@ -1,0 +1,343 @@
+//! What a shader is: its text, its parameters and bindings, and what varies in it.
+//!
+//! Four things vary, each by one mechanism: sizes by WGSL `override`, the element type by a header,
+//! portable or subgroup by which `common/*.wgsl` is prepended, `read` or `read_write` inputs by one text
+//! replacement.
+
+use std::fmt;
+
+use crate::tensor::Elem;
+
+/// Declares a shader's parameters once: the Rust struct, and the names that the WGSL `Params` must have.
+macro_rules! params {
+    ($(#[$meta:meta])* struct $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty),* $(,)? }) => {
+        $(#[$meta])*
+        #[repr(C)]
+        #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+        struct $name { $($(#[$field_meta])* $field: $type),* }
+        impl $name {
+            const NAMES: &'static [&'static str] = &[$(stringify!($field)),*];
+        }
+    };
+}
+pub(crate) use params;
+
+macro_rules! scalars {
+    () => {
+        "alias elem_f32 = f32;\nalias elem_u32 = u32;\nfn elem_dot(a: elem_f32, b: elem_f32) -> f32 { return a * b; }\n\
+         fn elem_of(v: vec4<f32>) -> elem_f32 { return v.x; }\n\
+         const ELEM_WIDTH = 1u;\nfn elem_number(e: elem_f32, i: u32) -> f32 { return e; }\n"
+    };
+}
+
+macro_rules! vectors {
+    () => {
+        "alias elem_f32 = vec4<f32>;\nalias elem_u32 = vec4<u32>;\nfn elem_dot(a: elem_f32, b: elem_f32) -> f32 { return dot(a, b); }\n\
+         fn elem_of(v: vec4<f32>) -> elem_f32 { return v; }\n\
+         const ELEM_WIDTH = 4u;\nfn elem_number(e: elem_f32, i: u32) -> f32 { return e[i]; }\n"
+    };
+}
+
+/// What `elem` is in a shader: the first text of a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Header {
+    /// `alias elem = f32`
+    F32,
+    /// `enable f16; alias elem = f16`
+    F16,
+    /// `alias elem = u32`: integers, or any 4 bytes in a copy.
+    U32,
+    /// `alias elem = vec4<u32>`: any 16 bytes in a copy.
+    Words,
+    /// `alias elem = vec4<f32>`: rows of a multiple of four f32, at a 16-byte alignment.
+    F32x4,
+    /// `enable f16; alias elem = vec4<f16>`: rows of a multiple of four f16, at an 8-byte alignment.
+    F16x4,
+}
+
+impl Header {
+    /// The header of a float tensor's own element type.
+    pub fn of(elem: Elem) -> Self {
+        match elem {
+            Elem::F32 => Self::F32,
+            Elem::F16 => Self::F16,
+            Elem::U32 => Self::U32,
+        }
+    }
+
+    /// Four floats at a time where rows of `channels` at this alignment allow it, and one otherwise: for shaders that do the same with each
+    /// channel. Those that add over channels take [`Lowering::vectors`](super::Lowering::vectors).
+    pub fn vector(elem: Elem, channels: u64, alignment: u64) -> Self {
+        match (Self::of(elem), channels.is_multiple_of(4) && alignment.is_multiple_of(4 * elem.size())) {
+            (Self::F32, true) => Self::F32x4,
+            (Self::F16, true) => Self::F16x4,
+            (scalar, _) => scalar,
+        }
+    }
+
+    /// The widest header under which rows of `row_bytes` can be copied from and to these alignments.
+    pub fn copy(row_bytes: u64, alignment: u64) -> Self {
+        match [16, 4].into_iter().find(|w| row_bytes.is_multiple_of(*w) && alignment.is_multiple_of(*w)) {
+            Some(16) => Self::Words,
+            Some(_) => Self::U32,
+            None => Self::F16,
+        }
+    }
+
+    /// Bytes of one `elem`.
+    pub const fn size(self) -> u64 {
+        match self {
+            Self::F16 => 2,
+            Self::F32 | Self::U32 => 4,
+            Self::F16x4 => 8,
+            Self::Words | Self::F32x4 => 16,
+        }
+    }
+
+    /// Numbers in one `elem`.
+    pub const fn width(self) -> u32 {
+        match self {
+            Self::F32 | Self::F16 | Self::U32 => 1,
+            Self::Words | Self::F32x4 | Self::F16x4 => 4,
+        }
+    }
+
+    /// Whether it needs `SHADER_F16`.
+    pub const fn is_f16(self) -> bool {
+        matches!(self, Self::F16 | Self::F16x4)
+    }
+
+    /// Floats also have one of their numbers, their own width in f32 and u32, an inner product, and a way back from four numbers, so that
+    /// one text serves scalars and vectors.
+    pub(super) const fn text(self) -> &'static str {
+        match self {
+            Self::F32 => concat!("alias elem = f32;\nalias elem_scalar = f32;\n", scalars!()),
+            Self::F16 => concat!("enable f16;\nalias elem = f16;\nalias elem_scalar = f16;\n", scalars!()),
+            Self::F32x4 => concat!("alias elem = vec4<f32>;\nalias elem_scalar = f32;\n", vectors!()),
+            Self::F16x4 => concat!("enable f16;\nalias elem = vec4<f16>;\nalias elem_scalar = f16;\n", vectors!()),
+            Self::U32 => "alias elem = u32;\n",
+            Self::Words => "alias elem = vec4<u32>;\n",
+        }
+    }
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::U32 => "u32",
+            Self::Words => "words",
+            Self::F32x4 => "f32x4",
+            Self::F16x4 => "f16x4",
+        }
+    }
+}
+
+/// Element type of one binding of a shader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BindingElem {
+    /// The header's `elem`.
+    Elem,
+    /// One number of the header's `elem`, which several are read at a time of elsewhere: `elem_scalar`.
+    Scalar,
+    /// f32, as many as the header's `elem` has numbers: `elem_f32`.
+    ElemF32,
+    /// Always `f32`.
+    F32,
+    /// Always four f32: `vec4<f32>`.
+    F32x4,
+    /// Always `u32`.
+    U32,
+    /// Always `atomic<u32>`.
+    AtomicU32,
+}
+
+impl BindingElem {
+    pub(crate) const fn size(self, header: Header) -> u64 {
+        match self {
+            Self::Elem => header.size(),
+            Self::Scalar => header.size() / header.width() as u64,
+            Self::ElemF32 => 4 * header.width() as u64,
+            Self::F32 | Self::U32 | Self::AtomicU32 => 4,
+            Self::F32x4 => 16,
+        }
+    }
+}
+
+/// Shared text that a shader asks for besides the grid helpers, which all get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Include {
+    /// `common/activation.wgsl`: what follows a layer.
+    Activation,
+    /// `common/order.wgsl`: floats as integers in the crate's total order.
+    Order,
+    /// `common/elem_order.wgsl`: the same of each channel of an `elem`, behind [`Include::Order`].
+    ElemOrder,
+    /// `common/attention_bases.wgsl`: where the queries and keys of `attention_score` begin.
+    AttentionBases,
+    /// `common/attention_sums.wgsl`: the sum of the exponentials of stored logits, behind [`Include::Reduce`] and [`Include::Softmax`].
+    AttentionSums,
+    /// `common/attention_rows.wgsl`: which query rows `attention_score` reads, and what they see.
+    AttentionRows,
+    /// `common/attention_columns.wgsl`: the entry point of its passes over columns.
+    AttentionColumns,
+    /// `common/attention_place.wgsl`: where a workgroup of its wide passes is, behind [`Include::AttentionRows`].
+    AttentionPlace,
+    /// `common/attention_tile.wgsl`: rows and columns of the wide passes, behind the bases, the place and before [`Include::Tile`].
+    AttentionTile,
+    /// `common/distance.wgsl`: squared distances of rows.
+    Distance,
+    /// `common/kept_logits.wgsl`: where `attention_score` keeps logits, behind the place.
+    KeptLogits,
+    /// `common/reduce.wgsl` or its subgroup twin: sums, maxima and scans over a workgroup.
+    Reduce,
+    /// `common/row_facts.wgsl`, and its portable form or that for subgroups of eight: what is known of an [`Include::Tile`]'s rows besides their elems.
+    RowFacts,
+    /// `common/shared_rows.wgsl` or its twin for subgroups of eight: what the invocations of one [`Include::Tile`]'s rows tell each other.
+    SharedRows,
+    /// `common/softmax.wgsl`: logits that saturate, and what stands for those that are no numbers.
+    Softmax,
+    /// `common/sort.wgsl`: a sort in workgroup memory.
+    Sort,
+    /// `common/tile.wgsl`, and its portable form or that for subgroups of eight: tiles of dot products, behind [`Include::TileLanes`].
+    Tile,
+    /// `common/tile_lanes.wgsl` or its twin for subgroups of eight: which rows and columns of a tile are whose.
+    TileLanes,
+    /// `common/wide.wgsl`: whole numbers of 64 bits.
+    Wide,
+    /// `common/window.wgsl`: a window that slides over a grid of tokens.
+    Window,
+}
+
+/// Whether a module's inputs are declared `read` or `read_write`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// `var<storage, read>`
+    Read,
+    /// `var<storage, read_write>`: for a dispatch that reads and writes ranges of one buffer, because wgpu
+    /// tracks usage by buffer and not by range.
+    ReadWrite,
+}
+
+/// Rows, columns and depth of a cooperative matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MatrixSize {
+    /// 8 x 8 x 8
+    Eight,
+    /// 16 x 16 x 16
+    Sixteen,
+}
+
+/// Which of the texts of `common/*.wgsl` a shader gets where there are several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// Runs everywhere.
+    Portable,
+    /// Operations of subgroups; of exactly eight invocations where tiles of products are made.
+    Subgroup,
+    /// Tiles of products by cooperative matrices of 8 x 8.
+    Cooperative8,
+    /// Tiles of products by cooperative matrices of 16 x 16.
+    Cooperative16,
+}
+
+impl Form {
+    /// The form with cooperative matrices of a size.
+    pub(crate) const fn cooperative(size: MatrixSize) -> Self {
+        match size {
+            MatrixSize::Eight => Self::Cooperative8,
+            MatrixSize::Sixteen => Self::Cooperative16,
+        }
+    }
+
+    /// Whether it uses cooperative matrices.
+    pub const fn is_cooperative(self) -> bool {
+        matches!(self, Self::Cooperative8 | Self::Cooperative16)
+    }
+
+    /// Whether it asks which subgroup an invocation is in.
+    pub const fn uses_subgroups(self) -> bool {
+        !matches!(self, Self::Portable)
+    }
+
+    pub(super) const fn suffix(self) -> &'static str {
+        match self {
+            Self::Portable => "",
+            Self::Subgroup => ".subgroup",
+            Self::Cooperative8 => ".cooperative_8",
+            Self::Cooperative16 => ".cooperative_16",
+        }
+    }
+}
+
+/// One WGSL file of the crate and what the host must know of it.
+///
+/// Binding 0 is the uniform `params`; inputs follow, then outputs, in this order. `Params` starts with one
+/// `u32` for each binding, `<name>_base`: the index of the tensor's first element in the binding.
+pub struct Shader {
+    /// `kernel` or `kernel.pass`, the file's stem.
+    pub name: &'static str,
+    /// The file.
+    pub source: &'static str,
+    /// Shared text besides the grid helpers.
+    pub includes: &'static [Include],
+    /// The headers under which it is used.
+    pub headers: &'static [Header],
+    /// Storage bindings that are only read; declared `read` in the file, unless none of its dispatches can have them so.
+    pub inputs: &'static [(&'static str, BindingElem)],
+    /// Storage bindings that are written.
+    pub outputs: &'static [(&'static str, BindingElem)],
+    /// Fields of `Params` behind the bases.
+    pub params: &'static [&'static str],
+    /// Sets of `override` values under which it is used; `&[&[]]` where it has none.
+    pub tunings: &'static [&'static [(&'static str, u32)]],
+}
+
+/// Its name: the text is in `source`.
+impl fmt::Debug for Shader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Shader({})", self.name)
+    }
+}
+
+/// The one spelling of a read-only storage binding in the shaders.
+pub(super) const READ: &str = "var<storage, read>";
+
+impl Shader {
+    /// Whether there is this form of it under this header. Matrices are of f16, which loses nothing only where the tensors are.
+    pub(crate) fn has_form(&self, form: Form, header: Header) -> bool {
+        match form {
+            Form::Portable => true,
+            Form::Subgroup => self.has_subgroup_form(),
+            Form::Cooperative8 | Form::Cooperative16 => self.makes_tiles() && header.is_f16(),
+        }
+    }
+
+    /// Whether its inputs may be declared so. What only ever passes from memory of the plan to memory of the plan is `read_write` in the text.
+    pub(crate) fn has_access(&self, access: Access) -> bool {
+        access == Access::ReadWrite || self.inputs.is_empty() || self.source.contains(READ)
+    }
+
+    pub(crate) fn has_subgroup_form(&self) -> bool {
+        self.includes.contains(&Include::Reduce) || self.needs_subgroups_of_eight()
+    }
+
+    /// Whether it makes tiles of products.
+    pub(crate) fn makes_tiles(&self) -> bool {
+        self.includes.contains(&Include::Tile)
+    }
+
+    /// Whether its subgroup form is for subgroups of exactly eight invocations.
+    pub(crate) fn needs_subgroups_of_eight(&self) -> bool {
+        self.includes.contains(&Include::TileLanes)
+    }
+
+    /// Whether it makes the same pipelines: shaders of an application's own may have one name.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        let module = |s: &Self| (s.name, s.source, s.includes, s.inputs, s.outputs, s.params);
+        std::ptr::eq(self, other) || module(self) == module(other)
+    }
+
+    pub(crate) fn bindings(&self) -> impl Iterator<Item = &(&'static str, BindingElem)> {
+        self.inputs.iter().chain(self.outputs)
+    }
+}

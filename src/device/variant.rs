@@ -1,0 +1,159 @@
+//! The complete text of a shader, one of several.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use super::shader::{Access, Form, Header, Include, READ, Shader};
+
+/// One text of a shader and the values of its overrides: what a pipeline is made from.
+#[derive(Clone, Copy)]
+pub struct Variant {
+    /// The file.
+    pub shader: &'static Shader,
+    /// What `elem` is.
+    pub header: Header,
+    /// Which shared text it gets.
+    pub form: Form,
+    /// How inputs are declared.
+    pub access: Access,
+    /// Values of `override`s that differ from the file's defaults.
+    pub constants: &'static [(&'static str, u32)],
+}
+
+/// Its label.
+impl fmt::Debug for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Variant({})", self.label())
+    }
+}
+
+impl PartialEq for Variant {
+    fn eq(&self, other: &Self) -> bool {
+        self.shader.is(other.shader)
+            && (self.header, self.form, self.access, self.constants) == (other.header, other.form, other.access, other.constants)
+    }
+}
+
+impl Eq for Variant {}
+
+impl Hash for Variant {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.shader.name, self.header, self.form, self.access, self.constants).hash(state);
+    }
+}
+
+impl Variant {
+    /// The complete WGSL text, with an entry point named `main`.
+    pub fn source(&self) -> String {
+        let mut text = String::new();
+        if self.form.is_cooperative() {
+            text += "enable wgpu_cooperative_matrix;\n";
+        }
+        if self.form == Form::Subgroup && self.shader.needs_subgroups_of_eight() {
+            // What depends on the number of a subgroup is the same for all of it, which Tint does not see through the struct `Lane`.
+            text += "diagnostic(off, subgroup_uniformity);\n";
+        }
+        text += self.header.text();
+        text += if self.form.uses_subgroups() {
+            include_str!("../../shaders/common/grid_subgroup.wgsl")
+        } else {
+            include_str!("../../shaders/common/grid.wgsl")
+        };
+        for include in self.shader.includes {
+            text += match (include, self.form) {
+                (Include::Activation, _) => include_str!("../../shaders/common/activation.wgsl"),
+                (Include::AttentionBases, _) => include_str!("../../shaders/score/attention_score/attention_bases.wgsl"),
+                (Include::AttentionSums, _) => include_str!("../../shaders/score/attention_score/attention_sums.wgsl"),
+                (Include::AttentionRows, _) => include_str!("../../shaders/score/attention_score/attention_rows.wgsl"),
+                (Include::AttentionColumns, _) => include_str!("../../shaders/score/attention_score/attention_columns.wgsl"),
+                (Include::AttentionPlace, _) => include_str!("../../shaders/score/attention_score/attention_place.wgsl"),
+                (Include::AttentionTile, _) => include_str!("../../shaders/score/attention_score/attention_tile.wgsl"),
+                (Include::ElemOrder, _) => include_str!("../../shaders/common/order/elem_order.wgsl"),
+                (Include::Distance, _) => include_str!("../../shaders/common/distance.wgsl"),
+                (Include::KeptLogits, _) => include_str!("../../shaders/score/attention_score/kept_logits.wgsl"),
+                (Include::Order, _) => include_str!("../../shaders/common/order/order.wgsl"),
+                (Include::Reduce, Form::Subgroup) => include_str!("../../shaders/common/order/reduce_subgroup.wgsl"),
+                (Include::Reduce, _) => include_str!("../../shaders/common/order/reduce.wgsl"),
+                (Include::RowFacts, Form::Subgroup) => {
+                    concat!(
+                        include_str!("../../shaders/common/tile/row_facts.wgsl"),
+                        include_str!("../../shaders/common/tile/row_facts_subgroup.wgsl")
+                    )
+                }
+                (Include::RowFacts, _) => {
+                    concat!(
+                        include_str!("../../shaders/common/tile/row_facts.wgsl"),
+                        include_str!("../../shaders/common/tile/row_facts_portable.wgsl")
+                    )
+                }
+                (Include::SharedRows, Form::Subgroup) => include_str!("../../shaders/common/tile/shared_rows_subgroup.wgsl"),
+                (Include::SharedRows, _) => include_str!("../../shaders/common/tile/shared_rows.wgsl"),
+                (Include::Softmax, _) => include_str!("../../shaders/common/softmax.wgsl"),
+                (Include::Sort, _) => include_str!("../../shaders/common/order/sort.wgsl"),
+                (Include::Tile, Form::Portable) => {
+                    concat!(
+                        include_str!("../../shaders/common/tile/tile.wgsl"),
+                        include_str!("../../shaders/common/tile/tile_portable.wgsl")
+                    )
+                }
+                (Include::Tile, Form::Subgroup) => {
+                    concat!(
+                        include_str!("../../shaders/common/tile/tile.wgsl"),
+                        include_str!("../../shaders/common/tile/tile_subgroup.wgsl")
+                    )
+                }
+                (Include::Tile, Form::Cooperative8) => concat!(
+                    include_str!("../../shaders/common/tile/tile.wgsl"),
+                    include_str!("../../shaders/common/tile/tile_cooperative.wgsl"),
+                    include_str!("../../shaders/common/tile/tile_cooperative_8.wgsl"),
+                ),
+                (Include::Tile, Form::Cooperative16) => concat!(
+                    include_str!("../../shaders/common/tile/tile.wgsl"),
+                    include_str!("../../shaders/common/tile/tile_cooperative.wgsl"),
+                    include_str!("../../shaders/common/tile/tile_cooperative_16.wgsl"),
+                ),
+                (Include::TileLanes, Form::Subgroup) => include_str!("../../shaders/common/tile/tile_lanes_subgroup.wgsl"),
+                (Include::TileLanes, _) => include_str!("../../shaders/common/tile/tile_lanes.wgsl"),
+                (Include::Wide, _) => include_str!("../../shaders/common/order/wide.wgsl"),
+                (Include::Window, _) => include_str!("../../shaders/common/window.wgsl"),
+            };
+        }
+        match self.access {
+            Access::Read => text += self.shader.source,
+            Access::ReadWrite => text += &self.shader.source.replace(READ, "var<storage, read_write>"),
+        }
+        text
+    }
+
+    /// The variant's name, as labels and tests show it: `top_k.select.f16.subgroup.read_write`.
+    pub fn label(&self) -> String {
+        let mut label = format!("{}.{}", self.shader.name, self.header.name());
+        label += self.form.suffix();
+        if self.access == Access::ReadWrite {
+            label += ".read_write";
+        }
+        for (name, value) in self.constants {
+            label += &format!(".{name}={value}");
+        }
+        label
+    }
+}
+
+impl Shader {
+    /// Every variant under which the crate may use this shader.
+    pub fn variants(&'static self) -> Vec<Variant> {
+        let mut all = Vec::new();
+        for &header in self.headers {
+            for form in [Form::Portable, Form::Subgroup, Form::Cooperative8, Form::Cooperative16] {
+                for access in [Access::Read, Access::ReadWrite] {
+                    for &constants in self.tunings {
+                        if self.has_form(form, header) && self.has_access(access) {
+                            all.push(Variant { shader: self, header, form, access, constants });
+                        }
+                    }
+                }
+            }
+        }
+        all
+    }
+}

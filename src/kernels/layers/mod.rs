@@ -1,0 +1,35 @@
+//! The layers between, so that a whole model runs.
+
+mod attention;
+mod convolution;
+mod deformable_sample;
+mod elementwise;
+mod layer_norm;
+mod linear;
+mod log_size;
+mod merge_attention;
+
+pub use attention::{Attended, Attention, Heads, QueryKeyValue};
+pub use convolution::Convolution;
+pub use deformable_sample::{DeformableInputs, DeformableSample, Points};
+pub use elementwise::{Elementwise, Operation, activate, add, multiply, scale};
+pub use layer_norm::LayerNorm;
+pub use linear::{Activation, Linear, linear};
+pub use log_size::log_size;
+pub use merge_attention::merge_attention;
+
+use crate::device::Shader;
+
+/// The shaders of this room.
+pub(super) fn shaders() -> Vec<&'static Shader> {
+    vec![
+        &attention::ATTENTION,
+        &convolution::CONVOLUTION,
+        &deformable_sample::DEFORMABLE_SAMPLE,
+        &elementwise::ELEMENTWISE,
+        &layer_norm::LAYER_NORM,
+        &linear::LINEAR,
+        &log_size::LOG_SIZE,
+        &merge_attention::MERGE_ATTENTION,
+    ]
+}

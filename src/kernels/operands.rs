@@ -1,0 +1,56 @@
+//! What several kernels do with their operands.
+
+use crate::error::Error;
+use crate::graph::{Graph, Tensor};
+use crate::tensor::{Desc, Elem, HostTensor};
+
+/// The caller's lengths, or `tokens` for every batch row.
+pub(crate) fn lengths_or_full(graph: &mut Graph, lengths: Option<Tensor>, batch: u32, tokens: u32) -> Tensor {
+    lengths.unwrap_or_else(|| graph.filled([batch], tokens))
+}
+
+/// Live keys and live query rows of an attention of M rows over N keys, where some are not given: all keys, and as many rows as keys
+/// where M is N, or else all rows.
+pub(crate) fn live_of_attention(
+    graph: &mut Graph,
+    batch: u32,
+    [rows, keys]: [u32; 2],
+    lengths: Option<Tensor>,
+    query_lengths: Option<Tensor>,
+) -> [Tensor; 2] {
+    let query_lengths = query_lengths.or(lengths.filter(|_| rows == keys));
+    [lengths_or_full(graph, lengths, batch, keys), lengths_or_full(graph, query_lengths, batch, rows)]
+}
+
+/// A grid of tokens as a row of them.
+pub(crate) fn flat(graph: &Graph, x: Tensor, grid: [u32; 2]) -> Result<Tensor, Error> {
+    match *x.shape().dims() {
+        [b, h, w, c] if [h, w] == grid && u64::from(h) * u64::from(w) <= u64::from(u32::MAX) => graph.reshape(x, [b, h * w, c]),
+        _ => Ok(x),
+    }
+}
+
+/// Entries of a list of positions, and the stride from one batch row's to the next: 0 where all share one.
+pub(crate) fn list(argument: &'static str, list: Desc, batch: u32) -> Result<(u32, u32), Error> {
+    if list.elem != Elem::U32 {
+        return Err(Error::Elem { argument, expected: "u32", actual: list.elem });
+    }
+    match *list.shape.dims() {
+        [entries] => Ok((entries, 0)),
+        [rows, entries] if rows == batch => Ok((entries, entries)),
+        _ => Err(Error::Shape { argument, expected: format!("[entries] or [{batch}, entries]"), actual: list.shape }),
+    }
+}
+
+/// A batch row's list.
+pub(crate) fn list_of(list: &HostTensor, b: usize) -> &[u32] {
+    match *list.shape().dims() {
+        [_, entries] => &list.integers()[b * entries as usize..][..entries as usize],
+        _ => list.integers(),
+    }
+}
+
+/// The factor of dot products of so many channels.
+pub(crate) fn scale_of(given: Option<f32>, channels: u32) -> f32 {
+    given.unwrap_or_else(|| (1.0 / f64::from(channels.max(1)).sqrt()) as f32)
+}

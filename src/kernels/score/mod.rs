@@ -1,0 +1,49 @@
+//! Which tokens matter, and which are alike.
+
+mod attention_score;
+mod density_peaks;
+mod gaussian_similarity;
+mod min_max;
+mod neighbours;
+mod pair_similarity;
+mod pooled_attention;
+mod quantile;
+mod reduce;
+mod row_normalize;
+
+pub use attention_score::{AttentionInputs, AttentionScore, HeadReduction, Importance, Norm, Queries, RowReduction};
+pub use density_peaks::{Peaks, density_peaks};
+pub use gaussian_similarity::gaussian_similarity;
+pub use min_max::MinMax;
+pub use neighbours::{Among, Nearest, Neighbours};
+pub use pair_similarity::{pair_similarity, previous_at};
+pub use pooled_attention::{PoolImportance, PooledAttention};
+pub use quantile::{fence, quantile};
+pub use reduce::{Statistic, reduce};
+pub use row_normalize::{Normalized, row_normalize};
+
+use crate::device::Shader;
+
+/// The shaders of this room.
+pub(super) fn shaders() -> Vec<&'static Shader> {
+    vec![
+        &attention_score::LOGITS,
+        &attention_score::STORED_SUMS,
+        &attention_score::ROW_SUMS,
+        &attention_score::COLUMNS,
+        &attention_score::KEPT_COLUMNS,
+        &attention_score::SCORE,
+        &density_peaks::DENSITY,
+        &density_peaks::ROWS,
+        &density_peaks::PEAKS,
+        &gaussian_similarity::GAUSSIAN_SIMILARITY,
+        &min_max::MIN_MAX,
+        &pair_similarity::PAIR_SIMILARITY,
+        &neighbours::NEIGHBOURS,
+        &quantile::QUANTILE,
+        &pooled_attention::SUMS,
+        &pooled_attention::POOLED_ATTENTION,
+        &reduce::REDUCE,
+        &row_normalize::ROW_NORMALIZE,
+    ]
+}

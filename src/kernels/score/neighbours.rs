@@ -1,0 +1,348 @@
+//! The nearest tokens of tokens.
+
+use crate::checks::expect;
+use crate::compare::{Comparison, Worst};
+use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
+use crate::error::Error;
+use crate::graph::{Graph, Kernel, Tensor};
+use crate::kernels::Normalized;
+use crate::kernels::operands::{lengths_or_full, list, list_of};
+use crate::reference::{self, Rows};
+use crate::tensor::{Desc, Elem, HostTensor, NONE};
+
+params! {
+    struct Params {
+        tiles: u32,
+        tokens: u32,
+        channels: u32,
+        query_count: u32,
+        candidate_count: u32,
+        queries_listed: u32,
+        candidates_listed: u32,
+        query_stride: u32,
+        candidate_stride: u32,
+        nearest: u32,
+        by_distance: u32,
+        exclude_self: u32,
+    }
+}
+
+pub(super) static NEIGHBOURS: Shader = Shader {
+    name: "neighbours",
+    source: include_str!("../../../shaders/score/neighbours.wgsl"),
+    includes: &[Include::Order, Include::Distance],
+    headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
+    inputs: &[
+        ("rows", BindingElem::Elem),
+        ("norm", BindingElem::F32),
+        ("queries", BindingElem::U32),
+        ("candidates", BindingElem::U32),
+        ("lengths", BindingElem::U32),
+    ],
+    outputs: &[("indices", BindingElem::U32), ("values", BindingElem::F32)],
+    params: Params::NAMES,
+    tunings: &[&[]],
+};
+
+/// Longest list of neighbours.
+const MOST: u32 = 64;
+
+/// The nearest candidates of every query, by cosine or by distance.
+///
+/// ```text
+/// similarity_ij = unit_i . unit_j                    the largest first
+/// distance_ij   = sqrt(sum_c (x_ic - x_jc)^2)        the smallest first
+/// ```
+///
+/// The matrix of all pairs is never in memory. Of equally near candidates the first in the list goes first. The similarity to or of
+/// a row with a NaN or an infinity is NaN, and so is a distance that is not finite in f32: these rank last.
+///
+/// Cost: one dispatch, `2 B Q M C` operations for M candidates of Q queries, `3 B Q M C` for distances.
+///
+/// ```
+/// use tokenpress::kernels::{Among, Neighbours};
+/// use tokenpress::{Elem, Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.input("x", [1, 4, 1], Elem::F32);
+/// let nearest = Neighbours { nearest: 2, exclude_self: true }.closest(&mut graph, x, Among::default())?;
+/// graph.output("indices", nearest.indices)?;
+/// let x = HostTensor::f32([1, 4, 1], vec![0.0, 3.0, 1.0, 7.0]);
+/// let out = graph.run_reference(&[("x".to_owned(), x)].into())?;
+/// assert_eq!(out["indices"].integers(), [2, 1, 2, 0, 0, 1, 1, 2]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Neighbours {
+    /// How many to find for each query, at most 64.
+    pub nearest: u32,
+    /// Whether a token may not be its own neighbour.
+    pub exclude_self: bool,
+}
+
+/// Which tokens have neighbours, and which are: token positions, u32 `[Q]` for all of the batch or `[B, Q]`. Every token for
+/// `None`. Positions that are not alive ([`NONE`] among them) have no neighbours, and are none.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Among {
+    /// The tokens whose neighbours are sought.
+    pub queries: Option<Tensor>,
+    /// The tokens that may be neighbours.
+    pub candidates: Option<Tensor>,
+    /// Live tokens of each row, u32 `[B]`; all for `None`.
+    pub lengths: Option<Tensor>,
+}
+
+/// What [`Neighbours`] finds, nearest first.
+#[derive(Debug, Clone, Copy)]
+pub struct Nearest {
+    /// u32 `[B, Q, nearest]`: indices into the list of candidates, which are token positions where every token is one;
+    /// [`NONE`] behind the last candidate.
+    pub indices: Tensor,
+    /// f32 `[B, Q, nearest]`: their similarities or distances; 0 behind the last.
+    pub values: Tensor,
+}
+
+impl Neighbours {
+    /// By cosine, of rows from [`row_normalize`](crate::kernels::row_normalize()).
+    pub fn most_similar(self, graph: &mut Graph, normalized: Normalized, among: Among) -> Result<Nearest, Error> {
+        self.find(graph, normalized.unit, Some(normalized.norm), among)
+    }
+
+    /// By Euclidean distance, of rows `[B, N, C]`, f32 or f16.
+    pub fn closest(self, graph: &mut Graph, x: Tensor, among: Among) -> Result<Nearest, Error> {
+        self.find(graph, x, None, among)
+    }
+
+    fn find(self, graph: &mut Graph, rows: Tensor, norm: Option<Tensor>, among: Among) -> Result<Nearest, Error> {
+        let [batch, tokens, _] = rows.shape().exactly("neighbours: rows", "[B, N, C]")?;
+        if self.nearest > MOST {
+            let actual = self.nearest.to_string();
+            return Err(Error::Value { argument: "neighbours: nearest", expected: format!("at most {MOST}"), actual });
+        }
+        let lengths = lengths_or_full(graph, among.lengths, batch, tokens);
+        let search = Search {
+            options: self,
+            by_distance: norm.is_none(),
+            queries_listed: among.queries.is_some(),
+            candidates_listed: among.candidates.is_some(),
+        };
+        // What stands in for an input that is not there is never read.
+        let nothing = graph.constant(HostTensor::u32([1], vec![0]));
+        let norm = norm.unwrap_or_else(|| graph.constant(HostTensor::f32([1], vec![0.0])));
+        let inputs = [rows, norm, among.queries.unwrap_or(nothing), among.candidates.unwrap_or(nothing), lengths];
+        let outputs = graph.call(search, &inputs)?;
+        Ok(Nearest { indices: outputs[0], values: outputs[1] })
+    }
+}
+
+/// The kernel call.
+#[derive(Debug, Clone, Copy)]
+struct Search {
+    options: Neighbours,
+    by_distance: bool,
+    queries_listed: bool,
+    candidates_listed: bool,
+}
+
+/// One query's search on the host.
+struct Found {
+    /// Live candidates, nearest first.
+    ranked: Vec<(u32, f64)>,
+    /// The largest error of any of their values.
+    bound: f64,
+    query: usize,
+}
+
+impl Search {
+    /// Entries of the lists, and the strides from one batch row's to the next.
+    fn lists(&self, inputs: &[Desc]) -> Result<[(u32, u32); 2], Error> {
+        let [batch, tokens, _] = inputs[0].shape.exactly("neighbours: rows", "[B, N, C]")?;
+        let of = |argument, desc, listed| if listed { list(argument, desc, batch) } else { Ok((tokens, 0)) };
+        Ok([of("neighbours: queries", inputs[2], self.queries_listed)?, of("neighbours: candidates", inputs[3], self.candidates_listed)?])
+    }
+
+    /// `judge` on every query of the batch, with its batch row's rows and candidates.
+    fn each<R>(&self, inputs: &[&HostTensor], mut judge: impl FnMut(&Rows<'_>, &[u32], Found) -> R) -> Vec<R> {
+        let [batch, tokens, channels] = inputs[0].dims();
+        let (rows, norm) = (inputs[0].floats(), inputs[1].floats());
+        let all: Vec<u32> = (0..tokens as u32).collect();
+        let mut results = Vec::new();
+        for b in 0..batch {
+            let rows = Rows {
+                rows: &rows[b * tokens * channels..][..tokens * channels],
+                norm: (!self.by_distance).then(|| &norm[b * tokens..][..tokens]),
+                channels,
+                live: tokens.min(inputs[4].integers()[b] as usize),
+            };
+            let queries = if self.queries_listed { list_of(inputs[2], b) } else { &all };
+            let candidates = if self.candidates_listed { list_of(inputs[3], b) } else { &all };
+            for &query in queries {
+                let query = query as usize;
+                let ranked = reference::neighbours(&rows, query, candidates, self.options.exclude_self.then_some(query));
+                let bound = |(index, value): &(u32, f64)| {
+                    if value.is_nan() { 0.0 } else { rows.bound(query, candidates[*index as usize] as usize) }
+                };
+                let bound = ranked.iter().map(bound).fold(0.0, f64::max);
+                results.push(judge(&rows, candidates, Found { ranked, bound, query }));
+            }
+        }
+        results
+    }
+}
+
+impl Kernel for Search {
+    fn name(&self) -> &'static str {
+        "neighbours"
+    }
+
+    fn output_names(&self) -> &'static [&'static str] {
+        &["indices", "values"]
+    }
+
+    fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
+        let [batch, tokens, channels] = inputs[0].shape.exactly("neighbours: rows", "[B, N, C]")?;
+        if !inputs[0].elem.is_float() {
+            return Err(Error::Elem { argument: "neighbours: rows", expected: "f32 or f16", actual: inputs[0].elem });
+        }
+        if !self.by_distance {
+            expect("neighbours: unit", inputs[0], Desc::new([batch, tokens, channels], Elem::F32))?;
+            expect("neighbours: norm", inputs[1], Desc::new([batch, tokens], Elem::F32))?;
+        }
+        expect("neighbours: lengths", inputs[4], Desc::new([batch], Elem::U32))?;
+        let [(queries, _), _] = self.lists(inputs)?;
+        let shape = [batch, queries, self.options.nearest];
+        Ok(vec![Desc::new(shape, Elem::U32), Desc::new(shape, Elem::F32)])
+    }
+
+    fn reference(&self, inputs: &[&HostTensor]) -> Vec<HostTensor> {
+        let nearest = self.options.nearest as usize;
+        let found = self.each(inputs, |_, _, found| {
+            let mut found: Vec<_> = found.ranked.into_iter().map(|(index, value)| (index, value as f32)).collect();
+            found.resize(nearest, (NONE, 0.0));
+            found
+        });
+        let batch = inputs[4].shape().dims()[0];
+        let queries = found.len().checked_div(batch as usize).unwrap_or(0) as u32;
+        let (indices, values) = found.into_iter().flatten().unzip();
+        // Without a batch there are no lists to count.
+        let [(entries, _), _] = self.lists(&inputs.iter().map(|t| t.desc()).collect::<Vec<_>>()).unwrap_or_default();
+        debug_assert!(batch == 0 || queries == entries);
+        let shape = [batch, entries, self.options.nearest];
+        vec![HostTensor::u32(shape, indices), HostTensor::f32(shape, values)]
+    }
+
+    fn batched_inputs(&self, inputs: &[Desc]) -> Option<Vec<bool>> {
+        let of_row = |i: usize| inputs[i].shape.dims().len() == 2;
+        Some(vec![true, !self.by_distance, of_row(2), of_row(3), true])
+    }
+
+    fn flops(&self, inputs: &[Desc]) -> u64 {
+        let [(queries, _), (candidates, _)] = self.lists(inputs).unwrap_or_default();
+        let dims = inputs[0].shape;
+        let steps = if self.by_distance { 3 } else { 2 };
+        let sizes = [dims.dims()[0], queries, candidates, dims.dims()[2]].map(u64::from);
+        sizes.iter().fold(steps, |product, size| product.saturating_mul(*size))
+    }
+
+    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
+        let descs: Vec<_> = (0..lowering.inputs()).map(|i| lowering.input(i)).collect();
+        let [batch, tokens, channels] = descs[0].shape.exactly("neighbours: rows", "[B, N, C]")?;
+        let [(query_count, query_stride), (candidate_count, candidate_stride)] = self.lists(&descs)?;
+        let (header, [rows]) = lowering.vectors(descs[0].elem, channels, [Slot::Input(0)]);
+        let tiles = if self.options.nearest == 0 { 0 } else { u64::from(batch) * u64::from(query_count.div_ceil(4)) };
+        lowering.dispatch(Call {
+            shader: &NEIGHBOURS,
+            header,
+            constants: &[],
+            slots: &[rows, Slot::Input(1), Slot::Input(2), Slot::Input(3), Slot::Input(4), Slot::Output(0), Slot::Output(1)],
+            params: Params {
+                tiles: tiles as u32,
+                tokens,
+                channels: channels / header.width(),
+                query_count,
+                candidate_count,
+                queries_listed: self.queries_listed.into(),
+                candidates_listed: self.candidates_listed.into(),
+                query_stride,
+                candidate_stride,
+                nearest: self.options.nearest,
+                by_distance: self.by_distance.into(),
+                exclude_self: self.options.exclude_self.into(),
+            },
+            groups: tiles,
+        })
+    }
+
+    /// If every value is within a bound of the exact one, so is the value at each rank of its exact value at this rank: values are
+    /// held to that. Another neighbour than the reference's is right at a rank if its exact value is within twice the bound of that
+    /// rank's, if it is not in the list already, and if no candidate before it with the very same row is missing from the list.
+    fn compare(&self, inputs: &[&HostTensor], expected: &[HostTensor], actual: &[HostTensor]) -> Vec<Comparison> {
+        let nearest = self.options.nearest as usize;
+        let (mut bounds, mut worst) = (Vec::new(), Vec::new());
+        let (expected_index, actual_index) = (expected[0].integers(), actual[0].integers());
+        self.each(inputs, |rows, candidates, found| {
+            let start = bounds.len();
+            for rank in 0..nearest {
+                bounds.push(if rank < found.ranked.len() { found.bound } else { 0.0 });
+                let (expected, before) = (expected_index[start + rank], &actual_index[start..start + rank]);
+                worst.push(judge(start + rank, rows, candidates, &found, rank, expected, actual_index[start + rank], before));
+            }
+        });
+        vec![Comparison::judged(&expected[0], &actual[0], |index| worst[index]), Comparison::within(&expected[1], &actual[1], &bounds)]
+    }
+}
+
+#[allow(clippy::too_many_arguments, reason = "what a judgement weighs")]
+fn judge(at: usize, rows: &Rows<'_>, candidates: &[u32], found: &Found, rank: usize, expected: u32, actual: u32, before: &[u32]) -> Worst {
+    let exact = Worst { index: at, expected: f64::from(expected), actual: f64::from(actual), bound: 0.0 };
+    let value = |index: u32| found.ranked.iter().find(|(i, _)| *i == index).map(|(_, value)| *value);
+    let (Some(should), Some(is)) = (found.ranked.get(rank).map(|(_, value)| *value), value(actual)) else { return exact };
+    let row = |index: u32| rows.row(candidates[index as usize] as usize);
+    let twin = |(index, value): &(u32, f64)| *index < actual && !value.is_nan() && row(*index) == row(actual) && !before.contains(index);
+    if expected == actual || should.is_nan() || is.is_nan() || before.contains(&actual) || found.ranked.iter().any(twin) {
+        return exact;
+    }
+    debug_assert!(found.query < rows.live);
+    Worst { index: at, expected: should, actual: is, bound: 2.0 * found.bound }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Distances 1, 1 + rounding, 2, 1 (a twin of the first) and NaN from token 0.
+    fn passes(indices: [u32; 3], values: [f32; 3]) -> bool {
+        let search = Search {
+            options: Neighbours { nearest: 3, exclude_self: true },
+            by_distance: true,
+            queries_listed: true,
+            candidates_listed: false,
+        };
+        let inputs = [
+            HostTensor::f32([1, 6, 1], vec![0.0, 1.0, -1.0 - f32::EPSILON, 2.0, 1.0, f32::NAN]),
+            HostTensor::f32([1], vec![0.0]),
+            HostTensor::u32([1], vec![0]),
+            HostTensor::u32([1], vec![0]),
+            HostTensor::u32([1], vec![6]),
+        ];
+        let inputs: Vec<_> = inputs.iter().collect();
+        let expected = search.reference(&inputs);
+        assert_eq!(expected[0].integers(), [1, 4, 2]);
+        let actual = [HostTensor::u32([1, 1, 3], indices.to_vec()), HostTensor::f32([1, 1, 3], values.to_vec())];
+        search.compare(&inputs, &expected, &actual).iter().all(Comparison::passed)
+    }
+
+    #[test]
+    fn neighbours_within_rounding_are_right() {
+        assert!(passes([1, 4, 2], [1.0; 3]) && passes([2, 1, 4], [1.0; 3]) && passes([1, 2, 4], [1.0; 3]));
+    }
+
+    #[test]
+    fn other_neighbours_are_wrong() {
+        assert!(!passes([1, 4, 3], [1.0; 3]), "further away than rounding explains");
+        assert!(!passes([4, 1, 2], [1.0; 3]), "the first of equal rows wins");
+        assert!(!passes([1, 1, 2], [1.0; 3]), "twice");
+        assert!(!passes([1, 4, 0], [1.0; 3]) && !passes([1, 4, NONE], [1.0; 3]) && !passes([1, 4, 5], [1.0; 3]), "no candidate");
+        assert!(!passes([1, 4, 2], [1.0, 1.0, 1.001]), "another value");
+    }
+}

@@ -1,0 +1,179 @@
+//! The attention that pools of frames receive.
+
+use crate::checks::expect;
+use crate::compare::Comparison;
+use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
+use crate::error::Error;
+use crate::graph::{Graph, Kernel, Tensor};
+use crate::kernels::operands::{lengths_or_full, scale_of};
+use crate::reference::{self, Attention, Received};
+use crate::tensor::{Desc, Elem, HostTensor};
+
+params! {
+    struct Params { groups: u32, pools: u32, pool: u32, heads: u32, key_heads: u32, frames: u32, channels: u32, scale: f32 }
+}
+
+pub(super) static SUMS: Shader = Shader {
+    name: "pooled_attention.sums",
+    source: include_str!("../../../shaders/score/pooled_attention.sums.wgsl"),
+    includes: &[Include::Softmax],
+    headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
+    inputs: &[("queries", BindingElem::Elem), ("keys", BindingElem::Elem), ("lengths", BindingElem::U32)],
+    outputs: &[("sums", BindingElem::F32)],
+    params: Params::NAMES,
+    tunings: &[&[]],
+};
+
+pub(super) static POOLED_ATTENTION: Shader = Shader {
+    name: "pooled_attention",
+    source: include_str!("../../../shaders/score/pooled_attention.wgsl"),
+    inputs: &[("queries", BindingElem::Elem), ("keys", BindingElem::Elem), ("lengths", BindingElem::U32), ("sums", BindingElem::F32)],
+    outputs: &[("received", BindingElem::F32), ("own", BindingElem::F32)],
+    ..SUMS
+};
+
+/// The attention that pools of frames receive: from all frames by the strongest head, and from themselves.
+///
+/// ```text
+/// w[h,i,j]    = softmax_j(scale * queries[b,h,i] . keys[b,h/(H/Hkv),j])
+/// received[t] = mean_i sum_{j in t} max_h w[h,i,j]           own[t] = mean_h mean_{i in t} sum_{j in t} w[h,i,j]
+/// ```
+///
+/// SAMP's weights of merging and of pruning, for a sound encoder whose frames are pooled afterwards
+/// (`https://github.com/Tencent/AngelSlim`). The maximum over the heads is inside the mean over the queries, unlike
+/// [`HeadReduction::Max`](crate::kernels::HeadReduction) of [`AttentionScore`](crate::kernels::AttentionScore).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PooledAttention {
+    /// Successive frames of a pool, which the number of frames is a multiple of.
+    pub pool: u32,
+    /// Factor of the dot products; `1 / sqrt(D)` for `None`.
+    pub scale: Option<f32>,
+}
+
+/// What [`PooledAttention::find`] gives.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolImportance {
+    /// f32 `[B, M / pool]`: from all frames, by the strongest head. 0 for pools without a live frame.
+    pub received: Tensor,
+    /// f32 `[B, M / pool]`: from the pool's own frames.
+    pub own: Tensor,
+}
+
+impl PooledAttention {
+    /// Adds the call.
+    ///
+    /// `queries` is `[B, H, M, D]`, f32 or f16, `keys` `[B, Hkv, M, D]` of the same type, H a multiple of Hkv; the first `lengths[b]` (u32
+    /// `[B]`, all for `None`) frames are alive. Logits saturate at the largest float; a NaN makes what its query gives NaN, which wins in
+    /// the maximum over heads, and so the whole batch row's `received`. What lies behind the live frames does not matter.
+    ///
+    /// Cost: two dispatches, `4 H M^2 D` operations; nothing of size M x M is stored. Workspace: 8 H M bytes a batch row.
+    pub fn find(self, graph: &mut Graph, queries: Tensor, keys: Tensor, lengths: Option<Tensor>) -> Result<PoolImportance, Error> {
+        let [batch, _, frames, _] = queries.shape().exactly("pooled_attention: queries", "[B, H, M, D]")?;
+        let lengths = lengths_or_full(graph, lengths, batch, frames);
+        let outputs = graph.call(self, &[queries, keys, lengths])?;
+        Ok(PoolImportance { received: outputs[0], own: outputs[1] })
+    }
+
+    fn of(&self, inputs: &[&HostTensor]) -> Vec<Received> {
+        let [_, heads, frames, channels] = inputs[0].dims();
+        let (queries, keys) = (inputs[0].floats(), inputs[1].floats());
+        let attention = Attention {
+            queries: &queries,
+            keys: &keys,
+            bias: None,
+            lengths: inputs[2].integers(),
+            query_lengths: inputs[2].integers(),
+            heads,
+            key_heads: inputs[1].shape().dims()[1] as usize,
+            query_count: frames,
+            key_count: frames,
+            channels,
+            scale: scale_of(self.scale, channels as u32),
+            causal: false,
+        };
+        reference::pooled_attention(&attention, self.pool as usize)
+    }
+}
+
+impl Kernel for PooledAttention {
+    fn name(&self) -> &'static str {
+        "pooled_attention"
+    }
+
+    fn output_names(&self) -> &'static [&'static str] {
+        &["received", "own"]
+    }
+
+    fn input_count(&self) -> std::ops::RangeInclusive<usize> {
+        3..=3
+    }
+
+    fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
+        let [batch, heads, frames, channels] = inputs[0].shape.exactly("pooled_attention: queries", "[B, H, M, D]")?;
+        let [_, key_heads, ..] = inputs[1].shape.exactly::<4>("pooled_attention: keys", "[B, Hkv, M, D]")?;
+        if !inputs[0].elem.is_float() {
+            return Err(Error::Elem { argument: "pooled_attention: queries", expected: "f32 or f16", actual: inputs[0].elem });
+        }
+        if key_heads == 0 || heads == 0 || !heads.is_multiple_of(key_heads) {
+            let expected = format!("[{batch}, Hkv, {frames}, {channels}] with {heads} a multiple of Hkv");
+            return Err(Error::Shape { argument: "pooled_attention: keys", expected, actual: inputs[1].shape });
+        }
+        if self.pool == 0 || !frames.is_multiple_of(self.pool) {
+            let expected = format!("a divisor of {frames} frames");
+            return Err(Error::Value { argument: "pooled_attention: pool", expected, actual: self.pool.to_string() });
+        }
+        expect("pooled_attention: keys", inputs[1], Desc::new([batch, key_heads, frames, channels], inputs[0].elem))?;
+        expect("pooled_attention: lengths", inputs[2], Desc::new([batch], Elem::U32))?;
+        Ok(vec![Desc::new([batch, frames / self.pool], Elem::F32); 2])
+    }
+
+    fn reference(&self, inputs: &[&HostTensor]) -> Vec<HostTensor> {
+        let [batch, _, frames, _] = inputs[0].dims();
+        let shape = [batch as u32, frames as u32 / self.pool];
+        let pools = self.of(inputs);
+        let tensor = |value: fn(&Received) -> f64| HostTensor::f32(shape, pools.iter().map(|p| value(p) as f32).collect());
+        vec![tensor(|p| p.all), tensor(|p| p.own)]
+    }
+
+    fn batched_inputs(&self, _inputs: &[Desc]) -> Option<Vec<bool>> {
+        Some(vec![true; 3])
+    }
+
+    fn flops(&self, inputs: &[Desc]) -> u64 {
+        4 * inputs[0].shape.elements() * u64::from(inputs[0].shape.dims()[2])
+    }
+
+    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
+        let [batch, heads, frames, channels] = lowering.input(0).shape.exactly("pooled_attention: queries", "[B, H, M, D]")?;
+        let (header, [queries, keys]) = lowering.vectors(lowering.input(0).elem, channels, [Slot::Input(0), Slot::Input(1)]);
+        let pools = frames / self.pool;
+        let groups = u64::from(batch) * u64::from(pools);
+        let key_heads = lowering.input(1).shape.dims()[1];
+        let rows = u64::from(batch) * u64::from(heads) * u64::from(frames);
+        let sums = lowering.scratch(2 * rows, Elem::F32);
+        let scale = scale_of(self.scale, channels);
+        let channels = channels / header.width();
+        let params = |groups: u64| Params { groups: groups as u32, pools, pool: self.pool, heads, key_heads, frames, channels, scale };
+        lowering.dispatch(Call {
+            shader: &SUMS,
+            header,
+            constants: &[],
+            slots: &[queries, keys, Slot::Input(2), sums],
+            params: params(rows),
+            groups: rows,
+        })?;
+        lowering.dispatch(Call {
+            shader: &POOLED_ATTENTION,
+            header,
+            constants: &[],
+            slots: &[queries, keys, Slot::Input(2), sums, Slot::Output(0), Slot::Output(1)],
+            params: params(groups),
+            groups,
+        })
+    }
+
+    fn compare(&self, inputs: &[&HostTensor], expected: &[HostTensor], actual: &[HostTensor]) -> Vec<Comparison> {
+        let (all, own): (Vec<f64>, Vec<f64>) = self.of(inputs).iter().map(|p| (p.all_error, p.own_error)).unzip();
+        vec![Comparison::within(&expected[0], &actual[0], &all), Comparison::within(&expected[1], &actual[1], &own)]
+    }
+}

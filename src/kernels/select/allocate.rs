@@ -1,0 +1,106 @@
+//! Whole budgets in proportion to weights.
+
+use crate::checks::expect;
+use crate::device::{BindingElem, Call, Header, Lowering, Shader, Slot, params};
+use crate::error::Error;
+use crate::graph::{Graph, Kernel, Tensor};
+use crate::reference;
+use crate::tensor::{Desc, Elem, HostTensor};
+
+pub use crate::reference::Leftover;
+
+params! {
+    struct Params { rows: u32, segments: u32, minimum: u32, by_weight: u32 }
+}
+
+pub(super) static ALLOCATE: Shader = Shader {
+    name: "allocate",
+    source: include_str!("../../../shaders/select/allocate.wgsl"),
+    includes: &[],
+    headers: &[Header::F32],
+    inputs: &[("weights", BindingElem::F32), ("totals", BindingElem::U32), ("capacities", BindingElem::U32)],
+    outputs: &[("budgets", BindingElem::U32)],
+    params: Params::NAMES,
+    tunings: &[&[]],
+};
+
+/// Divides a number of tokens among segments, such as the crops of an image or the frames of a video, in proportion to weights.
+///
+/// ```text
+/// budget_i = min(minimum, capacity_i) + floor(rest weight_i / sum weight) + one more for some
+/// ```
+///
+/// The budgets add up to the total exactly, or to all capacities where that is less; what some have no room for goes to the others in
+/// proportion. Weights are taken as 16-bit integers at the scale of the row's largest, and all that follows is in integers: the
+/// result is the same on every device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Allocate {
+    /// What every segment gets first, as far as its capacity and the total go.
+    pub minimum: u32,
+    /// Who gets what is left after all whole shares; the lowest index of equal ones.
+    pub leftover: Leftover,
+}
+
+impl Allocate {
+    /// Budgets u32 `[B, S]` by `weights` f32 `[B, S]`, `totals` u32 `[B]` and `capacities` u32 `[B, S]`.
+    ///
+    /// A weight that is NaN or below 0 counts as 0, as that of a segment without capacity; where all do, the shares are equal. An infinite one counts as
+    /// 2^128. Totals and capacities count as at most 2^31 - 1,
+    /// and there are at most 65535 segments. Cost: one dispatch, one workgroup a row.
+    pub fn budgets(self, graph: &mut Graph, weights: Tensor, totals: Tensor, capacities: Tensor) -> Result<Tensor, Error> {
+        Ok(graph.call(self, &[weights, totals, capacities])?[0])
+    }
+}
+
+impl Kernel for Allocate {
+    fn name(&self) -> &'static str {
+        "allocate"
+    }
+
+    fn output_names(&self) -> &'static [&'static str] {
+        &["budgets"]
+    }
+
+    fn input_count(&self) -> std::ops::RangeInclusive<usize> {
+        3..=3
+    }
+
+    fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
+        let [batch, segments] = inputs[0].shape.exactly("allocate: weights", "[B, S]")?;
+        let budgets = Desc::new([batch, segments], Elem::U32);
+        expect("allocate: weights", inputs[0], Desc::new([batch, segments], Elem::F32))?;
+        expect("allocate: totals", inputs[1], Desc::new([batch], Elem::U32))?;
+        expect("allocate: capacities", inputs[2], budgets)?;
+        if segments > 65535 {
+            let expected = "at most 65535 segments".to_owned();
+            return Err(Error::Value { argument: "allocate: weights", expected, actual: segments.to_string() });
+        }
+        Ok(vec![budgets])
+    }
+
+    fn reference(&self, inputs: &[&HostTensor]) -> Vec<HostTensor> {
+        let [_, segments] = inputs[0].dims();
+        let (weights, totals, capacities) = (inputs[0].floats(), inputs[1].integers(), inputs[2].integers());
+        let row = |(b, &total): (usize, &u32)| {
+            let of_row = b * segments..(b + 1) * segments;
+            reference::allocate(&weights[of_row.clone()], total, &capacities[of_row], self.minimum, self.leftover)
+        };
+        vec![HostTensor::u32(inputs[0].shape(), totals.iter().enumerate().flat_map(row).collect())]
+    }
+
+    fn batched_inputs(&self, _inputs: &[Desc]) -> Option<Vec<bool>> {
+        Some(vec![true; 3])
+    }
+
+    fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
+        let [rows, segments] = lowering.input(0).shape.exactly("allocate: weights", "[B, S]")?;
+        lowering.dispatch(Call {
+            shader: &ALLOCATE,
+            header: Header::F32,
+            constants: &[],
+            slots: &[Slot::Input(0), Slot::Input(1), Slot::Input(2), Slot::Output(0)],
+            params: Params { rows, segments, minimum: self.minimum, by_weight: u32::from(self.leftover == Leftover::LargestWeight) },
+            groups: if segments == 0 { 0 } else { u64::from(rows) },
+        })
+    }
+}

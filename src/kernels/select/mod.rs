@@ -1,0 +1,54 @@
+//! Which tokens stay.
+
+mod allocate;
+mod bipartite_match;
+mod compact;
+mod frame_budget;
+mod greedy_select;
+mod grow_runs;
+mod partition;
+mod previous_equal;
+mod run_segments;
+mod threshold;
+mod top_k;
+
+pub use allocate::{Allocate, Leftover};
+pub use bipartite_match::{BipartiteMatch, Matches};
+pub use compact::{Compacted, compact};
+pub use frame_budget::FrameBudget;
+pub use greedy_select::{GreedyInputs, GreedySelect, GreedySelected, Objective};
+pub use grow_runs::grow_runs;
+pub use partition::Partition;
+pub use previous_equal::previous_equal;
+pub use run_segments::{RunSegments, Segments};
+pub use threshold::{Limit, Relation, Threshold, ThresholdInputs};
+pub use top_k::{Order, Selection, TopK, TopKInputs, mark};
+
+use crate::device::Shader;
+
+/// The shaders of this room.
+pub(super) fn shaders() -> Vec<&'static Shader> {
+    vec![
+        &allocate::ALLOCATE,
+        &bipartite_match::BIPARTITE_MATCH,
+        &compact::TALLY,
+        &compact::COMPACT,
+        &compact::SHORT_ROWS,
+        &frame_budget::FRAME_BUDGET,
+        &greedy_select::START,
+        &greedy_select::SELECT,
+        &grow_runs::GROW_RUNS,
+        &previous_equal::PREVIOUS_EQUAL,
+        &run_segments::RUN_SEGMENTS,
+        &threshold::THRESHOLD,
+        &top_k::COUNT,
+        &top_k::SELECT,
+        &top_k::ROW,
+        &top_k::KEY,
+        &top_k::RADIX,
+        &top_k::EMIT,
+        &top_k::SORT,
+        &top_k::MERGE,
+        &top_k::FINISH,
+    ]
+}

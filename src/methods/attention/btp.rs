@@ -1,0 +1,107 @@
+//! Balanced Token Pruning: attention, diversity and the image's grid, stage by stage.
+//!
+//! Li et al., "Balanced Token Pruning: Accelerating Vision Language Models Beyond Local Optimization" (NeurIPS 2025).
+
+use crate::error::Error;
+use crate::graph::{Graph, Tensor};
+use crate::kernels::{GreedyInputs, GreedySelect, GreedySelected, Objective, concat_rows, row_normalize};
+use crate::methods::RebalancedTopK;
+use crate::methods::parts::diverse::diverse;
+use crate::methods::parts::lists::each_row;
+use crate::methods::parts::prune::{Prune, Pruned};
+use crate::options;
+use crate::token_map::Tokens;
+
+/// Keeps image tokens by attention and by diversity in shares that change from stage to stage.
+///
+/// ```text
+/// diverse   int(diversity * keep) tokens by farthest-point sampling on 1 - cos of the hidden rows
+/// attended  n = int(attention * keep) of the int(n * oversample) tokens of highest score:
+///           those at positions below keep first, then the others, each by score
+/// spread    farthest points of the image's grid, `spatial`
+/// keep of them all, filled up by farthest-point sampling from their union; in ascending position
+/// ```
+///
+/// The preference for low positions counters the attention's bias to late tokens. Duplicates of the lists count once, where the
+/// published code keeps them at its second stage; what is more than `keep` is cut off in the order above. Position ids are the kept
+/// positions. The layers of the stages are found by [`drift_stages`](crate::schedule::drift_stages).
+///
+/// ```
+/// use tokenpress::methods::{BalancedPrune, spatial_spread};
+///
+/// let first = BalancedPrune::first(288, spatial_spread(24, 24, 144)?);
+/// assert_eq!((first.count(first.attention), first.count(first.diversity)), (86, 86));
+/// assert_eq!(first.spatial[..3], [0, 575, 23]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct BalancedPrune {
+    /// Image tokens that stay.
+    pub keep: u32,
+    /// Share of them chosen by attention, 0 to 1.
+    pub attention: f64,
+    /// Share of them chosen by diversity, 0 to 1.
+    pub diversity: f64,
+    /// How many times as many tokens the preference for low positions has to choose from, at least 1.
+    pub oversample: f64,
+    /// Positions that stay in any case: [`spatial_spread`](crate::methods::spatial_spread) of an image that is still whole.
+    pub spatial: Vec<u32>,
+}
+
+/// Tokens after a stage, and what chose them.
+#[derive(Debug, Clone, Copy)]
+pub struct BalancedOutput {
+    /// The tokens left, in order, and where the others went.
+    pub pruned: Pruned,
+    /// The same in order of selection: those of the lists first.
+    pub selected: GreedySelected,
+    /// Chosen by diversity, `[batch, count]` u32, in order of selection.
+    pub diverse: Tensor,
+    /// Chosen by attention, `[batch, count]` u32, low positions first.
+    pub attended: Tensor,
+}
+
+impl BalancedPrune {
+    /// The published first stage: layer 4, half of 576 tokens, a quarter of them spread over the grid.
+    pub fn first(keep: u32, spatial: Vec<u32>) -> Self {
+        Self { keep, attention: 0.3, diversity: 0.3, oversample: 3.7, spatial }
+    }
+
+    /// The published second stage: layer 7, half of what is left.
+    pub fn second(keep: u32) -> Self {
+        Self { keep, attention: 0.9, diversity: 0.1, oversample: 1.5, spatial: Vec::new() }
+    }
+
+    /// The published third stage: layer 15, a third of what is left, by attention alone.
+    pub fn third(keep: u32) -> Self {
+        Self { keep, attention: 1.0, diversity: 0.0, oversample: 1.2, spatial: Vec::new() }
+    }
+
+    /// Tokens of a share.
+    pub fn count(&self, share: f64) -> u32 {
+        (f64::from(self.keep) * share) as u32
+    }
+
+    /// Prunes `tokens`, the image's hidden rows, by a score `[batch, tokens]`: the last prompt token's logits to them, averaged over
+    /// the heads, in the layer before ([`Norm::ScaledLogits`](crate::kernels::Norm), without a softmax).
+    pub fn build(&self, graph: &mut Graph, tokens: &Tokens, score: Tensor) -> Result<BalancedOutput, Error> {
+        for (argument, share) in [("btp: attention", self.attention), ("btp: diversity", self.diversity)] {
+            options::share(argument, share)?;
+        }
+        let [_, capacity, _] = tokens.checked()?;
+        let normalized = row_normalize(graph, tokens.x, Some(tokens.lengths))?;
+        let diversity = self.count(self.diversity).min(capacity);
+        let diverse = diverse(graph, tokens, Objective::MaxMin, None, |_| diversity)?.selected.indices;
+        let by_attention = RebalancedTopK { select: self.count(self.attention), oversample: self.oversample, early: self.keep };
+        let attended = by_attention.select(graph, score, Some(tokens.lengths))?;
+
+        let (chosen, _) = concat_rows(graph, (diverse, None), (attended, None))?;
+        let spatial = each_row(graph, tokens.batch(), &self.spatial)?;
+        let (chosen, _) = concat_rows(graph, (chosen, None), (spatial, None))?;
+        let inputs = GreedyInputs { given: Some(chosen), lengths: Some(tokens.lengths), ..GreedyInputs::new(normalized) };
+        let fill = GreedySelect { objective: Objective::MaxMin, k: self.keep.min(capacity) };
+        let selected = fill.select(graph, inputs)?;
+        let pruned = Prune::listed(graph, tokens, selected.indices, |live| self.keep.min(live))?;
+        Ok(BalancedOutput { pruned, selected, diverse, attended })
+    }
+}

@@ -1,0 +1,103 @@
+//! IdleViT: unselected tokens idle through a layer instead of being dropped.
+//!
+//! Xu et al., "No Token Left Behind: Efficient Vision Transformer via Dynamic Token Idling" (2023).
+
+use crate::error::Error;
+use crate::graph::{Graph, Tensor};
+use crate::kernels::{Activation, AttentionInputs, AttentionScore, Norm, Order, Queries, gather_rows};
+use crate::methods::parts::lists::class_protected;
+use crate::methods::parts::multi_head_attention::{KeyMask, Projected};
+use crate::methods::parts::prune::{Prune, Pruned};
+use crate::methods::parts::transformer::TransformerBlock;
+use crate::tensor::HostTensor;
+use crate::token_map::Tokens;
+
+/// Selects the class token and the `keep` patches of highest raw logit; the others skip the layer.
+///
+/// ```text
+/// s_j = mean over heads of q_0 . k_j                 raw: no 1/sqrt(D), no softmax
+/// selected = [0, the keep patches of highest s in descending s]
+/// ```
+///
+/// The block runs on the selected rows; [`IdleVitOutput::scatter`] puts them back in place, and every other row
+/// stays bit for bit.
+///
+/// ```
+/// use tokenpress::methods::IdleVit;
+/// use tokenpress::{Elem, Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let tokens = graph.tokens("x", [1, 4, 1], Elem::F32)?;
+/// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 1, 4, 1], Elem::F32));
+/// let selected = IdleVit { keep: 1 }.build(&mut graph, &tokens, queries, keys)?;
+/// let twice = tokenpress::kernels::scale(&mut graph, selected.pruned.compressed.tokens.x, 2.0)?;
+/// let back = selected.scatter(&mut graph, twice, tokens.x)?;
+/// graph.output("x'", back)?;
+/// let x = HostTensor::f32([1, 4, 1], vec![1.0, 0.0, 3.0, 1.0]);
+/// let heads = x.clone().reshaped([1, 1, 4, 1]);
+/// let inputs = [("x", x), ("q", heads.clone()), ("k", heads)].map(|(name, value)| (name.to_owned(), value));
+/// assert_eq!(graph.run_reference(&inputs.into())?["x'"].floats(), [2.0, 0.0, 6.0, 1.0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdleVit {
+    /// Patches that take part: `keep_count(patches, ratio, Rounding::Floor)` in the paper, of the first layer's number.
+    pub keep: u32,
+}
+
+/// The selected rows, and how they return.
+#[derive(Debug, Clone, Copy)]
+pub struct IdleVitOutput {
+    /// The selected rows, the class token first, and their positions.
+    pub pruned: Pruned,
+    /// Raw-logit score of every token, `[batch, tokens]` f32.
+    pub score: Tensor,
+}
+
+impl IdleVit {
+    /// Selects from `tokens`, whose token 0 is the class token, by keys `[batch, heads, tokens, channels]` and queries
+    /// `[batch, heads, rows, channels]`, of which only row 0 is read.
+    pub fn build(&self, graph: &mut Graph, tokens: &Tokens, queries: Tensor, keys: Tensor) -> Result<IdleVitOutput, Error> {
+        tokens.checked()?;
+        let attention = AttentionScore { queries: Queries::Row(0), norm: Norm::Logits, ..Default::default() };
+        let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
+        let score = attention.score(graph, inputs)?.score;
+        let marks = class_protected(graph, tokens.capacity());
+        let patches = self.keep;
+        let keep = move |live: u32| live.min(patches.saturating_add(1));
+        let pruned = Prune { order: Order::Value }.build(graph, tokens, score, Some(marks), keep)?;
+        Ok(IdleVitOutput { pruned, score })
+    }
+
+    /// A whole block: what is selected goes through it, among itself, and the rest idles. Keys are made of every token; queries and
+    /// values of the selected ones only. Gives all tokens' rows, and what was selected.
+    pub fn block(&self, graph: &mut Graph, tokens: &Tokens, block: &TransformerBlock) -> Result<(Tensor, IdleVitOutput), Error> {
+        tokens.checked()?;
+        let (attention, projections) = (&block.attention, &block.attention.projections);
+        let normal = block.normalize(graph, tokens.x)?;
+        let class = graph.constant(HostTensor::u32([1], vec![0]));
+        let class = gather_rows(graph, normal, class, None)?;
+        let query = projections.queries.linear(graph, class, Activation::None)?;
+        let keys = projections.keys.linear(graph, normal, Activation::None)?;
+        let (first_query, first_keys) = (attention.heads_first(graph, query)?, attention.heads_first(graph, keys)?);
+        let output = self.build(graph, tokens, first_query, first_keys)?;
+        let (map, selected) = (output.pruned.compressed.map, output.pruned.compressed.tokens);
+        let rows = map.gather(graph, normal)?;
+        let projected = Projected {
+            queries: projections.queries.linear(graph, rows, Activation::None)?,
+            keys: map.gather(graph, keys)?,
+            values: projections.values.linear(graph, rows, Activation::None)?,
+        };
+        let mask = KeyMask { lengths: Some(selected.lengths), ..KeyMask::default() };
+        let x = block.attend(graph, selected.x, projected, mask)?;
+        let updated = block.feed_forward(graph, x)?;
+        Ok((output.scatter(graph, updated, tokens.x)?, output))
+    }
+}
+
+impl IdleVitOutput {
+    /// The layer's result: `updated` `[batch, selected, channels]` at the selected positions, `x`'s own rows elsewhere.
+    pub fn scatter(&self, graph: &mut Graph, updated: Tensor, x: Tensor) -> Result<Tensor, Error> {
+        self.pruned.compressed.map.unmerge(graph, updated, Some(x))
+    }
+}

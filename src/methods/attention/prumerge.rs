@@ -1,0 +1,141 @@
+//! LLaVA-PruMerge: as many patches as stand out, each with its surroundings.
+//!
+//! Shang et al., "LLaVA-PruMerge: Adaptive Token Reduction for Efficient Large Multimodal Models" (ICCV 2025).
+
+use crate::error::Error;
+use crate::graph::{Graph, Tensor};
+use crate::kernels::{
+    Among, AttentionInputs, AttentionScore, Groups, Limit, Nearest, Neighbours, Order, Reduce, Relation, Threshold, ThresholdInputs, TopK,
+    TopKInputs, add, compact, fence, gather_rows, merge_tokens, row_normalize,
+};
+use crate::methods::attention::spatial_patches::Distances;
+use crate::methods::parts::fused::fused;
+use crate::methods::parts::keep::keep_listed;
+use crate::methods::parts::lists::product;
+use crate::options;
+use crate::token_map::{Compressed, Tokens, count_by_length, count_by_length_and, plus_one};
+
+/// Keeps the patches whose attention from the class token is an outlier, and adds to each what is like it.
+///
+/// ```text
+/// a_j   = softmax_j(q_0 . k_j / sqrt(C)) over the class token and all patches; one head as wide as the model
+/// keep the n patches with a_j > q3 + factor (q3 - q1), the quartiles of a, in descending a
+/// x'_i  = x_i + sum of a_j x_j over the `neighbours` other patches j of the most similar keys, kept or not
+/// rest  = sum of a_j x_j over the dropped patches              appended last
+/// ```
+///
+/// How many stay, at most a quarter, is decided on the GPU for each row. With `spatial` (PruMerge+) patches at even distances,
+/// `int(int(N / n) / 3)`, stay as well, behind the others in ascending order. (The paper's text clusters only
+/// dropped patches and takes weighted averages; the published code, and this, sum without dividing, over kept ones too. It lets a
+/// batch share one n.)
+///
+/// ```
+/// use tokenpress::methods::PruMerge;
+/// use tokenpress::{Elem, Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let patches = graph.tokens("x", [1, 8, 1], Elem::F32)?;
+/// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 1, 9, 1], Elem::F32));
+/// let merged = PruMerge { neighbours: 2, ..Default::default() }.build(&mut graph, &patches, queries, keys)?;
+/// graph.output("lengths", merged.compressed.tokens.lengths)?;
+/// let heads = HostTensor::f32([1, 1, 9, 1], vec![1.0, 0.1, 0.2, 0.1, 5.0, 0.0, 0.1, 0.2, 0.1]);
+/// let x = HostTensor::f32([1, 8, 1], vec![1.0; 8]);
+/// let inputs = [("x", x), ("q", heads.clone()), ("k", heads)].map(|(name, value)| (name.to_owned(), value));
+/// // One patch stands out; the others become the last token.
+/// assert_eq!(graph.run_reference(&inputs.into())?["lengths"].integers(), [2]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PruMerge {
+    /// How far above the upper quartile an outlier is, in units of the quartiles' distance.
+    pub factor: f32,
+    /// Patches that are added to each kept one, at most 64.
+    pub neighbours: u32,
+    /// Whether patches at even distances stay as well: PruMerge+.
+    pub spatial: bool,
+    /// Patches that the spatial ones are taken from, the first; all but the last by default. The published code has 575 whatever
+    /// the number of patches, the same for its 576.
+    pub spatial_among: Option<u32>,
+    /// Whether `floor(N (n / N))` in f64 patches stay instead of n, as published: for a few N it is n - 1.
+    pub count_from_ratio: bool,
+}
+
+/// The published settings, but for the count.
+impl Default for PruMerge {
+    fn default() -> Self {
+        Self { factor: 1.5, neighbours: 32, spatial: false, spatial_among: None, count_from_ratio: false }
+    }
+}
+
+/// Tokens after PruMerge, and what decided.
+#[derive(Debug, Clone, Copy)]
+pub struct PruMergeOutput {
+    /// `[outliers.., spatial.., rest]`, and where every patch went: dropped ones to the last token.
+    pub compressed: Compressed,
+    /// The class token's attention to every patch, `[batch, patches]` f32.
+    pub score: Tensor,
+    /// What an outlier is above, `[batch]` f32.
+    pub fence: Tensor,
+    /// How many there are, `[batch]` u32.
+    pub outliers: Tensor,
+    /// Their positions and those of the spatial ones, in the output's order, and how many.
+    pub kept: (Tensor, Tensor),
+    /// What was added to each.
+    pub neighbours: Nearest,
+}
+
+impl PruMerge {
+    /// Compresses `patches`, without the class token, by the queries and keys `[batch, 1, 1 + patches, channels]` of the vision
+    /// encoder's last attention, whose row 0 is the class token's.
+    pub fn build(&self, graph: &mut Graph, patches: &Tokens, queries: Tensor, keys: Tensor) -> Result<PruMergeOutput, Error> {
+        let [batch, capacity, _] = patches.checked()?;
+        options::finite("prumerge: factor", self.factor)?;
+        options::within("prumerge: neighbours", 0..=64, self.neighbours)?;
+        let (with_class, _) = count_by_length(graph, patches.lengths, capacity, |live| live.saturating_add(1))?;
+        let attention = AttentionScore { columns: Some(1..capacity + 1), ..Default::default() };
+        let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(with_class), query_lengths: None };
+        let score = attention.score(graph, inputs)?.score;
+        let lengths = Some(patches.lengths);
+        let fence = fence(graph, score, self.factor, lengths)?;
+        let above = ThresholdInputs { lengths, ..ThresholdInputs::new(score, Limit::PerRow(fence)) };
+        let outlying = Threshold { relation: Relation::Above }.mask(graph, above)?;
+        let outliers = compact(graph, outlying, lengths)?.counts;
+        let most = most_outliers(capacity);
+        let counts = if self.count_from_ratio {
+            let count = |live: u32, n: u32| (f64::from(live) * (f64::from(n) / f64::from(live.max(1)))) as u32;
+            count_by_length_and(graph, (patches.lengths, capacity), (outliers, most), count)?
+        } else {
+            outliers
+        };
+        let select = TopK { k: most, complement: Some(Order::Index), ..Default::default() };
+        let selection = select.select(graph, TopKInputs { lengths, counts: Some(counts), ..TopKInputs::new(score) })?;
+        let (kept, dropped) = if self.spatial {
+            let distances = Distances { outliers: most, among: self.spatial_among };
+            distances.add(graph, patches, (selection.indices, selection.kept), outliers)?
+        } else {
+            ((selection.indices, selection.kept), selection.complement.unwrap_or(selection.indices))
+        };
+
+        let own = graph.counted([capacity], 1, 1);
+        let keys = gather_rows(graph, keys, own, None)?;
+        let normalized = row_normalize(graph, keys, lengths)?;
+        let search = Neighbours { nearest: self.neighbours.min(capacity.saturating_sub(1)), exclude_self: true };
+        let neighbours = search.most_similar(graph, normalized, Among { queries: Some(kept.0), candidates: None, lengths })?;
+        let [_, rows] = kept.0.shape().exactly("prumerge: kept", "[batch, kept]")?;
+        let entries = product("prumerge: neighbours", kept.0.shape(), rows, search.nearest)?;
+        let offsets = graph.counted([batch, plus_one("prumerge: kept", rows)?], 0, search.nearest);
+        let members = graph.reshape(neighbours.indices, [batch, entries])?;
+        let around = merge_tokens(graph, patches.x, Groups { offsets, members }, Some(score), Reduce::WeightedSum)?;
+        let compressed = keep_listed(graph, patches, kept.0, kept.1)?;
+        let x = add(graph, compressed.tokens.x, around)?;
+        let compressed = Compressed { tokens: Tokens { x, ..compressed.tokens }, ..compressed };
+        let rest = fused(graph, patches, dropped, score)?;
+        let compressed = compressed.append(graph, &rest)?;
+        Ok(PruMergeOutput { compressed, score, fence, outliers, kept, neighbours })
+    }
+}
+
+/// How many of `live` patches may be above the upper quartile, at position 3/4 (N - 1).
+pub(crate) fn most_outliers(live: u32) -> u32 {
+    live - live.min(1) - (u64::from(live.saturating_sub(1)) * 3 / 4) as u32
+}

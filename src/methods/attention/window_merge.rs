@@ -1,0 +1,147 @@
+//! Windows of a grid that look alike become one token: MustDrop's first stage.
+//!
+//! Liu et al., "Multi-Stage Vision Token Dropping: Towards Efficient Multimodal Large Language Model" (2024).
+
+use crate::error::Error;
+use crate::graph::{Graph, Tensor};
+use crate::kernels::{
+    Limit, Normalized, Reduce, Relation, Selection, Statistic, Threshold, ThresholdInputs, TopK, TopKInputs, compact, gather_rows,
+    invert_index, lookup, reduce, row_normalize,
+};
+use crate::methods::parts::keep::keep_range;
+use crate::methods::parts::lists::{choose, each_row, first_entries, product};
+use crate::methods::parts::mean_cosine::mean_cosine;
+use crate::options;
+use crate::pattern::Pattern;
+use crate::tensor::{Desc, Elem, HostTensor, NONE};
+use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
+
+/// The first stage of MustDrop, in the vision encoder: merges each window of the patches' grid that looks alike into one token.
+///
+/// ```text
+/// s_w    = mean over i != j in window w of cos(x_i, x_j)
+/// merge the R windows of highest s, R the number of windows with s_w >= threshold
+/// output = [class, merged windows in descending s, other patches ascending]
+/// ```
+///
+/// The places behind a row's live tokens are empty, and a window with an empty place stays as it is: images of fewer rows than the
+/// grid take part. A merged token is the mean of its window, weighted by sizes, and stands at its last patch. The published code lets the batch share
+/// the smallest R; here each row has its own unless [`WindowMerge::shared_count`] is set.
+///
+/// ```
+/// use tokenpress::methods::WindowMerge;
+/// use tokenpress::{Elem, Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let tokens = graph.tokens("x", [1, 9, 2], Elem::F32)?;
+/// let method = WindowMerge { height: 2, width: 4, window: 2, threshold: 0.8, shared_count: false };
+/// let merged = method.build(&mut graph, &tokens)?;
+/// graph.output("parent", merged.compressed.map.parent)?;
+/// // The class token, and two rows of four patches: the right window's are alike.
+/// let x = vec![1., 1., 1., 0., 0., 1., 1., 1., 1., 1., 0., 1., 1., 0., 1., 1., 1., 1.];
+/// let out = graph.run_reference(&[("x".to_owned(), HostTensor::f32([1, 9, 2], x))].into())?;
+/// assert_eq!(out["parent"].integers(), [0, 2, 3, 1, 1, 4, 5, 1, 1]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WindowMerge {
+    /// Rows of the patches' grid.
+    pub height: u32,
+    /// Columns of the grid.
+    pub width: u32,
+    /// Rows and columns of a window, at least 2; both sides of the grid are multiples.
+    pub window: u32,
+    /// Mean cosine from which on a window merges.
+    pub threshold: f32,
+    /// Whether all batch rows merge as many windows as the one that merges fewest.
+    pub shared_count: bool,
+}
+
+/// Tokens behind the merge, and what decided.
+#[derive(Debug, Clone, Copy)]
+pub struct WindowMergeOutput {
+    /// `[class, merged.., others..]`, and where every token went.
+    pub compressed: Compressed,
+    /// Mean cosine of each window that the capacity has room for, row-major, `[batch, windows]` f32.
+    pub score: Tensor,
+    /// The windows that merge.
+    pub selection: Selection,
+}
+
+impl WindowMerge {
+    /// Merges `tokens`, the class token and the patches row-major, of which there are at most as many as places in the grid.
+    pub fn build(&self, graph: &mut Graph, tokens: &Tokens) -> Result<WindowMergeOutput, Error> {
+        let ([batch, capacity, _], side) = (tokens.checked()?, self.window);
+        options::threshold("mustdrop: threshold", self.threshold)?;
+        let value = |argument, expected, actual| Err(Error::Value { argument, expected, actual });
+        if side < 2 || !self.height.is_multiple_of(side) || !self.width.is_multiple_of(side) {
+            let expected = format!("at least 2, and a divisor of {} and {}", self.height, self.width);
+            return value("mustdrop: window", expected, side.to_string());
+        }
+        let places = u64::from(self.height) * u64::from(self.width);
+        if places + 1 < u64::from(capacity) || places >= u64::from(u32::MAX) {
+            let expected = format!("{capacity} tokens at most with the class token's, and fewer than 2^32 places");
+            return value("mustdrop: grid", expected, format!("{} x {}", self.height, self.width));
+        }
+        // Token positions, window by window; the last of each window, which ascend.
+        // A grid without places has windows of any size.
+        let (columns, members) = (self.width / side, side.saturating_mul(side));
+        let token = |w: u32, i: u32| 1 + (w / columns * side + i / side) * self.width + w % columns * side + i % side;
+        let last = (0..self.height / side * columns).map(|w| token(w, members - 1));
+        let last: Vec<u32> = last.take_while(|token| *token < capacity).collect();
+        let windows = last.len() as u32;
+        let order: Vec<u32> = (0..windows).flat_map(|w| (0..members).map(move |i| (w, i))).map(|(w, i)| token(w, i)).collect();
+        let (whole, _) = count_by_length(graph, tokens.lengths, capacity, |live| last.partition_point(|token| *token < live) as u32)?;
+
+        let Normalized { unit, norm } = row_normalize(graph, tokens.x, Some(tokens.lengths))?;
+        let alive = Threshold { relation: Relation::Above }.mask(graph, ThresholdInputs::new(norm, Limit::Constant(0.0)))?;
+        let [_, _, channels] = unit.shape().exactly("mustdrop: x", "[batch, tokens, channels]")?;
+        let list = graph.constant(HostTensor::u32([order.len() as u32], order.clone()));
+        let by_window = gather_rows(graph, unit, list, None)?;
+        let all = product("mustdrop: x", tokens.x.shape(), batch, windows)?;
+        let by_window = graph.reshape(by_window, [all, members, channels])?;
+        let alive = gather_rows(graph, alive, list, None)?;
+        let alive = graph.reshape(alive, [all, members])?;
+        let score = mean_cosine(graph, by_window, alive)?;
+        let score = graph.reshape(score, [batch, windows])?;
+
+        let alike = ThresholdInputs { lengths: Some(whole), ..ThresholdInputs::new(score, Limit::Constant(self.threshold)) };
+        let alike = Threshold { relation: Relation::AtLeast }.mask(graph, alike)?;
+        let mut counts = reduce(graph, alike, 1, Statistic::Sum, None)?;
+        if self.shared_count {
+            let smallest = reduce(graph, counts, 0, Statistic::Min, None)?;
+            let everywhere = graph.filled([batch], 0);
+            counts = lookup(graph, smallest, everywhere)?;
+        }
+        let inputs = TopKInputs { lengths: Some(whole), counts: Some(counts), ..TopKInputs::new(score) };
+        let selection = TopK { k: windows, ..Default::default() }.select(graph, inputs)?;
+
+        let mut window_of = vec![NONE; capacity as usize];
+        order.into_iter().enumerate().for_each(|(place, token)| window_of[token as usize] = place as u32 / members);
+        let map = merge_windows(graph, tokens, selection, window_of, last)?;
+        let compressed = map.compress(graph, tokens, Some(tokens.size), Reduce::WeightedMean)?;
+        Ok(WindowMergeOutput { compressed, score, selection })
+    }
+}
+
+/// The class token, the selected windows, the other patches, given the window of each token and the last token of each window.
+fn merge_windows(graph: &mut Graph, tokens: &Tokens, selection: Selection, window_of: Vec<u32>, last: Vec<u32>) -> Result<TokenMap, Error> {
+    let (batch, capacity, windows) = (tokens.batch(), tokens.capacity(), last.len() as u32);
+    let last = each_row(graph, batch, &last)?;
+    let window_of = graph.constant(HostTensor::u32([capacity], window_of));
+    let rank = invert_index(graph, selection.indices, windows)?;
+    let parent = gather_rows(graph, rank, window_of, None)?;
+    let representative = gather_rows(graph, last, selection.indices, None)?;
+    let merged = TokenMap { parent, representative, lengths: selection.kept };
+
+    // What went nowhere; the class token has its place.
+    let only_class = graph.pattern(Desc::new([batch, capacity], Elem::U32), Pattern::split(1, 0, NONE));
+    let placed = gather_rows(graph, rank, window_of, Some(only_class))?;
+    let nowhere = choose(graph, placed, windows.max(1), [0, 1])?;
+    let others = compact(graph, nowhere, Some(tokens.lengths))?;
+    let others = TokenMap::selection(graph, others.indices, others.counts, capacity)?;
+    let map = keep_range(graph, tokens, 0..1.min(capacity))?.map.append(graph, &merged)?.append(graph, &others)?;
+    // There are never more rows than tokens.
+    let representative = first_entries(graph, map.representative, capacity)?;
+    Ok(TokenMap { representative, ..map })
+}

@@ -1,0 +1,110 @@
+//! Lists and masks of the tokens of a batch.
+
+use std::ops::Range;
+
+use crate::error::Error;
+use crate::graph::{Graph, Tensor};
+use crate::kernels::{
+    Groups, Limit, Order, Threshold, ThresholdInputs, TopK, TopKInputs, compact, concat_rows, gather_rows, invert_index, lookup, mark,
+};
+use crate::pattern::Pattern;
+use crate::tensor::{Desc, Elem, Shape};
+use crate::token_map::plus_one;
+
+/// The same list for every batch row, `[batch, entries]`.
+pub(crate) fn each_row(graph: &mut Graph, batch: u32, list: &[u32]) -> Result<Tensor, Error> {
+    graph.listed("list", [batch, list.len() as u32], || list.repeat(batch as usize))
+}
+
+/// The tokens of a list `[batch, entries]` as one group.
+pub(crate) fn as_one(graph: &mut Graph, members: Tensor) -> Result<Groups, Error> {
+    let [batch, entries] = members.shape().exactly("members", "[batch, entries]")?;
+    Ok(Groups { offsets: graph.counted([batch, 2], 0, entries), members })
+}
+
+/// One of two numbers for each index: the first for those below `end`, the second for all others, [`NONE`](crate::NONE) among them.
+pub(crate) fn choose(graph: &mut Graph, index: Tensor, end: u32, [below, other]: [u32; 2]) -> Result<Tensor, Error> {
+    let table = Desc::new([plus_one("list", end)?], Elem::U32);
+    let table = graph.pattern(table, Pattern::split(end, below, other));
+    lookup(graph, table, index)
+}
+
+/// The first or the second list of each row, `[batch, entries]` both, by `choice` `[batch, 1]` u32.
+pub(crate) fn either(graph: &mut Graph, choice: Tensor, lists: [Tensor; 2]) -> Result<Tensor, Error> {
+    let [batch, entries] = lists[0].shape().exactly("list", "[batch, entries]")?;
+    // Both as tokens of a row.
+    let [first, second] = lists.map(|list| graph.reshape(list, [batch, 1, entries]));
+    let (both, _) = concat_rows(graph, (first?, None), (second?, None))?;
+    let chosen = gather_rows(graph, both, choice, None)?;
+    graph.reshape(chosen, [batch, entries])
+}
+
+/// 1 for the first `lengths[b]` of so many tokens, `[batch, tokens]` u32.
+pub(crate) fn live_mask(graph: &mut Graph, lengths: Tensor, tokens: u32) -> Result<Tensor, Error> {
+    let [batch] = lengths.shape().exactly("tokens: lengths", "[batch]")?;
+    let any = graph.filled_f32([batch, tokens], 0.0);
+    let every = graph.filled([tokens], mark::PROTECTED);
+    let inputs = ThresholdInputs { lengths: Some(lengths), marks: Some(every), ..ThresholdInputs::new(any, Limit::Constant(0.0)) };
+    Threshold::default().mask(graph, inputs)
+}
+
+/// The live tokens of a list `[entries]` or `[batch, entries]`, in its order, [`NONE`](crate::NONE) behind them, and how many.
+pub(crate) fn live_entries(graph: &mut Graph, list: Tensor, live: Tensor) -> Result<(Tensor, Tensor), Error> {
+    let [batch, _] = live.shape().exactly("live tokens", "[batch, tokens]")?;
+    let entries = list.shape().dims().last().copied().unwrap_or(0);
+    // An entry that is no token's is not alive either.
+    let dead = graph.filled([batch, entries], 0);
+    let flags = gather_rows(graph, live, list, Some(dead))?;
+    let kept = compact(graph, flags, None)?;
+    let listed = match *list.shape().dims() {
+        [_, _] => gather_rows(graph, list, kept.indices, None)?,
+        _ => {
+            let list = graph.reshape(list, [1, entries])?;
+            let all = product("list", kept.indices.shape(), batch, entries)?;
+            let index = graph.reshape(kept.indices, [1, all])?;
+            gather_rows(graph, list, index, None)?
+        }
+    };
+    Ok((graph.reshape(listed, [batch, entries])?, kept.counts))
+}
+
+/// The first entries of each row of `list` `[batch, entries]`, or rows of more where there are more.
+pub(crate) fn first_entries(graph: &mut Graph, list: Tensor, entries: u32) -> Result<Tensor, Error> {
+    let [_, all] = list.shape().exactly("list", "[batch, entries]")?;
+    if all == entries {
+        return Ok(list);
+    }
+    rows_of(graph, list, 0..entries)
+}
+
+/// A [`mark`](crate::kernels::mark) for each of `tokens` tokens: `listed` for those of `indices` `[batch, entries]`, candidates for the
+/// others.
+pub(crate) fn marks_of(graph: &mut Graph, indices: Tensor, tokens: u32, listed: u32) -> Result<Tensor, Error> {
+    let place = invert_index(graph, indices, tokens)?;
+    let [_, entries] = indices.shape().exactly("list", "[batch, entries]")?;
+    choose(graph, place, entries, [listed, mark::CANDIDATE])
+}
+
+/// Marks that keep token 0, the class token, whatever its score.
+pub(crate) fn class_protected(graph: &mut Graph, capacity: u32) -> Tensor {
+    graph.pattern(Desc::new([capacity], Elem::U32), Pattern::split(1, mark::PROTECTED, mark::CANDIDATE))
+}
+
+/// Tokens of a range of every row of `x` `[batch, tokens, ..]`.
+pub(crate) fn rows_of(graph: &mut Graph, x: Tensor, range: Range<u32>) -> Result<Tensor, Error> {
+    let index = graph.counted([range.end.saturating_sub(range.start)], range.start, 1);
+    gather_rows(graph, x, index, None)
+}
+
+/// What a selection takes, as 1 for every entry that it does.
+pub(crate) fn select_mask(graph: &mut Graph, select: TopK, inputs: TopKInputs) -> Result<Tensor, Error> {
+    let selection = TopK { order: Order::Index, mask: true, ..select }.select(graph, inputs)?;
+    // A mask was asked for just above.
+    Ok(selection.mask.unwrap_or(selection.indices))
+}
+
+/// Two sizes of a tensor as one, where that is a size too.
+pub(crate) fn product(argument: &'static str, shape: Shape, first: u32, second: u32) -> Result<u32, Error> {
+    let wrong = || Error::Shape { argument, expected: "dimensions whose products stay below 2^32".to_owned(), actual: shape };
+    first.checked_mul(second).ok_or_else(wrong)
+}

@@ -1,0 +1,53 @@
+//! How ToMe divides tokens into sources and destinations.
+
+use crate::kernels::Partition;
+
+/// Leading tokens that no merge may touch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Protect {
+    /// Token 0 is a class token: it is never a source (and, being even, never a destination). Unmerged tokens
+    /// then keep their order.
+    pub class: bool,
+    /// Token 1 is a distillation token: it is never a destination. The output starts with tokens 0 and 1.
+    pub distillation: bool,
+}
+
+impl Protect {
+    /// Every token may merge.
+    pub const NONE: Self = Self { class: false, distillation: false };
+    /// Token 0 is a class token.
+    pub const CLASS: Self = Self { class: true, distillation: false };
+    /// Token 0 is a class token, token 1 a distillation token.
+    pub const CLASS_AND_DISTILLATION: Self = Self { class: true, distillation: true };
+}
+
+/// Which tokens are sources, that may merge into another, and which are destinations.
+///
+/// ```
+/// use tokenpress::kernels::Partition;
+/// use tokenpress::methods::{Matching, ToMe};
+/// use tokenpress::{Elem, Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let tokens = graph.tokens("x", [1, 4, 1], Elem::F32)?;
+/// // A grid of 2 x 2 tokens, of which the first is a destination.
+/// let matching = Matching::Lists(Partition::grid2d(&mut graph, 2, 2, 2, 2, &[])?);
+/// let merged = ToMe { merge: 2, matching, ..Default::default() }.build(&mut graph, &tokens, tokens.x)?;
+/// graph.output("x'", merged.tokens.x)?;
+/// let x = HostTensor::f32([1, 4, 1], vec![1.0, 2.0, -5.0, 3.0]);
+/// assert_eq!(graph.run_reference(&[("x".to_owned(), x)].into())?["x'"].floats(), [-5.0, 2.0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Matching {
+    /// Even positions are sources, odd ones destinations.
+    #[default]
+    EvenOdd,
+    /// The last of every group of this many tokens is a destination, the others are sources, and all sources
+    /// merge. Tokens past the last whole group are dropped. [`ToMe::merge`](crate::methods::ToMe::merge) and
+    /// [`ToMe::protect`](crate::methods::ToMe::protect) play no part.
+    Kth(u32),
+    /// The caller's lists, such as [`Partition::grid2d_random`] of tomesd or [`Partition::random`]. Of a ragged row those entries
+    /// count that are live; where none of them is a destination, nothing merges.
+    Lists(Partition),
+}

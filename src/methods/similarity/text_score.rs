@@ -1,0 +1,54 @@
+//! What a text says about the image behind it.
+
+use crate::error::Error;
+use crate::graph::{Graph, Tensor, expect_listed};
+use crate::kernels::{AttentionInputs, AttentionScore, HeadReduction, Norm, Queries, RowReduction, gather_rows, multiply};
+use crate::tensor::HostTensor;
+use crate::token_map::{Tokens, capped};
+
+/// What the text says about image tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum TextScore {
+    /// The attention that they receive from the text, mean over heads: the published choice.
+    #[default]
+    MeanOfHeads,
+    /// The same of the first head alone.
+    FirstHead,
+    /// Inner products of the keys' means over heads.
+    Keys,
+}
+
+impl TextScore {
+    /// Score of each token behind the first `text`, `[batch, tokens - text]`, over `text_lengths`; `metric` are the keys' means over heads.
+    pub(crate) fn of(
+        self,
+        graph: &mut Graph,
+        tokens: &Tokens,
+        metric: Tensor,
+        [queries, keys]: [Tensor; 2],
+        (text, text_lengths): (u32, Tensor),
+    ) -> Result<Tensor, Error> {
+        let [batch, capacity, channels] = metric.shape().exactly("pumer: keys", "[batch, heads, tokens, channels]")?;
+        expect_listed("pumer: text", [text].into())?;
+        let attention = AttentionScore {
+            queries: Queries::List((0..text).collect()),
+            norm: if self == Self::Keys { Norm::Logits } else { Norm::Softmax },
+            rows: RowReduction::Sum,
+            heads: if self == Self::FirstHead { HeadReduction::One(0) } else { HeadReduction::Mean },
+            columns: Some(text..capacity),
+            ..Default::default()
+        };
+        let means = graph.reshape(metric, [batch, 1, capacity, channels])?;
+        let (queries, keys) = if self == Self::Keys { (means, means) } else { (queries, keys) };
+        let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
+        let sum = attention.score(graph, inputs)?.score;
+        // 1 over every length that a text can have.
+        let inverse = (0..=text).map(|length| 1.0 / length.max(1) as f32).collect();
+        let inverse = graph.constant(HostTensor::f32([1, text + 1], inverse));
+        let lengths = capped(graph, text_lengths, text)?;
+        let lengths = graph.reshape(lengths, [1, batch])?;
+        let inverse = gather_rows(graph, inverse, lengths, None)?;
+        let inverse = graph.reshape(inverse, [batch, 1])?;
+        multiply(graph, sum, inverse)
+    }
+}

@@ -1,0 +1,91 @@
+//! Which buffers a plan reads and writes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+
+use crate::device::TensorView;
+use crate::error::Error;
+use crate::graph::{Graph, Source};
+use crate::tensor::TensorId;
+
+/// Which buffers a plan reads and writes.
+#[derive(Debug, Clone, Default)]
+pub struct Bindings {
+    pub(super) tensors: BTreeMap<String, TensorView>,
+    pub(super) workspace: Option<(wgpu::Buffer, u64, u64)>,
+}
+
+impl Bindings {
+    /// Nothing bound.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Binds an input or output of the graph by its name.
+    pub fn bind(mut self, name: &str, view: TensorView) -> Self {
+        self.tensors.insert(name.to_owned(), view);
+        self
+    }
+
+    /// Uses the caller's memory for intermediate tensors: [`Graph::workspace_size`] bytes, or [`Graph::workspace_size_of`] where tensors lie at
+    /// other than multiples of 16 bytes, at an offset that is a multiple of the device's storage alignment. Without it the plan makes its own
+    /// buffer. Two plans may share a workspace if they are recorded one after the other.
+    pub fn workspace(mut self, buffer: &wgpu::Buffer, offset: u64, size: u64) -> Self {
+        self.workspace = Some((buffer.clone(), offset, size));
+        self
+    }
+}
+
+/// The caller's views of a graph's inputs and outputs.
+pub(super) struct Externals<'a> {
+    pub(super) views: HashMap<TensorId, &'a TensorView>,
+    pub(super) names: HashMap<TensorId, String>,
+}
+
+impl<'a> Externals<'a> {
+    pub(super) fn resolve(graph: &Graph, bindings: &'a Bindings) -> Result<Self, Error> {
+        graph.check_names(bindings.tensors.keys())?;
+        let mut externals = Self { views: HashMap::new(), names: HashMap::new() };
+        let inputs = graph.sources().iter().enumerate().filter_map(|(index, source)| match source {
+            Source::Input(name) => Some((name, TensorId(index as u32), graph.descs()[index])),
+            _ => None,
+        });
+        let outputs = graph.output_tensors().iter().map(|(name, tensor)| (name, tensor.id(), tensor.desc()));
+        for (name, id, desc) in inputs.chain(outputs) {
+            let view = bindings.tensors.get(name).ok_or_else(|| Error::MissingBinding { tensor: name.clone() })?;
+            view.validate(name, desc)?;
+            externals.views.insert(id, view);
+            externals.names.insert(id, name.clone());
+        }
+        let written: Vec<_> = graph.output_tensors().iter().map(|(_, tensor)| tensor.id()).collect();
+        for (index, output) in written.iter().enumerate() {
+            let others = externals.views.keys().filter(|id| !written[..=index].contains(id));
+            for other in others {
+                externals.disjoint(*output, *other)?;
+            }
+        }
+        Ok(externals)
+    }
+
+    pub(super) fn disjoint(&self, first: TensorId, second: TensorId) -> Result<(), Error> {
+        let (a, b) = (self.views[&first], self.views[&second]);
+        if a.buffer() == b.buffer() && overlaps(&a.range(), &b.range()) {
+            let (first, second) = (self.name(first), self.name(second));
+            return Err(Error::Overlap { first, first_range: a.range(), second, second_range: b.range() });
+        }
+        Ok(())
+    }
+
+    /// Byte offset of a tensor in its buffer, 0 for those that the plan places.
+    pub(super) fn address(&self, id: TensorId) -> u64 {
+        self.views.get(&id).map_or(0, |view| view.offset())
+    }
+
+    pub(super) fn name(&self, id: TensorId) -> String {
+        self.names.get(&id).cloned().unwrap_or_default()
+    }
+}
+
+pub(super) fn overlaps(a: &Range<u64>, b: &Range<u64>) -> bool {
+    a.start < b.end && b.start < a.end
+}

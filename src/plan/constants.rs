@@ -1,0 +1,70 @@
+//! What is uploaded once.
+
+use std::collections::HashMap;
+
+use super::lower::Program;
+use super::workspace::PLACEMENT;
+use crate::device::{Gpu, Storage, buffer, device_error, present};
+use crate::error::Error;
+use crate::graph::{Graph, Source};
+use crate::tensor::TensorId;
+
+/// The constants that the dispatches read, in one buffer.
+pub(super) fn constants_buffer(
+    graph: &Graph,
+    gpu: &Gpu,
+    program: &Program,
+) -> Result<(Option<wgpu::Buffer>, HashMap<TensorId, u64>), Error> {
+    let (mut offsets, mut order, mut end) = (HashMap::new(), Vec::new(), 0u64);
+    for resource in program.dispatches.iter().flat_map(|d| &d.resources) {
+        let Storage::Tensor(id) = resource.storage else { continue };
+        if !matches!(graph.sources()[id.0 as usize], Source::Constant(_) | Source::Pattern(_)) || offsets.contains_key(&id) {
+            continue;
+        }
+        let offset = end.next_multiple_of(PLACEMENT);
+        offsets.insert(id, offset);
+        order.push((id, offset));
+        // Each is a tensor of a dispatch, which lowering has found small enough for such sums.
+        end = offset + graph.descs()[id.0 as usize].bytes();
+    }
+    let (bytes, limit) = (end.next_multiple_of(4), gpu.capabilities().max_buffer);
+    if bytes > limit {
+        return Err(Error::BindingTooLarge { kernel: "plan", tensor: "the constants' buffer".to_owned(), bytes, limit });
+    }
+    let write = |memory: &mut wgpu::BufferViewMut| {
+        for (id, offset) in order {
+            let (source, desc) = (&graph.sources()[id.0 as usize], graph.descs()[id.0 as usize]);
+            let mut place = offset as usize;
+            let mut append = |bytes: &[u8]| {
+                memory.slice(place..place + bytes.len()).copy_from_slice(bytes);
+                place += bytes.len();
+            };
+            match source {
+                Source::Constant(value) => append(value.bytes()),
+                Source::Pattern(pattern) => pattern.write(desc, append),
+                Source::Input(_) | Source::Node => {}
+            }
+        }
+    };
+    Ok((immutable_buffer(gpu, "tokenpress::constants", wgpu::BufferUsages::STORAGE, bytes, write)?, offsets))
+}
+
+/// A buffer that is written once, while it is made: no queue is needed.
+pub(super) fn immutable_buffer(
+    gpu: &Gpu,
+    label: &str,
+    usage: wgpu::BufferUsages,
+    size: u64,
+    write: impl FnOnce(&mut wgpu::BufferViewMut),
+) -> Result<Option<wgpu::Buffer>, Error> {
+    if size == 0 {
+        return Ok(None);
+    }
+    let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: true };
+    let buffer = buffer(gpu.device(), &descriptor)?;
+    // One of a device that is lost has no memory.
+    present(gpu.device())?;
+    write(&mut buffer.slice(..).get_mapped_range_mut().map_err(device_error)?);
+    buffer.unmap();
+    Ok(Some(buffer))
+}

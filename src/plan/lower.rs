@@ -1,0 +1,126 @@
+//! From the kernel calls of a graph to dispatches.
+
+use std::collections::HashSet;
+
+use crate::device::{Capabilities, Copied, Dispatch, Lowering, Operand, Policy, Resource, Storage};
+use crate::error::Error;
+use crate::graph::{Graph, Node, Tensor};
+use crate::kernels::copy_bytes;
+use crate::tensor::TensorId;
+
+/// The dispatches of a whole graph.
+#[derive(Debug, Default)]
+pub(crate) struct Program {
+    pub(crate) dispatches: Vec<Dispatch>,
+    /// Bytes of each scratch storage.
+    pub(crate) scratch: Vec<u64>,
+}
+
+/// Lowers every kernel call of a graph that contributes to an output.
+///
+/// `address` gives the byte offset of a tensor in its buffer, 0 for those that the plan places itself.
+pub(crate) fn lower_graph(
+    graph: &Graph,
+    capabilities: &Capabilities,
+    policy: Policy,
+    address: &dyn Fn(TensorId) -> u64,
+) -> Result<Program, Error> {
+    let mut lowerer = Lowerer { capabilities, policy, address, program: Program::default() };
+    let needed = graph.needed();
+    let inputs = graph.nodes().iter().zip(&needed).filter(|(_, needed)| **needed).flat_map(|(node, _)| &node.inputs);
+    let read: HashSet<_> = inputs.chain(graph.output_tensors().iter().map(|(_, tensor)| tensor)).map(Tensor::id).collect();
+    for (index, node) in graph.nodes().iter().enumerate().filter(|(index, _)| needed[*index]) {
+        let operand = |tensor: &Tensor| Operand {
+            resource: Resource { storage: Storage::Tensor(tensor.id()), offset: 0, bytes: tensor.desc().bytes() },
+            desc: tensor.desc(),
+        };
+        let (inputs, outputs): (Vec<_>, Vec<_>) = (node.inputs.iter().map(operand).collect(), node.outputs.iter().map(operand).collect());
+        // No buffer holds such a tensor, whatever its binding is split into.
+        let limit = capabilities.max_buffer;
+        if let Some(operand) = inputs.iter().chain(&outputs).find(|o| o.resource.bytes > limit) {
+            let (tensor, bytes) = (operand.desc.to_string(), operand.resource.bytes);
+            return Err(Error::BindingTooLarge { kernel: node.kernel.name(), tensor, bytes, limit });
+        }
+        let read: Vec<_> = node.outputs.iter().map(|tensor| read.contains(&tensor.id())).collect();
+        lowerer.node(index, node, &inputs, &outputs, &read)?;
+    }
+    Ok(lowerer.program)
+}
+
+/// Puts the copies of operands that lie where they cannot be read or written round a call's own dispatches.
+fn copy_round(lowering: &mut Lowering<'_>) -> Result<(), Error> {
+    let own = std::mem::take(&mut lowering.dispatches);
+    for Copied { from, to, bytes } in std::mem::take(&mut lowering.copied_first) {
+        copy_bytes(lowering, from, to, bytes)?;
+    }
+    lowering.dispatches.extend(own);
+    for Copied { from, to, bytes } in std::mem::take(&mut lowering.copied_back) {
+        copy_bytes(lowering, from, to, bytes)?;
+    }
+    Ok(())
+}
+
+struct Lowerer<'a> {
+    capabilities: &'a Capabilities,
+    policy: Policy,
+    address: &'a dyn Fn(TensorId) -> u64,
+    program: Program,
+}
+
+impl Lowerer<'_> {
+    fn address(&self, resource: &Resource) -> u64 {
+        let base = match resource.storage {
+            Storage::Tensor(id) => (self.address)(id),
+            Storage::Scratch(_) => 0,
+        };
+        base + resource.offset
+    }
+
+    /// Lowers a call whole where every binding is within the device's limit, and otherwise over parts of
+    /// its batch.
+    fn node(&mut self, index: usize, node: &Node, inputs: &[Operand], outputs: &[Operand], read: &[bool]) -> Result<(), Error> {
+        let limit = self.capabilities.max_binding;
+        let kernel = node.kernel.name();
+        let largest = inputs.iter().chain(outputs).max_by_key(|o| self.bound_bytes(o)).map(|o| (self.bound_bytes(o), o.desc.to_string()));
+        let mut too_large = largest.filter(|(bytes, _)| *bytes > limit);
+        if too_large.is_none() {
+            let alignments = inputs.iter().chain(outputs).map(|o| 1 << self.address(&o.resource).trailing_zeros().min(4)).collect();
+            let scratch_base = self.program.scratch.len();
+            let operands = [inputs, outputs];
+            let mut lowering = Lowering::new(kernel, index, self.capabilities, self.policy, operands, read, alignments, scratch_base);
+            node.kernel.lower(&mut lowering)?;
+            copy_round(&mut lowering)?;
+            let Lowering { scratch, dispatches, .. } = lowering;
+            match scratch.iter().max().filter(|bytes| **bytes > limit) {
+                Some(bytes) => too_large = Some((*bytes, "scratch".to_owned())),
+                None => {
+                    self.program.scratch.extend(scratch);
+                    self.program.dispatches.extend(dispatches);
+                    return Ok(());
+                }
+            }
+        }
+        let (bytes, tensor) = too_large.unwrap_or_default();
+        let error = Error::BindingTooLarge { kernel, tensor, bytes, limit };
+        let descs: Vec<_> = inputs.iter().map(|o| o.desc).collect();
+        let batched = node.kernel.batched_inputs(&descs).ok_or_else(|| error.clone())?;
+        let batch = outputs.first().and_then(|o| o.desc.shape.dims().first().copied()).unwrap_or(0);
+        if batch < 2 {
+            return Err(error);
+        }
+        let half = batch.div_ceil(2);
+        for (first, count) in [(0, half), (half, batch - half)] {
+            let part = |(o, split): (&Operand, bool)| if split { o.batch_slice(first, count) } else { *o };
+            let inputs: Vec<_> = inputs.iter().zip(batched.iter().copied()).map(part).collect();
+            let outputs: Vec<_> = outputs.iter().map(|o| part((o, true))).collect();
+            self.node(index, node, &inputs, &outputs, read)?;
+        }
+        Ok(())
+    }
+
+    /// Bytes of an operand's binding: from the aligned offset below it, to the end in multiples of 4.
+    fn bound_bytes(&self, operand: &Operand) -> u64 {
+        let residue = self.address(&operand.resource) % u64::from(self.capabilities.storage_alignment);
+        (residue + operand.resource.bytes).next_multiple_of(4)
+    }
+}

@@ -1,0 +1,333 @@
+//! A graph on a device: validated, bound, recordable.
+
+mod bindings;
+mod constants;
+mod cost;
+mod graph;
+pub(crate) mod lower;
+mod workspace;
+
+pub use bindings::Bindings;
+pub use cost::{Cost, Rates, StepCost};
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use self::bindings::Externals;
+use self::constants::{constants_buffer, immutable_buffer};
+use self::lower::lower_graph;
+use self::workspace::{Memory, PLACEMENT, Workspace, placed_elsewhere, workspace_buffer};
+use crate::device::{Access, Dispatch, Gpu, Pipeline, Resource, Storage, checked, present};
+use crate::error::Error;
+use crate::graph::{Graph, Source};
+use crate::tensor::TensorId;
+
+/// A dispatch with its pipeline and its place in the uniform buffer.
+struct Step {
+    dispatch: Dispatch,
+    access: Access,
+    pipeline: Pipeline,
+    uniform: u64,
+}
+
+/// What does not change when a plan is bound again to the same places.
+struct Shared {
+    device: wgpu::Device,
+    graph: Graph,
+    kernels: Vec<&'static str>,
+    steps: Vec<Step>,
+    layout: Workspace,
+    uniforms: Option<wgpu::Buffer>,
+    constants: Option<wgpu::Buffer>,
+    constant_offsets: HashMap<TensorId, u64>,
+    /// Residue of each external tensor's offset from the storage alignment.
+    residues: HashMap<TensorId, u64>,
+}
+
+/// Dispatches bound to buffers, ready to be recorded any number of times.
+///
+/// Recording allocates nothing, submits nothing, and cannot fail: what wgpu would say of pipelines and bindings has been said by
+/// [`Graph::plan`]. A buffer that is destroyed or mapped later, or a device that is lost, is wgpu's to tell of when the commands are
+/// submitted. `Send + Sync` on native.
+#[derive(Clone)]
+pub struct Plan {
+    shared: Arc<Shared>,
+    groups: Vec<wgpu::BindGroup>,
+    workspace: Option<Memory>,
+}
+
+/// A summary: the kernels, the shader variants of their dispatches, and the bytes of workspace.
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan")
+            .field("kernels", &self.calls())
+            .field("dispatches", &self.dispatches())
+            .field("variants", &self.variants().collect::<Vec<_>>())
+            .field("workspace_size", &self.workspace_size())
+            .finish()
+    }
+}
+
+impl Plan {
+    /// Records every dispatch into the caller's pass, in order.
+    pub fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+        self.record_steps(0..self.shared.steps.len(), pass);
+    }
+
+    /// Opens a labelled pass of its own in the caller's encoder, with the caller's timestamps.
+    pub fn record_into(&self, encoder: &mut wgpu::CommandEncoder, timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>) {
+        let descriptor = wgpu::ComputePassDescriptor { label: Some("tokenpress"), timestamp_writes };
+        self.record(&mut encoder.begin_compute_pass(&descriptor));
+    }
+
+    /// The kernel calls, in order: what [`Plan::record_call`] takes an index into.
+    pub fn calls(&self) -> &[&'static str] {
+        &self.shared.kernels
+    }
+
+    /// Records one kernel call's dispatches, for a caller that times each in a pass of its own.
+    pub fn record_call(&self, call: usize, pass: &mut wgpu::ComputePass<'_>) {
+        let steps = &self.shared.steps;
+        let first = steps.partition_point(|s| s.dispatch.node < call);
+        let last = steps.partition_point(|s| s.dispatch.node <= call);
+        self.record_steps(first..last, pass);
+    }
+
+    fn record_steps(&self, range: Range<usize>, pass: &mut wgpu::ComputePass<'_>) {
+        for index in range {
+            let step = &self.shared.steps[index];
+            pass.set_pipeline(&step.pipeline.pipeline);
+            pass.set_bind_group(0, &self.groups[index], &[]);
+            let [x, y] = step.dispatch.groups;
+            pass.dispatch_workgroups(x, y, 1);
+        }
+    }
+
+    /// Number of dispatches.
+    pub fn dispatches(&self) -> usize {
+        self.shared.steps.len()
+    }
+
+    /// Labels of the shader variants that the dispatches run, in order.
+    pub fn variants(&self) -> impl Iterator<Item = String> {
+        self.shared.steps.iter().map(|s| s.dispatch.variant(s.access).label())
+    }
+
+    /// Bytes of workspace.
+    pub fn workspace_size(&self) -> u64 {
+        self.shared.layout.bytes
+    }
+
+    /// The same plan over other buffers. The workspace stays, unless `bindings` brings one.
+    ///
+    /// Where each view lies at the same residue from the storage alignment as the one that it replaces, and shares buffers only where the
+    /// first ones did (under [`Policy::POOLED`](crate::Policy::POOLED): or where they did not), this makes bind groups and nothing else.
+    /// Otherwise the graph is planned anew: with the pipelines that are there, but uniforms and constants are uploaded again, what a kernel
+    /// does may depend on the place, a view that now shares a buffer may need another pipeline, and a workspace of the plan's own that is
+    /// too small is replaced.
+    ///
+    /// # Errors
+    /// [`Error::ForeignDevice`] for another device's `gpu`, and those of [`Graph::plan`].
+    pub fn rebind(&self, gpu: &Gpu, bindings: &Bindings) -> Result<Self, Error> {
+        let shared = &self.shared;
+        if *gpu.device() != shared.device {
+            return Err(Error::ForeignDevice { argument: "rebind: gpu" });
+        }
+        let externals = Externals::resolve(&shared.graph, bindings)?;
+        let alignment = u64::from(gpu.capabilities().storage_alignment);
+        let moved = externals.views.iter().any(|(id, view)| view.offset() % alignment != shared.residues[id]);
+        if !moved {
+            let workspace = workspace_buffer(gpu, bindings, shared.layout.bytes, self.workspace.as_ref())?;
+            if let Some(groups) = bind_groups(gpu, shared, &externals, &workspace)? {
+                return Ok(Self { shared: shared.clone(), groups, workspace });
+            }
+        }
+        make(&shared.graph, gpu, bindings, self.workspace.as_ref())
+    }
+}
+
+/// A plan, in memory that was kept where the bindings bring none.
+fn make(graph: &Graph, gpu: &Gpu, bindings: &Bindings, kept: Option<&Memory>) -> Result<Plan, Error> {
+    let capabilities = gpu.capabilities();
+    let externals = Externals::resolve(graph, bindings)?;
+    let program = lower_graph(graph, capabilities, gpu.policy(), &|id| externals.address(id))?;
+    let layout = Workspace::layout(&program, |id| placed_elsewhere(graph, id));
+    if layout.bytes > capabilities.max_buffer {
+        return Err(Error::WorkspaceTooLarge { bytes: layout.bytes, limit: capabilities.max_buffer });
+    }
+    let (constants, constant_offsets) = constants_buffer(graph, gpu, &program)?;
+    let workspace = workspace_buffer(gpu, bindings, layout.bytes, kept)?;
+    let residues: HashMap<_, _> =
+        externals.views.iter().map(|(id, view)| (*id, view.offset() % u64::from(capabilities.storage_alignment))).collect();
+
+    let mut uniform_bytes: Vec<u8> = Vec::new();
+    let mut steps = Vec::new();
+    let place = Place {
+        graph,
+        layout: &layout,
+        externals: &externals,
+        workspace: &workspace,
+        constants: &constants,
+        constant_offsets: &constant_offsets,
+    };
+    for dispatch in program.dispatches {
+        let placed: Vec<_> = dispatch.resources.iter().enumerate().map(|(slot, r)| place.locate(slot, r)).collect();
+        let access = access(gpu, &dispatch, &placed);
+        let kernel = graph.nodes()[dispatch.node].kernel.name();
+        let pipeline = gpu.pipeline(kernel, &dispatch.variant(access))?;
+        uniform_bytes.resize(uniform_bytes.len().next_multiple_of(PLACEMENT as usize), 0);
+        let uniform = uniform_bytes.len() as u64;
+        for ((_, elem), (_, range)) in dispatch.shader.bindings().zip(&placed) {
+            let residue = range.start % u64::from(capabilities.storage_alignment);
+            let base = (residue / elem.size(dispatch.header)) as u32;
+            uniform_bytes.extend_from_slice(&base.to_le_bytes());
+        }
+        uniform_bytes.extend_from_slice(bytemuck::cast_slice(&dispatch.params));
+        steps.push(Step { dispatch, access, pipeline, uniform });
+    }
+    uniform_bytes.resize(uniform_bytes.len().next_multiple_of(PLACEMENT as usize), 0);
+    let write = |memory: &mut wgpu::BufferViewMut| memory.copy_from_slice(&uniform_bytes);
+    let uniforms = immutable_buffer(gpu, "tokenpress::uniforms", wgpu::BufferUsages::UNIFORM, uniform_bytes.len() as u64, write)?;
+    let kernels = graph.nodes().iter().map(|n| n.kernel.name()).collect();
+    let device = gpu.device().clone();
+    let shared = Shared { device, graph: graph.clone(), kernels, steps, layout, uniforms, constants, constant_offsets, residues };
+    // Each step has the access that its buffers ask for.
+    let groups = bind_groups(gpu, &shared, &externals, &workspace)?.unwrap_or_default();
+    Ok(Plan { shared: Arc::new(shared), groups, workspace })
+}
+
+/// A dispatch that reads and writes one buffer needs `read_write` inputs.
+fn access(gpu: &Gpu, dispatch: &Dispatch, placed: &[(&wgpu::Buffer, Range<u64>)]) -> Access {
+    let (inputs, outputs) = placed.split_at(dispatch.shader.inputs.len());
+    let shares = inputs.iter().any(|(input, _)| outputs.iter().any(|(output, _)| input == output));
+    if shares || gpu.policy().read_write { Access::ReadWrite } else { Access::Read }
+}
+
+/// Finds the buffer and the bytes of each resource.
+struct Place<'a> {
+    graph: &'a Graph,
+    layout: &'a Workspace,
+    externals: &'a Externals<'a>,
+    workspace: &'a Option<Memory>,
+    constants: &'a Option<wgpu::Buffer>,
+    constant_offsets: &'a HashMap<TensorId, u64>,
+}
+
+impl<'a> Place<'a> {
+    fn locate(&self, slot: usize, resource: &Resource) -> (&'a wgpu::Buffer, Range<u64>) {
+        let at = |start: u64| start + resource.offset..start + resource.offset + resource.bytes;
+        let workspace =
+            || self.workspace.as_ref().map(|memory| (&memory.buffer, memory.offset)).expect("a plan with placed tensors has a workspace");
+        if resource.bytes == 0 {
+            let (buffer, offset) = workspace();
+            let start = offset + self.layout.empties + slot as u64 * PLACEMENT;
+            // Room for one element of the widest kind.
+            return (buffer, start..start + 16);
+        }
+        if let Storage::Tensor(id) = resource.storage {
+            if let Some(view) = self.externals.views.get(&id) {
+                let mut range = at(view.offset());
+                // What the view has behind its tensor is bound with the tensor's last byte, in whole words.
+                if resource.offset + resource.bytes == view.desc().bytes() {
+                    range.end = range.end.max(view.range().end / 4 * 4);
+                }
+                return (view.buffer(), range);
+            }
+            if let Source::Constant(_) | Source::Pattern(_) = self.graph.sources()[id.0 as usize] {
+                return (self.constants.as_ref().expect("a plan with constants has their buffer"), at(self.constant_offsets[&id]));
+            }
+        }
+        let (buffer, offset) = workspace();
+        (buffer, at(offset + self.layout.offsets[&resource.storage]))
+    }
+}
+
+/// A bind group for each step; none where one now reads and writes one buffer, which its pipeline does not allow.
+fn bind_groups(
+    gpu: &Gpu,
+    shared: &Shared,
+    externals: &Externals<'_>,
+    workspace: &Option<Memory>,
+) -> Result<Option<Vec<wgpu::BindGroup>>, Error> {
+    let alignment = u64::from(gpu.capabilities().storage_alignment);
+    let place = Place {
+        graph: &shared.graph,
+        layout: &shared.layout,
+        externals,
+        workspace,
+        constants: &shared.constants,
+        constant_offsets: &shared.constant_offsets,
+    };
+    let make = || {
+        let mut groups = Vec::with_capacity(shared.steps.len());
+        for step in &shared.steps {
+            let dispatch = &step.dispatch;
+            let placed: Vec<_> = dispatch.resources.iter().enumerate().map(|(slot, r)| place.locate(slot, r)).collect();
+            if access(gpu, dispatch, &placed) == Access::ReadWrite && step.access == Access::Read {
+                return Ok(None);
+            }
+            let uniforms = shared.uniforms.as_ref().expect("a plan with dispatches has uniforms");
+            let words = dispatch.params.len() + dispatch.resources.len();
+            let mut entries = vec![entry(0, uniforms, step.uniform, (4 * words as u64).next_multiple_of(16))];
+            for (index, ((name, elem), (buffer, range))) in dispatch.shader.bindings().zip(&placed).enumerate() {
+                let start = range.start - range.start % alignment;
+                // Only what lies behind a tensor can exceed the limit.
+                let size = (range.end.next_multiple_of(4) - start).min(gpu.capabilities().max_binding / 4 * 4);
+                let least = elem.size(dispatch.header);
+                if size < least {
+                    let (kernel, shader) = (shared.kernels[dispatch.node], dispatch.variant(step.access).label());
+                    return Err(Error::Shader {
+                        kernel,
+                        shader,
+                        reason: format!("{name} is bound to {size} bytes, one element has {least}"),
+                    });
+                }
+                entries.push(entry(index as u32 + 1, buffer, start, size));
+            }
+            groups.push(gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(dispatch.shader.name),
+                layout: &step.pipeline.layout,
+                entries: &entries,
+            }));
+        }
+        Ok(Some(groups))
+    };
+    let groups = checked(gpu.device(), || "bind groups".to_owned(), make);
+    present(gpu.device())?;
+    match groups {
+        Err(error @ Error::Device { .. }) => {
+            Err(unusable(gpu, externals, workspace).map_or(error, |tensor| Error::UnusableBuffer { tensor }))
+        }
+        groups => groups,
+    }
+}
+
+fn entry(binding: u32, buffer: &wgpu::Buffer, offset: u64, size: u64) -> wgpu::BindGroupEntry<'_> {
+    let size = std::num::NonZeroU64::new(size);
+    wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size }) }
+}
+
+/// The first of the caller's buffers, by the tensors' names, that the device does not bind.
+fn unusable(gpu: &Gpu, externals: &Externals<'_>, workspace: &Option<Memory>) -> Option<String> {
+    let storage = wgpu::BindGroupLayoutEntry {
+        binding: 0,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer {
+            ty: wgpu::BufferBindingType::Storage { read_only: true },
+            has_dynamic_offset: false,
+            min_binding_size: None,
+        },
+        count: None,
+    };
+    let layout = gpu.device().create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &[storage] });
+    let tensors: BTreeMap<_, _> = externals.views.iter().map(|(id, view)| (externals.name(*id), view.buffer())).collect();
+    let workspace = workspace.iter().map(|memory| ("workspace".to_owned(), &memory.buffer));
+    let binds = |buffer: &wgpu::Buffer| {
+        let entries = [entry(0, buffer, 0, 4)];
+        let descriptor = wgpu::BindGroupDescriptor { label: None, layout: &layout, entries: &entries };
+        checked(gpu.device(), String::new, || Ok(gpu.device().create_bind_group(&descriptor))).is_ok()
+    };
+    tensors.into_iter().chain(workspace).find(|(_, buffer)| buffer.size() >= 4 && !binds(buffer)).map(|(name, _)| name)
+}

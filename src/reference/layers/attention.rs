@@ -1,0 +1,196 @@
+//! Softmax attention.
+
+use crate::compare::storage_error;
+use crate::reference::score::attention_score::{Attention, Exponentials, ULP, largest_and_sum, logit_error};
+use crate::tensor::Elem;
+
+/// What the rows of an [`Attention`] take from its keys.
+#[derive(Debug, Clone, Copy)]
+pub struct Values<'a> {
+    /// `[B, Hkv, N, V]`.
+    pub values: &'a [f32],
+    /// V.
+    pub channels: usize,
+    /// Added to the scaled logits, with the strides of batch row, head and query row: 0 where it is repeated. Negative infinity
+    /// hides a key.
+    pub bias: Option<(&'a [f32], [usize; 3])>,
+}
+
+/// A key that a row sees: its index, logit and bias.
+struct Seen {
+    key: usize,
+    logit: f64,
+    bias: f64,
+}
+
+impl Values<'_> {
+    fn bias(&self, b: usize, h: usize, row: usize, key: usize) -> f64 {
+        self.bias.map_or(0.0, |(bias, strides)| f64::from(bias[b * strides[0] + h * strides[1] + row * strides[2] + key]))
+    }
+
+    fn value(&self, attention: &Attention<'_>, b: usize, h: usize, key: usize, channel: usize) -> f64 {
+        let head = b * attention.key_heads + h / (attention.heads / attention.key_heads);
+        f64::from(self.values[(head * attention.key_count + key) * self.channels + channel])
+    }
+
+    /// The keys that a row sees.
+    fn seen(&self, attention: &Attention<'_>, b: usize, h: usize, row: usize) -> Vec<Seen> {
+        let visible = if row < attention.live_queries(b) { attention.visible(b, row) } else { 0 };
+        (0..visible)
+            .map(|key| (key, self.bias(b, h, row, key)))
+            .filter(|(_, bias)| *bias != f64::NEG_INFINITY)
+            .map(|(key, bias)| Seen { key, logit: attention.logit(b, h, row, key, bias), bias })
+            .collect()
+    }
+}
+
+/// A value times a weight above 0, which may be too small for a number; NaN if either is.
+pub(crate) fn product(weight: f64, value: f64) -> f64 {
+    if value.is_finite() || weight.is_nan() { weight * value } else { value }
+}
+
+fn rows(attention: &Attention<'_>) -> impl Iterator<Item = [usize; 3]> + use<> {
+    let (batch, heads, count) = (attention.lengths.len(), attention.heads, attention.query_count);
+    (0..batch).flat_map(move |b| (0..heads).flat_map(move |h| (0..count).map(move |row| [b, h, row])))
+}
+
+/// `sum_j softmax_j(scale q_i . k_j + bias_ij) v_j`, `[B, H, M, V]`, and the log-sum-exp of the logits, `[B, H, M]`. Rows that are
+/// dead or see nothing are 0, and their log-sum-exp is negative infinity. Where a seen logit is NaN both are. A weight is above 0, however small: a
+/// seen value that is infinite or NaN is in its row.
+pub fn attention(attention: &Attention<'_>, values: &Values<'_>) -> (Vec<f32>, Vec<f32>) {
+    let (mut out, mut sums) = (Vec::new(), Vec::new());
+    for [b, h, row] in rows(attention) {
+        let seen = values.seen(attention, b, h, row);
+        let (largest, sum) = largest_and_sum(&seen.iter().map(|s| s.logit).collect::<Vec<_>>());
+        let weighted = |s: &Seen, c: usize| product((s.logit - largest).exp() / sum, values.value(attention, b, h, s.key, c));
+        let channel = |c: usize| seen.iter().map(|s| weighted(s, c)).sum::<f64>() as f32;
+        out.extend((0..values.channels).map(channel));
+        sums.push((largest + sum.ln()) as f32);
+    }
+    (out, sums)
+}
+
+/// Largest errors of [`attention`] on the GPU, the rows stored as `elem`.
+///
+/// With `x_j` the largest logit less that of key j, n keys and `T = ceil(n / 32)` tiles, a term `exp(s_j - largest)` is wrong by
+/// the factor `e^E_j`: the logit's error; `3 + 3 x_j` ulp by WGSL's exp of a rounded difference; for each tile at most 4 ulp and 3
+/// of the maximum's growth, which adds up to `x_j`, when the sums are scaled, and 1 more for the product. Numerator and
+/// denominator have the same terms, which add up to A and B relative to the denominator; then each addition is an ulp: one for each
+/// four keys and two within them, at most `n / 4 + 3`, and one for each tile, two within four keys and 15 over the invocations,
+/// `T + 17`. The quotient is within `(A + |out| B) / (1 - B)`, its reciprocal and product 4 ulp. The log-sum-exp is
+/// within `-ln(1 - B)`, the log's 2^-21 or 3 ulp, and 1 ulp. No weight, and no factor of a growing maximum, is below the smallest normal number.
+///
+/// A NaN logit makes the row NaN, and infinite or NaN values make their channel infinite or NaN: for these the bound is 0. It is infinite where the
+/// logits themselves may overflow on the way, or the values weighted by `exp(s_j - largest)` add up to more than a float holds.
+pub fn attention_bound(attention: &Attention<'_>, values: &Values<'_>, elem: Elem) -> (Vec<f64>, Vec<f64>) {
+    let (mut out, mut sums) = (Vec::new(), Vec::new());
+    let (n, tiny) = (attention.key_count as f64, f64::from(f32::MIN_POSITIVE));
+    let tiles = (n / 32.0).ceil();
+    let finite = |bound: f64| if bound.is_finite() { bound } else { f64::INFINITY };
+    for [b, h, row] in rows(attention) {
+        let seen = values.seen(attention, b, h, row);
+        let logits: Vec<f64> = seen.iter().map(|s| s.logit).collect();
+        let of_logits = seen.iter().map(|s| logit_error(attention, b, h, row, s.key, s.bias).1).collect();
+        if seen.is_empty() || logits.iter().any(|s| s.is_nan()) {
+            out.resize(out.len() + values.channels, 0.0);
+            sums.push(0.0);
+            continue;
+        }
+        let exponentials = Exponentials::new(&logits, of_logits);
+        if exponentials.is_open() {
+            out.resize(out.len() + values.channels, f64::INFINITY);
+            sums.push(f64::INFINITY);
+            continue;
+        }
+        let errors: Vec<f64> = exponentials.terms(4.0 + 5.0 * tiles, 6.0).into_iter().map(|error| error + tiny).collect();
+        let below = errors.iter().sum::<f64>() + (tiles + 17.0) * ULP;
+        let left = (1.0 - below).max(0.0);
+        for c in 0..values.channels {
+            let terms = || seen.iter().map(|s| values.value(attention, b, h, s.key, c));
+            if terms().any(|v| !v.is_finite()) {
+                out.push(0.0);
+                continue;
+            }
+            let value: f64 = terms().zip(&exponentials.weights).map(|(v, w)| v * w).sum();
+            let magnitude: f64 = terms().zip(&exponentials.weights).map(|(v, w)| v.abs() * w).sum();
+            // The weights' sum is divided by at the end: before, values may add up to more than a float holds.
+            if magnitude * exponentials.sum() > f64::from(f32::MAX) {
+                out.push(f64::INFINITY);
+                continue;
+            }
+            // It is a mean of the values, whatever the weights.
+            let spread = 2.0 * terms().map(f64::abs).fold(0.0, f64::max);
+            let above = terms().zip(&errors).map(|(v, e)| v.abs() * e).sum::<f64>() + (n / 4.0 + 3.0) * ULP * magnitude + n * tiny;
+            let quotient = ((above + value.abs() * below) / left).min(spread * (1.0 + (n + 8.0) * ULP));
+            let error = quotient + 4.0 * ULP * (value.abs() + quotient);
+            out.push(finite(error + storage_error(elem, value.abs() + error)));
+        }
+        let lse = exponentials.of_log(below);
+        sums.push(finite(lse + ULP * lse + ULP * exponentials.largest.abs() + tiny));
+    }
+    (out, sums)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two query heads over one of keys; logits 0, ln 2, ln 5 and twice these.
+    fn hand_made<'a>(keys: &'a [f32], lengths: &'a [u32]) -> Attention<'a> {
+        Attention {
+            queries: &[1.0, 1.0, 2.0, 2.0],
+            keys,
+            bias: None,
+            lengths,
+            query_lengths: &[2],
+            heads: 2,
+            key_heads: 1,
+            query_count: 2,
+            key_count: 3,
+            channels: 1,
+            scale: 1.0,
+            causal: false,
+        }
+    }
+
+    fn close(actual: &[f32], expected: &[f32]) {
+        assert!(
+            actual.iter().zip(expected).all(|(a, e)| (a - e).abs() < 1e-6 * (1.0 + e.abs())) && actual.len() == expected.len(),
+            "{actual:?}"
+        );
+    }
+
+    #[test]
+    fn a_hand_made_attention() {
+        let keys = [0.0, 2f32.ln(), 5f32.ln()];
+        let plain = Values { values: &[1.0, 10.0, 2.0, 20.0, 0.0, 40.0], channels: 2, bias: None };
+        let (out, lse) = attention(&hand_made(&keys, &[3]), &plain);
+        close(&out, &[0.625, 31.25, 0.625, 31.25, 0.3, 36.333_332, 0.3, 36.333_332]);
+        close(&lse, &[8f32.ln(), 8f32.ln(), 30f32.ln(), 30f32.ln()]);
+        let (out, lse) = attention(&Attention { causal: true, ..hand_made(&keys, &[2]) }, &plain);
+        close(&out[..4], &[1.0, 10.0, 5.0 / 3.0, 50.0 / 3.0]);
+        close(&lse[..2], &[0.0, 3f32.ln()]);
+        // One row sees the last key only, one nothing.
+        let hide = f32::NEG_INFINITY;
+        let hidden = Values { bias: Some((&[hide, hide, 3.0, hide, hide, hide], [0, 0, 3])), ..plain };
+        let (out, lse) = attention(&hand_made(&keys, &[3]), &hidden);
+        close(&out[..4], &[0.0, 40.0, 0.0, 0.0]);
+        close(&lse[..1], &[5f32.ln() + 3.0]);
+        assert_eq!(lse[1], f32::NEG_INFINITY);
+        let (bound, lse) = attention_bound(&hand_made(&keys, &[3]), &hidden, Elem::F32);
+        assert!(bound[..2].iter().all(|b| *b < 1e-3) && bound[2..4] == [0.0; 2] && lse[1] == 0.0, "{bound:?}");
+        // A weight of e^-1000 is one: an infinite value is in its row, and no other answer passes.
+        let (infinity, nan) = (f32::INFINITY, f32::NAN);
+        let far = Values { values: &[1.0, 2.0, infinity, 3.0, 4.0, nan], channels: 2, bias: Some((&[0.0, -1000.0, -1000.0], [0, 0, 0])) };
+        let (out, _) = attention(&hand_made(&[0.0; 3], &[3]), &far);
+        assert!(out[0] == infinity && out[1].is_nan());
+        assert_eq!(attention_bound(&hand_made(&[0.0; 3], &[3]), &far, Elem::F32).0, [0.0; 8]);
+        // A NaN logit is the whole row's.
+        let (out, lse) = attention(&hand_made(&[0.0, nan, 0.0], &[3]), &far);
+        assert!(out.iter().chain(&lse).all(|x| x.is_nan()));
+        let bound = attention_bound(&hand_made(&[0.0, nan, 0.0], &[3]), &far, Elem::F32);
+        assert_eq!((bound.0, bound.1), (vec![0.0; 8], vec![0.0; 4]));
+        let (bound, _) = attention_bound(&hand_made(&keys, &[3]), &plain, Elem::F32);
+        assert!(bound.iter().all(|b| *b > 0.0 && *b < 1e-3), "{bound:?}");
+    }
+}

@@ -1,0 +1,63 @@
+//! A linear layer.
+
+use crate::compare::{EPSILON_F32, storage_error};
+use crate::reference::Activation;
+use crate::tensor::Elem;
+
+/// The rows of `x`, `[rows, channels]`, through `weight`, `[outputs, channels]`:
+/// `y[i,o] = activation(sum_k x[i,k] weight[o,k] + bias[o])`.
+pub fn linear(x: &[f32], weight: &[f32], bias: Option<&[f32]>, [rows, channels, outputs]: [usize; 3], activation: Activation) -> Vec<f32> {
+    let mut y = Vec::new();
+    for i in 0..rows {
+        for o in 0..outputs {
+            let dot: f64 = (0..channels).map(|k| f64::from(x[i * channels + k]) * f64::from(weight[o * channels + k])).sum();
+            y.push(activation.apply(dot + bias.map_or(0.0, |b| f64::from(b[o]))) as f32);
+        }
+    }
+    y
+}
+
+/// Largest error of [`linear`] on the GPU, stored as `elem`.
+///
+/// K products and K sums in any order, each within one ulp, that is `2 * 2^-24`, and the bias' sum:
+/// `(K + 2) ulp (sum_k |x weight| + |bias|)`; then the activation's own, and the rounding to `elem`.
+pub fn linear_bound(
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    [rows, channels, outputs]: [usize; 3],
+    activation: Activation,
+    elem: Elem,
+) -> Vec<f64> {
+    let mut bounds = Vec::new();
+    for i in 0..rows {
+        for o in 0..outputs {
+            let products = || (0..channels).map(|k| f64::from(x[i * channels + k]) * f64::from(weight[o * channels + k]));
+            let offset = bias.map_or(0.0, |b| f64::from(b[o]));
+            let magnitude = products().map(f64::abs).sum::<f64>() + offset.abs();
+            let sum = products().sum::<f64>() + offset;
+            let error = activation.error(sum, (channels as f64 + 2.0) * 2.0 * EPSILON_F32 * magnitude);
+            let bound = error + storage_error(elem, activation.apply(sum).abs() + error);
+            // Overflow and NaN are the caller's: there is no bound then.
+            bounds.push(if bound.is_finite() { bound } else { f64::INFINITY });
+        }
+    }
+    bounds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hand_made_layer() {
+        let x = [1.0, 2.0, 3.0, -1.0, 0.0, 0.5];
+        let weight = [1.0, 0.0, 0.0, 0.0, 1.0, 2.0];
+        assert_eq!(linear(&x, &weight, None, [2, 3, 2], Activation::None), [1.0, 8.0, -1.0, 1.0]);
+        assert_eq!(linear(&x, &weight, Some(&[10.0, -8.0]), [2, 3, 2], Activation::None), [11.0, 0.0, 9.0, -7.0]);
+        assert_eq!(linear(&x, &weight, Some(&[10.0, -8.0]), [2, 3, 2], Activation::Relu), [11.0, 0.0, 9.0, 0.0]);
+        assert_eq!(linear(&[], &[], Some(&[3.0]), [2, 0, 1], Activation::None), [3.0, 3.0]);
+        assert_eq!(linear(&[], &weight, None, [0, 3, 2], Activation::None), []);
+        assert_eq!(linear(&x, &[], None, [2, 3, 0], Activation::None), []);
+    }
+}

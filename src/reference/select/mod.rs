@@ -1,0 +1,23 @@
+//! The CPU twins of [`kernels::select`](crate::kernels::select).
+
+mod allocate;
+mod bipartite_match;
+mod compact;
+mod frame_budget;
+mod greedy_select;
+mod grow_runs;
+mod previous_equal;
+mod run_segments;
+mod threshold;
+mod top_k;
+
+pub use allocate::{Leftover, allocate};
+pub use bipartite_match::{Candidates, bipartite_match, cosine, cosine_bound, cosine_error, dot, dot_bound};
+pub use compact::compact;
+pub use frame_budget::{frame_budget, frame_shares};
+pub use greedy_select::{Field, GreedySelection, Objective, Rank, greedy_select};
+pub use grow_runs::{Growth, grow_runs};
+pub use previous_equal::previous_equal;
+pub use run_segments::run_segments;
+pub use threshold::{Relation, threshold};
+pub use top_k::{Ranking, mark, rank};

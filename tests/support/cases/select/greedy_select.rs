@@ -1,0 +1,90 @@
+use tokenpress::kernels::{GreedyInputs, GreedySelect, Objective, row_normalize};
+use tokenpress::readback::HostTensors;
+use tokenpress::{Elem, Graph, HostTensor, NONE};
+
+use crate::support::cases::score::row_normalize::rows;
+use crate::support::{Case, data};
+
+struct Setup {
+    shape: [u32; 3],
+    k: u32,
+    values: Vec<f32>,
+    weights: Option<Vec<f32>>,
+    given: Option<HostTensor>,
+    lengths: Option<Vec<u32>>,
+    counts: Option<Vec<u32>>,
+    what: &'static str,
+}
+
+impl Setup {
+    fn new(what: &'static str, shape: [u32; 3], k: u32) -> Self {
+        let values = data::normal(31, shape.iter().product::<u32>() as usize);
+        let weights: Vec<f32> = data::normal(32, (shape[0] * shape[1]) as usize).iter().map(|w| 1.0 + 0.2 * w).collect();
+        Self { shape, k, values, weights: Some(weights), given: None, lengths: None, counts: None, what }
+    }
+
+    fn case(self, objective: Objective) -> Case {
+        let Self { shape, k, values, weights, given, lengths, counts, what } = self;
+        let [batch, tokens, _] = shape;
+        let mut graph = Graph::new();
+        let mut inputs = HostTensors::new();
+        let mut input = |graph: &mut Graph, name: &str, value: Option<HostTensor>| {
+            value.map(|value| {
+                let tensor = graph.input(name, value.shape(), value.desc().elem);
+                inputs.insert(name.to_owned(), value);
+                tensor
+            })
+        };
+        let x = input(&mut graph, "x", Some(HostTensor::f32(shape, values))).expect("given");
+        // All rows are normalised: the selection has to find the dead ones by itself.
+        let normalized = row_normalize(&mut graph, x, None).expect("a shape");
+        let of_rows = |values: Option<Vec<u32>>| values.map(|values| HostTensor::u32([batch], values));
+        let inputs_of = GreedyInputs {
+            normalized,
+            weights: input(&mut graph, "weights", weights.map(|weights| HostTensor::f32([batch, tokens], weights))),
+            given: input(&mut graph, "given", given),
+            lengths: input(&mut graph, "lengths", of_rows(lengths)),
+            counts: input(&mut graph, "counts", of_rows(counts)),
+        };
+        let selected = GreedySelect { objective, k }.select(&mut graph, inputs_of).expect("shapes agree");
+        graph.output("indices", selected.indices).expect("a name");
+        graph.output("kept", selected.kept).expect("a name");
+        Case { subject: "greedy_select", name: format!("{objective:?} {what} {shape:?} {k}"), heavy: false, graph, inputs }
+    }
+}
+
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for objective in [Objective::MaxMin, Objective::MarginalRelevance { relevance: 0.4 }, Objective::Determinant] {
+        for (batch, tokens, channels, k) in [(2, 1, 4, 1), (1, 33, 20, 7), (1, 129, 7, 33)] {
+            cases.push(Setup::new("plain", [batch, tokens, channels], k).case(objective));
+        }
+        let shape = [5, 40, 12];
+        let ragged = |what| Setup {
+            lengths: Some(vec![40, 0, 1, 23, u32::MAX]),
+            counts: Some(vec![0, 9, 9, 5, u32::MAX]),
+            ..Setup::new(what, shape, 9)
+        };
+        let given = [[3, 3, 39, NONE], [0, 1, 2, 3], [0, 0, 0, 0], [22, 23, 24, 0], [NONE, NONE, NONE, 17]].concat();
+        let case = Setup { given: Some(HostTensor::u32([5, 4], given)), ..ragged("ragged, given to rows") }.case(objective);
+        cases.push(case.clone().broken_indices("given", 40).broken_behind(&[("x", 40, 12), ("weights", 40, 1)]));
+        cases.push(case);
+        let awkward = data::awkward(33, 2 * 40).iter().map(|w| w.clamp(-1e9, 1e9)).collect();
+        let of_two = |what, k| Setup::new(what, [2, 40, 12], k);
+        cases.push(Setup { values: rows(34, 80, 12, Elem::F32), weights: Some(awkward), ..of_two("awkward", 40) }.case(objective));
+        cases.push(Setup { values: data::ties(35, 2 * 40 * 12), weights: None, ..of_two("ties", 20) }.case(objective));
+        cases.push(Setup { values: vec![0.3; 2 * 40 * 12], weights: None, ..of_two("all equal", 9) }.case(objective));
+    }
+    let determinant = Objective::Determinant;
+    let shared = HostTensor::u32([3], vec![0, 30, NONE]);
+    cases.push(Setup { given: Some(shared), weights: None, ..Setup::new("given to all", [2, 40, 12], 9) }.case(determinant));
+    // Every step is a dispatch here.
+    let given = HostTensor::u32([2], vec![69, 5]);
+    cases.push(Setup { given: Some(given), counts: Some(vec![3, 12]), ..Setup::new("wide", [2, 70, 3748], 5) }.case(determinant));
+    for shape in [[0, 9, 4], [2, 0, 4], [2, 9, 0]] {
+        cases.push(Setup::new("empty", shape, shape[1].min(3)).case(determinant));
+    }
+    cases.push(Setup::new("nothing", [2, 9, 4], 0).case(Objective::MaxMin));
+    cases.push(Setup::new("larger", [1, 300, 64], 12).case(determinant));
+    cases
+}
