@@ -188,7 +188,7 @@ fn read_only_storage_is_spelled_once_for_each_input() {
 #[test]
 fn shared_text_has_no_storage() {
     let common = format!("{}/shaders/common", env!("CARGO_MANIFEST_DIR"));
-    for folder in ["", "order", "tile"].map(|room| Path::new(&common).join(room)) {
+    for folder in ["", "order", "tile", "../score/attention_score/parts"].map(|room| Path::new(&common).join(room)) {
         for file in
             std::fs::read_dir(&folder).expect("shaders/common").map(|file| file.expect("a file").path()).filter(|path| path.is_file())
         {
@@ -247,7 +247,7 @@ fn style_keeps_the_shaders_portable() {
             variant.shader.source.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n");
         for (word, instead) in [
             ("arrayLength", "a length from params"),
-            ("subgroup", "a function of common/reduce_subgroup.wgsl"),
+            ("subgroup", "a function of common/order/reduce_subgroup.wgsl"),
             ("ptr<", "a value"),
             ("enable ", "a header"),
             ("isNan", "the bits"),
@@ -263,17 +263,27 @@ fn style_keeps_the_shaders_portable() {
 
 #[test]
 fn every_file_is_a_shader_and_every_shader_a_file() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/shaders");
-    let mut files: Vec<String> = std::fs::read_dir(folder)
-        .expect("the folder of shaders")
-        .filter_map(|entry| entry.expect("a folder's entry").file_name().to_str().and_then(|n| n.strip_suffix(".wgsl")).map(str::to_owned))
-        .collect();
+    /// Every file but those that others include.
+    fn walk(folder: &Path, files: &mut HashMap<String, String>) {
+        for path in std::fs::read_dir(folder).expect("a folder of shaders").map(|entry| entry.expect("a folder's entry").path()) {
+            let name = path.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
+            match name.strip_suffix(".wgsl") {
+                Some(stem) => {
+                    files.insert(stem.to_owned(), std::fs::read_to_string(&path).expect("a shader's file"));
+                }
+                None if name == "common" || name == "parts" => {}
+                None => walk(&path, files),
+            }
+        }
+    }
+    let mut texts = HashMap::new();
+    walk(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders")), &mut texts);
+    let mut files: Vec<String> = texts.keys().cloned().collect();
     let mut names: Vec<String> = shaders().iter().map(|s| s.name.to_owned()).collect();
     files.sort();
     names.sort();
     assert_eq!(names, files);
     for shader in shaders() {
-        let text = std::fs::read_to_string(format!("{folder}/{}.wgsl", shader.name)).expect("a shader's file");
-        assert_eq!(shader.source, text, "{}: the shader includes another file", shader.name);
+        assert_eq!(shader.source, texts[shader.name], "{}: the shader includes another file", shader.name);
     }
 }

@@ -19,7 +19,7 @@
 // Cost: 2 M N (D + V) operations a head, 2 M N D more for each 16 elem of V above the first 16. A workgroup has ROWS rows and 16
 // elem of V, and walks over the keys KEYS at a time with a running maximum (https://arxiv.org/abs/2205.14135). An invocation has the
 // logits of 16 rows and four keys, then the results of the same rows and of one elem of V, of two where FAR. It has its rows in
-// common with others, which tell each other maxima and weights (`common/shared_rows.wgsl`). Helpers do four rows at a time. Tiles start
+// common with others, which tell each other maxima and weights (`common/tile/shared_rows.wgsl`). Helpers do four rows at a time. Tiles start
 // at key 0 whatever the padding.
 struct Params {
   queries_base: u32,

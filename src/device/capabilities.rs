@@ -111,7 +111,7 @@ impl Policy {
     pub const AUTO: Self = Self::forced(false, false);
 
     /// For callers whose pool places several tensors in one buffer: whether those of a plan share one or not when it is bound again needs
-    /// no other pipeline. [`Plan::rebind`](super::Plan::rebind) is cheap there as long as each offset keeps its residue from the storage
+    /// no other pipeline. [`Plan::rebind`](crate::Plan::rebind) is cheap there as long as each offset keeps its residue from the storage
     /// alignment, as those of a pool do that hands out multiples of it (256 bytes are always enough); with other residues it plans anew.
     pub const POOLED: Self = Self::forced(false, true);
 

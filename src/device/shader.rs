@@ -168,39 +168,39 @@ impl BindingElem {
 pub enum Include {
     /// `common/activation.wgsl`: what follows a layer.
     Activation,
-    /// `common/order.wgsl`: floats as integers in the crate's total order.
+    /// `common/order/order.wgsl`: floats as integers in the crate's total order.
     Order,
-    /// `common/elem_order.wgsl`: the same of each channel of an `elem`, behind [`Include::Order`].
+    /// `common/order/elem_order.wgsl`: the same of each channel of an `elem`, behind [`Include::Order`].
     ElemOrder,
-    /// `common/attention_bases.wgsl`: where the queries and keys of `attention_score` begin.
+    /// `score/attention_score/parts/bases.wgsl`: where the queries and keys of `attention_score` begin.
     AttentionBases,
-    /// `common/attention_sums.wgsl`: the sum of the exponentials of stored logits, behind [`Include::Reduce`] and [`Include::Softmax`].
+    /// `score/attention_score/parts/sums.wgsl`: the sum of the exponentials of stored logits, behind [`Include::Reduce`] and [`Include::Softmax`].
     AttentionSums,
-    /// `common/attention_rows.wgsl`: which query rows `attention_score` reads, and what they see.
+    /// `score/attention_score/parts/rows.wgsl`: which query rows `attention_score` reads, and what they see.
     AttentionRows,
-    /// `common/attention_columns.wgsl`: the entry point of its passes over columns.
+    /// `score/attention_score/parts/columns.wgsl`: the entry point of its passes over columns.
     AttentionColumns,
-    /// `common/attention_place.wgsl`: where a workgroup of its wide passes is, behind [`Include::AttentionRows`].
+    /// `score/attention_score/parts/place.wgsl`: where a workgroup of its wide passes is, behind [`Include::AttentionRows`].
     AttentionPlace,
-    /// `common/attention_tile.wgsl`: rows and columns of the wide passes, behind the bases, the place and before [`Include::Tile`].
+    /// `score/attention_score/parts/tile.wgsl`: rows and columns of the wide passes, behind the bases, the place and before [`Include::Tile`].
     AttentionTile,
     /// `common/distance.wgsl`: squared distances of rows.
     Distance,
-    /// `common/kept_logits.wgsl`: where `attention_score` keeps logits, behind the place.
+    /// `score/attention_score/parts/kept_logits.wgsl`: where `attention_score` keeps logits, behind the place.
     KeptLogits,
-    /// `common/reduce.wgsl` or its subgroup twin: sums, maxima and scans over a workgroup.
+    /// `common/order/reduce.wgsl` or its subgroup twin: sums, maxima and scans over a workgroup.
     Reduce,
-    /// `common/row_facts.wgsl`, and its portable form or that for subgroups of eight: what is known of an [`Include::Tile`]'s rows besides their elems.
+    /// `common/tile/row_facts.wgsl`, and its portable form or that for subgroups of eight: what is known of an [`Include::Tile`]'s rows besides their elems.
     RowFacts,
-    /// `common/shared_rows.wgsl` or its twin for subgroups of eight: what the invocations of one [`Include::Tile`]'s rows tell each other.
+    /// `common/tile/shared_rows.wgsl` or its twin for subgroups of eight: what the invocations of one [`Include::Tile`]'s rows tell each other.
     SharedRows,
     /// `common/softmax.wgsl`: logits that saturate, and what stands for those that are no numbers.
     Softmax,
-    /// `common/sort.wgsl`: a sort in workgroup memory.
+    /// `common/order/sort.wgsl`: a sort in workgroup memory.
     Sort,
-    /// `common/tile.wgsl`, and its portable form or that for subgroups of eight: tiles of dot products, behind [`Include::TileLanes`].
+    /// `common/tile/tile.wgsl`, and its portable form or that for subgroups of eight: tiles of dot products, behind [`Include::TileLanes`].
     Tile,
-    /// `common/tile_lanes.wgsl` or its twin for subgroups of eight: which rows and columns of a tile are whose.
+    /// `common/tile/tile_lanes.wgsl` or its twin for subgroups of eight: which rows and columns of a tile are whose.
     TileLanes,
     /// `common/wide.wgsl`: whole numbers of 64 bits.
     Wide,

@@ -1,4 +1,4 @@
-// order_key (`common/order.wgsl`) of each channel of an elem_f32.
+// order_key (`common/order/order.wgsl`) of each channel of an elem_f32.
 fn order_keys(value: elem_f32) -> elem_u32 {
   let bits = bitcast<elem_u32>(value);
   let sign = elem_u32(0x80000000u);

@@ -14,7 +14,7 @@
 //
 // Some of what it reads and what it writes lies in the workspace, one buffer: nothing can be read-only.
 //
-// Cost: 2 R N D operations a head (`common/attention_columns.wgsl`).
+// Cost: 2 R N D operations a head (`parts/columns.wgsl`).
 struct Params {
   queries_base: u32,
   keys_base: u32,

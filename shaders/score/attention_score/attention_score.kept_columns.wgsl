@@ -13,7 +13,7 @@
 //
 // What it reads and writes lies in the workspace, one buffer: nothing can be read-only.
 //
-// Cost: one read of the logits (`common/attention_columns.wgsl`). The results are those of `attention_score.columns.wgsl`, to the bit.
+// Cost: one read of the logits (`parts/columns.wgsl`). The results are those of `attention_score.columns.wgsl`, to the bit.
 struct Params {
   logits_base: u32,
   lengths_base: u32,
