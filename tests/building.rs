@@ -266,6 +266,21 @@ fn sizes_whose_products_overflow_are_errors_or_the_largest_number() {
     let attended = Attention::default().attend(&mut graph, inputs).expect("a tensor of no elements");
     graph.output("rows", attended.rows).expect("an output");
     let _ = without_panic("attention", || graph.cost(&Capabilities::portable()));
+    // As many heads as can be counted, of no channels.
+    let layer = Affine { weight: graph.input("w", [0, 0], Elem::F32), bias: None };
+    let projections = Projections { queries: layer, keys: layer, values: layer, output: layer };
+    let rows = graph.input("rows", [u32::MAX, u32::MAX, 0], Elem::F32);
+    let heads = MultiHeadAttention { heads: u32::MAX, projections };
+    let projected = Projected { queries: rows, keys: rows, values: rows };
+    let _ = without_panic("multi_head_attention", || heads.attend(&mut graph, projected, KeyMask::default()));
+    let _ = without_panic("heads first", || heads.heads_first(&mut graph, rows));
+    // The largest window of no grid, and the largest number to be selected.
+    let tokens = graph.tokens("none", [1, 0, 4], Elem::F32).expect("tokens");
+    let windows = WindowMerge { height: 0, width: 0, window: u32::MAX, threshold: 0.5, shared_count: false };
+    let _ = without_panic("window_merge", || windows.build(&mut graph, &tokens));
+    let scores = graph.input("scores", [1, u32::MAX], Elem::F32);
+    let balanced = RebalancedTopK { select: u32::MAX, oversample: 2.0, early: u32::MAX };
+    let _ = without_panic("rebalanced_top_k", || balanced.select(&mut graph, scores, None));
 }
 
 #[test]

@@ -2,7 +2,9 @@
 //! wgpu's errors is set, so that what reaches its own panics.
 #![allow(missing_docs, reason = "a test")]
 
-use tokenpress::kernels::{add, linear, row_normalize};
+use std::time::Instant;
+
+use tokenpress::kernels::{RunSegments, add, compact, group_tokens, linear, previous_at, row_normalize};
 use tokenpress::readback::{Context, HostTensors};
 use tokenpress::{Bindings, Elem, Error, Graph, HostTensor, Shape, TensorView, wgpu};
 
@@ -138,6 +140,33 @@ fn a_plan_that_moves_gives_the_same() {
             let back = moved.rebind(&context.gpu, &place([0; 3], false).0).expect("a plan that moves back");
             assert_eq!(back.dispatches(), first.dispatches());
         }
+    }
+}
+
+/// They took 5 to 15 seconds, a workgroup each; they take milliseconds where rows share one.
+#[test]
+fn many_short_rows_do_not_take_seconds() {
+    const ROWS: u32 = 66_000;
+    let mut graph = Graph::new();
+    let numbers = graph.input("numbers", [ROWS, 2], Elem::U32);
+    let previous = previous_at(&mut graph, 2, 1);
+    let compacted = compact(&mut graph, numbers, None).expect("a shape");
+    let groups = group_tokens(&mut graph, numbers, 2).expect("a shape");
+    let segments = RunSegments { pairs: false }.find(&mut graph, numbers, previous, None).expect("a shape");
+    for (name, tensor) in [("indices", compacted.indices), ("members", groups.members), ("start", segments.start)] {
+        graph.output(name, tensor).expect("a name");
+    }
+    let inputs = [("numbers".to_owned(), HostTensor::u32([ROWS, 2], (0..2 * ROWS).map(|i| i / 3 % 2).collect()))].into();
+    let expected = graph.run_reference(&inputs).expect("the graph's own inputs");
+    for adapter in adapters() {
+        let context = open(&adapter);
+        let run = || pollster::block_on(context.run(&graph, &inputs)).expect("a plan");
+        // The first run makes the pipelines.
+        assert!(run() == expected, "{}", adapter.get_info().name);
+        let start = Instant::now();
+        run();
+        let taken = start.elapsed();
+        assert!(taken.as_secs() < 3, "{}: {taken:?}", adapter.get_info().name);
     }
 }
 

@@ -1,10 +1,11 @@
 //! Choices among scores of which some are no numbers.
 
 use tokenpress::kernels::{
-    Activation, Pool, Reduce, Statistic, TopK, TopKInputs, Windows, activate, group_tokens, log_size, merge_tokens, reduce,
+    Activation, AssignInputs, AssignTokens, Partition, Pool, Reduce, Statistic, TopK, TopKInputs, Windows, activate, group_tokens,
+    log_size, merge_tokens, reduce,
 };
 use tokenpress::methods::EVit;
-use tokenpress::{Elem, Error, Graph, HostTensor, Tensor};
+use tokenpress::{Elem, Error, Graph, HostTensor, NONE, Tensor};
 
 use super::Known;
 
@@ -36,7 +37,24 @@ pub fn all() -> Vec<Known> {
         activation("SiLU of a NaN is NaN", Activation::Silu, f64::NAN),
         activation("the sigmoid of a NaN is NaN", Activation::Sigmoid, f64::NAN),
         sizes(),
+        listed_twice(),
     ]
+}
+
+/// Token 0 is the first and the third destination, and token 1 two sources, which merge into the second and the first.
+fn listed_twice() -> Known {
+    let mut graph = Graph::new();
+    let mut list = |name: &str, length: u32| graph.input(name, [1, length], Elem::U32);
+    let partition = Partition { sources: list("sources", 2), destinations: list("destinations", 3) };
+    let (partner, unmerged) = (list("partner", 2), list("unmerged", 1));
+    let assign = AssignInputs { partition, lengths: None, partner, unmerged };
+    let assigned = AssignTokens { tokens: 3, outputs: 3, interleave: false }.assign(&mut graph, assign).expect("shapes agree");
+    graph.output("parent", assigned.parent).expect("a name");
+    graph.output("representative", assigned.representative).expect("a name");
+    let lists = [("sources", vec![1, 1]), ("destinations", vec![0, 2, 0]), ("partner", vec![1, 0]), ("unmerged", vec![NONE])];
+    let inputs = lists.map(|(name, list)| (name.to_owned(), HostTensor::u32([1, list.len() as u32], list)));
+    let outputs = vec![("parent", vec![0.0, 0.0, 1.0], 0.0), ("representative", vec![0.0, 2.0, 0.0], 0.0)];
+    Known { name: "a token that is listed twice has the lowest of its rows", graph, inputs: inputs.into(), outputs }
 }
 
 type Build = fn(&mut Graph, Tensor) -> Result<Tensor, Error>;

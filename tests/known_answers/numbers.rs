@@ -1,6 +1,6 @@
 //! Norms, means and ranks at the ends of what f32 holds.
 
-use tokenpress::kernels::{Allocate, LayerNorm, fence, quantile};
+use tokenpress::kernels::{Allocate, LayerNorm, Reduce, fence, group_tokens, merge_tokens, quantile, row_normalize};
 use tokenpress::readback::HostTensors;
 use tokenpress::{Elem, Graph, HostTensor};
 
@@ -33,6 +33,11 @@ pub fn all() -> Vec<Known> {
         ),
         fenced("a fence of equal infinities is theirs", &infinite, f64::INFINITY),
         fenced("a fence of numbers", &[1.0, 2.0, 4.0, 8.0], 5.0 + 1.5 * 3.25),
+        unit("a row of 1 beside 3e38 has the direction of the latter", &[1.0, 3e38], &[0.0, 1.0], 3e38),
+        unit("a row of small numbers has their direction", &[3e-30, 4e-30], &[0.6, 0.8], 5e-30),
+        merged("a NaN weight makes its weighted mean NaN", &[1.0, 2.0], &[1.0, f32::NAN], f64::NAN),
+        merged("infinities of both signs make their weighted mean NaN", &[f32::INFINITY, f32::NEG_INFINITY], &[1.0, 2.0], f64::NAN),
+        merged("weights that sum to 0 make their weighted mean 0", &[1.0, 2.0], &[1.0, -1.0], 0.0),
         budgets("a budget above 65535 is divided", &[1.0, 1.0], 70_000, &[50_000; 2], &[35_000.0; 2]),
         budgets("a budget above 65535 fills the small first", &[3.0, 1.0], 1_000_000, &[600_000, 900_000], &[600_000.0, 400_000.0]),
         budgets("the weight of a crop without room does not matter", &[3.0, 1.0, f32::INFINITY], 8, &[9, 9, 0], &[6.0, 2.0, 0.0]),
@@ -48,6 +53,31 @@ fn norm(name: &'static str, norm: LayerNorm, row: &[f32], expected: &[f64]) -> K
     let tolerance = 4e-6 * expected.iter().fold(0.0, |most: f64, e| most.max(e.abs()));
     let inputs = [("x".to_owned(), HostTensor::f32([1, row.len() as u32], row.to_vec()))].into();
     Known { name, graph, inputs, outputs: vec![("y", expected.to_vec(), tolerance)] }
+}
+
+/// A unit row within 1e-6, and its norm.
+fn unit(name: &'static str, row: &[f32], expected: &[f64], norm: f64) -> Known {
+    let mut graph = Graph::new();
+    let shape = [1, 1, row.len() as u32];
+    let x = graph.input("x", shape, Elem::F32);
+    let normalized = row_normalize(&mut graph, x, None).expect("a shape");
+    graph.output("unit", normalized.unit).expect("a name");
+    graph.output("norm", normalized.norm).expect("a name");
+    let inputs = [("x".to_owned(), HostTensor::f32(shape, row.to_vec()))].into();
+    Known { name, graph, inputs, outputs: vec![("unit", expected.to_vec(), 1e-6), ("norm", vec![norm], 1e-6 * norm)] }
+}
+
+/// The weighted mean of two tokens of one number.
+fn merged(name: &'static str, x: &[f32; 2], weights: &[f32; 2], expected: f64) -> Known {
+    let mut graph = Graph::new();
+    let (rows, given) = (graph.input("x", [1, 2, 1], Elem::F32), graph.input("weights", [1, 2], Elem::F32));
+    let parent = graph.constant(HostTensor::u32([1, 2], vec![0; 2]));
+    let groups = group_tokens(&mut graph, parent, 1).expect("a shape");
+    let mean = merge_tokens(&mut graph, rows, groups, Some(given), Reduce::WeightedMean).expect("shapes agree");
+    graph.output("mean", mean).expect("a name");
+    let inputs =
+        [("x".to_owned(), HostTensor::f32([1, 2, 1], x.to_vec())), ("weights".to_owned(), HostTensor::f32([1, 2], weights.to_vec()))];
+    Known { name, graph, inputs: inputs.into(), outputs: vec![("mean", vec![expected], 0.0)] }
 }
 
 fn scores(row: &[f32]) -> (Graph, tokenpress::Tensor, HostTensors) {
