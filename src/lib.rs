@@ -1,17 +1,39 @@
-//! Token-compression kernels for transformers, in WGSL on wgpu.
+//! Token-compression kernels for transformers, in WGSL on [wgpu](https://wgpu.rs).
 //!
-//! ```text
-//! which tokens matter?         attention_score
-//! which are redundant?         row_normalize, bipartite_match
-//! when is it safe to forget?   top_k, schedule
-//!                              TokenMap: where every old token went
-//!                              gather_rows, merge_tokens, pixel_unshuffle, and back
+//! A [`Graph`] is a list of kernel calls over tensor handles. The [`methods`] (ToMe, EViT, FastV ...) are short functions that add calls to it.
+//! [`Graph::plan`] checks it against your buffers and makes every object. [`Plan::record`] records it into your compute pass. The same graph runs
+//! on the CPU by [`Graph::run_reference`], and [`verify`] compares the two after every call.
+//!
+//! ```
+//! use tokenpress::methods::{Protect, ToMe};
+//! use tokenpress::{Elem, Error, Graph};
+//!
+//! // One of 197 tokens is the class token; the 16 most similar pairs of the others merge, by the keys of their attention.
+//! let mut graph = Graph::new();
+//! let tokens = graph.tokens("x", [8, 197, 768], Elem::F32)?;
+//! let keys = graph.input("keys", [8, 12, 197, 64], Elem::F32);
+//! let out = ToMe { merge: 16, protect: Protect::CLASS, ..Default::default() }.build(&mut graph, &tokens, keys)?;
+//! graph.output("merged", out.tokens.x)?;
+//! assert_eq!(out.tokens.x.shape().dims(), [8, 181, 768]);
+//! # Ok::<(), Error>(())
 //! ```
 //!
-//! A [`Graph`] is a list of kernel calls over tensor handles; the [`methods`] (ToMe, EViT, FastV ...) are short
-//! functions that add calls to it. [`Graph::plan`] validates it against buffers and makes every object,
-//! [`Plan::record`] records it into a compute pass, [`Graph::run_reference`] runs it on the CPU, and [`verify`]
-//! compares the two after every call.
+//! # Where to look
+//!
+//! | question | kernels | methods |
+//! |---|---|---|
+//! | Which tokens matter, and which are alike? | [`kernels::score`] | [`methods::attention`], [`methods::similarity`] |
+//! | Which of them stay? | [`kernels::select`] | [`methods::Prune`], [`schedule`] |
+//! | What moves where? | [`kernels::apply`], [`TokenMap`] | [`methods::query`], [`methods::transformation`] |
+//! | What is between? | [`kernels::layers`] | [`methods::TransformerBlock`] |
+//!
+//! | floor | what it has |
+//! |---|---|
+//! | [`readback`], [`verify`], [`tune`](tune()) | a device of one's own, comparing, measuring |
+//! | [`Plan`], [`Bindings`], [`Cost`] | a graph on a device |
+//! | [`Graph`], [`Tensor`], [`kernels::Kernel`] | what is computed |
+//! | [`device`]: [`Gpu`], [`TensorView`], [`device::Shader`] | your device, your buffers, shaders and their variants |
+//! | [`reference`](mod@reference), [`compare`] | the CPU twins, and how results are compared |
 //!
 //! # Contract
 //!
@@ -28,8 +50,6 @@
 //! - A batch row's live tokens are its first `lengths[b]`. What is behind them never changes a result, and each row
 //!   gets what it would get alone. Behind the live ones outputs hold 0, or [`NONE`] for indices.
 //! - Shapes and options are checked while a graph is built, buffers and limits in `plan`; recording cannot fail.
-//!
-#![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
@@ -70,3 +90,8 @@ pub use wgpu;
 pub mod gpu {
     pub use crate::device::*;
 }
+
+/// `docs/guide.md`, whose programs are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide.md")]
+struct Guide;

@@ -36,6 +36,18 @@ impl Tokens {
         Ok(Self { x, size, lengths })
     }
 
+    /// Tokens of sizes that an earlier plan or method gave: how a plan goes on where another ended.
+    ///
+    /// `x` is `[batch, tokens, channels]`, `size` f32 `[batch, tokens]`, `lengths` u32 `[batch]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] and [`Error::Elem`] for other shapes and types.
+    pub fn with_sizes(x: Tensor, size: Tensor, lengths: Tensor) -> Result<Self, Error> {
+        let tokens = Self { x, size, lengths };
+        tokens.checked()?;
+        Ok(tokens)
+    }
+
     /// Whether every row is known to be full.
     pub(crate) fn is_full(&self, graph: &Graph) -> bool {
         graph.known(self.lengths).is_some_and(|lengths| lengths.values().all(|live| live >= self.capacity()))
@@ -106,6 +118,42 @@ impl TokenMap {
     pub fn selection(graph: &mut Graph, indices: Tensor, kept: Tensor, old: u32) -> Result<Self, Error> {
         let parent = invert_index(graph, indices, old)?;
         Ok(Self { parent, representative: indices, lengths: kept })
+    }
+
+    /// The map of parents alone, as an earlier plan gave them: for each of `new` rows the first of its old tokens represents it, of those rows of
+    /// which `lengths[b]` are live. Each live row must have a token.
+    ///
+    /// `parent` is u32 `[batch, old]`, [`NONE`] for what was dropped; `lengths` is u32 `[batch]`.
+    ///
+    /// ```
+    /// use tokenpress::{Elem, Graph, HostTensor, NONE, TokenMap};
+    ///
+    /// let mut graph = Graph::new();
+    /// let parent = graph.constant(HostTensor::u32([1, 5], vec![0, NONE, 1, 0, 1]));
+    /// let lengths = graph.constant(HostTensor::u32([1], vec![2]));
+    /// let map = TokenMap::from_parent(&mut graph, parent, lengths, 3)?;
+    /// let y = graph.input("y", [1, 3, 1], Elem::F32);
+    /// let dense = map.unmerge(&mut graph, y, None)?;
+    /// graph.output("dense", dense)?;
+    /// graph.output("representative", map.representative)?;
+    /// let out = graph.run_reference(&[("y".to_owned(), HostTensor::f32([1, 3, 1], vec![7.0, 8.0, 9.0]))].into())?;
+    /// assert_eq!(out["dense"].floats(), [7.0, 0.0, 8.0, 7.0, 8.0]);
+    /// assert_eq!(out["representative"].integers(), [0, 2, NONE]);
+    /// # Ok::<(), tokenpress::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Shape`] and [`Error::Elem`] for other shapes and types.
+    pub fn from_parent(graph: &mut Graph, parent: Tensor, lengths: Tensor, new: u32) -> Result<Self, Error> {
+        let [batch, _] = parent.shape().exactly("token map: parent", "[batch, old]")?;
+        expect("token map: lengths", lengths.desc(), Desc::new([batch], Elem::U32))?;
+        let groups = group_tokens(graph, parent, new)?;
+        let rows = graph.counted([batch, new], 0, 1);
+        let firsts = gather_rows(graph, groups.offsets, rows, None)?;
+        let representative = gather_rows(graph, groups.members, firsts, None)?;
+        let lengths = capped(graph, lengths, new)?;
+        let representative = keep_live(graph, representative, lengths)?;
+        Ok(Self { parent, representative, lengths })
     }
 
     /// This map, then the map of the next layer.

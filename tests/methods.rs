@@ -172,11 +172,14 @@ fn options_out_of_range_are_errors() {
     assert!(matches!(Tokens::new(&mut graph, x), Err(Error::Shape { argument: "tokens: x", .. })));
 }
 
-/// Every relative link of the README leads somewhere, and every kernel is named in it.
+/// Every relative link of the README leads somewhere, every kernel is named in it, and its program is the example.
 #[test]
 fn the_readme_is_complete() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = std::fs::read_to_string(root.join("README.md")).expect("a README");
+    assert!(readme.lines().count() <= 150, "{} lines", readme.lines().count());
+    let hello = std::fs::read_to_string(root.join("examples/hello.rs")).expect("the first program");
+    assert!(hello.split_once("\n\n").is_some_and(|(_, program)| readme.contains(program.trim_end())), "examples/hello.rs");
     let links = readme.split("](").skip(1).filter_map(|rest| rest.split(')').next()).filter(|link| !link.starts_with("http"));
     let broken: Vec<_> = links.filter(|link| !root.join(link).exists()).collect();
     assert!(broken.is_empty(), "{broken:?}");

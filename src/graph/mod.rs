@@ -287,7 +287,9 @@ impl Graph {
         self.outputs.iter().map(|(name, tensor)| (name.as_str(), tensor.desc))
     }
 
-    /// Kernel calls made so far: what the next one's index in [`Plan::calls`](crate::Plan::calls) will be. Two of them are the range of a model's part.
+    /// Number of kernel calls so far, which is the index of the next one in [`Plan::calls`](crate::Plan::calls).
+    ///
+    /// Ask before and after a part of a model is added: [`Plan::record_calls`](crate::Plan::record_calls) records the range between.
     pub fn calls(&self) -> usize {
         self.nodes.len()
     }

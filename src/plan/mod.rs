@@ -87,12 +87,20 @@ impl Plan {
         &self.shared.kernels
     }
 
+    /// Records the dispatches of some kernel calls: a part of the graph, between which the caller's own dispatches run.
+    /// [`Graph::calls`] at the borders of the parts, while the graph is built, gives the range.
+    ///
+    /// What lies in the workspace stays there between the parts; recorded in order they do what [`Plan::record`] does.
+    pub fn record_calls(&self, calls: Range<usize>, pass: &mut wgpu::ComputePass<'_>) {
+        let steps = &self.shared.steps;
+        let first = steps.partition_point(|s| s.dispatch.node < calls.start);
+        let last = steps.partition_point(|s| s.dispatch.node < calls.end);
+        self.record_steps(first..last.max(first), pass);
+    }
+
     /// Records one kernel call's dispatches, for a caller that times each in a pass of its own.
     pub fn record_call(&self, call: usize, pass: &mut wgpu::ComputePass<'_>) {
-        let steps = &self.shared.steps;
-        let first = steps.partition_point(|s| s.dispatch.node < call);
-        let last = steps.partition_point(|s| s.dispatch.node <= call);
-        self.record_steps(first..last, pass);
+        self.record_calls(call..call.saturating_add(1), pass);
     }
 
     fn record_steps(&self, range: Range<usize>, pass: &mut wgpu::ComputePass<'_>) {
