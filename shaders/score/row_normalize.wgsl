@@ -77,7 +77,9 @@ fn scaled(value: elem_f32, shift: i32) -> elem_f32 {
   let magnitude = bits & elem_u32(0x7fffffffu);
   let whole = elem_f32(magnitude) * select(elem_f32(1.0), elem_f32(-1.0), bits > elem_u32(0x80000000u));
   let normal = value * power_of_two(shift / 2) * power_of_two(shift - shift / 2);
-  return select(normal, whole * power_of_two(shift - 149), magnitude < elem_u32(0x00800000u));
+  // Beside the largest rows nothing is left of a denormal, and no power of two is that small.
+  let denormal = select(0u, 0x00800000u, shift > 0);
+  return select(normal, whole * power_of_two(shift - 149), magnitude < elem_u32(denormal));
 }
 
 fn magnitudes_of(value: elem_f32) -> elem_u32 {

@@ -63,6 +63,12 @@ pub fn cases() -> Vec<Case> {
             let values = rows(13, (2 * heads * tokens) as usize, channels as usize, elem);
             cases.push(case([2, heads, tokens, channels], elem, Some(&[tokens, tokens - 2]), &values, " keys"));
         }
+        // Denormals beside the largest numbers.
+        let (huge, denormal) = if elem == Elem::F16 { (60000.0, 6e-8) } else { (3e38, 1e-40) };
+        for channels in [3, 4] {
+            let values: Vec<f32> = (0..12 * channels).map(|i| [huge, denormal, -denormal, 0.0, -1.0][i as usize % 5]).collect();
+            cases.push(case([1, 12, channels], elem, None, &values, " denormals beside the largest"));
+        }
         // Heads that cancel: exactly, and up to rounding.
         let near: Vec<f32> = (0..2 * 3 * 4).map(|i| [1.0, 0.1, 7.0, 1e-3][i % 4] * if i < 12 { 1.0 } else { -0.9999 }).collect();
         cases.push(case([1, 2, 3, 4], elem, None, &near, " keys that nearly cancel"));
