@@ -9,7 +9,7 @@ use tokenpress::kernels::{
     previous_at, previous_equal, reduce, row_normalize,
 };
 use tokenpress::methods::{Protect, ToMe};
-use tokenpress::{Elem, Error, Graph, HostTensor, Tensor, Tokens};
+use tokenpress::{Elem, Error, Graph, HostTensor, NONE, Tensor, Tokens};
 
 use super::data;
 
@@ -350,6 +350,66 @@ impl Cases {
         }
     }
 
+    /// Batches of many rows of two tokens: what a row costs beside its numbers.
+    fn short_rows(&mut self) {
+        const B: u32 = 66_000;
+        let filled =
+            |graph: &mut Graph, width: u32, value: u32| graph.constant(HostTensor::u32([B, width], vec![value; (B * width) as usize]));
+        let name = |what: &str| format!("short rows{what} B{B} N2");
+        let unit = |graph: &mut Graph| Normalized {
+            unit: graph.input("unit", [B, 2, 16], Elem::F32),
+            norm: graph.input("norm", [B, 2], Elem::F32),
+        };
+        for objective in [Objective::MaxMin, Objective::Determinant] {
+            self.add("greedy_select", name(&format!(" {objective:?}")) + " C16 k2", |graph| {
+                let inputs = GreedyInputs::new(unit(graph));
+                Ok(vec![GreedySelect { objective, k: 2 }.select(graph, inputs)?.indices])
+            });
+        }
+        self.add("density_peaks", name("") + " C16", |graph| {
+            let x = graph.input("x", [B, 2, 16], Elem::F32);
+            Ok(vec![density_peaks(graph, x, 2, None)?.score])
+        });
+        self.add("neighbours", name("") + " C16", |graph| {
+            let search = Neighbours { nearest: 1, exclude_self: true };
+            let normalized = unit(graph);
+            Ok(vec![search.most_similar(graph, normalized, Among::default())?.indices])
+        });
+        self.add("bipartite_match", name("") + " C16", |graph| {
+            let (normalized, partition) = (unit(graph), Partition::even_odd(graph, 2));
+            Ok(vec![BipartiteMatch::default().find(graph, normalized, partition, None)?.partner])
+        });
+        self.add("grow_runs", name("") + " C16", |graph| {
+            let normalized = unit(graph);
+            Ok(vec![grow_runs(graph, normalized, 0.5, None)?])
+        });
+        self.add("attention_score", name("") + " H1 D16", |graph| {
+            let (queries, keys) = (graph.input("queries", [B, 1, 2, 16], Elem::F32), graph.input("keys", [B, 1, 2, 16], Elem::F32));
+            let inputs = AttentionInputs { queries, keys, bias: None, lengths: None, query_lengths: None };
+            Ok(vec![AttentionScore { queries: Queries::All, ..AttentionScore::default() }.score(graph, inputs)?.score])
+        });
+        self.add("pooled_attention", name("") + " H1 D16", |graph| {
+            let (queries, keys) = (graph.input("queries", [B, 1, 2, 16], Elem::F32), graph.input("keys", [B, 1, 2, 16], Elem::F32));
+            Ok(vec![PooledAttention { pool: 2, scale: None }.find(graph, queries, keys, None)?.received])
+        });
+        self.add("frame_budget", name(""), |graph| {
+            let (scores, sizes) = (graph.input("scores", [B, 2], Elem::F32), filled(graph, 2, 196));
+            Ok(vec![FrameBudget { base: 0.25, temperature: 0.01 }.find(graph, scores, sizes)?])
+        });
+        self.add("allocate", name(""), |graph| {
+            let weights = graph.input("weights", [B, 2], Elem::F32);
+            let (totals, capacities) = (graph.constant(HostTensor::u32([B], vec![9; B as usize])), filled(graph, 2, 8));
+            Ok(vec![Allocate::default().budgets(graph, weights, totals, capacities)?])
+        });
+        self.add("assign_tokens", name(""), |graph| {
+            let partition = Partition::even_odd(graph, 2);
+            let (partner, unmerged) = (filled(graph, 1, 0), filled(graph, 1, NONE));
+            let assign = AssignTokens { tokens: 2, outputs: 1, interleave: false };
+            let assigned = assign.assign(graph, AssignInputs { partition, lengths: None, partner, unmerged })?;
+            Ok(vec![assigned.parent, assigned.representative])
+        });
+    }
+
     fn attend(&mut self) {
         let elem = self.elem;
         let gpu = vec![[64, 16, 577, 577, 64], [1, 32, 4096, 4096, 128], [64, 12, 32, 257, 64]];
@@ -443,6 +503,7 @@ impl Cases {
         cases.attend();
         cases.grids();
         cases.blocks();
+        cases.short_rows();
         cases.list
     }
 }

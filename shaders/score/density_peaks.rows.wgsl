@@ -7,13 +7,14 @@
 //
 // Of densities NaN is the lowest. Distances that are not finite do not count.
 //
-// Cost: 3 N^2 C operations. A workgroup has 4 tokens, each with 32 lanes that walk over the others.
+// Cost: 3 N^2 C operations. Each token has LANES lanes that walk over the others: 32, or one where rows are short. A workgroup has
+// as many tokens as fit, of whatever batch rows.
 struct Params {
   rows_base: u32,
   density_base: u32,
   lengths_base: u32,
   distances_base: u32,
-  tiles: u32, // of 4 tokens, in the whole batch
+  rows: u32, // tokens of the whole batch
   tokens: u32,
   channels: u32, // in elems
 }
@@ -23,7 +24,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> lengths: array<u32>;
 @group(0) @binding(4) var<storage, read_write> distances: array<f32>;
 
-const LANES = 32u; // of a token
+override LANES: u32 = 32u; // of a token
 var<workgroup> nearest_of_lane: array<f32, 128>;
 var<workgroup> farthest_of_lane: array<f32, 128>;
 
@@ -33,11 +34,11 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   lane: Lane,
 ) {
-  let tile = linear_group(group, groups);
-  if tile >= params.tiles { return; }
-  let tiles_of_row = (params.tokens + 3u) / 4u;
-  let batch = tile / tiles_of_row;
-  let token = tile % tiles_of_row * 4u + lane.index / LANES;
+  let first_of_group = linear_group(group, groups) * (128u / LANES);
+  if first_of_group >= params.rows { return; }
+  let row = first_of_group + lane.index / LANES;
+  let batch = min(row, params.rows - 1u) / params.tokens;
+  let token = row - batch * params.tokens;
   let in_team = lane.index % LANES;
   let live = min(lengths[params.lengths_base + batch], params.tokens);
   let first = batch * params.tokens;
@@ -60,13 +61,13 @@ fn main(
   nearest_of_lane[lane.index] = nearest;
   farthest_of_lane[lane.index] = farthest;
   workgroupBarrier();
-  if in_team == 0u && token < params.tokens {
+  if in_team == 0u && row < params.rows {
     for (var i = 1u; i < LANES; i++) {
       let other = nearest_of_lane[lane.index + i];
       nearest = select(nearest, other, other >= 0.0 && (nearest < 0.0 || other < nearest));
       farthest = max(farthest, farthest_of_lane[lane.index + i]);
     }
-    let output = params.distances_base + 2u * (first + token);
+    let output = params.distances_base + 2u * row;
     distances[output] = nearest;
     distances[output + 1u] = farthest;
   }

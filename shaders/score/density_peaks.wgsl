@@ -10,14 +10,15 @@
 // separation: [B, N] f32
 // score:      [B, N] f32
 //
-// Tokens that are not alive give 0. A workgroup has 128 tokens of a batch row, and looks at the distances of all.
+// Tokens that are not alive give 0. A team of LANES invocations has as many tokens of a batch row, and looks at the distances of all: 128, or
+// one where rows are short. A workgroup has as many teams as fit, of whatever batch rows.
 struct Params {
   distances_base: u32,
   density_base: u32,
   lengths_base: u32,
   separation_base: u32,
   score_base: u32,
-  tiles: u32, // of 128 tokens, in the whole batch
+  tiles: u32, // of a team, in the whole batch
   tokens: u32,
   channels: f32,
 }
@@ -28,6 +29,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> separation: array<f32>;
 @group(0) @binding(5) var<storage, read_write> score: array<f32>;
 
+override LANES: u32 = 128u; // of a team
 var<workgroup> farthest_of_lane: array<f32, 128>;
 
 @compute @workgroup_size(128)
@@ -36,25 +38,27 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   lane: Lane,
 ) {
-  let tile = linear_group(group, groups);
-  if tile >= params.tiles { return; }
-  let tiles_of_row = (params.tokens + 127u) / 128u;
-  let batch = tile / tiles_of_row;
+  let first_tile = linear_group(group, groups) * (128u / LANES);
+  if first_tile >= params.tiles { return; }
+  let tile = first_tile + lane.index / LANES;
+  let in_team = lane.index % LANES;
+  let tiles_of_row = (params.tokens + LANES - 1u) / LANES;
+  let batch = min(tile, params.tiles - 1u) / tiles_of_row;
   let first = batch * params.tokens;
-  let token = tile % tiles_of_row * 128u + lane.index;
+  let token = (tile - batch * tiles_of_row) * LANES + in_team;
   let live = min(lengths[params.lengths_base + batch], params.tokens);
 
   var farthest = 0.0;
-  for (var i = lane.index; i < live; i += 128u) {
+  for (var i = in_team; i < live; i += LANES) {
     farthest = max(farthest, distances[params.distances_base + 2u * (first + i) + 1u]);
   }
   farthest_of_lane[lane.index] = farthest;
   workgroupBarrier();
-  for (var i = 0u; i < 128u; i++) {
-    farthest = max(farthest, farthest_of_lane[i]);
+  for (var i = 0u; i < LANES; i++) {
+    farthest = max(farthest, farthest_of_lane[lane.index - in_team + i]);
   }
 
-  if token < params.tokens {
+  if tile < params.tiles && token < params.tokens {
     var value = 0.0;
     var result = 0.0;
     if token < live {

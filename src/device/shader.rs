@@ -188,6 +188,8 @@ pub enum Include {
     Distance,
     /// `score/attention_score/parts/kept_logits.wgsl`: where `attention_score` keeps logits, behind the place.
     KeptLogits,
+    /// `score/neighbours/parts/keys.wgsl`: what `neighbours` compares, behind [`Include::Order`] and [`Include::Distance`].
+    NeighbourKeys,
     /// `common/order/reduce.wgsl` or its subgroup twin: sums, maxima and scans over a workgroup.
     Reduce,
     /// `common/tile/row_facts.wgsl`, and its portable form or that for subgroups of eight: what is known of an [`Include::Tile`]'s rows besides their elems.

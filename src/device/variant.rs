@@ -71,6 +71,7 @@ impl Variant {
                 (Include::ElemOrder, _) => include_str!("../../shaders/common/order/elem_order.wgsl"),
                 (Include::Distance, _) => include_str!("../../shaders/common/distance.wgsl"),
                 (Include::KeptLogits, _) => include_str!("../../shaders/score/attention_score/parts/kept_logits.wgsl"),
+                (Include::NeighbourKeys, _) => include_str!("../../shaders/score/neighbours/parts/keys.wgsl"),
                 (Include::Order, _) => include_str!("../../shaders/common/order/order.wgsl"),
                 (Include::Reduce, Form::Subgroup) => include_str!("../../shaders/common/order/reduce_subgroup.wgsl"),
                 (Include::Reduce, _) => include_str!("../../shaders/common/order/reduce.wgsl"),

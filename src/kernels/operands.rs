@@ -9,6 +9,15 @@ pub(crate) fn lengths_or_full(graph: &mut Graph, lengths: Option<Tensor>, batch:
     lengths.unwrap_or_else(|| graph.filled([batch], tokens))
 }
 
+/// Whether one invocation does a batch row's work, or that of one of its tokens, in place of a workgroup, which is mostly idle in a short row
+/// and whose start and barriers add up over many rows. `pairs` are the pairs of rows of `channels` that it compares. It depends on a row's
+/// capacity alone, never on how many rows there are: a row gets the same in any batch.
+pub(crate) fn alone(tokens: u32, pairs: u64, channels: u32) -> bool {
+    // What such an invocation may take longer than a workgroup where there is one row only: 2048 loads of four channels, which
+    // are some tens of microseconds. A pair costs about as much as 16 channels beside its channels.
+    tokens <= 64 && pairs.saturating_mul(u64::from(channels) + 16) <= 8192
+}
+
 /// Live keys and live query rows of an attention of M rows over N keys, where some are not given: all keys, and as many rows as keys
 /// where M is N, or else all rows.
 pub(crate) fn live_of_attention(

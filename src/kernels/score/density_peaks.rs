@@ -5,7 +5,7 @@ use crate::compare::{Comparison, EPSILON_F32, storage_error};
 use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
-use crate::kernels::operands::lengths_or_full;
+use crate::kernels::operands::{alone, lengths_or_full};
 use crate::kernels::{Among, Neighbours};
 use crate::reference::{self, Rows};
 use crate::tensor::{Desc, Elem, HostTensor, NONE};
@@ -15,7 +15,7 @@ params! {
 }
 
 params! {
-    struct RowsParams { tiles: u32, tokens: u32, channels: u32 }
+    struct RowsParams { rows: u32, tokens: u32, channels: u32 }
 }
 
 params! {
@@ -43,7 +43,7 @@ pub(super) static ROWS: Shader = Shader {
     inputs: &[("rows", BindingElem::Elem), ("density", F32), ("lengths", U32)],
     outputs: &[("distances", F32)],
     params: RowsParams::NAMES,
-    tunings: &[&[]],
+    tunings: &[&[("LANES", 32)], &[("LANES", 1)]],
 };
 
 pub(super) static PEAKS: Shader = Shader {
@@ -54,7 +54,7 @@ pub(super) static PEAKS: Shader = Shader {
     inputs: &[("distances", F32), ("density", F32), ("lengths", U32)],
     outputs: &[("separation", F32), ("score", F32)],
     params: PeaksParams::NAMES,
-    tunings: &[&[]],
+    tunings: &[&[("LANES", 128)], &[("LANES", 1)]],
 };
 
 /// What [`density_peaks`] gives, each f32 `[B, N]`; 0 for dead tokens.
@@ -227,22 +227,24 @@ impl Kernel for Separation {
         let [batch, tokens, channels] = lowering.input(0).shape.exactly("density_peaks: x", "[B, N, C]")?;
         let (header, [x]) = lowering.vectors(lowering.input(0).elem, channels, [Slot::Input(0)]);
         let distances = lowering.scratch(2 * u64::from(batch) * u64::from(tokens), Elem::F32);
-        let tiles = |size: u32| u64::from(batch) * u64::from(tokens.div_ceil(size));
+        let short = usize::from(alone(tokens, tokens.into(), channels));
+        let rows = u64::from(batch) * u64::from(tokens);
         lowering.dispatch(Call {
             shader: &ROWS,
             header,
-            constants: &[],
+            constants: ROWS.tunings[short],
             slots: &[x, Slot::Input(1), Slot::Input(2), distances],
-            params: RowsParams { tiles: tiles(4) as u32, tokens, channels: channels / header.width() },
-            groups: tiles(4),
+            params: RowsParams { rows: rows as u32, tokens, channels: channels / header.width() },
+            groups: rows.div_ceil([4, 128][short]),
         })?;
+        let tiles = if short == 1 { rows } else { u64::from(batch) * u64::from(tokens.div_ceil(128)) };
         lowering.dispatch(Call {
             shader: &PEAKS,
             header: Header::F32,
-            constants: &[],
+            constants: PEAKS.tunings[short],
             slots: &[distances, Slot::Input(1), Slot::Input(2), Slot::Output(0), Slot::Output(1)],
-            params: PeaksParams { tiles: tiles(128) as u32, tokens, channels: channels.max(1) as f32 },
-            groups: tiles(128),
+            params: PeaksParams { tiles: tiles as u32, tokens, channels: channels.max(1) as f32 },
+            groups: tiles.div_ceil([1, 128][short]),
         })
     }
 }

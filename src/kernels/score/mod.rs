@@ -40,6 +40,7 @@ pub(super) fn shaders() -> Vec<&'static Shader> {
         &min_max::MIN_MAX,
         &pair_similarity::PAIR_SIMILARITY,
         &neighbours::NEIGHBOURS,
+        &neighbours::SHORT_ROWS,
         &quantile::QUANTILE,
         &pooled_attention::SUMS,
         &pooled_attention::POOLED_ATTENTION,

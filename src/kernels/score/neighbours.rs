@@ -6,7 +6,7 @@ use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, 
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
 use crate::kernels::Normalized;
-use crate::kernels::operands::{lengths_or_full, list, list_of};
+use crate::kernels::operands::{alone, lengths_or_full, list, list_of};
 use crate::reference::{self, Rows};
 use crate::tensor::{Desc, Elem, HostTensor, NONE};
 
@@ -29,8 +29,8 @@ params! {
 
 pub(super) static NEIGHBOURS: Shader = Shader {
     name: "neighbours",
-    source: include_str!("../../../shaders/score/neighbours.wgsl"),
-    includes: &[Include::Order, Include::Distance],
+    source: include_str!("../../../shaders/score/neighbours/neighbours.wgsl"),
+    includes: &[Include::Order, Include::Distance, Include::NeighbourKeys],
     headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
     inputs: &[
         ("rows", BindingElem::Elem),
@@ -43,6 +43,12 @@ pub(super) static NEIGHBOURS: Shader = Shader {
     params: Params::NAMES,
     tunings: &[&[]],
 };
+
+pub(super) static SHORT_ROWS: Shader =
+    Shader { name: "neighbours.short", source: include_str!("../../../shaders/score/neighbours/neighbours.short.wgsl"), ..NEIGHBOURS };
+
+/// Longest list of neighbours that one invocation finds.
+const SHORT: u32 = 16;
 
 /// Longest list of neighbours.
 const MOST: u32 = 64;
@@ -249,9 +255,11 @@ impl Kernel for Search {
         let [batch, tokens, channels] = descs[0].shape.exactly("neighbours: rows", "[B, N, C]")?;
         let [(query_count, query_stride), (candidate_count, candidate_stride)] = self.lists(&descs)?;
         let (header, [rows]) = lowering.vectors(descs[0].elem, channels, [Slot::Input(0)]);
-        let tiles = if self.options.nearest == 0 { 0 } else { u64::from(batch) * u64::from(query_count.div_ceil(4)) };
+        let short = alone(candidate_count, candidate_count.into(), channels) && self.options.nearest.min(candidate_count) <= SHORT;
+        let (shader, queries, of_group) = if short { (&SHORT_ROWS, 1, 64) } else { (&NEIGHBOURS, 4, 1) };
+        let tiles = if self.options.nearest == 0 { 0 } else { u64::from(batch) * u64::from(query_count.div_ceil(queries)) };
         lowering.dispatch(Call {
-            shader: &NEIGHBOURS,
+            shader,
             header,
             constants: &[],
             slots: &[rows, Slot::Input(1), Slot::Input(2), Slot::Input(3), Slot::Input(4), Slot::Output(0), Slot::Output(1)],
@@ -269,7 +277,7 @@ impl Kernel for Search {
                 by_distance: self.by_distance.into(),
                 exclude_self: self.options.exclude_self.into(),
             },
-            groups: tiles,
+            groups: tiles.div_ceil(of_group),
         })
     }
 

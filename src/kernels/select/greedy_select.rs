@@ -6,7 +6,7 @@ use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, 
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
 use crate::kernels::Normalized;
-use crate::kernels::operands::{lengths_or_full, list, list_of};
+use crate::kernels::operands::{alone, lengths_or_full, list, list_of};
 use crate::reference::{self, Field, GreedySelection};
 use crate::tensor::{Desc, Elem, HostTensor, NONE};
 
@@ -53,6 +53,9 @@ pub(super) static SELECT: Shader = Shader {
     params: Params::NAMES,
     ..START
 };
+
+pub(super) static SHORT_ROWS: Shader =
+    Shader { name: "greedy_select.short", source: include_str!("../../../shaders/select/greedy_select.short.wgsl"), ..SELECT };
 
 /// Tokens of the longest row, and numbers of the largest, that one workgroup selects from in one dispatch. It reads the whole row for
 /// each selected token, at what one core of a GPU gets from its cache: more than 1 MiB takes longer than a dispatch of many.
@@ -121,7 +124,7 @@ impl GreedySelect {
     ///
     /// Errors: wrong shapes and element types, `k` above N, and a relevance outside 0 to 1.
     ///
-    /// Cost: two dispatches, one workgroup a row; where N is above 4096 or a row above 1 MiB, one dispatch for each selected or given
+    /// Cost: two dispatches, one workgroup a row, or one invocation where a row has little to add up; where N is above 4096 or a row above 1 MiB, one dispatch for each selected or given
     /// token, of a workgroup for each 64 tokens. `2 k N C` operations, and `k^2 N` for the determinant. Workspace: 12 bytes a token,
     /// and 4 k for the determinant.
     pub fn select(self, graph: &mut Graph, inputs: GreedyInputs) -> Result<GreedySelected, Error> {
@@ -240,16 +243,19 @@ impl Kernel for GreedySelect {
         let steps = given_count.saturating_add(self.k);
         let persistent = tokens <= PERSISTENT.0 && u64::from(tokens) * u64::from(channels) <= PERSISTENT.1;
         let (parts, dispatches) = if persistent { (1, 1) } else { (tokens.div_ceil(TILE), steps) };
-        let groups = u64::from(batch) * u64::from(parts);
+        let short = alone(tokens, u64::from(steps) * u64::from(tokens), channels);
+        let shader = if short { &SHORT_ROWS } else { &SELECT };
+        let parts_in_all = u64::from(batch) * u64::from(parts);
+        let groups = if short { parts_in_all.div_ceil(64) } else { parts_in_all };
         for dispatch in 0..dispatches {
             let (first, last) = if dispatches == 1 { (0, steps) } else { (dispatch, dispatch + 1) };
             lowering.dispatch(Call {
-                shader: &SELECT,
+                shader,
                 header,
                 constants: &[],
                 slots: &[unit, Slot::Input(2), Slot::Input(5), Slot::Input(3), Slot::Output(0), Slot::Output(1), memory],
                 params: Params {
-                    groups: groups as u32,
+                    groups: parts_in_all as u32,
                     parts,
                     first,
                     last,

@@ -37,6 +37,7 @@ pub(super) fn shaders() -> Vec<&'static Shader> {
         &frame_budget::FRAME_BUDGET,
         &greedy_select::START,
         &greedy_select::SELECT,
+        &greedy_select::SHORT_ROWS,
         &grow_runs::GROW_RUNS,
         &previous_equal::PREVIOUS_EQUAL,
         &run_segments::RUN_SEGMENTS,

@@ -66,6 +66,12 @@ pub fn cases() -> Vec<Case> {
             candidates: Some(HostTensor::u32([2, 4], vec![30, 7, 7, NONE, 1, 2, 99, 0])),
             ..setup([2, 40, 8], 3)
         },
+        // One invocation has a query: few candidates, and a short list of more, or a long one of few.
+        Setup { exclude_self: true, lengths: Some((0..70).map(|b| [2, 1, 0, u32::MAX][b % 4]).collect()), ..setup([70, 2, 16], 1) },
+        setup([3, 16, 3], 20),
+        setup([3, 17, 3], 16),
+        setup([3, 17, 3], 17),
+        setup([2, 64, 5], 4),
     ] {
         let case = case("normal", &setup, Elem::F32, &normal(&setup));
         if case.is_ragged() {
@@ -92,6 +98,14 @@ pub fn cases() -> Vec<Case> {
         cases.push(case("normal", &setup, Elem::F16, &normal(&setup)));
     }
     let small = setup([2, 40, 3], 7);
+    for (shape, elem) in [([3, 12, 5], Elem::F16), ([3, 12, 8], Elem::F16), ([3, 12, 8], Elem::F32)] {
+        let setup = setup(shape, 5);
+        cases.push(case("short, normal", &setup, elem, &normal(&setup)));
+        cases.push(case("short, ties", &setup, elem, &data::ties(97, shape.iter().product::<u32>() as usize)));
+    }
+    cases.push(case("short rows of every kind", &setup([10, 8, 3], 7), Elem::F32, &data::awkward(98, 240)));
+    let many = setup([66_000, 2, 1], 1);
+    cases.push(Case { heavy: true, ..case("many", &many, Elem::F32, &normal(&many)) });
     cases.push(case("ties", &small, Elem::F32, &data::ties(92, 240)));
     for channels in [3, 64, 1000] {
         let setup = setup([1, 40, channels], 4);

@@ -84,6 +84,20 @@ pub fn cases() -> Vec<Case> {
     for shape in [[0, 9, 4], [2, 0, 4], [2, 9, 0]] {
         cases.push(Setup::new("empty", shape, shape[1].min(3)).case(determinant));
     }
+    // One invocation has a row of few numbers, 64 rows a workgroup: more than one of these, and the first shapes that have one each.
+    for objective in [Objective::MaxMin, determinant] {
+        let lengths = Some((0..70).map(|b| [2, 1, 0, u32::MAX][b % 4]).collect());
+        let case = Setup { lengths, ..Setup::new("short", [70, 2, 16], 2) }.case(objective);
+        cases.push(case.broken_behind(&[("x", 2, 16), ("weights", 2, 1)]));
+        cases.push(case);
+        cases.push(Setup::new("short", [3, 17, 3], 17).case(objective));
+        cases.push(Setup::new("short", [2, 4, 100], 3).case(objective));
+        cases.push(Setup { values: rows(36, 60, 2, Elem::F32), ..Setup::new("short, awkward", [10, 6, 2], 6) }.case(objective));
+        let given = HostTensor::u32([2], vec![5, 2]);
+        let values = rows(37, 60, 2, Elem::F32);
+        cases.push(Setup { values, given: Some(given), ..Setup::new("short, awkward, given", [10, 6, 2], 6) }.case(objective));
+    }
+    cases.push(Case { heavy: true, ..Setup::new("many", [66_000, 2, 4], 2).case(determinant) });
     cases.push(Setup::new("nothing", [2, 9, 4], 0).case(Objective::MaxMin));
     cases.push(Setup::new("larger", [1, 300, 64], 12).case(determinant));
     cases

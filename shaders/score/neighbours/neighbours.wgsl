@@ -49,49 +49,12 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> indices: array<u32>;
 @group(0) @binding(7) var<storage, read_write> values: array<f32>;
 
-const NONE = 0xffffffffu;
 const LANES = 32u; // of a query
 const CAPACITY = 64u; // of its list
-const NEAR = 0.984375; // 1 - 2^-6
 var<workgroup> list_keys: array<u32, 256>;
 var<workgroup> list_indices: array<u32, 256>;
 var<workgroup> new_keys: array<u32, 128>;
 var<workgroup> walk: u32; // candidates to look at
-
-fn query_at(batch: u32, q: u32) -> u32 {
-  if q >= params.query_count { return NONE; }
-  if params.queries_listed == 0u { return q; }
-  return queries[params.queries_base + batch * params.query_stride + q];
-}
-
-fn candidate_at(batch: u32, c: u32) -> u32 {
-  if c >= params.candidate_count { return NONE; }
-  if params.candidates_listed == 0u { return c; }
-  return candidates[params.candidates_base + batch * params.candidate_stride + c];
-}
-
-// The larger the nearer.
-fn key_of(batch: u32, query: u32, candidate: u32) -> u32 {
-  let a = batch * params.tokens + query;
-  let b = batch * params.tokens + candidate;
-  let row_a = params.rows_base + a * params.channels;
-  let row_b = params.rows_base + b * params.channels;
-  if params.by_distance == 1u {
-    let distance = squared_distance(row_a, row_b);
-    return select(KEY_NAN, order_key_smallest(distance), is_finite(distance));
-  }
-  var similarity = 0.0;
-  for (var c = 0u; c < params.channels; c++) {
-    similarity += elem_dot(elem_f32(rows[row_a + c]), elem_f32(rows[row_b + c]));
-  }
-  if similarity >= NEAR {
-    similarity = 1.0 - 0.5 * squared_distance(row_a, row_b);
-  } else {
-    similarity = max(similarity, -1.0);
-  }
-  let sound = is_finite(norm[params.norm_base + a]) && is_finite(norm[params.norm_base + b]);
-  return select(KEY_NAN, order_key(similarity), sound);
-}
 
 @compute @workgroup_size(128)
 fn main(
@@ -171,18 +134,8 @@ fn main(
     let output = (batch * params.query_count + first_query + team) * params.nearest;
     for (var i = in_team; i < params.nearest; i += LANES) {
       let key = list_keys[first_entry + i];
-      var value = 0.0;
-      if key == KEY_NAN {
-        value = make_nan();
-      } else if key != KEY_DEAD {
-        if params.by_distance == 1u {
-          value = sqrt(order_value(~key));
-        } else {
-          value = order_value(key);
-        }
-      }
       indices[params.indices_base + output + i] = list_indices[first_entry + i];
-      values[params.values_base + output + i] = value;
+      values[params.values_base + output + i] = value_of(key);
     }
   }
 }

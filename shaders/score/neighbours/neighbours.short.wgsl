@@ -1,0 +1,108 @@
+// The nearest candidates of every query, nearest first, of few candidates: neighbours, with one invocation for a query.
+//
+//   similarity_ij = rows_i . rows_j                     of unit rows; the largest first
+//                   near 1: 1 - |rows_i - rows_j|^2 / 2, which is 1 for equal rows and never more; at least -1
+//   distance_ij   = sqrt(sum_c (rows_ic - rows_jc)^2)   the smallest first
+//
+// rows:       [B, N, C] elem, four channels in one where C is a multiple of 4
+// norm:       [B, N] f32, NaN for rows with a NaN or an infinity; unused for distances
+// queries:    [Q] or [B, Q] u32, token positions; unused where every token is one
+// candidates: [M] or [B, M] u32, token positions; unused where every token is one
+// lengths:    [B] u32; positions at or behind it are dead
+// indices:    [B, Q, K] u32, indices into the list of candidates
+// values:     [B, Q, K] f32
+//
+// Equally near ones are in the order of the list. NaN, the similarity to and of a row with a NaN or an infinity, and a
+// distance that is not finite rank last. Behind the last candidate, and for dead queries, index is NONE and value 0.
+//
+// A sorted list of the nearest K, of at most 16 entries, is kept in workgroup memory, which is no other invocation's: an invocation's entries are
+// as far apart as there are invocations, so that all reach theirs at once.
+//
+// Cost: 2 Q M C operations, 3 for distances, and up to 16 moves for each pair. No barriers.
+struct Params {
+  rows_base: u32,
+  norm_base: u32,
+  queries_base: u32,
+  candidates_base: u32,
+  lengths_base: u32,
+  indices_base: u32,
+  values_base: u32,
+  tiles: u32, // queries of the whole batch
+  tokens: u32,
+  channels: u32, // in elems
+  query_count: u32,
+  candidate_count: u32,
+  queries_listed: u32,
+  candidates_listed: u32,
+  query_stride: u32, // from one batch row's list to the next: 0 or the count
+  candidate_stride: u32,
+  nearest: u32, // K
+  by_distance: u32,
+  exclude_self: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> rows: array<elem>;
+@group(0) @binding(2) var<storage, read> norm: array<f32>;
+@group(0) @binding(3) var<storage, read> queries: array<u32>;
+@group(0) @binding(4) var<storage, read> candidates: array<u32>;
+@group(0) @binding(5) var<storage, read> lengths: array<u32>;
+@group(0) @binding(6) var<storage, read_write> indices: array<u32>;
+@group(0) @binding(7) var<storage, read_write> values: array<f32>;
+
+const LANES = 64u;
+const CAPACITY = 16u; // of a list
+var<workgroup> list_keys: array<u32, 1024>; // [entry, lane]
+var<workgroup> list_indices: array<u32, 1024>;
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let row = linear_group(group, groups) * LANES + lane.index;
+  if row >= params.tiles { return; }
+  let batch = row / params.query_count;
+  let query = query_at(batch, row % params.query_count);
+  let live = min(lengths[params.lengths_base + batch], params.tokens);
+  let capacity = min(params.nearest, CAPACITY);
+
+  var found = 0u;
+  var walked = 0u;
+  if query < live {
+    walked = select(params.candidate_count, min(live, params.candidate_count), params.candidates_listed == 0u);
+  }
+  for (var index = 0u; index < walked; index++) {
+    let candidate = candidate_at(batch, index);
+    if candidate >= live || (params.exclude_self == 1u && candidate == query) { continue; }
+    let key = key_of(batch, query, candidate);
+    // Those in the list have lower indices: of equal keys they go first.
+    var place = found;
+    while place > 0u {
+      let above = (place - 1u) * LANES + lane.index;
+      if list_keys[above] >= key { break; }
+      if place < capacity {
+        list_keys[above + LANES] = list_keys[above];
+        list_indices[above + LANES] = list_indices[above];
+      }
+      place--;
+    }
+    if place < capacity {
+      list_keys[place * LANES + lane.index] = key;
+      list_indices[place * LANES + lane.index] = index;
+      found = min(found + 1u, capacity);
+    }
+  }
+
+  let output = row * params.nearest;
+  for (var i = 0u; i < params.nearest; i++) {
+    var key = KEY_DEAD;
+    var index = NONE;
+    if i < found {
+      key = list_keys[i * LANES + lane.index];
+      index = list_indices[i * LANES + lane.index];
+    }
+    indices[params.indices_base + output + i] = index;
+    values[params.values_base + output + i] = value_of(key);
+  }
+}

@@ -1,0 +1,142 @@
+// Greedy selection from rows of few numbers: greedy_select, with one invocation for a whole batch row.
+//
+// unit:    [B, N, C] f32, C / 4 elems of four where C is a multiple of 4
+// weights: [B, N] f32
+// counts:  [B] u32, tokens to select
+// given:   [G] or [B, G] u32, tokens selected before all others; NONE, repeated and dead ones are passed over
+// indices: [B, K] u32, in order of selection
+// kept:    [B] u32
+// memory:  [B, stride] u32, as greedy_select has it, with one array of ranks in use
+//
+// Sums are in greedy_select's order, that of its 16 lanes, so a row's capacity does not decide what is selected.
+//
+// Cost: as greedy_select, without barriers and without a workgroup for each row.
+struct Params {
+  unit_base: u32,
+  weights_base: u32,
+  counts_base: u32,
+  given_base: u32,
+  indices_base: u32,
+  kept_base: u32,
+  memory_base: u32,
+  groups: u32, // batch rows
+  parts: u32,
+  first: u32,
+  last: u32, // behind the last step
+  tokens: u32,
+  channels: u32, // in elems
+  k: u32,
+  given_count: u32,
+  given_stride: u32, // from one batch row's list to the next: 0 or the count
+  stride: u32,
+  objective: u32,
+  relevance: f32,
+  similarity: f32, // 1 - relevance
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> unit: array<elem>;
+@group(0) @binding(2) var<storage, read> weights: array<f32>;
+@group(0) @binding(3) var<storage, read> counts: array<u32>;
+@group(0) @binding(4) var<storage, read> given: array<u32>;
+@group(0) @binding(5) var<storage, read_write> indices: array<u32>;
+@group(0) @binding(6) var<storage, read_write> kept: array<u32>;
+@group(0) @binding(7) var<storage, read_write> memory: array<u32>;
+
+const NONE = 0xffffffffu;
+const MARGINAL = 1u;
+const DETERMINANT = 2u;
+const ROUNDING = 1.52587890625e-5; // 2^-16
+const LANES = 16u; // of greedy_select, whose sums these are
+
+// The best token, or NONE.
+fn find(ranks: u32) -> u32 {
+  var key = KEY_DEAD;
+  var owner = NONE;
+  for (var token = 0u; token < params.tokens; token++) {
+    let other = memory[ranks + token];
+    owner = select(owner, token, other > key);
+    key = max(key, other);
+  }
+  return owner;
+}
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let batch = linear_group(group, groups) * 64u + lane.index;
+  if batch >= params.groups { return; }
+  let ranks = params.memory_base + batch * params.stride;
+  let states = ranks + 2u * params.tokens;
+  let columns = states + params.tokens + 2u;
+  let first_row = batch * params.tokens;
+  let weights_at = params.weights_base + first_row;
+  let count = min(counts[params.counts_base + batch], params.k);
+
+  var selected = 0u;
+  for (var step = 0u; step < params.last && selected < count; step++) {
+    var chosen = NONE;
+    if step < params.given_count {
+      let token = given[params.given_base + batch * params.given_stride + step];
+      if token < params.tokens && memory[ranks + min(token, params.tokens - 1u)] != KEY_DEAD {
+        chosen = token;
+      }
+    } else {
+      chosen = find(ranks);
+    }
+    if chosen == NONE { continue; }
+
+    let sound = memory[ranks + chosen] != KEY_NAN;
+    let pivot = bitcast<f32>(memory[states + chosen]);
+    let chosen_weight = weights[weights_at + chosen];
+    let chosen_unit = params.unit_base + (first_row + chosen) * params.channels;
+    let chosen_column = columns + chosen * params.k;
+    memory[ranks + chosen] = KEY_DEAD;
+    for (var token = 0u; token < params.tokens; token++) {
+      if memory[ranks + token] <= KEY_NAN { continue; } // dead, selected, or one that nothing steers
+      let column = columns + token * params.k;
+      if !sound {
+        if params.objective == DETERMINANT { memory[column + selected] = 0u; }
+        continue;
+      }
+      let weight = weights[weights_at + token];
+      let token_unit = params.unit_base + (first_row + token) * params.channels;
+      var total = 0.0;
+      for (var part = 0u; part < min(LANES, max(params.channels, selected)); part++) {
+        var sum = 0.0;
+        for (var c = part; c < params.channels; c += LANES) {
+          sum += elem_dot(unit[chosen_unit + c], unit[token_unit + c]);
+        }
+        if params.objective == DETERMINANT {
+          sum *= chosen_weight * weight;
+          for (var s = part; s < selected; s += LANES) {
+            sum -= bitcast<f32>(memory[chosen_column + s]) * bitcast<f32>(memory[column + s]);
+          }
+        }
+        total += sum;
+      }
+      var state = bitcast<f32>(memory[states + token]);
+      var score = 0.0;
+      if params.objective == DETERMINANT {
+        var e = 0.0;
+        if pivot > 0.0 {
+          e = total / sqrt(pivot);
+        }
+        memory[column + selected] = bitcast<u32>(e);
+        state -= e * e;
+        state = select(state, 0.0, state <= weight * weight * ROUNDING);
+        score = state;
+      } else {
+        state = max(state, total);
+        score = select(0.0, params.relevance * weight, params.objective == MARGINAL) - params.similarity * state;
+      }
+      memory[ranks + token] = max(order_key(score), KEY_NAN + 1u);
+      memory[states + token] = bitcast<u32>(state);
+    }
+    indices[params.indices_base + batch * params.k + selected] = chosen;
+    selected++;
+  }
+  kept[params.kept_base + batch] = selected;
+}
