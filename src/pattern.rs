@@ -4,7 +4,7 @@ use crate::tensor::{Desc, Elem, HostTensor, Shape};
 use half::f16;
 
 /// Entries of every row of a tensor, a row being its last dimension.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Pattern {
     /// Up to three pieces, each counting from a number in steps, modulo 2^32. The last one has no end.
     Pieces([Piece; 3]),
@@ -20,7 +20,7 @@ pub(crate) enum Pattern {
 }
 
 /// Entries up to an end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Piece {
     /// The first entry behind the piece.
     pub(crate) end: u32,
@@ -94,14 +94,58 @@ impl Pattern {
 
     /// The tensor's bytes as a buffer holds them, a piece at a time.
     pub(crate) fn write(&self, desc: Desc, mut write: impl FnMut(&[u8])) {
-        let mut entries = self.entries(desc.shape).peekable();
-        while entries.peek().is_some() {
-            let piece = entries.by_ref().take(1 << 14);
-            match desc.elem {
-                Elem::U32 | Elem::F32 => write(bytemuck::cast_slice(&piece.collect::<Vec<u32>>())),
-                Elem::F16 => write(bytemuck::cast_slice(&piece.map(|bits| f16::from_f32(f32::from_bits(bits))).collect::<Vec<_>>())),
+        const MOST: usize = 1 << 14;
+        let elements = desc.shape.elements();
+        let row = u64::from(desc.shape.dims().last().copied().unwrap_or(1));
+        let mut words = vec![0u32; elements.min(MOST as u64) as usize];
+        let mut halves = vec![f16::ZERO; if desc.elem == Elem::F16 { words.len() } else { 0 }];
+        let mut first = 0;
+        while first < elements {
+            let count = (elements - first).min(MOST as u64) as usize;
+            let mut done = 0;
+            while done < count {
+                let at = (first + done as u64) % row;
+                let end = count.min(done + (row - at).min(MOST as u64) as usize);
+                self.fill(at as u32, &mut words[done..end]);
+                done = end;
             }
+            match desc.elem {
+                Elem::U32 | Elem::F32 => write(bytemuck::cast_slice(&words[..count])),
+                Elem::F16 => {
+                    halves.iter_mut().zip(&words[..count]).for_each(|(half, bits)| *half = f16::from_f32(f32::from_bits(*bits)));
+                    write(bytemuck::cast_slice(&halves[..count]));
+                }
+            }
+            first += count as u64;
         }
+    }
+
+    /// Entries of a row from one on: loops without a branch for each entry, since long ones are written while a plan is made.
+    fn fill(&self, first: u32, entries: &mut [u32]) {
+        let count = |entries: &mut [u32], first: u32, step: u32| {
+            entries.iter_mut().zip(0u32..).for_each(|(entry, i)| *entry = first.wrapping_add(i.wrapping_mul(step)));
+        };
+        let end = u64::from(first) + entries.len() as u64;
+        let mut done = 0;
+        while done < entries.len() {
+            let at = first + done as u32;
+            // Up to where the entries stop counting in equal steps.
+            let (step, stop) = match *self {
+                Self::Pieces(pieces) => match pieces[..2].iter().find(|piece| at < piece.end) {
+                    Some(piece) => (piece.step, end.min(piece.end.into())),
+                    None => (pieces[2].step, end),
+                },
+                Self::Runs { run, .. } => (1, end.min((u64::from(at / run) + 1) * u64::from(run))),
+            };
+            let until = (stop - u64::from(first)) as usize;
+            count(&mut entries[done..until], self.at(at), step);
+            done = until;
+        }
+    }
+
+    /// Whether a row of this pattern is the start of any longer one, whatever its tensor's shape.
+    pub(crate) fn is_prefix(&self, shape: Shape) -> bool {
+        self.is_one_number() || shape.dims().last().is_some_and(|row| u64::from(*row) == shape.elements())
     }
 }
 
@@ -135,5 +179,36 @@ impl Known<'_> {
     pub(crate) fn one_number(&self) -> Option<u32> {
         let first = self.values().next()?;
         self.values().all(|value| value == first).then_some(first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_what_the_entries_are() {
+        let piece = |end, first, step| Piece { end, first, step };
+        let patterns = [
+            Pattern::filled(7),
+            Pattern::counted(5, u32::MAX),
+            Pattern::split(3, 1, 9),
+            Pattern::split(0, 1, 9),
+            Pattern::Pieces([piece(2, 0, 1), piece(20_000, 50, 3), piece(u32::MAX, 4, 0)]),
+            // The second ends before the first.
+            Pattern::Pieces([piece(5, 0, 1), piece(2, 50, 3), piece(u32::MAX, 4, 2)]),
+            Pattern::Runs { first: 1, run: 1, jump: 5 },
+            Pattern::Runs { first: 3, run: 7, jump: 9 },
+        ];
+        let shapes: [Shape; 8] =
+            [[0].into(), [1].into(), [5, 3].into(), [33_000].into(), [3, 17_000].into(), [0, 4].into(), [4, 0].into(), [].into()];
+        for pattern in patterns {
+            for (shape, elem) in shapes.iter().flat_map(|shape| [Elem::U32, Elem::F16, Elem::F32].map(|elem| (*shape, elem))) {
+                let desc = Desc::new(shape, elem);
+                let mut written = Vec::new();
+                pattern.write(desc, |bytes| written.extend_from_slice(bytes));
+                assert_eq!(written, pattern.tensor(desc).bytes(), "{pattern:?} of {desc}");
+            }
+        }
     }
 }

@@ -309,44 +309,34 @@ pub(crate) fn capped(graph: &mut Graph, lengths: Tensor, capacity: u32) -> Resul
     Ok(count_by_length(graph, lengths, capacity, |live| live)?.0)
 }
 
-/// `row(lengths[b])` for every batch row: `[batch, width]` u32. A length above the capacity counts as the capacity.
-///
-/// Where the lengths are known now, so is the result. Otherwise every possible row is tabulated by the host,
-/// in the host's own f64 arithmetic, and the GPU looks its row up: counts are exact on every device.
-pub(crate) fn table_by_length(
+/// `row(lengths[b])` for every batch row, whose lengths are known now: `[batch, width]` u32, `None` where they are not. A length above the
+/// capacity counts as the capacity.
+pub(crate) fn rows_by_known_length(
     graph: &mut Graph,
     lengths: Tensor,
     capacity: u32,
     width: u32,
     row: impl Fn(u32) -> Vec<u32>,
-) -> Result<Tensor, Error> {
+) -> Result<Option<Tensor>, Error> {
     let batch = rows_of_lengths(lengths)?;
-    let known = graph.known(lengths);
-    if let Some(live) = known.and_then(|known| known.one_number()).filter(|_| width == 1) {
-        let entry = row(live.min(capacity)).first().copied().unwrap_or(0);
-        return Ok(graph.filled([batch, width], entry));
+    let shape = [batch, width];
+    let Some(known) = graph.known(lengths) else { return Ok(None) };
+    if shape.contains(&0) {
+        return Ok(Some(graph.filled(shape, 0)));
     }
-    if let Some(known) = known {
-        expect_listed("tokens: lengths", [batch, width].into())?;
-        let rows: Vec<u32> = known.entries().flat_map(|live| row(live.min(capacity))).collect();
-        return Ok(graph.constant(HostTensor::u32([batch, width], rows)));
-    }
-    let table = [1, plus_one("tokens: capacity", capacity)?, width];
-    let table = graph.listed("tokens: a table of every length", table, || (0..=capacity).flat_map(&row).collect())?;
-    if width == 1 {
-        // A length above the capacity reads the last entry.
-        let table = graph.reshape(table, [table.shape().elements() as u32])?;
-        let counts = lookup(graph, table, lengths)?;
-        return graph.reshape(counts, [batch, 1]);
-    }
-    // One table for all batch rows: the batch becomes the list of rows to gather.
-    let index = capped(graph, lengths, capacity)?;
-    let index = graph.reshape(index, [1, batch])?;
-    let looked_up = gather_rows(graph, table, index, None)?;
-    graph.reshape(looked_up, [batch, width])
+    expect_listed("tokens: lengths", shape.into())?;
+    let rows = match known.one_number() {
+        Some(live) => row(live.min(capacity)).repeat(batch as usize),
+        None => known.entries().flat_map(|live| row(live.min(capacity))).collect(),
+    };
+    Ok(Some(graph.constant(HostTensor::u32(shape, rows))))
 }
 
-/// `count(lengths[b])` for every batch row, `[batch]` u32, and the largest count that any row can have.
+/// `count(lengths[b])` for every batch row, `[batch]` u32, and the largest count that any row can have. A length above the capacity counts as
+/// the capacity.
+///
+/// Where the lengths are known now, so is the result. Otherwise the host tabulates every possible length, in its own f64 arithmetic, and the
+/// GPU looks its row up: counts are exact on every device.
 pub(crate) fn count_by_length(
     graph: &mut Graph,
     lengths: Tensor,
@@ -354,12 +344,24 @@ pub(crate) fn count_by_length(
     count: impl Fn(u32) -> u32,
 ) -> Result<(Tensor, u32), Error> {
     let batch = rows_of_lengths(lengths)?;
-    let counts = table_by_length(graph, lengths, capacity, 1, |live| vec![count(live)])?;
-    let largest = match graph.known(counts) {
-        Some(known) => known.values().max().unwrap_or(0),
-        None => (0..=capacity).map(&count).max().unwrap_or(0),
-    };
-    Ok((graph.reshape(counts, [batch])?, largest))
+    let count_of = |live: u32| count(live.min(capacity));
+    if let Some(known) = graph.known(lengths) {
+        if let Some(live) = known.one_number() {
+            let all = count_of(live);
+            return Ok((graph.filled([batch], all), all));
+        }
+        expect_listed("tokens: lengths", [batch].into())?;
+        let counts: Vec<u32> = known.entries().map(count_of).collect();
+        let largest = counts.iter().copied().max().unwrap_or(0);
+        return Ok((graph.constant(HostTensor::u32([batch], counts)), largest));
+    }
+    let entries = plus_one("tokens: capacity", capacity)?;
+    expect_listed("tokens: a table of every length", [entries].into())?;
+    let table: Vec<u32> = (0..=capacity).map(count).collect();
+    let largest = table.iter().copied().max().unwrap_or(0);
+    let table = graph.constant(HostTensor::u32([entries], table));
+    // A length above the capacity reads the last entry.
+    Ok((lookup(graph, table, lengths)?, largest))
 }
 
 /// `count(lengths[b], n[b])` for every batch row, u32 `[batch]`, where `n` `[batch]` is at most `most`.
@@ -371,7 +373,18 @@ pub(crate) fn count_by_length_and(
 ) -> Result<Tensor, Error> {
     let batch = rows_of_lengths(lengths)?;
     let width = plus_one("tokens: counts", most)?;
-    let counts = table_by_length(graph, lengths, capacity, width, |live| (0..=most).map(|n| count(live, n)).collect())?;
+    let row = |live: u32| (0..=most).map(|n| count(live, n)).collect::<Vec<_>>();
+    let counts = match rows_by_known_length(graph, lengths, capacity, width, row)? {
+        Some(counts) => counts,
+        None => {
+            let table = [1, plus_one("tokens: capacity", capacity)?, width];
+            let table = graph.listed("tokens: a table of every length", table, || (0..=capacity).flat_map(row).collect())?;
+            let index = capped(graph, lengths, capacity)?;
+            let index = graph.reshape(index, [1, batch])?;
+            let looked_up = gather_rows(graph, table, index, None)?;
+            graph.reshape(looked_up, [batch, width])?
+        }
+    };
     let n = graph.reshape(n, [batch, 1])?;
     let counts = gather_rows(graph, counts, n, None)?;
     graph.reshape(counts, [batch])

@@ -247,6 +247,36 @@ fn shapes_that_no_memory_holds_take_none_while_a_graph_is_built() {
     }
 }
 
+#[test]
+fn a_list_of_nothing_takes_no_time_of_every_row_and_token() {
+    let start = std::time::Instant::now();
+    for shape in [[1 << 20, 1 << 20, 1], [u32::MAX, 1 << 26, 1]] {
+        let mut graph = Graph::new();
+        let tokens = graph.tokens("x", shape, Elem::F32).expect("a tensor of any shape");
+        let heads = graph.input("heads", [shape[0], 1, shape[1], 1], Elem::F32);
+        let zip = VisionZip { dominant: 0, contextual: 0, ..VisionZip::default() };
+        assert!(zip.build(&mut graph, &tokens, heads, heads).is_err(), "{shape:?}: what is left is a list of more than a host makes");
+    }
+    assert!(start.elapsed() < std::time::Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+#[test]
+fn equal_constants_and_calls_are_found_at_once_among_many() {
+    let start = std::time::Instant::now();
+    let mut graph = Graph::new();
+    let x = four(&mut graph, "x");
+    // Compared with each other they would be 5 10^9 pairs.
+    for round in 0..2 {
+        for i in 0..100_000u32 {
+            let constant = graph.constant(HostTensor::u32([2], vec![i, 7]));
+            assert_eq!(graph.constant_value(constant).map(|value| value.integers().to_vec()), Some(vec![i, 7]), "{round}");
+            scale(&mut graph, x, i as f32).expect("a call");
+        }
+        assert_eq!(graph.calls(), 100_000, "{round}");
+    }
+    assert!(start.elapsed() < std::time::Duration::from_secs(30), "{:?}", start.elapsed());
+}
+
 fn top_k(graph: &mut Graph, scores: Tensor) -> Result<(), Error> {
     TopK { k: 1, ..Default::default() }.select(graph, TopKInputs::new(scores)).map(drop)
 }

@@ -1015,40 +1015,44 @@ fn every_method_is_recorded_into_one_pass() {
     }
 }
 
-/// What a method's graph stores grows with its rows: nothing is tabulated for every pair of a length and a token.
+/// What a method's plan takes grows with its rows: no memory for every pair of tokens, of a length and a token, or of a round and a token.
 #[test]
-fn long_ragged_rows_are_planned_in_proportion_to_their_length() {
-    // What is the methods' own nature: a round of VisPruner for every eight tokens that it drops, the attention of a text of all tokens,
-    // and the rounding of f64 at every pair of two numbers.
+fn long_rows_are_planned_in_proportion_to_their_length() {
     let others = |m: &&methods::Method| {
-        !["vispruner", "sparsevlm", "prumerge"].contains(&m.subject) && !(m.subject, m.options).eq(&("mustdrop", "two stages of a prompt"))
+        !["sparsevlm", "prumerge", "samp"].contains(&m.subject) && !(m.subject, m.options).eq(&("mustdrop", "two stages of a prompt"))
     };
     let noop = noop();
-    let constants = |graph: &Graph| {
-        let elements = |line: &str| {
-            let shape = line.split_once('[')?.1.split_once(']')?.0;
-            shape.split(',').map(|d| d.trim().parse::<u64>().ok()).product::<Option<u64>>()
-        };
-        let lines = graph.to_string();
-        lines.lines().filter(|line| line.ends_with("= constant")).filter_map(elements).sum::<u64>()
-    };
-    for method in methods::all().filter(|m| m.ragged).filter(others) {
+    let mut wrong = Vec::new();
+    for (method, ragged) in
+        methods::all().filter(others).flat_map(|m| [false, true].map(|ragged| (m, ragged))).filter(|(m, ragged)| m.ragged || !ragged)
+    {
+        let name = format!("{} {}{}", method.subject, method.options, if ragged { ", ragged" } else { "" });
         let [short, long] = [16384, 65536].map(|tokens| {
             let start = std::time::Instant::now();
-            let name = format!("{} {}", method.subject, method.options);
-            let graph = methods::graph(method, 1, tokens, Elem::F32, true).unwrap_or_else(|error| panic!("{name}: {error}"));
-            let workspace = match graph.workspace_size(&noop.gpu) {
-                Ok(bytes) => bytes,
-                // A greedy choice of a share of the tokens keeps a number for each token and each choice.
-                Err(Error::BindingTooLarge { kernel: "greedy_select", .. }) => 0,
-                Err(error) => panic!("{name}: {error}"),
-            };
-            assert!(start.elapsed() < std::time::Duration::from_secs(1), "{name} took {:?}", start.elapsed());
-            [constants(&graph), workspace]
+            let plan = methods::graph(method, 1, tokens, Elem::F32, ragged).and_then(|graph| {
+                let tensors = graph.inputs().chain(graph.outputs());
+                let bindings = tensors.fold(Bindings::new(), |all, (name, desc)| all.bind(name, noop.view(desc.shape, desc.elem)));
+                noop.silently(|| graph.plan(&noop.gpu, &bindings))
+            });
+            let sizes = plan.map(|plan| [plan.workspace_size(), plan.constants_size()]);
+            (start.elapsed(), sizes.map_err(|error| format!("{name}, {tokens} tokens: {error}")))
         });
-        let within = |i: usize| long[i] <= 5 * short[i] + (1 << 20);
-        assert!(within(0) && within(1), "{} {}: constants and workspace grow from {short:?} to {long:?}", method.subject, method.options);
+        match (short.1, long.1) {
+            (Ok(of_short), Ok(of_long)) => {
+                // Four times as many, and what does not grow.
+                let within = |i: usize| 2 * of_long[i] <= 9 * of_short[i] + (1 << 16);
+                if !within(0) || !within(1) {
+                    wrong.push(format!("{name}: workspace and constants grow from {of_short:?} to {of_long:?}"));
+                }
+            }
+            (short, long) => wrong.extend(short.err().into_iter().chain(long.err())),
+        }
+        // Machines are shared: a square would take 16 times as long.
+        if long.0 > 9 * short.0 + std::time::Duration::from_secs(1) {
+            wrong.push(format!("{name}: takes {:?}, and {:?} for four times as many tokens", short.0, long.0));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]

@@ -5,7 +5,8 @@ mod kernel;
 pub use kernel::{Kernel, Work};
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, OnceLock};
 
 use crate::error::Error;
 use crate::pattern::{Known, Pattern};
@@ -45,13 +46,17 @@ impl Tensor {
 pub(crate) enum Source {
     Input(String),
     Constant(Arc<HostTensor>),
-    /// A constant that nothing stores.
-    Pattern(Pattern),
+    /// A constant that nothing stores, but for who asks for its value.
+    Pattern(Pattern, OnceLock<Box<HostTensor>>),
     Node,
 }
 
-/// Constants that follow a pattern are stored up to this size: beyond it they would be a share of what a model takes.
-const STORED_BYTES: u64 = 1 << 16;
+/// Constants that follow a pattern are stored up to this size, so that those of equal numbers are one. A method may make one a round: of larger
+/// ones rounds in proportion to the tokens would take their square.
+const STORED_BYTES: u64 = 1 << 10;
+
+/// Constants that follow a pattern have a value for who asks for it up to this size.
+const SHOWN_BYTES: u64 = 1 << 16;
 
 /// The most entries that the host computes one by one for a constant: 256 MiB of them.
 const MOST_LISTED: u64 = 1 << 26;
@@ -88,6 +93,9 @@ pub struct Graph {
     descs: Vec<Desc>,
     nodes: Vec<Node>,
     outputs: Vec<(String, Tensor)>,
+    /// Constants and calls by a hash of what they are: a new one is compared with those of its own hash alone.
+    constants: HashMap<u64, Vec<TensorId>>,
+    calls: HashMap<u64, Vec<usize>>,
 }
 
 impl Default for Graph {
@@ -104,9 +112,23 @@ impl Clone for Graph {
         if self.owner(TensorId((self.descs.len() as u32).saturating_sub(1))) == self.id && !self.descs.is_empty() {
             ancestors.push((self.id, self.descs.len()));
         }
-        let (sources, descs) = (self.sources.clone(), self.descs.clone());
-        Self { id: fresh_id(), ancestors, sources, descs, nodes: self.nodes.clone(), outputs: self.outputs.clone() }
+        Self {
+            id: fresh_id(),
+            ancestors,
+            sources: self.sources.clone(),
+            descs: self.descs.clone(),
+            nodes: self.nodes.clone(),
+            outputs: self.outputs.clone(),
+            constants: self.constants.clone(),
+            calls: self.calls.clone(),
+        }
     }
+}
+
+fn hash_of(hash: impl FnOnce(&mut DefaultHasher)) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hash(&mut hasher);
+    hasher.finish()
 }
 
 /// No two graphs of a process have one id.
@@ -119,8 +141,16 @@ fn fresh_id() -> u64 {
 impl Graph {
     /// An empty graph.
     pub fn new() -> Self {
-        let (sources, descs, nodes, outputs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { id: fresh_id(), ancestors: Vec::new(), sources, descs, nodes, outputs }
+        Self {
+            id: fresh_id(),
+            ancestors: Vec::new(),
+            sources: Vec::new(),
+            descs: Vec::new(),
+            nodes: Vec::new(),
+            outputs: Vec::new(),
+            constants: HashMap::new(),
+            calls: HashMap::new(),
+        }
     }
 
     /// The graph that made a tensor: this one, or the one that this one was cloned from after that.
@@ -144,12 +174,18 @@ impl Graph {
     /// A tensor whose contents are known now. A plan uploads it once.
     pub fn constant(&mut self, value: HostTensor) -> Tensor {
         // By their bits: -0 is not 0 here, and a NaN is itself.
-        let same = |constant: &HostTensor| constant.desc() == value.desc() && constant.bytes() == value.bytes();
-        let existing = self.sources.iter().position(|s| matches!(s, Source::Constant(c) if same(c)));
-        match existing {
-            Some(index) => self.existing(index),
-            None => self.tensor(value.desc(), Source::Constant(Arc::new(value))),
+        let hash = hash_of(|hasher| (value.desc(), value.bytes()).hash(hasher));
+        let same = |source: &Source| matches!(source, Source::Constant(c) if c.desc() == value.desc() && c.bytes() == value.bytes());
+        match self.existing(hash, |source, _| same(source)) {
+            Some(there) => there,
+            None => self.new_constant(hash, value.desc(), Source::Constant(Arc::new(value))),
         }
+    }
+
+    fn new_constant(&mut self, hash: u64, desc: Desc, source: Source) -> Tensor {
+        let tensor = self.tensor(desc, source);
+        self.constants.entry(hash).or_default().push(tensor.id);
+        tensor
     }
 
     /// A constant of one number.
@@ -172,10 +208,11 @@ impl Graph {
         if desc.bytes() <= STORED_BYTES {
             return self.constant(pattern.tensor(desc));
         }
-        let same = |index: &usize| matches!(&self.sources[*index], Source::Pattern(p) if *p == pattern) && self.descs[*index] == desc;
-        match (0..self.sources.len()).find(same) {
-            Some(index) => self.existing(index),
-            None => self.tensor(desc, Source::Pattern(pattern)),
+        let hash = hash_of(|hasher| (desc, pattern).hash(hasher));
+        let same = |source: &Source, of: Desc| of == desc && matches!(source, Source::Pattern(p, _) if *p == pattern);
+        match self.existing(hash, same) {
+            Some(there) => there,
+            None => self.new_constant(hash, desc, Source::Pattern(pattern, OnceLock::new())),
         }
     }
 
@@ -197,21 +234,26 @@ impl Graph {
             _ if !self.owns(tensor) || tensor.elem() != Elem::U32 => None,
             Source::Constant(value) => value.as_integers().map(Known::Listed),
             // A row of another length has other entries.
-            Source::Pattern(pattern) => Some(Known::Pattern(*pattern, self.descs[tensor.id.0 as usize].shape)),
+            Source::Pattern(pattern, _) => Some(Known::Pattern(*pattern, self.descs[tensor.id.0 as usize].shape)),
             Source::Input(_) | Source::Node => None,
         }
     }
 
-    /// The handle of a tensor that is there.
-    fn existing(&self, index: usize) -> Tensor {
-        let id = TensorId(index as u32);
-        Tensor { graph: self.owner(id), id, desc: self.descs[index] }
+    /// The handle of a constant of this hash that is there.
+    fn existing(&self, hash: u64, same: impl Fn(&Source, Desc) -> bool) -> Option<Tensor> {
+        let at = |id: &TensorId| id.0 as usize;
+        let id = *self.constants.get(&hash)?.iter().find(|id| same(&self.sources[at(id)], self.descs[at(id)]))?;
+        Some(Tensor { graph: self.owner(id), id, desc: self.descs[at(&id)] })
     }
 
     /// The contents of a tensor made by [`Graph::constant`] of this graph, or of the one it was cloned from before that.
     pub fn constant_value(&self, tensor: Tensor) -> Option<&HostTensor> {
         match self.sources.get(tensor.id.0 as usize) {
             Some(Source::Constant(value)) if self.owns(tensor) => Some(value),
+            Some(Source::Pattern(pattern, value)) if self.owns(tensor) => {
+                let desc = self.descs[tensor.id.0 as usize];
+                (desc.bytes() <= SHOWN_BYTES).then(|| &**value.get_or_init(|| Box::new(pattern.tensor(desc))))
+            }
             _ => None,
         }
     }
@@ -249,8 +291,11 @@ impl Graph {
         for input in inputs {
             self.check(*input, kernel.name())?;
         }
-        let same = |node: &&Node| node.inputs == inputs && format!("{:?}", node.kernel) == format!("{kernel:?}");
-        if let Some(node) = self.nodes.iter().find(same) {
+        let options = format!("{kernel:?}");
+        let ids = inputs.iter().map(|input| (input.id, input.desc));
+        let hash = hash_of(|hasher| (&options, ids.collect::<Vec<_>>()).hash(hasher));
+        let same = |node: &&Node| node.inputs == inputs && format!("{:?}", node.kernel) == options;
+        if let Some(node) = self.calls.get(&hash).and_then(|calls| calls.iter().map(|call| &self.nodes[*call]).find(same)) {
             return Ok(node.outputs.clone());
         }
         let count = kernel.input_count();
@@ -261,6 +306,7 @@ impl Graph {
         }
         let descs: Vec<_> = inputs.iter().map(Tensor::desc).collect();
         let outputs: Vec<_> = kernel.outputs(&descs)?.into_iter().map(|desc| self.tensor(desc, Source::Node)).collect();
+        self.calls.entry(hash).or_default().push(self.nodes.len());
         self.nodes.push(Node { kernel, inputs: inputs.to_vec(), outputs: outputs.clone() });
         Ok(outputs)
     }
@@ -300,12 +346,13 @@ impl Graph {
 
     /// Whether each call contributes to an output. The others cost nothing: no plan runs them.
     pub(crate) fn needed(&self) -> Vec<bool> {
-        let mut wanted: Vec<TensorId> = self.outputs.iter().map(|(_, tensor)| tensor.id).collect();
+        let mut wanted = vec![false; self.descs.len()];
+        self.outputs.iter().for_each(|(_, tensor)| wanted[tensor.id.0 as usize] = true);
         let mut needed = vec![false; self.nodes.len()];
         for (index, node) in self.nodes.iter().enumerate().rev() {
-            if node.outputs.iter().any(|t| wanted.contains(&t.id)) {
+            if node.outputs.iter().any(|t| wanted[t.id.0 as usize]) {
                 needed[index] = true;
-                wanted.extend(node.inputs.iter().map(|t| t.id));
+                node.inputs.iter().for_each(|t| wanted[t.id.0 as usize] = true);
             }
         }
         needed
@@ -362,11 +409,11 @@ impl Graph {
                 Source::Constant(value) => {
                     values.insert(TensorId(index as u32), HostTensor::clone(value));
                 }
-                Source::Pattern(pattern) if read.contains(&TensorId(index as u32)) => {
+                Source::Pattern(pattern, _) if read.contains(&TensorId(index as u32)) => {
                     on_the_host("constant", self.descs[index])?;
                     values.insert(TensorId(index as u32), pattern.tensor(self.descs[index]));
                 }
-                Source::Pattern(_) | Source::Node => {}
+                Source::Pattern(..) | Source::Node => {}
             }
         }
         for (node, _) in self.nodes.iter().zip(calls).filter(|(_, run)| **run) {
@@ -395,21 +442,14 @@ impl Graph {
 
     /// Every name must be the graph's, and the graph's own must differ.
     pub(crate) fn check_names<'a>(&self, names: impl Iterator<Item = &'a String>) -> Result<(), Error> {
-        let mut known: Vec<&str> = Vec::new();
-        for name in self.inputs().map(|(name, _)| name) {
-            if known.contains(&name) {
+        let mut known: HashSet<&str> = HashSet::new();
+        for name in self.inputs().map(|(name, _)| name).chain(self.outputs.iter().map(|(name, _)| name.as_str())) {
+            if !known.insert(name) {
                 return Err(Error::DuplicateName { name: name.to_owned() });
             }
-            known.push(name);
-        }
-        for (name, _) in &self.outputs {
-            if known.contains(&name.as_str()) {
-                return Err(Error::DuplicateName { name: name.clone() });
-            }
-            known.push(name);
         }
         for name in names {
-            if !known.contains(&name.as_str()) {
+            if !known.contains(name.as_str()) {
                 return Err(Error::UnknownBinding { tensor: name.clone() });
             }
         }
@@ -429,7 +469,7 @@ impl std::fmt::Display for Graph {
         for (index, (source, desc)) in self.sources.iter().zip(&self.descs).enumerate() {
             match source {
                 Source::Input(name) => writeln!(f, "%{index}: {desc} = input {name:?}")?,
-                Source::Constant(_) | Source::Pattern(_) => writeln!(f, "%{index}: {desc} = constant")?,
+                Source::Constant(_) | Source::Pattern(..) => writeln!(f, "%{index}: {desc} = constant")?,
                 Source::Node => {}
             }
         }

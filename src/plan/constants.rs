@@ -7,7 +7,8 @@ use super::workspace::PLACEMENT;
 use crate::device::{Gpu, Storage, buffer, device_error, present};
 use crate::error::Error;
 use crate::graph::{Graph, Source};
-use crate::tensor::TensorId;
+use crate::pattern::Pattern;
+use crate::tensor::{Elem, TensorId};
 
 /// The constants that the dispatches read, in one buffer.
 pub(super) fn constants_buffer(
@@ -15,18 +16,37 @@ pub(super) fn constants_buffer(
     gpu: &Gpu,
     program: &Program,
 ) -> Result<(Option<wgpu::Buffer>, HashMap<TensorId, u64>), Error> {
-    let (mut offsets, mut order, mut end) = (HashMap::new(), Vec::new(), 0u64);
+    let mut places: HashMap<TensorId, usize> = HashMap::new();
+    let mut stored: Vec<TensorId> = Vec::new();
+    // One row of a pattern is the start of any longer one: a method that makes a list of indices a round has them all in the longest.
+    let mut rows: HashMap<(Pattern, Elem), usize> = HashMap::new();
+    let size = |id: TensorId| graph.descs()[id.0 as usize].bytes();
     for resource in program.dispatches.iter().flat_map(|d| &d.resources) {
         let Storage::Tensor(id) = resource.storage else { continue };
-        if !matches!(graph.sources()[id.0 as usize], Source::Constant(_) | Source::Pattern(_)) || offsets.contains_key(&id) {
+        if places.contains_key(&id) {
             continue;
         }
+        let desc = graph.descs()[id.0 as usize];
+        let place = match &graph.sources()[id.0 as usize] {
+            Source::Pattern(pattern, _) if pattern.is_prefix(desc.shape) => *rows.entry((*pattern, desc.elem)).or_insert(stored.len()),
+            Source::Constant(_) | Source::Pattern(..) => stored.len(),
+            Source::Input(_) | Source::Node => continue,
+        };
+        match stored.get_mut(place) {
+            Some(longest) => *longest = if size(id) > size(*longest) { id } else { *longest },
+            None => stored.push(id),
+        }
+        places.insert(id, place);
+    }
+    let mut end = 0u64;
+    let mut order = Vec::with_capacity(stored.len());
+    for id in stored {
         let offset = end.next_multiple_of(PLACEMENT);
-        offsets.insert(id, offset);
         order.push((id, offset));
         // Each is a tensor of a dispatch, which lowering has found small enough for such sums.
-        end = offset + graph.descs()[id.0 as usize].bytes();
+        end = offset + size(id);
     }
+    let offsets = places.into_iter().map(|(id, place)| (id, order[place].1)).collect();
     let (bytes, limit) = (end.next_multiple_of(4), gpu.capabilities().max_buffer);
     if bytes > limit {
         return Err(Error::BindingTooLarge { kernel: "plan", tensor: "the constants' buffer".to_owned(), bytes, limit });
@@ -41,7 +61,7 @@ pub(super) fn constants_buffer(
             };
             match source {
                 Source::Constant(value) => append(value.bytes()),
-                Source::Pattern(pattern) => pattern.write(desc, append),
+                Source::Pattern(pattern, _) => pattern.write(desc, append),
                 Source::Input(_) | Source::Node => {}
             }
         }

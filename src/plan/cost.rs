@@ -90,13 +90,15 @@ impl Graph {
     /// Price of each call that contributes to an output, on a device with these capabilities.
     pub fn cost(&self, capabilities: &Capabilities) -> Result<Cost, Error> {
         let program = lower_graph(self, capabilities, Policy::AUTO, &|_| 0)?;
+        let mut dispatches = vec![0; self.nodes().len()];
+        program.dispatches.iter().for_each(|dispatch| dispatches[dispatch.node] += 1);
         let step = |(index, node): (usize, &Node)| {
             let descs = |tensors: &[Tensor]| tensors.iter().map(Tensor::desc).collect::<Vec<Desc>>();
             let (inputs, outputs) = (descs(&node.inputs), descs(&node.outputs));
             StepCost {
                 kernel: node.kernel.name(),
                 call: index,
-                dispatches: program.dispatches.iter().filter(|d| d.node == index).count() as u32,
+                dispatches: dispatches[index],
                 work: Work { bytes: node.kernel.bytes(&inputs, &outputs), flops: node.kernel.flops(&inputs) },
             }
         };

@@ -12,7 +12,7 @@ use crate::tensor::TensorId;
 /// Bytes of workspace of a graph whose tensors lie at these offsets.
 fn size_of(graph: &Graph, gpu: &Gpu, address: &dyn Fn(TensorId) -> u64) -> Result<u64, Error> {
     let program = lower_graph(graph, gpu.capabilities(), gpu.policy(), address)?;
-    Ok(Workspace::layout(&program, |id| placed_elsewhere(graph, id)).bytes)
+    Ok(Workspace::layout(&program, placed_elsewhere(graph)).bytes)
 }
 
 impl Graph {

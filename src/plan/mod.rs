@@ -128,6 +128,12 @@ impl Plan {
         self.shared.layout.bytes
     }
 
+    /// Bytes of constants that the plan has written: tables, lists of indices, and what the graph was given. Those that repeat one number, or
+    /// count in equal steps, are there once, as long as the longest.
+    pub fn constants_size(&self) -> u64 {
+        self.shared.constants.as_ref().map_or(0, wgpu::Buffer::size)
+    }
+
     /// The same plan over other buffers. The workspace stays, unless `bindings` brings one.
     ///
     /// Where each view lies at the same residue from the storage alignment as the one that it replaces, and shares buffers only where the
@@ -161,7 +167,7 @@ fn make(graph: &Graph, gpu: &Gpu, bindings: &Bindings, kept: Option<&Memory>) ->
     let capabilities = gpu.capabilities();
     let externals = Externals::resolve(graph, bindings)?;
     let program = lower_graph(graph, capabilities, gpu.policy(), &|id| externals.address(id))?;
-    let layout = Workspace::layout(&program, |id| placed_elsewhere(graph, id));
+    let layout = Workspace::layout(&program, placed_elsewhere(graph));
     if layout.bytes > capabilities.max_buffer {
         return Err(Error::WorkspaceTooLarge { bytes: layout.bytes, limit: capabilities.max_buffer });
     }
@@ -243,7 +249,7 @@ impl<'a> Place<'a> {
                 }
                 return (view.buffer(), range);
             }
-            if let Source::Constant(_) | Source::Pattern(_) = self.graph.sources()[id.0 as usize] {
+            if let Source::Constant(_) | Source::Pattern(..) = self.graph.sources()[id.0 as usize] {
                 return (self.constants.as_ref().expect("a plan with constants has their buffer"), at(self.constant_offsets[&id]));
             }
         }

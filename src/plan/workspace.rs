@@ -1,6 +1,6 @@
 //! Memory for what a plan places itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::bindings::{Bindings, overlaps};
@@ -85,8 +85,9 @@ pub(super) struct Memory {
 }
 
 /// Whether a tensor lies in a caller's buffer or among the constants.
-pub(super) fn placed_elsewhere(graph: &Graph, id: TensorId) -> bool {
-    !matches!(graph.sources()[id.0 as usize], Source::Node) || graph.output_tensors().iter().any(|(_, t)| t.id() == id)
+pub(super) fn placed_elsewhere(graph: &Graph) -> impl Fn(TensorId) -> bool {
+    let outputs: HashSet<_> = graph.output_tensors().iter().map(|(_, tensor)| tensor.id()).collect();
+    move |id| !matches!(graph.sources()[id.0 as usize], Source::Node) || outputs.contains(&id)
 }
 
 /// The caller's workspace, that which was kept, or a new one of the plan's own; none where nothing is placed.

@@ -1,6 +1,6 @@
 //! How many tokens there are, and how many stay.
 
-use tokenpress::kernels::FrameBudget;
+use tokenpress::kernels::{FrameBudget, Partition, gather_rows};
 use tokenpress::methods::{EVit, LlavaNext, Unpadding, VisionZip};
 use tokenpress::readback::HostTensors;
 use tokenpress::{Elem, Error, Graph, HostTensor, NONE, Tensor, Tokens};
@@ -14,6 +14,7 @@ pub fn all() -> Vec<Known> {
     let wide =
         LlavaNext { edge: 24, tiles: [2, 2], image: [396, 704], unpadding: Unpadding::Transformers, most_tiles: None, newline: None };
     vec![
+        every_second("lists of indices that are parts of a longer one are read as far as each goes"),
         // 135 // (5 / 3) is 80 for Python, whose floor(135 / (5 / 3)) is 81.
         llava_next("as many tokens of a square image as Python's float division leaves", square, 7209),
         // The exact 27 rows of 48 are 26.999999999999996 in f64.
@@ -119,4 +120,24 @@ fn too_long(name: &'static str, length: u32, x: &[f32], parent: &[u32], build: B
     ];
     let expected = parent.iter().map(|&row| f64::from(row)).collect();
     Known { name, graph, inputs: inputs.into(), outputs: vec![("parent", expected, 0.0)] }
+}
+
+/// Every second token of a few rows, and of many, whose lists of indices count alike; and those between.
+fn every_second(name: &'static str) -> Known {
+    let mut graph = Graph::new();
+    let mut outputs = Vec::new();
+    let mut inputs = HostTensors::new();
+    for (input, evens, odds, tokens) in
+        [("few", "few even", "few odd", 900u32), ("most", "most even", "most odd", 2001), ("many", "many even", "many odd", 1500)]
+    {
+        let x = graph.input(input, [1, tokens], Elem::U32);
+        inputs.insert(input.to_owned(), HostTensor::u32([1, tokens], (1..=tokens).collect()));
+        let lists = Partition::even_odd(&mut graph, tokens);
+        for (output, list, first) in [(evens, lists.sources, 1), (odds, lists.destinations, 2)] {
+            let taken = gather_rows(&mut graph, x, list, None).expect("shapes agree");
+            graph.output(output, taken).expect("a name");
+            outputs.push((output, (first..=tokens).step_by(2).map(f64::from).collect(), 0.0));
+        }
+    }
+    Known { name, graph, inputs, outputs }
 }

@@ -3,7 +3,7 @@
 use crate::compare::Comparison;
 use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
 use crate::error::Error;
-use crate::graph::{Graph, Kernel, Tensor};
+use crate::graph::{Graph, Kernel, Tensor, expect_listed};
 use crate::reference;
 pub use crate::reference::mark;
 use crate::tensor::{Desc, Elem, HostTensor, NONE};
@@ -280,15 +280,18 @@ impl TopK {
                 return Err(Error::Shape { argument: "top_k: marks", expected: format!("[{tokens}] or {shape}"), actual: marks.shape() });
             }
         };
-        let enough = match inputs.marks {
+        // Whether every row has as many as are asked for, as far as can be known now.
+        let selectable = |row: &mut dyn Iterator<Item = u32>| row.filter(|m| *m != mark::EXCLUDED).count() >= self.k as usize;
+        let enough = || match inputs.marks {
             None => true,
-            Some(marks) if marks.elem() != Elem::U32 => false,
-            Some(marks) => graph.constant_value(marks).is_some_and(|value| {
-                let selectable = |row: &[u32]| row.iter().filter(|m| **m != mark::EXCLUDED).count() >= self.k as usize;
-                value.integers().chunks(tokens.max(1) as usize).all(selectable)
+            Some(marks) if expect_listed("top_k: marks", marks.shape()).is_err() => false,
+            Some(marks) => graph.known(marks).is_some_and(|known| {
+                let mut entries = known.entries();
+                let rows = marks.shape().elements().checked_div(u64::from(tokens)).unwrap_or(0);
+                (0..rows).all(|_| selectable(&mut entries.by_ref().take(tokens as usize)))
             }),
         };
-        let full = inputs.lengths.is_none() && inputs.counts.is_none() && enough;
+        let full = inputs.lengths.is_none() && inputs.counts.is_none() && enough();
         let scores = graph.reshape(inputs.scores, [batch, heads, tokens])?;
         let capacity = if full { tokens.saturating_sub(self.k) } else { tokens };
         let outputs = graph.call(Select { options: self, marked, capacity }, &[scores, lengths, counts, marks])?;

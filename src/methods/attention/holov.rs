@@ -9,7 +9,7 @@ use crate::methods::parts::lists::{live_mask, product};
 use crate::methods::parts::prune::{Prune, Pruned};
 use crate::options;
 use crate::tensor::NONE;
-use crate::token_map::{Tokens, capped, count_by_length, table_by_length};
+use crate::token_map::{Tokens, capped, count_by_length, rows_by_known_length};
 
 /// Divides the tokens among crops in proportion to their mean score, and keeps each crop's best.
 ///
@@ -71,10 +71,11 @@ impl HoloV {
             let (crop, i) = (at / width, at % width);
             if i < size(live, crop) { crop * (live / crops) + crop.min(live % crops) + i } else { NONE }
         };
-        let (sizes, positions) = if graph.known(lengths).is_some() {
-            let sizes = table_by_length(graph, lengths, capacity, crops, |live| (0..crops).map(|crop| size(live, crop)).collect())?;
+        let known = rows_by_known_length(graph, lengths, capacity, crops, |live| (0..crops).map(|crop| size(live, crop)).collect())?;
+        let (sizes, positions) = if let Some(sizes) = known {
             let cell = |live: u32| (0..cells).map(|at| position(live, at)).collect();
-            (sizes, table_by_length(graph, lengths, capacity, cells, cell)?)
+            // Lengths that are known are known for both.
+            (sizes, rows_by_known_length(graph, lengths, capacity, cells, cell)?.unwrap_or(sizes))
         } else {
             // A crop has as many tokens as there are live ones at its place among those dealt out crop by crop.
             let live = capped(graph, lengths, capacity)?;

@@ -12,7 +12,7 @@ use crate::methods::parts::contextual::Contextual;
 use crate::methods::parts::lists::{choose, class_protected, first_entries, live_mask, product};
 use crate::methods::parts::prune::{Prune, Pruned};
 use crate::tensor::NONE;
-use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length, table_by_length};
+use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length, rows_by_known_length};
 
 /// Keeps the class token and the `dominant` patches that it attends to most, in order, and merges the others into `contextual` tokens.
 ///
@@ -86,27 +86,30 @@ impl VisionZip {
 
         // Places of the targets, and of all others, in the list of what is left.
         let contextual = self.contextual;
-        let is_target = move |place: u32, left: u32| {
-            let stride = left.checked_div(contextual).map_or(u32::MAX, |s| s.max(1));
-            place.is_multiple_of(stride) && place / stride < contextual
-        };
         let rest = move |live: u32| live - keep(live);
         let stride_of = move |left: u32| left.checked_div(contextual).map_or(1, |s| s.max(1));
         let targets_of = move |left: u32| left.div_ceil(stride_of(left)).min(contextual);
-        let places = move |live: u32, target: bool| {
+        // In time of the list's own length, whatever a row has left.
+        let target_list = move |live: u32| {
             let left = rest(live);
-            (0..left).filter(move |place| is_target(*place, left) == target).collect::<Vec<_>>()
+            (0..targets_of(left)).map(move |i| i * stride_of(left)).collect::<Vec<_>>()
+        };
+        let other_list = move |live: u32| {
+            let (left, targets) = (rest(live), targets_of(rest(live)));
+            let is_target = move |place: &u32| place.is_multiple_of(stride_of(left)) && place / stride_of(left) < targets;
+            (0..left).filter(move |place| !is_target(place)).collect::<Vec<_>>()
         };
         let (target_count, target_capacity) = count_by_length(graph, tokens.lengths, capacity, |live| targets_of(rest(live)))?;
         let (_, other_capacity) = count_by_length(graph, tokens.lengths, capacity, |live| rest(live) - targets_of(rest(live)))?;
         // A selection always has its complement here.
         let left = selection.complement.unwrap_or(selection.indices);
-        let [target_places, other_places] = if graph.known(tokens.lengths).is_some() {
-            let mut list = |target, width| {
-                let padded = |live| places(live, target).into_iter().chain(std::iter::repeat(NONE)).take(width as usize).collect();
-                table_by_length(graph, tokens.lengths, capacity, width, padded)
-            };
-            [list(true, target_capacity)?, list(false, other_capacity)?]
+        let mut known = |list: &dyn Fn(u32) -> Vec<u32>, width: u32| {
+            let padded = |live| list(live).into_iter().chain(std::iter::repeat(NONE)).take(width as usize).collect();
+            rows_by_known_length(graph, tokens.lengths, capacity, width, padded)
+        };
+        let known = [known(&target_list, target_capacity)?, known(&other_list, other_capacity)?];
+        let [target_places, other_places] = if let [Some(targets), Some(others)] = known {
+            [targets, others]
         } else {
             let (strides, widest) = count_by_length(graph, tokens.lengths, capacity, |live| stride_of(rest(live)))?;
             let (left, most) = count_by_length(graph, tokens.lengths, capacity, rest)?;

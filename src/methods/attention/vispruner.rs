@@ -3,12 +3,13 @@
 //! Zhang et al., "Beyond Text-Visual Attention: Exploiting Visual Cues for Effective Token Pruning in VLMs" (ICCV 2025).
 
 use crate::error::Error;
-use crate::graph::{Graph, Tensor};
-use crate::kernels::{BipartiteMatch, Order, Partition, TopK, TopKInputs, concat_rows, gather_rows, row_normalize};
+use crate::graph::{Graph, Tensor, expect_listed};
+use crate::kernels::{BipartiteMatch, Order, Partition, TopK, TopKInputs, concat_rows, gather_rows, lookup, row_normalize};
 use crate::methods::parts::lists::first_entries;
 use crate::methods::parts::prune::{Prune, Pruned};
 use crate::options;
-use crate::token_map::{Tokens, count_by_length};
+use crate::tensor::HostTensor;
+use crate::token_map::{Tokens, count_by_length, plus_one};
 
 /// Tokens that a round drops at most.
 const ROUND: u32 = 8;
@@ -74,29 +75,21 @@ impl VisPruner {
         let normalized = row_normalize(graph, tokens.x, Some(lengths))?;
         // A selection always has the complement that it is asked for.
         let mut rest = by_score.complement.unwrap_or(by_score.indices);
-        // How long the rest is, by the number of live tokens.
-        let mut left: Vec<u32> = (0..=capacity).map(|live| live - self.important_of(live)).collect();
-        loop {
-            let drop: Vec<u32> = (0..=capacity).map(|live| self.too_many(live, left[live as usize])).collect();
-            let of = |live: u32, counts: &[u32]| counts[live.min(capacity) as usize];
-            let (lengths_of_even, even) = count_by_length(graph, lengths, capacity, |live| of(live, &left).div_ceil(2))?;
-            let (lengths_of_odd, odd) = count_by_length(graph, lengths, capacity, |live| of(live, &left) / 2)?;
-            let (dropped, most) = count_by_length(graph, lengths, capacity, |live| of(live, &drop))?;
-            if most == 0 {
-                let (_, width) = count_by_length(graph, lengths, capacity, |live| of(live, &left))?;
-                rest = first_entries(graph, rest, width)?;
-                break;
-            }
-            let partition = Partition { sources: every_second(graph, rest, 0, even)?, destinations: every_second(graph, rest, 1, odd)? };
+        let mut round = Round::first(self, graph, lengths, capacity)?;
+        while round.most_dropped() > 0 {
+            let longest = round.longest();
+            let sources = every_second(graph, rest, 0, longest.div_ceil(2))?;
+            let partition = Partition { sources, destinations: every_second(graph, rest, 1, longest / 2)? };
             let similarity = BipartiteMatch::default().find(graph, normalized, partition, Some(lengths))?.similarity;
-            let inputs = TopKInputs { lengths: Some(lengths_of_even), counts: Some(dropped), ..TopKInputs::new(similarity) };
-            let selection = TopK { k: most, complement: Some(Order::Value), ..Default::default() }.select(graph, inputs)?;
-            let kept = selection.complement.unwrap_or(selection.indices);
-            let even = gather_rows(graph, partition.sources, kept, None)?;
-            let (lengths_of_kept, _) = count_by_length(graph, lengths, capacity, |live| of(live, &left).div_ceil(2) - of(live, &drop))?;
-            rest = concat_rows(graph, (even, Some(lengths_of_kept)), (partition.destinations, Some(lengths_of_odd)))?.0;
-            left.iter_mut().zip(&drop).for_each(|(left, drop)| *left -= drop);
+            let [even, odd, dropped, kept] = round.counts(graph)?;
+            let inputs = TopKInputs { lengths: Some(even), counts: Some(dropped), ..TopKInputs::new(similarity) };
+            let selection = TopK { k: round.most_dropped(), complement: Some(Order::Value), ..Default::default() }.select(graph, inputs)?;
+            let left = selection.complement.unwrap_or(selection.indices);
+            let left = gather_rows(graph, partition.sources, left, None)?;
+            rest = concat_rows(graph, (left, Some(kept)), (partition.destinations, Some(odd)))?.0;
+            round.next(graph)?;
         }
+        rest = first_entries(graph, rest, round.longest())?;
         let (chosen, _) = concat_rows(graph, (by_score.indices, None), (rest, None))?;
         let pruned = Prune::listed(graph, tokens, chosen, |live| self.keep.min(live))?;
         Ok(VisPrunerOutput { pruned, important: by_score.indices, diverse: rest })
@@ -107,10 +100,115 @@ impl VisPruner {
         (f64::from(self.keep.min(live)) * self.important) as u32
     }
 
-    /// Tokens that a round drops of a rest of `left`.
-    fn too_many(&self, live: u32, left: u32) -> u32 {
-        let wanted = self.keep.min(live) - self.important_of(live);
-        left.saturating_sub(wanted).min(ROUND).min(left.div_ceil(2))
+    /// Length of the rest before the first round. So many stay of as many tokens as are kept, or fewer.
+    fn rest_of(&self, live: u32) -> u32 {
+        live - self.important_of(live)
+    }
+}
+
+/// Lengths of the rest's even and odd parts before a round, tokens that the round drops, and what it leaves of the even part.
+fn counts_of(left: u32, wanted: u32) -> [u32; 4] {
+    let (even, odd) = (left.div_ceil(2), left / 2);
+    let dropped = left.saturating_sub(wanted).min(ROUND).min(even);
+    [even, odd, dropped, even - dropped]
+}
+
+/// Every row's counts before a round.
+enum Round {
+    /// Of rows whose lengths are known now, or of one that is like all: how long the rest is, and how long it shall be.
+    Known { batch: u32, rows: Vec<[u32; 2]> },
+    /// Of rows whose lengths are on the GPU. A row's state is how long its rest is where it has no more tokens than are kept, since it drops
+    /// none; and otherwise, behind those states, by how much its rest is longer than what is wanted of it, which is the same of all such rows.
+    Counted {
+        states: Tensor,
+        /// For each state the four counts, and the state after a round.
+        tables: Vec<Tensor>,
+        /// The longest rest of a row that drops none, the longest of one that drops, and what is wanted of that.
+        resting: u32,
+        longest: u32,
+        wanted: u32,
+    },
+}
+
+impl Round {
+    fn first(method: &VisPruner, graph: &mut Graph, lengths: Tensor, capacity: u32) -> Result<Self, Error> {
+        let row = |live: u32| [method.rest_of(live.min(capacity)), method.rest_of(live.min(capacity).min(method.keep))];
+        let [batch] = lengths.shape().exactly("tokens: lengths", "[batch]")?;
+        if let Some(known) = graph.known(lengths) {
+            let rows = match known.one_number() {
+                Some(live) => vec![row(live)],
+                None => {
+                    expect_listed("tokens: lengths", lengths.shape())?;
+                    known.entries().map(row).collect()
+                }
+            };
+            return Ok(Self::Known { batch, rows });
+        }
+        let all_stay = method.keep.min(capacity);
+        let resting = (0..=all_stay).map(|live| method.rest_of(live)).max().unwrap_or(0);
+        let [longest, wanted] = row(capacity);
+        let dropping = plus_one("vispruner: keep", resting)?;
+        let state = |live: u32| if live > all_stay { dropping + (row(live)[0] - wanted) } else { row(live)[0] };
+        let (states, _) = count_by_length(graph, lengths, capacity, state)?;
+        let entries = u64::from(dropping) + u64::from(longest - wanted) + 1;
+        let entries = u32::try_from(entries).unwrap_or(u32::MAX);
+        let mut table = |of: &dyn Fn([u32; 4], u32) -> u32| {
+            let entry = |state: u32| match state.checked_sub(dropping) {
+                Some(more) => of(counts_of(wanted + more, wanted), state),
+                None => of(counts_of(state, state), state),
+            };
+            graph.listed("vispruner: a table of every length", [entries], || (0..entries).map(entry).collect())
+        };
+        let tables = vec![
+            table(&|[even, ..], _| even)?,
+            table(&|[_, odd, ..], _| odd)?,
+            table(&|[_, _, dropped, _], _| dropped)?,
+            table(&|[.., kept], _| kept)?,
+            table(&|[_, _, dropped, _], state| state - dropped)?,
+        ];
+        Ok(Self::Counted { states, tables, resting, longest, wanted })
+    }
+
+    /// The longest rest of any row.
+    fn longest(&self) -> u32 {
+        match self {
+            Self::Known { rows, .. } => rows.iter().map(|[left, _]| *left).max().unwrap_or(0),
+            Self::Counted { resting, longest, .. } => *longest.max(resting),
+        }
+    }
+
+    /// The most that a row drops: of longer rests no fewer are dropped.
+    fn most_dropped(&self) -> u32 {
+        match self {
+            Self::Known { rows, .. } => rows.iter().map(|[left, wanted]| counts_of(*left, *wanted)[2]).max().unwrap_or(0),
+            Self::Counted { longest, wanted, .. } => counts_of(*longest, *wanted)[2],
+        }
+    }
+
+    /// The four counts of every row, u32 `[batch]` each.
+    fn counts(&self, graph: &mut Graph) -> Result<[Tensor; 4], Error> {
+        match self {
+            Self::Known { batch, rows } => Ok([0, 1, 2, 3].map(|of| match rows[..] {
+                [[left, wanted]] => graph.filled([*batch], counts_of(left, wanted)[of]),
+                _ => graph.constant(HostTensor::u32([*batch], rows.iter().map(|[left, wanted]| counts_of(*left, *wanted)[of]).collect())),
+            })),
+            Self::Counted { states, tables, .. } => {
+                let mut of = |count: usize| lookup(graph, tables[count], *states);
+                Ok([of(0)?, of(1)?, of(2)?, of(3)?])
+            }
+        }
+    }
+
+    /// The next round. A longer rest is no shorter behind it than another.
+    fn next(&mut self, graph: &mut Graph) -> Result<(), Error> {
+        match self {
+            Self::Known { rows, .. } => rows.iter_mut().for_each(|[left, wanted]| *left -= counts_of(*left, *wanted)[2]),
+            Self::Counted { states, tables, longest, wanted, .. } => {
+                *states = lookup(graph, tables[4], *states)?;
+                *longest -= counts_of(*longest, *wanted)[2];
+            }
+        }
+        Ok(())
     }
 }
 

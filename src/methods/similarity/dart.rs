@@ -19,6 +19,9 @@ use crate::token_map::{Tokens, count_by_length};
 /// for each pivot, those of the image first: keep the q tokens of the lowest cosine to it that are not kept yet, up to k in all
 /// ```
 ///
+/// Cost: an attention row and a selection for each pivot; and for each, where lengths are not known while the graph is built, a table of N + 1
+/// numbers.
+///
 /// Kept tokens are in ascending position. The text's pivots steer, and stay as they are: they are no tokens of the image.
 ///
 /// ```
@@ -85,14 +88,14 @@ impl Dart {
         let all = image_pivots.saturating_add(text_pivots);
         let queries = graph.reshape(pivots, [batch, 1, all, channels])?;
 
-        // Kept so far, by the number of live tokens.
-        let mut kept: Vec<u32> = (0..=capacity).map(of_image).collect();
+        // What the pivots before one have added, of which an image of few tokens has fewer.
+        let kept = |live: u32, pivot: u32| {
+            let absent = pivot.min(image_pivots) - pivot.min(of_image(live)).min(image_pivots);
+            of_image(live).saturating_add(quota(live).saturating_mul(pivot - absent)).min(keep(live))
+        };
         for pivot in 0..all {
-            let more = |live: u32, kept: u32| {
-                let absent = pivot < image_pivots && pivot >= of_image(live);
-                if absent { 0 } else { quota(live).min(keep(live) - kept) }
-            };
-            let (counts, most) = count_by_length(graph, lengths, capacity, |live| more(live, kept[live as usize]))?;
+            let more = |live: u32| kept(live, pivot + 1) - kept(live, pivot);
+            let (counts, most) = count_by_length(graph, lengths, capacity, more)?;
             if most == 0 && pivot < image_pivots {
                 continue;
             }
@@ -109,7 +112,6 @@ impl Dart {
             let inputs = TopKInputs { scores: cosine, lengths: Some(lengths), counts: Some(counts), marks };
             let least = least.select(graph, inputs)?.indices;
             order = concat_rows(graph, (order, None), (least, None))?.0;
-            (0..=capacity).for_each(|live| kept[live as usize] += more(live, kept[live as usize]));
         }
         Ok(DartOutput { pruned: Prune::listed(graph, tokens, order, keep)?, order })
     }
