@@ -155,7 +155,7 @@ static WRONG_TIE: Shader = Shader {
     headers: &[Header::F32],
     inputs: &[("x", BindingElem::Elem)],
     outputs: &[("index", BindingElem::U32)],
-    params: &["rows", "columns"],
+    params: &[("rows", "u32"), ("columns", "u32")],
     tunings: &[&[]],
 };
 

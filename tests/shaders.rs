@@ -7,8 +7,8 @@ use std::path::Path;
 
 use naga::proc::Layouter;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
-use naga::{AddressSpace, Module, ResourceBinding, Scalar, StorageAccess, TypeInner, VectorSize};
-use tokenpress::device::{Access, BindingElem, Header, Variant};
+use naga::{AddressSpace, Module, Scalar, TypeInner};
+use tokenpress::device::{BindingElem, Variant};
 use tokenpress::kernels::shaders;
 
 fn variants() -> Vec<Variant> {
@@ -97,70 +97,42 @@ fn the_entry_point_is_main_and_alone() {
     });
 }
 
+/// The host writes them, once.
 #[test]
-fn params_are_the_bases_then_the_hosts_fields() {
-    on_each(|variant| {
-        let (module, _) = parse(variant)?;
-        let bindings = variant.shader.inputs.iter().chain(variant.shader.outputs);
-        let expected: Vec<_> =
-            bindings.map(|(name, _)| format!("{name}_base")).chain(variant.shader.params.iter().map(|p| (*p).to_owned())).collect();
-        let (_, uniform) = module.global_variables.iter().find(|(_, g)| g.space == AddressSpace::Uniform).ok_or("no uniform")?;
-        expect("uniform's name", Some("params"), uniform.name.as_deref())?;
-        expect("uniform's binding", Some(ResourceBinding { group: 0, binding: 0 }), uniform.binding)?;
-        let TypeInner::Struct { members, .. } = &module.types[uniform.ty].inner else { return Err("params is no struct".to_owned()) };
-        let names: Vec<_> = members.iter().map(|m| m.name.clone().unwrap_or_default()).collect();
-        expect("fields", expected, names)?;
-        for (index, member) in members.iter().enumerate() {
-            expect("offset", 4 * index as u32, member.offset)?;
-            let scalar = module.types[member.ty].inner.scalar();
-            let plain = matches!(module.types[member.ty].inner, TypeInner::Scalar(_))
-                && scalar.is_some_and(|s| s.width == 4 && s.kind != naga::ScalarKind::Bool);
-            expect("a scalar of 4 bytes", true, plain)?;
+fn no_file_declares_params_or_bindings() {
+    fn walk(folder: &Path, found: &mut Vec<String>) {
+        for path in std::fs::read_dir(folder).expect("a folder of shaders").map(|entry| entry.expect("an entry").path()) {
+            if path.is_dir() {
+                walk(&path, found);
+                continue;
+            }
+            let source = std::fs::read_to_string(&path).expect("its text");
+            let declares = ["struct Params", "@group", "@binding", "var<storage", "var<uniform"].iter().any(|word| source.contains(word));
+            if declares {
+                found.push(path.display().to_string());
+            }
         }
-        Ok(())
-    });
+    }
+    let mut found = Vec::new();
+    walk(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders")), &mut found);
+    assert!(found.is_empty(), "{found:?}");
 }
 
-/// What the host says that an array's elements are.
-fn elem_type(elem: BindingElem, header: Header) -> TypeInner {
-    let scalar = match header {
-        Header::F32 | Header::F32x4 => Scalar::F32,
-        Header::F16 | Header::F16x4 => Scalar::F16,
-        Header::U32 | Header::Words => Scalar::U32,
-    };
-    match elem {
-        BindingElem::AtomicU32 => TypeInner::Atomic(Scalar::U32),
-        BindingElem::F32 => TypeInner::Scalar(Scalar::F32),
-        BindingElem::U32 => TypeInner::Scalar(Scalar::U32),
-        BindingElem::F32x4 => TypeInner::Vector { size: VectorSize::Quad, scalar: Scalar::F32 },
-        BindingElem::ElemF32 if header.width() == 4 => TypeInner::Vector { size: VectorSize::Quad, scalar: Scalar::F32 },
-        BindingElem::ElemF32 => TypeInner::Scalar(Scalar::F32),
-        BindingElem::Elem if header.width() == 4 => TypeInner::Vector { size: VectorSize::Quad, scalar },
-        BindingElem::Elem | BindingElem::Scalar => TypeInner::Scalar(scalar),
+#[test]
+fn no_shader_has_more_than_eight_storage_bindings() {
+    for shader in shaders() {
+        assert!(shader.inputs.len() + shader.outputs.len() <= 8, "{}", shader.name);
     }
 }
 
+/// What the host takes for the size of an element is its size.
 #[test]
-fn bindings_are_what_the_host_binds() {
+fn elements_have_the_size_that_the_host_counts_by() {
     on_each(|variant| {
         let (module, _) = parse(variant)?;
-        let mut found: Vec<_> =
-            module.global_variables.iter().filter(|(_, g)| matches!(g.space, AddressSpace::Storage { .. })).map(|(_, g)| g).collect();
-        found.sort_by_key(|g| g.binding.map(|b| b.binding));
-        let inputs = variant.shader.inputs.len();
-        let declared: Vec<_> = variant.shader.inputs.iter().chain(variant.shader.outputs).collect();
-        expect("storage bindings", declared.len(), found.len())?;
-        expect("at most 8", true, declared.len() <= 8)?;
-        for (index, ((name, elem), global)) in declared.into_iter().zip(found).enumerate() {
-            expect("name", Some(*name), global.name.as_deref())?;
-            expect(name, Some(ResourceBinding { group: 0, binding: index as u32 + 1 }), global.binding)?;
-            let read_only = index < inputs && variant.access == Access::Read;
-            let access = if read_only { StorageAccess::LOAD } else { StorageAccess::LOAD | StorageAccess::STORE };
-            expect(name, AddressSpace::Storage { access }, global.space)?;
-            let TypeInner::Array { base, size: naga::ArraySize::Dynamic, stride } = module.types[global.ty].inner else {
-                return Err(format!("{name} is no runtime-sized array"));
-            };
-            expect(name, elem_type(*elem, variant.header), module.types[base].inner.clone())?;
+        for (name, elem) in variant.shader.inputs.iter().chain(variant.shader.outputs) {
+            let (_, global) = module.global_variables.iter().find(|(_, g)| g.name.as_deref() == Some(name)).ok_or("a missing binding")?;
+            let TypeInner::Array { stride, .. } = module.types[global.ty].inner else { return Err(format!("{name} is no array")) };
             let bytes = match elem {
                 BindingElem::Elem => variant.header.size(),
                 BindingElem::Scalar => variant.header.size() / u64::from(variant.header.width()),
@@ -172,30 +144,6 @@ fn bindings_are_what_the_host_binds() {
         }
         Ok(())
     });
-}
-
-#[test]
-fn read_only_storage_is_spelled_once_for_each_input() {
-    for shader in shaders() {
-        let count = shader.source.matches("var<storage, read>").count();
-        // None of them, where none of its dispatches can have them so.
-        assert!(count == shader.inputs.len() || count == 0, "{}: `var<storage, read>`", shader.name);
-        let others = shader.source.matches("var<storage").count();
-        assert_eq!(others, shader.inputs.len() + shader.outputs.len(), "{}: `var<storage`", shader.name);
-    }
-}
-
-#[test]
-fn shared_text_has_no_storage() {
-    let common = format!("{}/shaders/common", env!("CARGO_MANIFEST_DIR"));
-    for folder in ["", "order", "tile", "../score/attention_score/parts"].map(|room| Path::new(&common).join(room)) {
-        for file in
-            std::fs::read_dir(&folder).expect("shaders/common").map(|file| file.expect("a file").path()).filter(|path| path.is_file())
-        {
-            let source = std::fs::read_to_string(&file).expect("its text");
-            assert!(!source.contains("var<storage"), "{}", file.display());
-        }
-    }
 }
 
 #[test]

@@ -19,34 +19,6 @@
 // the number that are not NONE. While it is made, `parent` has what a row is a row of in its two leading bits.
 //
 // One workgroup a batch row. Cost: one read of the lists, two of the destinations, two passes over `parent`.
-struct Params {
-  sources_base: u32,
-  destinations_base: u32,
-  lengths_base: u32,
-  partner_base: u32,
-  unmerged_base: u32,
-  parent_base: u32,
-  representative_base: u32,
-  lengths_out_base: u32,
-  batch: u32,
-  tokens: u32,
-  outputs: u32,
-  source_count: u32,
-  destination_count: u32,
-  source_stride: u32, // from one batch row's list to the next: 0 or the count
-  destination_stride: u32,
-  unmerged_count: u32, // capacity of the list
-  interleave: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> sources: array<u32>;
-@group(0) @binding(2) var<storage, read> destinations: array<u32>;
-@group(0) @binding(3) var<storage, read> lengths: array<u32>;
-@group(0) @binding(4) var<storage, read> partner: array<u32>;
-@group(0) @binding(5) var<storage, read> unmerged: array<u32>;
-@group(0) @binding(6) var<storage, read_write> parent: array<atomic<u32>>;
-@group(0) @binding(7) var<storage, read_write> representative: array<u32>;
-@group(0) @binding(8) var<storage, read_write> lengths_out: array<u32>;
 
 const NONE = 0xffffffffu;
 const ROW = 0x3fffffffu; // bits of a row; all of them: it does not exist

@@ -9,27 +9,6 @@
 //
 // An invocation moves one elem: 16, 4 or 2 bytes.
 // Cost: one dispatch; one read of the live tokens, one write of the output.
-struct Params {
-  first_base: u32,
-  first_lengths_base: u32,
-  second_base: u32,
-  second_lengths_base: u32,
-  joined_base: u32,
-  lengths_base: u32,
-  elements: u32,
-  batch: u32,
-  width: u32,
-  first_rows: u32,
-  second_rows: u32,
-  empty: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> first: array<elem>;
-@group(0) @binding(2) var<storage, read> first_lengths: array<u32>;
-@group(0) @binding(3) var<storage, read> second: array<elem>;
-@group(0) @binding(4) var<storage, read> second_lengths: array<u32>;
-@group(0) @binding(5) var<storage, read_write> joined: array<elem>;
-@group(0) @binding(6) var<storage, read_write> lengths: array<u32>;
 
 fn first_length(batch: u32) -> u32 {
   return min(first_lengths[params.first_lengths_base + batch], params.first_rows);

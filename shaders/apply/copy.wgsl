@@ -4,14 +4,6 @@
 // copied: [elements] elem
 //
 // Cost: one read and one write of each element.
-struct Params {
-  source_base: u32,
-  copied_base: u32,
-  elements: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> source: array<elem>;
-@group(0) @binding(2) var<storage, read_write> copied: array<elem>;
 
 @compute @workgroup_size(128)
 fn main(

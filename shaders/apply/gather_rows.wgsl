@@ -7,23 +7,6 @@
 //
 // A row is moved by 2^`lanes_log2` invocations, 16, 4 or 2 bytes at a time, so that several moves share the address of their row.
 // Cost: one dispatch; each gathered row is read once and written once.
-struct Params {
-  source_base: u32,
-  index_base: u32,
-  gathered_base: u32,
-  all_rows: u32, // batch * heads * rows
-  lanes_log2: u32,
-  width: u32, // in elems
-  rows: u32,
-  heads: u32,
-  source_rows: u32,
-  index_stride: u32,
-  empty: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> source: array<elem>;
-@group(0) @binding(2) var<storage, read> index: array<u32>;
-@group(0) @binding(3) var<storage, read_write> gathered: array<elem>;
 
 @compute @workgroup_size(128)
 fn main(

@@ -7,18 +7,6 @@
 // Tokens of no output count as those of output N', which stands behind all others: so every place is written once.
 //
 // Cost: each parent is read by all tokens and outputs of its row, from cache; one write of each output.
-struct Params {
-  parent_base: u32,
-  offsets_base: u32,
-  members_base: u32,
-  batch: u32,
-  tokens: u32,
-  outputs: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> parent: array<u32>;
-@group(0) @binding(2) var<storage, read_write> offsets: array<u32>;
-@group(0) @binding(3) var<storage, read_write> members: array<u32>;
 
 const NONE = 0xffffffffu;
 

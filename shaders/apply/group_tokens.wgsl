@@ -10,18 +10,6 @@
 // on the order of the atomics.
 //
 // Cost: two reads of the parents, one write of the members, N WG comparisons; no more for any distribution.
-struct Params {
-  parent_base: u32,
-  offsets_base: u32,
-  members_base: u32,
-  batch: u32,
-  tokens: u32,
-  outputs: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> parent: array<u32>;
-@group(0) @binding(2) var<storage, read_write> offsets: array<atomic<u32>>;
-@group(0) @binding(3) var<storage, read_write> members: array<u32>;
 
 const NONE = 0xffffffffu;
 var<workgroup> tile: array<u32, WG>;

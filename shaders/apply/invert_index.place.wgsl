@@ -5,16 +5,6 @@
 // inverse: [batch, tokens] u32, NONE where nothing points
 //
 // Cost: one read of the index, one atomic for each entry.
-struct Params {
-  index_base: u32,
-  inverse_base: u32,
-  elements: u32,
-  entries: u32,
-  tokens: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> index: array<u32>;
-@group(0) @binding(2) var<storage, read_write> inverse: array<atomic<u32>>;
 
 @compute @workgroup_size(128)
 fn main(

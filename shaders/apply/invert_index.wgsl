@@ -3,12 +3,6 @@
 // inverse: [elements] u32
 //
 // Cost: one write of the inverse.
-struct Params {
-  inverse_base: u32,
-  elements: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> inverse: array<u32>;
 
 @compute @workgroup_size(128)
 fn main(

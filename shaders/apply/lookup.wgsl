@@ -5,17 +5,6 @@
 // found: [elements] u32
 //
 // Cost: one dispatch; one read of the index, one write of the result.
-struct Params {
-  table_base: u32,
-  index_base: u32,
-  found_base: u32,
-  elements: u32,
-  entries: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> table: array<u32>;
-@group(0) @binding(2) var<storage, read> index: array<u32>;
-@group(0) @binding(3) var<storage, read_write> found: array<u32>;
 
 @compute @workgroup_size(128)
 fn main(

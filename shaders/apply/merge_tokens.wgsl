@@ -15,28 +15,6 @@
 // Sums are in f32, one invocation's for each channel.
 //
 // Cost: every member row is read once, every output written once.
-struct Params {
-  x_base: u32,
-  offsets_base: u32,
-  members_base: u32,
-  weights_base: u32,
-  merged_base: u32,
-  totals_base: u32,
-  elements: u32, // of the output, in elems
-  tokens: u32,
-  outputs: u32,
-  channels: u32, // in elems
-  entries: u32, // M
-  reduce: u32,
-  with_totals: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<elem>;
-@group(0) @binding(2) var<storage, read> offsets: array<u32>;
-@group(0) @binding(3) var<storage, read> members: array<u32>;
-@group(0) @binding(4) var<storage, read> weights: array<f32>;
-@group(0) @binding(5) var<storage, read_write> merged: array<elem>;
-@group(0) @binding(6) var<storage, read_write> totals: array<f32>;
 
 const MEAN = 0u;
 const SUM = 1u;

@@ -10,25 +10,6 @@
 // moved:  [..] 16 bytes
 //
 // Cost: one dispatch; one read and one write of each element.
-struct Params {
-  source_base: u32,
-  moved_base: u32,
-  tiles: u32,
-  digits: u32,
-  offset: u32, // of the first word in the source
-  halves: u32, // 1: the elements have 2 bytes; 0: 4
-  plane: u32, // from a plane to the next
-  plane_pair: u32, // from the first two planes to the last two
-  repeat: u32, repeat_read: u32, repeat_write: u32, // the digit that an invocation goes through
-  size0: u32, read0: u32, write0: u32,
-  size1: u32, read1: u32, write1: u32,
-  size2: u32, read2: u32, write2: u32,
-  size3: u32, read3: u32, write3: u32,
-  size4: u32, read4: u32, write4: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> source: array<elem>;
-@group(0) @binding(2) var<storage, read_write> moved: array<elem>;
 
 override PLANES: u32 = 2u; // or 4
 override SPLIT: u32 = 0u; // 1: the source is interleaved; 0: planes

@@ -11,26 +11,6 @@
 //
 // An invocation moves `repeat` elems of 16, 4 or 2 bytes.
 // Cost: one dispatch; one read and one write of each element.
-struct Params {
-  source_base: u32,
-  moved_base: u32,
-  invocations: u32,
-  digits: u32,
-  offset: u32, // of the first element in the source
-  rows: u32,
-  columns: u32,
-  fill: u32,
-  repeat: u32, repeat_read: u32, repeat_write: u32, repeat_row: u32, repeat_column: u32,
-  size0: u32, read0: u32, write0: u32, row0: u32, column0: u32,
-  size1: u32, read1: u32, write1: u32, row1: u32, column1: u32,
-  size2: u32, read2: u32, write2: u32, row2: u32, column2: u32,
-  size3: u32, read3: u32, write3: u32, row3: u32, column3: u32,
-  size4: u32, read4: u32, write4: u32, row4: u32, column4: u32,
-  size5: u32, read5: u32, write5: u32, row5: u32, column5: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> source: array<elem>;
-@group(0) @binding(2) var<storage, read_write> moved: array<elem>;
 
 // What the digits taken so far add up to.
 struct Place {

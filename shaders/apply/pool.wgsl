@@ -18,26 +18,6 @@
 // f32, one invocation's for each channel, row by row.
 //
 // Cost: windows that do not overlap read each element once; each output is written once.
-struct Params {
-  x_base: u32,
-  lengths_base: u32,
-  pooled_base: u32,
-  elements: u32, // of the output, in elems
-  channels: u32, // in elems
-  rows: u32,
-  columns: u32,
-  outputs_y: u32,
-  outputs_x: u32,
-  size_y: u32,
-  size_x: u32,
-  stride_y: u32,
-  stride_x: u32,
-  reduce: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<elem>;
-@group(0) @binding(2) var<storage, read> lengths: array<u32>;
-@group(0) @binding(3) var<storage, read_write> pooled: array<elem>;
 
 override WINDOWS: u32 = 0u; // one of the following
 

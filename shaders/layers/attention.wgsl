@@ -21,47 +21,6 @@
 // logits of 16 rows and four keys, then the results of the same rows and of one elem of V, of two where FAR. It has its rows in
 // common with others, which tell each other maxima and weights (`common/tile/shared_rows.wgsl`). Helpers do four rows at a time. Tiles start
 // at key 0 whatever the padding.
-struct Params {
-  queries_base: u32,
-  keys_base: u32,
-  values_base: u32,
-  lengths_base: u32,
-  query_lengths_base: u32,
-  bias_base: u32,
-  out_base: u32,
-  lse_base: u32,
-  groups: u32,
-  heads: u32,
-  key_heads: u32,
-  query_count: u32,
-  key_count: u32,
-  channels: u32,
-  value_channels: u32,
-  query_head: u32,
-  query_row: u32,
-  key_head: u32,
-  key_row: u32,
-  value_head: u32,
-  value_row: u32,
-  out_head: u32,
-  out_row: u32,
-  bias_batch: u32,
-  bias_head: u32,
-  bias_row: u32,
-  chunks: u32,
-  causal: u32,
-  with_lse: u32,
-  scale: f32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> queries: array<elem>;
-@group(0) @binding(2) var<storage, read> keys: array<elem>;
-@group(0) @binding(3) var<storage, read> values: array<elem>;
-@group(0) @binding(4) var<storage, read> lengths: array<u32>;
-@group(0) @binding(5) var<storage, read> query_lengths: array<u32>;
-@group(0) @binding(6) var<storage, read> bias: array<f32>;
-@group(0) @binding(7) var<storage, read_write> out: array<elem>;
-@group(0) @binding(8) var<storage, read_write> lse: array<f32>;
 
 override BIASED: u32 = 0u; // or 1
 

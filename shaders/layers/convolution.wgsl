@@ -9,30 +9,6 @@
 //
 // Places and taps are counted row by row; padding adds nothing. The sum is in f32, in the order of the taps, the bias last.
 // Cost: one write of each element of y, taps reads through the caches, 2 taps operations.
-struct Params {
-  x_base: u32,
-  weight_base: u32,
-  bias_base: u32,
-  y_base: u32,
-  elements: u32, // of y
-  channels: u32,
-  taps: u32,
-  biased: u32,
-  height: u32,
-  width: u32,
-  out_height: u32,
-  out_width: u32,
-  kernel_width: u32,
-  stride_y: u32,
-  stride_x: u32,
-  padding_y: u32,
-  padding_x: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<elem>;
-@group(0) @binding(2) var<storage, read> weight: array<elem>;
-@group(0) @binding(3) var<storage, read> bias: array<elem>;
-@group(0) @binding(4) var<storage, read_write> y: array<elem>;
 
 @compute @workgroup_size(128)
 fn main(

@@ -14,31 +14,6 @@
 //
 // A sample is bilinear; beyond the grid lie zeros. A pixel further out than one token adds nothing, nor does a NaN. Sums are in f32,
 // in ascending s. Cost: S samples of four tokens for each element of y, through the caches; one write.
-struct Params {
-  value_base: u32,
-  points_base: u32,
-  weights_base: u32,
-  reference_base: u32,
-  levels_base: u32,
-  y_base: u32,
-  elements: u32, // of y, in elems
-  channels: u32, // D, in elems
-  heads: u32,
-  queries: u32,
-  tokens: u32,
-  samples: u32, // S
-  per_level: u32, // points of a level
-  softmax: u32,
-  referenced: u32,
-  reference_stride: u32, // from a batch row to the next, 0 where all have the same
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> value: array<elem>;
-@group(0) @binding(2) var<storage, read> points: array<elem_scalar>;
-@group(0) @binding(3) var<storage, read> weights: array<elem_scalar>;
-@group(0) @binding(4) var<storage, read> reference: array<f32>;
-@group(0) @binding(5) var<storage, read> levels: array<u32>;
-@group(0) @binding(6) var<storage, read_write> y: array<elem>;
 
 @compute @workgroup_size(64)
 fn main(

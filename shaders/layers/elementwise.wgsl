@@ -9,29 +9,6 @@
 //
 // Arithmetic is in f32. Cost: one read and one write of each number. A row of `inner` elem is cut into segments, each of
 // 2^`lanes_log2` invocations that make up to eight moves and share the address of their row.
-struct Params {
-  a_base: u32,
-  b_base: u32,
-  b_f32_base: u32,
-  y_base: u32,
-  rows: u32, // outer * middle
-  segments: u32, // of a row
-  lanes_log2: u32,
-  middle: u32,
-  inner: u32, // in elems
-  outer_stride: u32, // of b, as the next two
-  middle_stride: u32,
-  inner_stride: u32,
-  in_f32: u32,
-  multiply: u32,
-  activation: u32,
-  scale: f32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<elem>;
-@group(0) @binding(2) var<storage, read> b: array<elem>;
-@group(0) @binding(3) var<storage, read> b_f32: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<elem>;
 
 @compute @workgroup_size(128)
 fn main(

@@ -16,37 +16,6 @@
 // brings the larger of the row's largest magnitude and of epsilon's root to about 1. Cost: x is read three times, twice from cache;
 // without a mean once less, as the first pass has the squares of rows that need no such power. 2^`lanes_log2` invocations share a
 // row: so many for its length, whatever the number of rows, since the order of the sums hangs on it.
-struct Params {
-  x_base: u32,
-  weight_base: u32,
-  bias_base: u32,
-  y_base: u32,
-  rows: u32,
-  lanes_log2: u32,
-  positions: u32, // kh kw; 1 without blocks
-  channels: u32, // of each position, in elems
-  factor_rows: u32,
-  factor_columns: u32,
-  block_rows: u32,
-  block_columns: u32,
-  transposed: u32, // the blocks are column by column
-  grid_rows: u32,
-  grid_columns: u32,
-  skip: u32,
-  centred: u32,
-  weighted: u32,
-  biased: u32,
-  root_exponent: u32, // of epsilon's root, biased by 127
-  count: f32,
-  shares: f32, // a power of two above count, and
-  share: f32, // what it is the inverse of
-  epsilon: f32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<elem>;
-@group(0) @binding(2) var<storage, read> weight: array<elem>;
-@group(0) @binding(3) var<storage, read> bias: array<elem>;
-@group(0) @binding(4) var<storage, read_write> y: array<elem>;
 
 const NONE = 0xffffffffu;
 const LARGEST = 0x1.fffffep+127f;

@@ -9,25 +9,6 @@
 // y:        [rows, outputs] elem_scalar
 //
 // The sum is in f32, in ascending k. Cost: one pass, 2 rows outputs K operations. A workgroup makes 64x64 results.
-struct Params {
-  x_base: u32,
-  weight_base: u32,
-  bias_base: u32,
-  bias_f32_base: u32,
-  y_base: u32,
-  groups: u32,
-  rows: u32,
-  outputs: u32,
-  channels: u32,
-  biased: u32,
-  activation: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<elem>;
-@group(0) @binding(2) var<storage, read> weight: array<elem>;
-@group(0) @binding(3) var<storage, read> bias: array<elem_scalar>;
-@group(0) @binding(4) var<storage, read> bias_f32: array<f32>;
-@group(0) @binding(5) var<storage, read_write> y: array<elem_scalar>;
 
 // Where a row of x, and one of the weight, begins. Those beyond the last read the last: what comes of them is not stored.
 alias Place = bool;

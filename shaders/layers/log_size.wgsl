@@ -7,17 +7,6 @@
 // bias:    [B, N] f32
 //
 // Cost: one read and one write of each element.
-struct Params {
-  size_base: u32,
-  lengths_base: u32,
-  bias_base: u32,
-  elements: u32,
-  tokens: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> size: array<f32>;
-@group(0) @binding(2) var<storage, read> lengths: array<u32>;
-@group(0) @binding(3) var<storage, read_write> bias: array<f32>;
 
 // WGSL leaves open what is 0 or less, or no number.
 fn log_of(value: f32) -> f32 {

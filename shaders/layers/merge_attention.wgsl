@@ -11,27 +11,6 @@
 // What a row that saw nothing holds does not matter. Of one that saw something an infinity or NaN is in the result, however small its weight. A NaN log-sum-exp makes the row NaN.
 //
 // Cost: one read and one write of each.
-struct Params {
-  first_base: u32,
-  first_lse_base: u32,
-  second_base: u32,
-  second_lse_base: u32,
-  rows_base: u32,
-  lse_base: u32,
-  elements: u32,
-  channels: u32,
-  lses: u32,
-  heads: u32,
-  queries: u32,
-  heads_last: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> first: array<elem>;
-@group(0) @binding(2) var<storage, read> first_lse: array<f32>;
-@group(0) @binding(3) var<storage, read> second: array<elem>;
-@group(0) @binding(4) var<storage, read> second_lse: array<f32>;
-@group(0) @binding(5) var<storage, read_write> rows: array<elem>;
-@group(0) @binding(6) var<storage, read_write> lse: array<f32>;
 
 // What counts of two rows: their weights, which add up to `total`, and the larger log-sum-exp.
 struct Weights {

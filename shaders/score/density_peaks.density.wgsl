@@ -9,18 +9,6 @@
 // A token without neighbours has density 0; one with a neighbour at no finite distance has NaN.
 //
 // Cost: one read of the distances.
-struct Params {
-  indices_base: u32,
-  distances_base: u32,
-  density_base: u32,
-  rows: u32,
-  nearest: u32,
-  channels: f32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> indices: array<u32>;
-@group(0) @binding(2) var<storage, read> distances: array<f32>;
-@group(0) @binding(3) var<storage, read_write> density: array<f32>;
 
 const NONE = 0xffffffffu;
 

@@ -9,20 +9,6 @@
 //
 // Cost: 3 N^2 C operations. Each token has LANES lanes that walk over the others: 32, or one where rows are short. A workgroup has
 // as many tokens as fit, of whatever batch rows.
-struct Params {
-  rows_base: u32,
-  density_base: u32,
-  lengths_base: u32,
-  distances_base: u32,
-  rows: u32, // tokens of the whole batch
-  tokens: u32,
-  channels: u32, // in elems
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> rows: array<elem>;
-@group(0) @binding(2) var<storage, read> density: array<f32>;
-@group(0) @binding(3) var<storage, read> lengths: array<u32>;
-@group(0) @binding(4) var<storage, read_write> distances: array<f32>;
 
 override LANES: u32 = 32u; // of a token
 var<workgroup> nearest_of_lane: array<f32, 128>;

@@ -12,22 +12,6 @@
 //
 // Tokens that are not alive give 0. A team of LANES invocations has as many tokens of a batch row, and looks at the distances of all: 128, or
 // one where rows are short. A workgroup has as many teams as fit, of whatever batch rows.
-struct Params {
-  distances_base: u32,
-  density_base: u32,
-  lengths_base: u32,
-  separation_base: u32,
-  score_base: u32,
-  tiles: u32, // of a team, in the whole batch
-  tokens: u32,
-  channels: f32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> distances: array<f32>;
-@group(0) @binding(2) var<storage, read> density: array<f32>;
-@group(0) @binding(3) var<storage, read> lengths: array<u32>;
-@group(0) @binding(4) var<storage, read_write> separation: array<f32>;
-@group(0) @binding(5) var<storage, read_write> score: array<f32>;
 
 override LANES: u32 = 128u; // of a team
 var<workgroup> farthest_of_lane: array<f32, 128>;

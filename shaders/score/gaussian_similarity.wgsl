@@ -10,20 +10,6 @@
 // Sums are in f32: those of 8 invocations, which take every 8th elem, in their order.
 //
 // Cost: one dispatch; one read of x.
-struct Params {
-  x_base: u32,
-  centers_base: u32,
-  lengths_base: u32,
-  similarity_base: u32,
-  rows: u32,
-  tokens: u32,
-  channels: u32, // in elems
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<elem>;
-@group(0) @binding(2) var<storage, read> centers: array<elem>;
-@group(0) @binding(3) var<storage, read> lengths: array<u32>;
-@group(0) @binding(4) var<storage, read_write> similarity: array<f32>;
 
 const LANES = 8u; // of a row
 const ROWS = 16u; // of a workgroup

@@ -9,25 +9,6 @@
 // y:       [B, N] f32; 1 where the divisor is 0
 //
 // Cost: one read and one write of each element.
-struct Params {
-  x_base: u32,
-  lowest_base: u32,
-  highest_base: u32,
-  lengths_base: u32,
-  y_base: u32,
-  elements: u32,
-  tokens: u32,
-  range_stride: u32, // from one batch row's lowest to the next: 0 or 1
-  descending: u32,
-  offset: f32,
-  epsilon: f32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> lowest: array<f32>;
-@group(0) @binding(3) var<storage, read> highest: array<f32>;
-@group(0) @binding(4) var<storage, read> lengths: array<u32>;
-@group(0) @binding(5) var<storage, read_write> y: array<f32>;
 
 @compute @workgroup_size(128)
 fn main(

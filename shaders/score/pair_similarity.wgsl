@@ -13,23 +13,6 @@
 // invocations, which take every 8th elem, in their order.
 //
 // Cost: one dispatch; two rows are read for each token, one of them mostly from cache.
-struct Params {
-  unit_base: u32,
-  norm_base: u32,
-  previous_base: u32,
-  lengths_base: u32,
-  similarity_base: u32,
-  rows: u32,
-  tokens: u32,
-  channels: u32, // in elems
-  previous_stride: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> unit: array<elem>;
-@group(0) @binding(2) var<storage, read> norm: array<f32>;
-@group(0) @binding(3) var<storage, read> previous: array<u32>;
-@group(0) @binding(4) var<storage, read> lengths: array<u32>;
-@group(0) @binding(5) var<storage, read_write> similarity: array<f32>;
 
 const LANES = 8u; // of a row
 const ROWS = 16u; // of a workgroup

@@ -11,25 +11,6 @@
 // One workgroup a row; an invocation keeps a running maximum and sum of every 128th key, and the first combines them in order.
 //
 // Cost: 2 H M^2 D operations; every row reads all keys, from cache.
-struct Params {
-  queries_base: u32,
-  keys_base: u32,
-  lengths_base: u32,
-  sums_base: u32,
-  groups: u32,
-  pools: u32,
-  pool: u32,
-  heads: u32,
-  key_heads: u32,
-  frames: u32,
-  channels: u32, // in elems
-  scale: f32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> queries: array<elem>;
-@group(0) @binding(2) var<storage, read> keys: array<elem>;
-@group(0) @binding(3) var<storage, read> lengths: array<u32>;
-@group(0) @binding(4) var<storage, read_write> sums: array<f32>;
 
 const LANES = 128u;
 var<workgroup> maxima: array<f32, LANES>;

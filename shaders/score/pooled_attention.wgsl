@@ -18,29 +18,6 @@
 // A NaN wins in the maximum over the heads.
 //
 // Cost: 2 H M^2 D operations; every pool reads all queries, from cache. No matrix is stored.
-struct Params {
-  queries_base: u32,
-  keys_base: u32,
-  lengths_base: u32,
-  sums_base: u32,
-  received_base: u32,
-  own_base: u32,
-  groups: u32,
-  pools: u32,
-  pool: u32,
-  heads: u32,
-  key_heads: u32,
-  frames: u32,
-  channels: u32, // in elems
-  scale: f32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> queries: array<elem>;
-@group(0) @binding(2) var<storage, read> keys: array<elem>;
-@group(0) @binding(3) var<storage, read> lengths: array<u32>;
-@group(0) @binding(4) var<storage, read> sums: array<f32>;
-@group(0) @binding(5) var<storage, read_write> received: array<f32>;
-@group(0) @binding(6) var<storage, read_write> own: array<f32>;
 
 const LANES = 128u;
 var<workgroup> received_parts: array<f32, LANES>;

@@ -12,22 +12,6 @@
 // A row without entries gives 0. Equal neighbours give their own value, and equal quartiles theirs, without rounding.
 //
 // Cost: two reads and one write a quantile.
-struct Params {
-  sorted_base: u32,
-  lengths_base: u32,
-  probabilities_base: u32,
-  quantiles_base: u32,
-  elements: u32, // of the result
-  entries: u32,
-  quantiles_of_row: u32,
-  fence: u32,
-  factor: f32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> sorted: array<f32>;
-@group(0) @binding(2) var<storage, read> lengths: array<u32>;
-@group(0) @binding(3) var<storage, read> probabilities: array<u32>;
-@group(0) @binding(4) var<storage, read_write> quantiles: array<f32>;
 
 // Of `count` entries from `first` on, at least one.
 fn quantile(first: u32, count: u32, q: u32) -> f32 {

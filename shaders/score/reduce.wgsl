@@ -12,24 +12,6 @@
 // summed as integers. A sum is that of `strips` interleaved sums, which depend on inner alone, each in ascending order.
 //
 // Cost: x is read once, by a variance twice; neighbouring invocations read neighbouring elements.
-struct Params {
-  x_base: u32,
-  lengths_base: u32,
-  reduced_base: u32,
-  tiles: u32, // of `width` outputs within one outer row, in all
-  entries: u32,
-  inner: u32,
-  outer_of_length: u32, // outer / L
-  statistic: u32,
-  integer: u32,
-  correction: u32,
-  width: u32,
-  strips: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<elem>;
-@group(0) @binding(2) var<storage, read> lengths: array<u32>;
-@group(0) @binding(3) var<storage, read_write> reduced: array<elem>;
 
 const MEAN = 0u;
 const SUM = 1u;

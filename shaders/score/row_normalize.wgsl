@@ -13,21 +13,6 @@
 // largest float. (Devices may read a denormal channel as 0 where it is f16, or below 2^-66 of the largest one.)
 //
 // Cost: x is read twice, the second time from cache; the scaled means pass through `unit`, also within the cache.
-struct Params {
-  x_base: u32,
-  lengths_base: u32,
-  unit_base: u32,
-  norm_base: u32,
-  rows: u32,
-  tokens: u32,
-  heads: u32,
-  channels: u32, // in elems
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<elem>;
-@group(0) @binding(2) var<storage, read> lengths: array<u32>;
-@group(0) @binding(3) var<storage, read_write> unit: array<elem_f32>;
-@group(0) @binding(4) var<storage, read_write> norm: array<f32>;
 
 const LANES = 8u; // of a row
 const ROWS = 16u; // of a workgroup

@@ -14,21 +14,6 @@
 // capacities count as at most 2^31 - 1. Everything is exact: products beyond 32 bits are divided bit by bit.
 //
 // One workgroup a row. Cost: a few reads of each number; S^2 steps for the remainders.
-struct Params {
-  weights_base: u32,
-  totals_base: u32,
-  capacities_base: u32,
-  budgets_base: u32,
-  rows: u32,
-  segments: u32,
-  minimum: u32,
-  by_weight: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> weights: array<f32>;
-@group(0) @binding(2) var<storage, read> totals: array<u32>;
-@group(0) @binding(3) var<storage, read> capacities: array<u32>;
-@group(0) @binding(4) var<storage, read_write> budgets: array<u32>;
 
 const LANES = 128u;
 const MOST = 0x7fffffffu;

@@ -21,32 +21,6 @@
 //
 // Cost: 2 Ns Nd C operations. The unit rows of the destinations are read from cache once for 64 sources, those of the sources
 // once for 64 destinations.
-struct Params {
-  unit_base: u32,
-  norm_base: u32,
-  sources_base: u32,
-  destinations_base: u32,
-  lengths_base: u32,
-  similarity_base: u32,
-  partner_base: u32,
-  tiles: u32, // of 64 sources, in the whole batch
-  tokens: u32,
-  channels: u32, // in elems
-  source_count: u32,
-  destination_count: u32,
-  source_stride: u32, // from one batch row's list to the next: 0 or the count
-  destination_stride: u32,
-  protected_sources: u32,
-  protected_destinations: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> unit: array<elem>;
-@group(0) @binding(2) var<storage, read> norm: array<f32>;
-@group(0) @binding(3) var<storage, read> sources: array<u32>;
-@group(0) @binding(4) var<storage, read> destinations: array<u32>;
-@group(0) @binding(5) var<storage, read> lengths: array<u32>;
-@group(0) @binding(6) var<storage, read_write> similarity: array<f32>;
-@group(0) @binding(7) var<storage, read_write> partner: array<u32>;
 
 const NONE = 0xffffffffu;
 const LOWEST = -3.4028234e38; // stands for a NaN

@@ -9,21 +9,6 @@
 // A token that is not set writes the NONE behind the list: those before it have theirs there, too. So every place is written once.
 //
 // Cost: each flag is read by all tokens of its row, from cache; one write of each output.
-struct Params {
-  flags_base: u32,
-  lengths_base: u32,
-  indices_base: u32,
-  counts_base: u32,
-  ranks_base: u32,
-  rows: u32,
-  tokens: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> flags: array<u32>;
-@group(0) @binding(2) var<storage, read> lengths: array<u32>;
-@group(0) @binding(3) var<storage, read_write> indices: array<u32>;
-@group(0) @binding(4) var<storage, read_write> counts: array<u32>;
-@group(0) @binding(5) var<storage, read_write> ranks: array<u32>;
 
 const NONE = 0xffffffffu;
 

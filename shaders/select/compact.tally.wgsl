@@ -5,19 +5,6 @@
 // tallies: [rows, chunks] u32
 //
 // Cost: one read of the flags.
-struct Params {
-  flags_base: u32,
-  lengths_base: u32,
-  tallies_base: u32,
-  groups: u32,
-  tokens: u32,
-  chunk: u32,
-  chunks: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> flags: array<u32>;
-@group(0) @binding(2) var<storage, read> lengths: array<u32>;
-@group(0) @binding(3) var<storage, read_write> tallies: array<u32>;
 
 @compute @workgroup_size(WG)
 fn main(

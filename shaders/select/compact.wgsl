@@ -13,25 +13,6 @@
 // ranks:   [rows, tokens] u32, NONE where the flag is not set
 //
 // Cost: two reads of the flags, one write of each output.
-struct Params {
-  flags_base: u32,
-  lengths_base: u32,
-  tallies_base: u32,
-  indices_base: u32,
-  counts_base: u32,
-  ranks_base: u32,
-  groups: u32,
-  tokens: u32,
-  chunk: u32,
-  chunks: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> flags: array<u32>;
-@group(0) @binding(2) var<storage, read> lengths: array<u32>;
-@group(0) @binding(3) var<storage, read> tallies: array<u32>;
-@group(0) @binding(4) var<storage, read_write> indices: array<u32>;
-@group(0) @binding(5) var<storage, read_write> counts: array<u32>;
-@group(0) @binding(6) var<storage, read_write> ranks: array<u32>;
 
 const NONE = 0xffffffffu;
 

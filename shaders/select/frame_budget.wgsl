@@ -10,20 +10,6 @@
 // The share is in f32; its product with the size is rounded in whole numbers, so that none is too large.
 //
 // One workgroup a batch row. The mean of p is 1 over the number of frames.
-struct Params {
-  scores_base: u32,
-  sizes_base: u32,
-  budgets_base: u32,
-  batch: u32,
-  frames: u32,
-  share: f32,
-  sharpness: f32, // 1 / temperature
-  far: f32, // differences beyond this one have no weight
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> scores: array<f32>;
-@group(0) @binding(2) var<storage, read> sizes: array<u32>;
-@group(0) @binding(3) var<storage, read_write> budgets: array<u32>;
 
 const MOST = 8.507059173023462e37; // 2^126: differences are finite
 

@@ -11,36 +11,6 @@
 // Sums are in greedy_select's order, that of its 16 lanes, so a row's capacity does not decide what is selected.
 //
 // Cost: as greedy_select, without barriers and without a workgroup for each row.
-struct Params {
-  unit_base: u32,
-  weights_base: u32,
-  counts_base: u32,
-  given_base: u32,
-  indices_base: u32,
-  kept_base: u32,
-  memory_base: u32,
-  groups: u32, // batch rows
-  parts: u32,
-  first: u32,
-  last: u32, // behind the last step
-  tokens: u32,
-  channels: u32, // in elems
-  k: u32,
-  given_count: u32,
-  given_stride: u32, // from one batch row's list to the next: 0 or the count
-  stride: u32,
-  objective: u32,
-  relevance: f32,
-  similarity: f32, // 1 - relevance
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> unit: array<elem>;
-@group(0) @binding(2) var<storage, read> weights: array<f32>;
-@group(0) @binding(3) var<storage, read> counts: array<u32>;
-@group(0) @binding(4) var<storage, read> given: array<u32>;
-@group(0) @binding(5) var<storage, read_write> indices: array<u32>;
-@group(0) @binding(6) var<storage, read_write> kept: array<u32>;
-@group(0) @binding(7) var<storage, read_write> memory: array<u32>;
 
 const NONE = 0xffffffffu;
 const MARGINAL = 1u;

@@ -6,26 +6,6 @@
 // indices: [B, K] u32, NONE everywhere
 // kept:    [B] u32, 0
 // memory:  [B, stride] u32; see greedy_select
-struct Params {
-  norm_base: u32,
-  weights_base: u32,
-  lengths_base: u32,
-  indices_base: u32,
-  kept_base: u32,
-  memory_base: u32,
-  total: u32, // tokens of the whole batch, at least one a row
-  tokens: u32,
-  k: u32, // at most `tokens`
-  stride: u32,
-  objective: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> norm: array<f32>;
-@group(0) @binding(2) var<storage, read> weights: array<f32>;
-@group(0) @binding(3) var<storage, read> lengths: array<u32>;
-@group(0) @binding(4) var<storage, read_write> indices: array<u32>;
-@group(0) @binding(5) var<storage, read_write> kept: array<u32>;
-@group(0) @binding(6) var<storage, read_write> memory: array<u32>;
 
 const NONE = 0xffffffffu;
 const MAX_MIN = 0u;

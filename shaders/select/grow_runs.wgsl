@@ -16,23 +16,6 @@
 // invocation's channels and then over invocations.
 //
 // Cost: one dispatch; each row is read twice, a sum over a workgroup for each token.
-struct Params {
-  unit_base: u32,
-  norm_base: u32,
-  lengths_base: u32,
-  joins_base: u32,
-  sums_base: u32,
-  batch: u32,
-  tokens: u32,
-  channels: u32,
-  threshold: f32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> unit: array<f32>;
-@group(0) @binding(2) var<storage, read> norm: array<f32>;
-@group(0) @binding(3) var<storage, read> lengths: array<u32>;
-@group(0) @binding(4) var<storage, read_write> joins: array<u32>;
-@group(0) @binding(5) var<storage, read_write> sums: array<f32>;
 
 var<workgroup> length: u32;
 

@@ -7,17 +7,6 @@
 // previous: [B, N] u32; NONE for dead tokens
 //
 // Cost: one dispatch; each token looks back as far as its previous one is, in cached memory.
-struct Params {
-  labels_base: u32,
-  lengths_base: u32,
-  previous_base: u32,
-  elements: u32,
-  tokens: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> labels: array<u32>;
-@group(0) @binding(2) var<storage, read> lengths: array<u32>;
-@group(0) @binding(3) var<storage, read_write> previous: array<u32>;
 
 const NONE = 0xffffffffu;
 

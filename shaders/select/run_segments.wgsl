@@ -15,26 +15,6 @@
 // Within a tile links are doubled, so that 8 rounds follow them all; those that leave it end at tokens that are known.
 //
 // Cost: one dispatch; one read of each input, 16 barriers for each 256 tokens, whatever the runs are.
-struct Params {
-  joins_base: u32,
-  previous_base: u32,
-  lengths_base: u32,
-  start_base: u32,
-  starts_base: u32,
-  places_base: u32,
-  batch: u32,
-  tokens: u32,
-  rows: u32, // of a workgroup, 1 where rows are longer than half a tile
-  previous_stride: u32,
-  pairs: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> joins: array<u32>;
-@group(0) @binding(2) var<storage, read> previous: array<u32>;
-@group(0) @binding(3) var<storage, read> lengths: array<u32>;
-@group(0) @binding(4) var<storage, read_write> start: array<u32>;
-@group(0) @binding(5) var<storage, read_write> starts: array<u32>;
-@group(0) @binding(6) var<storage, read_write> places: array<u32>;
 
 const NONE = 0xffffffffu;
 const TILE = 256u;

@@ -13,28 +13,6 @@
 // mask:      [B, N] u32
 //
 // Cost: one dispatch; one read of each input, one write of the mask.
-struct Params {
-  scores_base: u32,
-  threshold_base: u32,
-  lengths_base: u32,
-  marks_base: u32,
-  among_base: u32,
-  mask_base: u32,
-  elements: u32,
-  tokens: u32,
-  threshold_stride: u32,
-  marks_stride: u32,
-  among_stride: u32,
-  below: u32,
-  or_equal: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> scores: array<elem>;
-@group(0) @binding(2) var<storage, read> threshold: array<f32>;
-@group(0) @binding(3) var<storage, read> lengths: array<u32>;
-@group(0) @binding(4) var<storage, read> marks: array<u32>;
-@group(0) @binding(5) var<storage, read> among: array<u32>;
-@group(0) @binding(6) var<storage, read_write> mask: array<u32>;
 
 const PROTECTED = 1u;
 const EXCLUDED = 2u;

@@ -2,7 +2,7 @@
 
 use super::capabilities::{Capabilities, Policy};
 use super::grid::fold;
-use super::shader::{Access, Form, Header, Shader};
+use super::shader::{Access, Form, Header, Params, Shader};
 use super::variant::Variant;
 use crate::error::Error;
 use crate::tensor::{Desc, Elem, TensorId};
@@ -222,16 +222,20 @@ impl<'a> Lowering<'a> {
     ///
     /// # Errors
     /// [`Error::Shader`] where slots or parameters are not as many as the shader's or a slot is not the call's, and [`Error::TooManyGroups`].
-    pub fn dispatch<P: bytemuck::Pod>(&mut self, call: Call<'_, P>) -> Result<(), Error> {
+    pub fn dispatch<P: Params>(&mut self, call: Call<'_, P>) -> Result<(), Error> {
         let Call { shader, header, constants, slots, params, groups } = call;
         let wrong = |reason| Err(Error::Shader { kernel: self.kernel, shader: shader.name.to_owned(), reason });
         let bindings = shader.inputs.len() + shader.outputs.len();
         if slots.len() != bindings {
             return wrong(format!("it has {bindings} bindings, the call {}", slots.len()));
         }
-        let (bytes, expected) = (size_of::<P>(), 4 * shader.params.len());
-        if bytes != expected {
-            return wrong(format!("its params [{}] are {expected} bytes, the call's {bytes}", shader.params.join(", ")));
+        let (words, expected) = (params.words(), shader.params.len());
+        if words.len() != expected {
+            let names: Vec<_> = shader.params.iter().map(|(name, _)| *name).collect();
+            return wrong(format!("it has {expected} params [{}], the call {}", names.join(", "), words.len()));
+        }
+        if let Some((name, kind)) = shader.params.iter().find(|(_, kind)| !["u32", "i32", "f32"].contains(kind)) {
+            return wrong(format!("its param {name} is {kind}, and must be u32, i32 or f32"));
         }
         let mut resources = Vec::with_capacity(bindings);
         for &slot in slots {
@@ -248,7 +252,7 @@ impl<'a> Lowering<'a> {
             form: self.form(shader, header),
             constants,
             resources,
-            params: bytemuck::pod_collect_to_vec(bytemuck::bytes_of(&params)),
+            params: words,
             groups: fold(self.kernel, groups, self.capabilities.max_groups)?,
         };
         self.dispatches.push(dispatch);

@@ -17,7 +17,7 @@ mod view;
 
 pub use capabilities::{Capabilities, Policy, required_features, required_limits};
 pub use lowering::{Call, Lowering, Slot};
-pub use shader::{Access, BindingElem, Form, Header, Include, MatrixSize, Shader};
+pub use shader::{Access, BindingElem, Form, Header, Include, MatrixSize, Params, Shader, Word};
 pub use tuning::Tuning;
 pub use variant::Variant;
 pub use view::TensorView;

@@ -1,26 +1,79 @@
 //! What a shader is: its text, its parameters and bindings, and what varies in it.
 //!
 //! Four things vary, each by one mechanism: sizes by WGSL `override`, the element type by a header,
-//! portable or subgroup by which `common/*.wgsl` is prepended, `read` or `read_write` inputs by one text
-//! replacement.
+//! portable or subgroup by which `common/*.wgsl` is prepended, `read` or `read_write` inputs by the declarations.
 
 use std::fmt;
 
 use crate::tensor::Elem;
 
-/// Declares a shader's parameters once: the Rust struct, and the names that the WGSL `Params` must have.
+/// Declares the parameters of a shader once: the Rust struct, and what the WGSL struct `Params` has behind the bases (`NAMES`).
+///
+/// ```
+/// tokenpress::params! {
+///     /// What one dispatch is told.
+///     struct Params {
+///         /// In the output.
+///         elements: u32,
+///         factor: f32,
+///     }
+/// }
+/// assert_eq!(Params::NAMES, [("elements", "u32"), ("factor", "f32")]);
+/// ```
+#[macro_export]
 macro_rules! params {
     ($(#[$meta:meta])* struct $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty),* $(,)? }) => {
         $(#[$meta])*
-        #[repr(C)]
-        #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+        #[derive(Debug, Clone, Copy)]
         struct $name { $($(#[$field_meta])* $field: $type),* }
         impl $name {
-            const NAMES: &'static [&'static str] = &[$(stringify!($field)),*];
+            const NAMES: &'static [(&'static str, &'static str)] = &[$((stringify!($field), stringify!($type))),*];
+        }
+        impl $crate::device::Params for $name {
+            fn words(&self) -> Vec<u32> {
+                vec![$($crate::device::Word::word(self.$field)),*]
+            }
         }
     };
 }
+
 pub(crate) use params;
+
+/// What a dispatch is told besides its tensors: [`params!`](crate::params) implements it.
+pub trait Params {
+    /// The fields as the uniform has them, a word each.
+    fn words(&self) -> Vec<u32>;
+}
+
+impl<const N: usize> Params for [u32; N] {
+    fn words(&self) -> Vec<u32> {
+        self.to_vec()
+    }
+}
+
+/// A type of one field of [`Params`]: `u32`, `i32` or `f32`.
+pub trait Word {
+    /// Its bits.
+    fn word(self) -> u32;
+}
+
+impl Word for u32 {
+    fn word(self) -> u32 {
+        self
+    }
+}
+
+impl Word for i32 {
+    fn word(self) -> u32 {
+        self as u32
+    }
+}
+
+impl Word for f32 {
+    fn word(self) -> u32 {
+        self.to_bits()
+    }
+}
 
 macro_rules! scalars {
     () => {
@@ -152,6 +205,19 @@ pub enum BindingElem {
 }
 
 impl BindingElem {
+    /// Its name in WGSL.
+    pub(super) const fn wgsl(self) -> &'static str {
+        match self {
+            Self::Elem => "elem",
+            Self::Scalar => "elem_scalar",
+            Self::ElemF32 => "elem_f32",
+            Self::F32 => "f32",
+            Self::F32x4 => "vec4<f32>",
+            Self::U32 => "u32",
+            Self::AtomicU32 => "atomic<u32>",
+        }
+    }
+
     pub(crate) const fn size(self, header: Header) -> u64 {
         match self {
             Self::Elem => header.size(),
@@ -273,8 +339,12 @@ impl Form {
 
 /// One WGSL file of the crate and what the host must know of it.
 ///
-/// Binding 0 is the uniform `params`; inputs follow, then outputs, in this order. `Params` starts with one
-/// `u32` for each binding, `<name>_base`: the index of the tensor's first element in the binding.
+/// The file begins with a comment and goes on with its code. Its declarations are written from these fields and put before it: binding 0 is the
+/// uniform `params`, inputs follow, then outputs, in this order, each an array by its name. `Params` starts with one `u32` for each binding,
+/// `<name>_base`, the index of the tensor's first element in the binding; then come the fields of `params`.
+///
+/// Before that stand `elem` ([`Header`]), the struct `Lane` (`index` within the workgroup, and what subgroup forms know besides), and
+/// `linear_group(group, groups)`, the number of a workgroup in its grid of two dimensions.
 pub struct Shader {
     /// `kernel` or `kernel.pass`, the file's stem.
     pub name: &'static str,
@@ -284,12 +354,12 @@ pub struct Shader {
     pub includes: &'static [Include],
     /// The headers under which it is used.
     pub headers: &'static [Header],
-    /// Storage bindings that are only read; declared `read` in the file, unless none of its dispatches can have them so.
+    /// Storage bindings that are only read. One that only ever passes from memory of the plan to memory of the plan stands among the outputs.
     pub inputs: &'static [(&'static str, BindingElem)],
     /// Storage bindings that are written.
     pub outputs: &'static [(&'static str, BindingElem)],
-    /// Fields of `Params` behind the bases.
-    pub params: &'static [&'static str],
+    /// Names and WGSL types of the fields of `Params` behind the bases: `NAMES` of a struct made by [`params!`](crate::params).
+    pub params: &'static [(&'static str, &'static str)],
     /// Sets of `override` values under which it is used; `&[&[]]` where it has none.
     pub tunings: &'static [&'static [(&'static str, u32)]],
 }
@@ -301,9 +371,6 @@ impl fmt::Debug for Shader {
     }
 }
 
-/// The one spelling of a read-only storage binding in the shaders.
-pub(super) const READ: &str = "var<storage, read>";
-
 impl Shader {
     /// Whether there is this form of it under this header. Matrices are of f16, which loses nothing only where the tensors are.
     pub(crate) fn has_form(&self, form: Form, header: Header) -> bool {
@@ -314,9 +381,22 @@ impl Shader {
         }
     }
 
-    /// Whether its inputs may be declared so. What only ever passes from memory of the plan to memory of the plan is `read_write` in the text.
-    pub(crate) fn has_access(&self, access: Access) -> bool {
-        access == Access::ReadWrite || self.inputs.is_empty() || self.source.contains(READ)
+    /// `Params` and the bindings, in WGSL.
+    pub(super) fn declarations(&self, access: Access) -> String {
+        let mut text = String::from("struct Params {\n");
+        for (name, _) in self.bindings() {
+            text += &format!("  {name}_base: u32,\n");
+        }
+        for (name, kind) in self.params {
+            text += &format!("  {name}: {kind},\n");
+        }
+        text += "}\n@group(0) @binding(0) var<uniform> params: Params;\n";
+        for (index, (name, elem)) in self.bindings().enumerate() {
+            let read_only = index < self.inputs.len() && access == Access::Read;
+            let access = if read_only { "read" } else { "read_write" };
+            text += &format!("@group(0) @binding({}) var<storage, {access}> {name}: array<{}>;\n", index + 1, elem.wgsl());
+        }
+        text
     }
 
     pub(crate) fn has_subgroup_form(&self) -> bool {

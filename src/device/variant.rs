@@ -3,7 +3,7 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-use super::shader::{Access, Form, Header, Include, READ, Shader};
+use super::shader::{Access, Form, Header, Include, Shader};
 
 /// One text of a shader and the values of its overrides: what a pipeline is made from.
 #[derive(Clone, Copy)]
@@ -119,10 +119,8 @@ impl Variant {
                 (Include::Window, _) => include_str!("../../shaders/common/window.wgsl"),
             };
         }
-        match self.access {
-            Access::Read => text += self.shader.source,
-            Access::ReadWrite => text += &self.shader.source.replace(READ, "var<storage, read_write>"),
-        }
+        text += &self.shader.declarations(self.access);
+        text += self.shader.source;
         text
     }
 
@@ -148,7 +146,7 @@ impl Shader {
             for form in [Form::Portable, Form::Subgroup, Form::Cooperative8, Form::Cooperative16] {
                 for access in [Access::Read, Access::ReadWrite] {
                     for &constants in self.tunings {
-                        if self.has_form(form, header) && self.has_access(access) {
+                        if self.has_form(form, header) {
                             all.push(Variant { shader: self, header, form, access, constants });
                         }
                     }

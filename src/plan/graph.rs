@@ -52,7 +52,7 @@ impl Graph {
         for dispatch in &program.dispatches {
             for access in [Access::Read, Access::ReadWrite] {
                 let variant = dispatch.variant(access);
-                if dispatch.shader.has_access(access) && !variants.contains(&variant) {
+                if !variants.contains(&variant) {
                     variants.push(variant);
                 }
             }

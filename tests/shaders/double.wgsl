@@ -3,15 +3,6 @@
 //
 // x: [elements] elem
 // y: [elements] elem
-struct Params {
-  x_base: u32,
-  y_base: u32,
-  elements: u32,
-  written: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<elem>;
-@group(0) @binding(2) var<storage, read_write> y: array<elem>;
 
 @compute @workgroup_size(64)
 fn main(

@@ -3,15 +3,6 @@
 //
 // x:     [rows, columns] elem
 // index: [rows] u32
-struct Params {
-  x_base: u32,
-  index_base: u32,
-  rows: u32,
-  columns: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<elem>;
-@group(0) @binding(2) var<storage, read_write> index: array<u32>;
 
 @compute @workgroup_size(64)
 fn main(

@@ -11,7 +11,7 @@ pub static DOUBLE: Shader = Shader {
     headers: &[Header::F32, Header::F16],
     inputs: &[("x", BindingElem::Elem)],
     outputs: &[("y", BindingElem::Elem)],
-    params: &["elements", "written"],
+    params: &[("elements", "u32"), ("written", "u32")],
     tunings: &[&[]],
 };
 

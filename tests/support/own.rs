@@ -13,7 +13,7 @@ pub const fn shader(name: &'static str, source: &'static str) -> Shader {
         headers: &[Header::F32],
         inputs: &[("x", BindingElem::Elem)],
         outputs: &[("y", BindingElem::Elem)],
-        params: &["elements"],
+        params: &[("elements", "u32")],
         tunings: &[&[]],
     }
 }
@@ -70,7 +70,7 @@ impl Kernel for Own {
         match self.params {
             1 => lowering.dispatch(Call { shader, header, constants, slots, params: [1u32; 1], groups: 1 }),
             2 => lowering.dispatch(Call { shader, header, constants, slots, params: [1u32; 2], groups: 1 }),
-            _ => lowering.dispatch(Call { shader, header, constants, slots, params: [0u8; 3], groups: 1 }),
+            _ => lowering.dispatch(Call { shader, header, constants, slots, params: [0u32; 0], groups: 1 }),
         }
     }
 
@@ -83,14 +83,6 @@ impl Kernel for Own {
 #[allow(unused_macros, reason = "each user takes a part")]
 macro_rules! own_shader {
     ($body:literal) => {
-        concat!(
-            "struct Params { x_base: u32, y_base: u32, elements: u32 }\n",
-            "@group(0) @binding(0) var<uniform> params: Params;\n",
-            "@group(0) @binding(1) var<storage, read> x: array<elem>;\n",
-            "@group(0) @binding(2) var<storage, read_write> y: array<elem>;\n",
-            "@compute @workgroup_size(64) fn main(lane: Lane) {\n",
-            $body,
-            "\n}\n"
-        )
+        concat!("@compute @workgroup_size(64) fn main(lane: Lane) {\n", $body, "\n}\n")
     };
 }

@@ -15,52 +15,6 @@
 //
 // Cost: one pass over the keys. A workgroup has `block` of a row's keys, an invocation every WG-th of them, four at a time; these are
 // the ones that it reads again for the sum.
-struct Params {
-  queries_base: u32,
-  keys_base: u32,
-  lengths_base: u32,
-  query_lengths_base: u32,
-  bias_base: u32,
-  list_base: u32,
-  logits_base: u32,
-  sums_base: u32,
-  groups: u32,
-  batch: u32,
-  heads: u32,
-  head_first: u32,
-  all_heads: u32,
-  key_heads: u32,
-  query_count: u32,
-  key_count: u32,
-  channels: u32,
-  rows: u32,
-  every_row: u32,
-  causal: u32,
-  biased: u32,
-  norm: u32,
-  row_reduction: u32,
-  head_reduction: u32,
-  pick_first: u32,
-  pick_count: u32,
-  column_first: u32,
-  columns: u32,
-  parts_count: u32,
-  stored: u32,
-  chunks: u32,
-  block: u32,
-  with_sums: u32,
-  lse_rows: u32,
-  scale: f32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> queries: array<elem>;
-@group(0) @binding(2) var<storage, read> keys: array<elem>;
-@group(0) @binding(3) var<storage, read> lengths: array<u32>;
-@group(0) @binding(4) var<storage, read> query_lengths: array<u32>;
-@group(0) @binding(5) var<storage, read> bias: array<f32>;
-@group(0) @binding(6) var<storage, read> list: array<u32>;
-@group(0) @binding(7) var<storage, read_write> logits: array<f32>;
-@group(0) @binding(8) var<storage, read_write> sums: array<f32>;
 
 // What one step along the dot product adds to one row of a tile: a with each of four.
 fn products(a: elem_f32, b0: elem_f32, b1: elem_f32, b2: elem_f32, b3: elem_f32) -> vec4<f32> {

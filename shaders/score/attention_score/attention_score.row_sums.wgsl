@@ -15,52 +15,6 @@
 // Cost: 2 R N D operations a head. Query-stationary: a workgroup has 64 rows and walks over the keys 64 at a time; an invocation
 // keeps a running maximum and sum for each of its rows, and those of a row are combined at the end. Nothing of size R x N is
 // stored, unless KEPT. Tiles start at key 0 whatever the padding.
-struct Params {
-  queries_base: u32,
-  keys_base: u32,
-  lengths_base: u32,
-  query_lengths_base: u32,
-  bias_base: u32,
-  list_base: u32,
-  sums_base: u32,
-  logits_base: u32,
-  groups: u32,
-  batch: u32,
-  heads: u32,
-  head_first: u32,
-  all_heads: u32,
-  key_heads: u32,
-  query_count: u32,
-  key_count: u32,
-  channels: u32,
-  rows: u32,
-  every_row: u32,
-  causal: u32,
-  biased: u32,
-  norm: u32,
-  row_reduction: u32,
-  head_reduction: u32,
-  pick_first: u32,
-  pick_count: u32,
-  column_first: u32,
-  columns: u32,
-  parts_count: u32,
-  stored: u32,
-  chunks: u32,
-  block: u32,
-  with_sums: u32,
-  lse_rows: u32,
-  scale: f32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> queries: array<elem>;
-@group(0) @binding(2) var<storage, read> keys: array<elem>;
-@group(0) @binding(3) var<storage, read> lengths: array<u32>;
-@group(0) @binding(4) var<storage, read> query_lengths: array<u32>;
-@group(0) @binding(5) var<storage, read> bias: array<f32>;
-@group(0) @binding(6) var<storage, read> list: array<u32>;
-@group(0) @binding(7) var<storage, read_write> sums: array<f32>;
-@group(0) @binding(8) var<storage, read_write> logits: array<vec4<f32>>;
 
 override KEPT: u32 = 0u; // or 1
 

@@ -13,48 +13,6 @@
 // Some of what it reads and what it writes lies in the workspace, one buffer: nothing can be read-only.
 //
 // Cost: two reads of each visible logit. One workgroup a row: for rows that are too long for one workgroup to make their logits.
-struct Params {
-  logits_base: u32,
-  lengths_base: u32,
-  query_lengths_base: u32,
-  bias_base: u32,
-  list_base: u32,
-  sums_base: u32,
-  groups: u32,
-  batch: u32,
-  heads: u32,
-  head_first: u32,
-  all_heads: u32,
-  key_heads: u32,
-  query_count: u32,
-  key_count: u32,
-  channels: u32,
-  rows: u32,
-  every_row: u32,
-  causal: u32,
-  biased: u32,
-  norm: u32,
-  row_reduction: u32,
-  head_reduction: u32,
-  pick_first: u32,
-  pick_count: u32,
-  column_first: u32,
-  columns: u32,
-  parts_count: u32,
-  stored: u32,
-  chunks: u32,
-  block: u32,
-  with_sums: u32,
-  lse_rows: u32,
-  scale: f32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> logits: array<f32>;
-@group(0) @binding(2) var<storage, read_write> lengths: array<u32>;
-@group(0) @binding(3) var<storage, read_write> query_lengths: array<u32>;
-@group(0) @binding(4) var<storage, read_write> bias: array<f32>;
-@group(0) @binding(5) var<storage, read_write> list: array<u32>;
-@group(0) @binding(6) var<storage, read_write> sums: array<f32>;
 
 @compute @workgroup_size(WG)
 fn main(

@@ -18,52 +18,6 @@
 // In a maximum a NaN wins.
 //
 // Cost: one read of the parts. An invocation makes one score, over heads, then rows or chunks, in ascending order.
-struct Params {
-  parts_base: u32,
-  sums_base: u32,
-  lengths_base: u32,
-  query_lengths_base: u32,
-  bias_base: u32,
-  list_base: u32,
-  score_base: u32,
-  lse_base: u32,
-  groups: u32,
-  batch: u32,
-  heads: u32,
-  head_first: u32,
-  all_heads: u32,
-  key_heads: u32,
-  query_count: u32,
-  key_count: u32,
-  channels: u32,
-  rows: u32,
-  every_row: u32,
-  causal: u32,
-  biased: u32,
-  norm: u32,
-  row_reduction: u32,
-  head_reduction: u32,
-  pick_first: u32,
-  pick_count: u32,
-  column_first: u32,
-  columns: u32,
-  parts_count: u32,
-  stored: u32,
-  chunks: u32,
-  block: u32,
-  with_sums: u32,
-  lse_rows: u32,
-  scale: f32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> parts: array<f32>;
-@group(0) @binding(2) var<storage, read> sums: array<f32>;
-@group(0) @binding(3) var<storage, read> lengths: array<u32>;
-@group(0) @binding(4) var<storage, read> query_lengths: array<u32>;
-@group(0) @binding(5) var<storage, read> bias: array<f32>;
-@group(0) @binding(6) var<storage, read> list: array<u32>;
-@group(0) @binding(7) var<storage, read_write> score: array<f32>;
-@group(0) @binding(8) var<storage, read_write> lse: array<f32>;
 
 const SOFTMAX = 2u;
 // Row reductions.

@@ -19,35 +19,6 @@
 // kept in workgroup memory: each lane counts how many of the old and the new entries come before its own, which is its place.
 //
 // Cost: 2 Q M C operations, 3 for distances. The candidates' rows are read from cache once for 4 queries.
-struct Params {
-  rows_base: u32,
-  norm_base: u32,
-  queries_base: u32,
-  candidates_base: u32,
-  lengths_base: u32,
-  indices_base: u32,
-  values_base: u32,
-  tiles: u32, // of 4 queries, in the whole batch
-  tokens: u32,
-  channels: u32, // in elems
-  query_count: u32,
-  candidate_count: u32,
-  queries_listed: u32,
-  candidates_listed: u32,
-  query_stride: u32, // from one batch row's list to the next: 0 or the count
-  candidate_stride: u32,
-  nearest: u32, // K, at most 64
-  by_distance: u32,
-  exclude_self: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> rows: array<elem>;
-@group(0) @binding(2) var<storage, read> norm: array<f32>;
-@group(0) @binding(3) var<storage, read> queries: array<u32>;
-@group(0) @binding(4) var<storage, read> candidates: array<u32>;
-@group(0) @binding(5) var<storage, read> lengths: array<u32>;
-@group(0) @binding(6) var<storage, read_write> indices: array<u32>;
-@group(0) @binding(7) var<storage, read_write> values: array<f32>;
 
 const LANES = 32u; // of a query
 const CAPACITY = 64u; // of its list

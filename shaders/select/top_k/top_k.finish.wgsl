@@ -11,34 +11,6 @@
 //             others; where asked for
 //
 // Cost: one read of the pairs, one write of each output.
-struct Params {
-  pairs_base: u32,
-  scores_base: u32,
-  state_base: u32,
-  indices_base: u32,
-  values_base: u32,
-  kept_base: u32,
-  complement_base: u32,
-  each_base: u32,
-  groups: u32,
-  tokens: u32,
-  entries: u32,
-  k: u32,
-  capacity: u32,
-  chunks: u32,
-  with_indices: u32,
-  with_complement: u32,
-  each_kind: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> pairs: array<u32>;
-@group(0) @binding(2) var<storage, read> scores: array<elem>;
-@group(0) @binding(3) var<storage, read> state: array<u32>;
-@group(0) @binding(4) var<storage, read_write> indices: array<u32>;
-@group(0) @binding(5) var<storage, read_write> values: array<f32>;
-@group(0) @binding(6) var<storage, read_write> kept: array<u32>;
-@group(0) @binding(7) var<storage, read_write> complement: array<u32>;
-@group(0) @binding(8) var<storage, read_write> each: array<u32>;
 
 const NONE = 0xffffffffu;
 const EACH_PLACES = 2u;

@@ -9,33 +9,6 @@
 // state:     [rows, 12] u32: live tokens, how many are wanted; the rest is for the next passes
 //
 // Cost: one read of the scores, one write of the keys.
-struct Params {
-  scores_base: u32,
-  lengths_base: u32,
-  counts_base: u32,
-  marks_base: u32,
-  keys_base: u32,
-  histogram_base: u32,
-  state_base: u32,
-  groups: u32,
-  tokens: u32,
-  k: u32,
-  chunk: u32,
-  chunks: u32,
-  rows_per_length: u32,
-  rows_per_count: u32,
-  marked: u32,
-  marks_stride: u32,
-  smallest: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> scores: array<elem>;
-@group(0) @binding(2) var<storage, read> lengths: array<u32>;
-@group(0) @binding(3) var<storage, read> counts: array<u32>;
-@group(0) @binding(4) var<storage, read> marks: array<u32>;
-@group(0) @binding(5) var<storage, read_write> keys: array<u32>;
-@group(0) @binding(6) var<storage, read_write> histogram: array<u32>;
-@group(0) @binding(7) var<storage, read_write> state: array<u32>;
 
 fn key_of(row: u32, token: u32, live: u32) -> u32 {
   if token >= live { return KEY_DEAD; }

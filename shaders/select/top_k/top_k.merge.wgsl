@@ -5,17 +5,6 @@
 // merged: [rows, entries, 2] u32, in sorted runs of 2 * `run`
 //
 // Cost: one read and one write of each pair, log2(run) reads of keys.
-struct Params {
-  source_base: u32,
-  merged_base: u32,
-  groups: u32,
-  entries: u32,
-  chunks: u32,
-  run: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> source: array<u32>;
-@group(0) @binding(2) var<storage, read_write> merged: array<u32>;
 
 @compute @workgroup_size(256)
 fn main(

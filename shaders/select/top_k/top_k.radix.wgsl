@@ -13,25 +13,6 @@
 // kept:      [rows] u32
 //
 // Cost: one read of the keys each time, one workgroup atomic for each run of equal digits of an invocation.
-struct Params {
-  keys_base: u32,
-  histogram_base: u32,
-  state_base: u32,
-  tallies_base: u32,
-  kept_base: u32,
-  groups: u32,
-  tokens: u32,
-  chunk: u32,
-  chunks: u32,
-  digits: u32,
-  known: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> keys: array<u32>;
-@group(0) @binding(2) var<storage, read_write> histogram: array<atomic<u32>>;
-@group(0) @binding(3) var<storage, read_write> state: array<u32>;
-@group(0) @binding(4) var<storage, read_write> tallies: array<u32>;
-@group(0) @binding(5) var<storage, read_write> kept: array<u32>;
 
 const NO_DIGIT = 256u;
 var<workgroup> bins: array<atomic<u32>, 256>;

@@ -6,21 +6,6 @@
 // pairs:   [rows, entries, 2] u32: key and index, keys descending within a run
 //
 // Cost: one read of each entry and its key, one write of each pair; 60 steps of a bitonic network.
-struct Params {
-  keys_base: u32,
-  indices_base: u32,
-  pairs_base: u32,
-  groups: u32,
-  tokens: u32,
-  entries: u32,
-  runs: u32,
-  span: u32,
-  listed: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> keys: array<u32>;
-@group(0) @binding(2) var<storage, read_write> indices: array<u32>;
-@group(0) @binding(3) var<storage, read_write> pairs: array<u32>;
 
 const NONE = 0xffffffffu;
 

@@ -15,37 +15,6 @@
 //
 // Cost: one dispatch; scores once (twice where something is written by index), every output once;
 // log2(tokens)^2 / 2 steps of a bitonic network.
-struct Params {
-  scores_base: u32,
-  lengths_base: u32,
-  counts_base: u32,
-  marks_base: u32,
-  indices_base: u32,
-  values_base: u32,
-  kept_base: u32,
-  rest_base: u32,
-  rows: u32,
-  tokens: u32,
-  k: u32,
-  span: u32,
-  rows_per_length: u32,
-  rows_per_count: u32,
-  marked: u32,
-  marks_stride: u32,
-  smallest: u32,
-  by_index: u32,
-  rest_kind: u32,
-  capacity: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> scores: array<elem>;
-@group(0) @binding(2) var<storage, read> lengths: array<u32>;
-@group(0) @binding(3) var<storage, read> counts: array<u32>;
-@group(0) @binding(4) var<storage, read> marks: array<u32>;
-@group(0) @binding(5) var<storage, read_write> indices: array<u32>;
-@group(0) @binding(6) var<storage, read_write> values: array<f32>;
-@group(0) @binding(7) var<storage, read_write> kept: array<u32>;
-@group(0) @binding(8) var<storage, read_write> rest: array<u32>;
 
 const NONE = 0xffffffffu;
 const REST_BY_RANK = 1u;

@@ -16,8 +16,10 @@ params! {
         outputs: u32,
         source_count: u32,
         destination_count: u32,
+        /// From one batch row's list to the next: 0 or the count.
         source_stride: u32,
         destination_stride: u32,
+        /// Capacity of the list.
         unmerged_count: u32,
         interleave: u32,
     }

@@ -8,11 +8,32 @@ use crate::reference;
 use crate::tensor::{Desc, Elem, Element, HostTensor, NONE, Shape, with_element};
 
 params! {
-    struct Params { all_rows: u32, lanes_log2: u32, width: u32, rows: u32, heads: u32, source_rows: u32, index_stride: u32, empty: u32 }
+    struct Params {
+        /// Batch * heads * rows.
+        all_rows: u32,
+        lanes_log2: u32,
+        /// In elems.
+        width: u32,
+        rows: u32,
+        heads: u32,
+        source_rows: u32,
+        index_stride: u32,
+        empty: u32,
+    }
 }
 
 params! {
-    struct FallbackParams { all_rows: u32, lanes_log2: u32, width: u32, rows: u32, heads: u32, source_rows: u32, index_stride: u32 }
+    struct FallbackParams {
+        /// Batch * heads * rows.
+        all_rows: u32,
+        lanes_log2: u32,
+        /// In elems.
+        width: u32,
+        rows: u32,
+        heads: u32,
+        source_rows: u32,
+        index_stride: u32,
+    }
 }
 
 pub(super) static GATHER: Shader = Shader {

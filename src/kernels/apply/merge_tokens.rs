@@ -11,7 +11,18 @@ use crate::reference::{self, Merge};
 use crate::tensor::{Desc, Elem, HostTensor, Shape};
 
 params! {
-    struct Params { elements: u32, tokens: u32, outputs: u32, channels: u32, entries: u32, reduce: u32, with_totals: u32 }
+    struct Params {
+        /// Of the output, in elems.
+        elements: u32,
+        tokens: u32,
+        outputs: u32,
+        /// In elems.
+        channels: u32,
+        /// M.
+        entries: u32,
+        reduce: u32,
+        with_totals: u32,
+    }
 }
 
 pub(super) static MERGE_TOKENS: Shader = Shader {

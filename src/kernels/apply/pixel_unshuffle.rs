@@ -7,10 +7,21 @@ use crate::kernels::operands::flat;
 use crate::reference::{self, BlockLayout};
 use crate::tensor::{Desc, Element, HostTensor, Shape, with_element};
 
+/// Fields of `Params` that are all u32.
+const fn words<const N: usize>(names: [&'static str; N]) -> [(&'static str, &'static str); N] {
+    let mut fields = [("", "u32"); N];
+    let mut i = 0;
+    while i < N {
+        fields[i].0 = names[i];
+        i += 1;
+    }
+    fields
+}
+
 /// `Params` of the strided copy: six numbers, then (size, read, write, row, column) for the digit
 /// that an invocation repeats and for each of the six others.
 #[rustfmt::skip]
-const MOVE_PARAMS: &[&str; 41] = &[
+const MOVE_PARAMS: &[(&str, &str)] = &words([
     "invocations", "digits", "offset", "rows", "columns", "fill", //
     "repeat", "repeat_read", "repeat_write", "repeat_row", "repeat_column", //
     "size0", "read0", "write0", "row0", "column0", //
@@ -19,17 +30,17 @@ const MOVE_PARAMS: &[&str; 41] = &[
     "size3", "read3", "write3", "row3", "column3", //
     "size4", "read4", "write4", "row4", "column4", //
     "size5", "read5", "write5", "row5", "column5",
-];
+]);
 
 /// `Params` of the transposition: six numbers, then (size, read, write) for the digit that an invocation goes through and for each of
 /// five others.
 #[rustfmt::skip]
-const TRANSPOSE_PARAMS: &[&str; 24] = &[
+const TRANSPOSE_PARAMS: &[(&str, &str)] = &words([
     "tiles", "digits", "offset", "halves", "plane", "plane_pair", //
     "repeat", "repeat_read", "repeat_write", //
     "size0", "read0", "write0", "size1", "read1", "write1", "size2", "read2", "write2", //
     "size3", "read3", "write3", "size4", "read4", "write4",
-];
+]);
 
 pub(super) static MOVE: Shader = Shader {
     name: "pixel_unshuffle",

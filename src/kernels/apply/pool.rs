@@ -11,7 +11,9 @@ use crate::tensor::{Desc, Elem, HostTensor};
 
 params! {
     struct Params {
+        /// Of the output, in elems.
         elements: u32,
+        /// In elems.
         channels: u32,
         rows: u32,
         columns: u32,

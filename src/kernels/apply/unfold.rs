@@ -9,6 +9,7 @@ use crate::tensor::{Desc, Element, HostTensor, Shape, with_element};
 
 params! {
     struct Params {
+        /// Of y.
         elements: u32,
         channels: u32,
         taps: u32,

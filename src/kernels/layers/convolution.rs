@@ -13,6 +13,7 @@ use crate::tensor::{Desc, Elem, HostTensor};
 
 params! {
     struct Params {
+        /// Of y.
         elements: u32,
         channels: u32,
         taps: u32,

@@ -10,15 +10,20 @@ use crate::tensor::{Desc, Elem, HostTensor};
 
 params! {
     struct Params {
+        /// Of y, in elems.
         elements: u32,
+        /// D, in elems.
         channels: u32,
         heads: u32,
         queries: u32,
         tokens: u32,
+        /// S.
         samples: u32,
+        /// Points of a level.
         per_level: u32,
         softmax: u32,
         referenced: u32,
+        /// From a batch row to the next, 0 where all have the same.
         reference_stride: u32,
     }
 }

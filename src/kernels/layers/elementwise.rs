@@ -12,11 +12,15 @@ pub use crate::reference::Operation;
 
 params! {
     struct Params {
+        /// Outer * middle.
         rows: u32,
+        /// Of a row.
         segments: u32,
         lanes_log2: u32,
         middle: u32,
+        /// In elems.
         inner: u32,
+        /// Of b, as the next two.
         outer_stride: u32,
         middle_stride: u32,
         inner_stride: u32,

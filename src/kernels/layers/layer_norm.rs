@@ -15,12 +15,15 @@ params! {
     struct Params {
         rows: u32,
         lanes_log2: u32,
+        /// Kh kw; 1 without blocks.
         positions: u32,
+        /// Of each position, in elems.
         channels: u32,
         factor_rows: u32,
         factor_columns: u32,
         block_rows: u32,
         block_columns: u32,
+        /// The blocks are column by column.
         transposed: u32,
         grid_rows: u32,
         grid_columns: u32,
@@ -28,9 +31,12 @@ params! {
         centred: u32,
         weighted: u32,
         biased: u32,
+        /// Of epsilon's root, biased by 127.
         root_exponent: u32,
         count: f32,
+        /// A power of two above count, and.
         shares: f32,
+        /// What it is the inverse of.
         share: f32,
         epsilon: f32,
     }

@@ -82,8 +82,9 @@ pub(super) static STORED_SUMS: Shader = Shader {
     source: include_str!("../../../shaders/score/attention_score/attention_score.sums.wgsl"),
     includes: &[Include::Reduce, Include::Softmax, Include::AttentionRows, Include::AttentionSums],
     headers: &[Header::F32],
-    inputs: &[("logits", F32), LENGTHS, QUERY_LENGTHS, BIAS, LIST],
-    outputs: &[SUMS],
+    // What passes between the workspace and itself is `read_write` in any case.
+    inputs: &[],
+    outputs: &[("logits", F32), LENGTHS, QUERY_LENGTHS, BIAS, LIST, SUMS],
     params: Params::NAMES,
     tunings: &[&[]],
 };
@@ -124,8 +125,8 @@ pub(super) static COLUMNS: Shader = Shader {
         Include::AttentionColumns,
     ],
     headers: FLOATS,
-    inputs: &[QUERIES, KEYS, LENGTHS, QUERY_LENGTHS, BIAS, LIST, SUMS],
-    outputs: &[("partials", F32)],
+    inputs: &[],
+    outputs: &[QUERIES, KEYS, LENGTHS, QUERY_LENGTHS, BIAS, LIST, SUMS, ("partials", F32)],
     params: Params::NAMES,
     tunings: &[&[]],
 };
@@ -143,8 +144,8 @@ pub(super) static KEPT_COLUMNS: Shader = Shader {
         Include::AttentionColumns,
     ],
     headers: &[Header::F32x4],
-    inputs: &[("logits", BindingElem::Elem), LENGTHS, QUERY_LENGTHS, BIAS, LIST, SUMS],
-    outputs: &[("partials", F32)],
+    inputs: &[],
+    outputs: &[("logits", BindingElem::Elem), LENGTHS, QUERY_LENGTHS, BIAS, LIST, SUMS, ("partials", F32)],
     params: Params::NAMES,
     tunings: &[&[]],
 };

@@ -15,11 +15,22 @@ params! {
 }
 
 params! {
-    struct RowsParams { rows: u32, tokens: u32, channels: u32 }
+    struct RowsParams {
+        /// Tokens of the whole batch.
+        rows: u32,
+        tokens: u32,
+        /// In elems.
+        channels: u32,
+    }
 }
 
 params! {
-    struct PeaksParams { tiles: u32, tokens: u32, channels: f32 }
+    struct PeaksParams {
+        /// Of 128 tokens, in the whole batch.
+        tiles: u32,
+        tokens: u32,
+        channels: f32,
+    }
 }
 
 use BindingElem::{F32, U32};

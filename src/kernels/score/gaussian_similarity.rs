@@ -10,7 +10,12 @@ use crate::reference;
 use crate::tensor::{Desc, Elem, HostTensor};
 
 params! {
-    struct Params { rows: u32, tokens: u32, channels: u32 }
+    struct Params {
+        rows: u32,
+        tokens: u32,
+        /// In elems.
+        channels: u32,
+    }
 }
 
 pub(super) static GAUSSIAN_SIMILARITY: Shader = Shader {

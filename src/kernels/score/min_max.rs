@@ -11,7 +11,15 @@ use crate::reference::{self, Range};
 use crate::tensor::{Desc, Elem, HostTensor};
 
 params! {
-    struct Params { elements: u32, tokens: u32, range_stride: u32, descending: u32, offset: f32, epsilon: f32 }
+    struct Params {
+        elements: u32,
+        tokens: u32,
+        /// From one batch row's lowest to the next: 0 or 1.
+        range_stride: u32,
+        descending: u32,
+        offset: f32,
+        epsilon: f32,
+    }
 }
 
 pub(super) static MIN_MAX: Shader = Shader {

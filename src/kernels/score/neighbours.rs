@@ -12,15 +12,19 @@ use crate::tensor::{Desc, Elem, HostTensor, NONE};
 
 params! {
     struct Params {
+        /// Of 4 queries, in the whole batch.
         tiles: u32,
         tokens: u32,
+        /// In elems.
         channels: u32,
         query_count: u32,
         candidate_count: u32,
         queries_listed: u32,
         candidates_listed: u32,
+        /// From one batch row's list to the next: 0 or the count.
         query_stride: u32,
         candidate_stride: u32,
+        /// K, at most 64.
         nearest: u32,
         by_distance: u32,
         exclude_self: u32,

@@ -12,7 +12,13 @@ use crate::reference::{self, Pairs};
 use crate::tensor::{Desc, Elem, HostTensor, NONE};
 
 params! {
-    struct Params { rows: u32, tokens: u32, channels: u32, previous_stride: u32 }
+    struct Params {
+        rows: u32,
+        tokens: u32,
+        /// In elems.
+        channels: u32,
+        previous_stride: u32,
+    }
 }
 
 pub(super) static PAIR_SIMILARITY: Shader = Shader {

@@ -10,7 +10,17 @@ use crate::reference::{self, Attention, Received};
 use crate::tensor::{Desc, Elem, HostTensor};
 
 params! {
-    struct Params { groups: u32, pools: u32, pool: u32, heads: u32, key_heads: u32, frames: u32, channels: u32, scale: f32 }
+    struct Params {
+        groups: u32,
+        pools: u32,
+        pool: u32,
+        heads: u32,
+        key_heads: u32,
+        frames: u32,
+        /// In elems.
+        channels: u32,
+        scale: f32,
+    }
 }
 
 pub(super) static SUMS: Shader = Shader {

@@ -11,7 +11,14 @@ use crate::reference;
 use crate::tensor::{Desc, Elem, HostTensor};
 
 params! {
-    struct Params { elements: u32, entries: u32, quantiles_of_row: u32, fence: u32, factor: f32 }
+    struct Params {
+        /// Of the result.
+        elements: u32,
+        entries: u32,
+        quantiles_of_row: u32,
+        fence: u32,
+        factor: f32,
+    }
 }
 
 pub(super) static QUANTILE: Shader = Shader {

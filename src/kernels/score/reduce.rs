@@ -11,9 +11,11 @@ use crate::tensor::{Desc, Elem, HostTensor, Shape};
 
 params! {
     struct Params {
+        /// Of `width` outputs within one outer row, in all.
         tiles: u32,
         entries: u32,
         inner: u32,
+        /// Outer / L.
         outer_of_length: u32,
         statistic: u32,
         integer: u32,

@@ -10,7 +10,13 @@ use crate::reference;
 use crate::tensor::{Desc, Elem, HostTensor, Shape};
 
 params! {
-    struct Params { rows: u32, tokens: u32, heads: u32, channels: u32 }
+    struct Params {
+        rows: u32,
+        tokens: u32,
+        heads: u32,
+        /// In elems.
+        channels: u32,
+    }
 }
 
 pub(super) static ROW_NORMALIZE: Shader = Shader {

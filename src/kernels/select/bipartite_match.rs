@@ -12,11 +12,14 @@ use crate::tensor::{Desc, Elem, HostTensor, NONE};
 
 params! {
     struct Params {
+        /// Of 64 sources, in the whole batch.
         tiles: u32,
         tokens: u32,
+        /// In elems.
         channels: u32,
         source_count: u32,
         destination_count: u32,
+        /// From one batch row's list to the next: 0 or the count.
         source_stride: u32,
         destination_stride: u32,
         protected_sources: u32,

@@ -9,7 +9,15 @@ use crate::reference;
 use crate::tensor::{Desc, Elem, HostTensor};
 
 params! {
-    struct Params { batch: u32, frames: u32, share: f32, sharpness: f32, far: f32 }
+    struct Params {
+        batch: u32,
+        frames: u32,
+        share: f32,
+        /// 1 / temperature.
+        sharpness: f32,
+        /// Differences beyond this one have no weight.
+        far: f32,
+    }
 }
 
 pub(super) static FRAME_BUDGET: Shader = Shader {

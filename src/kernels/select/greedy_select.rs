@@ -13,23 +13,36 @@ use crate::tensor::{Desc, Elem, HostTensor, NONE};
 pub use crate::reference::Objective;
 
 params! {
-    struct StartParams { total: u32, tokens: u32, k: u32, stride: u32, objective: u32 }
+    struct StartParams {
+        /// Tokens of the whole batch, at least one a row.
+        total: u32,
+        tokens: u32,
+        /// At most `tokens`.
+        k: u32,
+        stride: u32,
+        objective: u32,
+    }
 }
 
 params! {
     struct Params {
         groups: u32,
+        /// Of a batch row.
         parts: u32,
+        /// Step, and behind the last.
         first: u32,
         last: u32,
         tokens: u32,
+        /// In elems.
         channels: u32,
         k: u32,
         given_count: u32,
+        /// From one batch row's list to the next: 0 or the count.
         given_stride: u32,
         stride: u32,
         objective: u32,
         relevance: f32,
+        /// 1 - relevance.
         similarity: f32,
     }
 }

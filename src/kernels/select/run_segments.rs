@@ -9,7 +9,14 @@ use crate::reference;
 use crate::tensor::{Desc, Elem, HostTensor};
 
 params! {
-    struct Params { batch: u32, tokens: u32, rows: u32, previous_stride: u32, pairs: u32 }
+    struct Params {
+        batch: u32,
+        tokens: u32,
+        /// Of a workgroup, 1 where rows are longer than half a tile.
+        rows: u32,
+        previous_stride: u32,
+        pairs: u32,
+    }
 }
 
 pub(super) static RUN_SEGMENTS: Shader = Shader {
