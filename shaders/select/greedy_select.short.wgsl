@@ -40,12 +40,13 @@ fn main(
   if batch >= params.groups { return; }
   let ranks = params.memory_base + batch * params.stride;
   let states = ranks + 2u * params.tokens;
-  let columns = states + params.tokens + 2u;
+  let columns = states + params.tokens + 4u;
   let first_row = batch * params.tokens;
   let weights_at = params.weights_base + first_row;
   let count = min(counts[params.counts_base + batch], params.k);
 
   var selected = 0u;
+  var depth = 0u;
   for (var step = 0u; step < params.last && selected < count; step++) {
     var chosen = NONE;
     if step < params.given_count {
@@ -62,26 +63,24 @@ fn main(
     let pivot = bitcast<f32>(memory[states + chosen]);
     let chosen_weight = weights[weights_at + chosen];
     let chosen_unit = params.unit_base + (first_row + chosen) * params.channels;
-    let chosen_column = columns + chosen * params.k;
+    let chosen_column = columns + chosen * params.rank;
+    let spans = sound && pivot > 0.0 && depth < params.rank;
     memory[ranks + chosen] = KEY_DEAD;
     for (var token = 0u; token < params.tokens; token++) {
       if memory[ranks + token] <= KEY_NAN { continue; } // dead, selected, or one that nothing steers
-      let column = columns + token * params.k;
-      if !sound {
-        if params.objective == DETERMINANT { memory[column + selected] = 0u; }
-        continue;
-      }
+      if !sound { continue; }
+      let column = columns + token * params.rank;
       let weight = weights[weights_at + token];
       let token_unit = params.unit_base + (first_row + token) * params.channels;
       var total = 0.0;
-      for (var part = 0u; part < min(LANES, max(params.channels, selected)); part++) {
+      for (var part = 0u; part < min(LANES, max(params.channels, depth)); part++) {
         var sum = 0.0;
         for (var c = part; c < params.channels; c += LANES) {
           sum += elem_dot(unit[chosen_unit + c], unit[token_unit + c]);
         }
         if params.objective == DETERMINANT {
           sum *= chosen_weight * weight;
-          for (var s = part; s < selected; s += LANES) {
+          for (var s = part; s < depth; s += LANES) {
             sum -= bitcast<f32>(memory[chosen_column + s]) * bitcast<f32>(memory[column + s]);
           }
         }
@@ -90,13 +89,13 @@ fn main(
       var state = bitcast<f32>(memory[states + token]);
       var score = 0.0;
       if params.objective == DETERMINANT {
-        var e = 0.0;
-        if pivot > 0.0 {
-          e = total / sqrt(pivot);
+        if spans {
+          let e = total / sqrt(pivot);
+          memory[column + depth] = bitcast<u32>(e);
+          state -= e * e;
         }
-        memory[column + selected] = bitcast<u32>(e);
-        state -= e * e;
-        state = select(state, 0.0, state <= weight * weight * ROUNDING);
+        let nothing = state <= weight * weight * ROUNDING || (spans && depth + 1u == params.rank);
+        state = select(state, 0.0, nothing);
         score = state;
       } else {
         state = max(state, total);
@@ -107,6 +106,7 @@ fn main(
     }
     indices[params.indices_base + batch * params.k + selected] = chosen;
     selected++;
+    depth += select(0u, 1u, spans);
   }
   kept[params.kept_base + batch] = selected;
 }

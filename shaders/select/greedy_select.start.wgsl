@@ -24,7 +24,9 @@ fn main(
   let token = row % width;
   if token == 0u {
     kept[params.kept_base + batch] = 0u;
-    memory[params.memory_base + batch * params.stride + 3u * params.tokens] = 0u;
+    let tallies = params.memory_base + batch * params.stride + 3u * params.tokens;
+    memory[tallies] = 0u;
+    memory[tallies + 2u] = 0u;
   }
   if params.tokens == 0u { return; }
   let weight = weights[params.weights_base + row];

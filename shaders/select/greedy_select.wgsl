@@ -13,16 +13,17 @@
 // indices: [B, K] u32, in order of selection
 // kept:    [B] u32
 // memory:  [B, stride] u32: two arrays of the tokens' ranks, which take turns; their states; twice the number of selected
-//          tokens, which take turns; e, [N, K]
+//          tokens, and of columns, which take turns; the columns e, [N, rank]
 //
 // Ranks are order keys of the scores: ties go to the lowest token. Key KEY_DEAD is no candidate, KEY_NAN one with a NaN or an
-// infinity: selected last, and without effect on the others. A d_i of at most 2^-16 weight_i^2 is rounding, and counts as 0.
+// infinity: selected last, and without effect on the others. A d_i of at most 2^-16 weight_i^2 is rounding, and counts as 0. A token
+// whose d_p is 0 makes no column; as many columns as channels span every token, and all d_i are 0.
 //
 // A workgroup has 64 tokens at a time, 4 of them for 16 lanes, and whole batch rows where `parts` is 1: all steps are
 // then one dispatch. Larger rows are parts of 64 tokens and each step is a dispatch, in which every part finds the winner for
 // itself. Sums are in the same order in both.
 //
-// Cost: for each selected token 2 N C operations and, for the determinant, 2 N operations for each one before it.
+// Cost: for each selected token 2 N C operations and, for the determinant, 2 N operations for each column before it.
 
 const NONE = 0xffffffffu;
 const MARGINAL = 1u;
@@ -88,7 +89,7 @@ fn main(
   let ranks = params.memory_base + batch * params.stride;
   let states = ranks + 2u * params.tokens;
   let tallies = states + params.tokens;
-  let columns = tallies + 2u;
+  let columns = tallies + 4u;
   let first_row = batch * params.tokens;
   let in_row = lane.index % LANES;
   let of_four = lane.index / LANES * 4u;
@@ -99,6 +100,7 @@ fn main(
   }
   let count = workgroupUniformLoad(&wanted);
   var selected = workgroupUniformLoad(&selected_before);
+  var depth = memory[tallies + 2u + params.first % 2u];
   for (var step = params.first; step < params.last; step++) {
     if selected >= count { break; }
     let ranks_before = ranks + selected % 2u * params.tokens;
@@ -119,7 +121,8 @@ fn main(
     let pivot = bitcast<f32>(memory[states + chosen]);
     let chosen_weight = weights[params.weights_base + first_row + chosen];
     let chosen_unit = params.unit_base + (first_row + chosen) * params.channels;
-    let chosen_column = columns + chosen * params.k;
+    let chosen_column = columns + chosen * params.rank;
+    let spans = sound && pivot > 0.0 && depth < params.rank;
     for (var tile = part * TILE; tile < params.tokens; tile += params.parts * TILE) {
       let token0 = min(tile + of_four, params.tokens - 1u);
       let token1 = min(tile + of_four + 1u, params.tokens - 1u);
@@ -137,13 +140,13 @@ fn main(
       if params.objective == DETERMINANT {
         let row = params.weights_base + first_row;
         sum *= chosen_weight * vec4<f32>(weights[row + token0], weights[row + token1], weights[row + token2], weights[row + token3]);
-        for (var s = in_row; s < selected; s += LANES) {
+        for (var s = in_row; s < depth; s += LANES) {
           let e = bitcast<f32>(memory[chosen_column + s]);
           let others = vec4<u32>(
-            memory[columns + token0 * params.k + s],
-            memory[columns + token1 * params.k + s],
-            memory[columns + token2 * params.k + s],
-            memory[columns + token3 * params.k + s],
+            memory[columns + token0 * params.rank + s],
+            memory[columns + token1 * params.rank + s],
+            memory[columns + token2 * params.rank + s],
+            memory[columns + token3 * params.rank + s],
           );
           sum -= e * bitcast<vec4<f32>>(others);
         }
@@ -165,13 +168,13 @@ fn main(
         var state = bitcast<f32>(memory[states + token]);
         var score = 0.0;
         if params.objective == DETERMINANT {
-          var e = 0.0;
-          if sound && pivot > 0.0 {
-            e = total / sqrt(pivot);
+          if spans {
+            let e = total / sqrt(pivot);
+            memory[columns + token * params.rank + depth] = bitcast<u32>(e);
+            state -= e * e;
           }
-          memory[columns + token * params.k + selected] = bitcast<u32>(e);
-          state -= e * e;
-          state = select(state, 0.0, state <= weight * weight * ROUNDING);
+          let nothing = state <= weight * weight * ROUNDING || (spans && depth + 1u == params.rank);
+          state = select(state, 0.0, nothing);
           score = state;
         } else {
           state = max(state, total);
@@ -192,11 +195,13 @@ fn main(
       indices[params.indices_base + batch * params.k + selected] = chosen;
     }
     selected++;
+    depth += select(0u, 1u, spans);
     storageBarrier(); // ranks, states and columns are read by other lanes in the next step
     workgroupBarrier();
   }
   if part == 0u && lane.index == 0u {
     memory[tallies + params.last % 2u] = selected;
+    memory[tallies + 2u + params.last % 2u] = depth;
     kept[params.kept_base + batch] = selected;
   }
 }

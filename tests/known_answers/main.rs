@@ -10,6 +10,7 @@ mod choices;
 mod counts;
 mod masks;
 mod numbers;
+mod texts;
 mod thresholds;
 
 use std::process::ExitCode;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         ("counts", counts::all()),
         ("masks", masks::all()),
         ("numbers", numbers::all()),
+        ("texts", texts::all()),
         ("thresholds", thresholds::all()),
     ];
     for (topic, known) in topics {

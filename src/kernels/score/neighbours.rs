@@ -158,9 +158,16 @@ struct Search {
 struct Found {
     /// Live candidates, nearest first.
     ranked: Vec<(u32, f64)>,
-    /// The largest error of any of their values.
-    bound: f64,
     query: usize,
+}
+
+impl Found {
+    /// The largest error of any of their values.
+    fn bound(&self, rows: &Rows<'_>, candidates: &[u32]) -> f64 {
+        let bound =
+            |(index, value): &(u32, f64)| if value.is_nan() { 0.0 } else { rows.bound(self.query, candidates[*index as usize] as usize) };
+        self.ranked.iter().map(bound).fold(0.0, f64::max)
+    }
 }
 
 impl Search {
@@ -172,11 +179,10 @@ impl Search {
     }
 
     /// `judge` on every query of the batch, with its batch row's rows and candidates.
-    fn each<R>(&self, inputs: &[&HostTensor], mut judge: impl FnMut(&Rows<'_>, &[u32], Found) -> R) -> Vec<R> {
+    fn each(&self, inputs: &[&HostTensor], mut judge: impl FnMut(&Rows<'_>, &[u32], Found)) {
         let [batch, tokens, channels] = inputs[0].dims();
         let (rows, norm) = (inputs[0].floats(), inputs[1].floats());
         let all: Vec<u32> = (0..tokens as u32).collect();
-        let mut results = Vec::new();
         for b in 0..batch {
             let rows = Rows {
                 rows: &rows[b * tokens * channels..][..tokens * channels],
@@ -189,14 +195,9 @@ impl Search {
             for &query in queries {
                 let query = query as usize;
                 let ranked = reference::neighbours(&rows, query, candidates, self.options.exclude_self.then_some(query));
-                let bound = |(index, value): &(u32, f64)| {
-                    if value.is_nan() { 0.0 } else { rows.bound(query, candidates[*index as usize] as usize) }
-                };
-                let bound = ranked.iter().map(bound).fold(0.0, f64::max);
-                results.push(judge(&rows, candidates, Found { ranked, bound, query }));
+                judge(&rows, candidates, Found { ranked, query });
             }
         }
-        results
     }
 }
 
@@ -226,17 +227,18 @@ impl Kernel for Search {
 
     fn reference(&self, inputs: &[&HostTensor]) -> Vec<HostTensor> {
         let nearest = self.options.nearest as usize;
-        let found = self.each(inputs, |_, _, found| {
-            let mut found: Vec<_> = found.ranked.into_iter().map(|(index, value)| (index, value as f32)).collect();
-            found.resize(nearest, (NONE, 0.0));
-            found
+        // Of each query what is asked for, and no more: all candidates of all queries may be more than memory holds.
+        let (mut indices, mut values) = (Vec::new(), Vec::new());
+        self.each(inputs, |_, _, found| {
+            let end = indices.len() + nearest;
+            indices.extend(found.ranked.iter().take(nearest).map(|(index, _)| *index));
+            values.extend(found.ranked.iter().take(nearest).map(|(_, value)| *value as f32));
+            indices.resize(end, NONE);
+            values.resize(end, 0.0);
         });
         let batch = inputs[4].shape().dims()[0];
-        let queries = found.len().checked_div(batch as usize).unwrap_or(0) as u32;
-        let (indices, values) = found.into_iter().flatten().unzip();
         // Without a batch there are no lists to count.
         let [(entries, _), _] = self.lists(&inputs.iter().map(|t| t.desc()).collect::<Vec<_>>()).unwrap_or_default();
-        debug_assert!(batch == 0 || queries == entries);
         let shape = [batch, entries, self.options.nearest];
         vec![HostTensor::u32(shape, indices), HostTensor::f32(shape, values)]
     }
@@ -293,11 +295,11 @@ impl Kernel for Search {
         let (mut bounds, mut worst) = (Vec::new(), Vec::new());
         let (expected_index, actual_index) = (expected[0].integers(), actual[0].integers());
         self.each(inputs, |rows, candidates, found| {
-            let start = bounds.len();
+            let (start, bound) = (bounds.len(), found.bound(rows, candidates));
             for rank in 0..nearest {
-                bounds.push(if rank < found.ranked.len() { found.bound } else { 0.0 });
+                bounds.push(if rank < found.ranked.len() { bound } else { 0.0 });
                 let (expected, before) = (expected_index[start + rank], &actual_index[start..start + rank]);
-                worst.push(judge(start + rank, rows, candidates, &found, rank, expected, actual_index[start + rank], before));
+                worst.push(judge(start + rank, rows, candidates, (&found, bound), rank, expected, actual_index[start + rank], before));
             }
         });
         vec![Comparison::judged(&expected[0], &actual[0], |index| worst[index]), Comparison::within(&expected[1], &actual[1], &bounds)]
@@ -305,7 +307,16 @@ impl Kernel for Search {
 }
 
 #[allow(clippy::too_many_arguments, reason = "what a judgement weighs")]
-fn judge(at: usize, rows: &Rows<'_>, candidates: &[u32], found: &Found, rank: usize, expected: u32, actual: u32, before: &[u32]) -> Worst {
+fn judge(
+    at: usize,
+    rows: &Rows<'_>,
+    candidates: &[u32],
+    (found, bound): (&Found, f64),
+    rank: usize,
+    expected: u32,
+    actual: u32,
+    before: &[u32],
+) -> Worst {
     let exact = Worst { index: at, expected: f64::from(expected), actual: f64::from(actual), bound: 0.0 };
     let value = |index: u32| found.ranked.iter().find(|(i, _)| *i == index).map(|(_, value)| *value);
     let (Some(should), Some(is)) = (found.ranked.get(rank).map(|(_, value)| *value), value(actual)) else { return exact };
@@ -315,7 +326,7 @@ fn judge(at: usize, rows: &Rows<'_>, candidates: &[u32], found: &Found, rank: us
         return exact;
     }
     debug_assert!(found.query < rows.live);
-    Worst { index: at, expected: should, actual: is, bound: 2.0 * found.bound }
+    Worst { index: at, expected: should, actual: is, bound: 2.0 * bound }
 }
 
 #[cfg(test)]

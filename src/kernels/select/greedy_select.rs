@@ -36,6 +36,8 @@ params! {
         /// In elems.
         channels: u32,
         k: u32,
+        /// Columns at most: no more than are selected, or than there are channels.
+        rank: u32,
         given_count: u32,
         /// From one batch row's list to the next: 0 or the count.
         given_stride: u32,
@@ -138,8 +140,8 @@ impl GreedySelect {
     /// Errors: wrong shapes and element types, `k` above N, and a relevance outside 0 to 1.
     ///
     /// Cost: two dispatches, one workgroup a row, or one invocation where a row has little to add up; where N is above 4096 or a row above 1 MiB, one dispatch for each selected or given
-    /// token, of a workgroup for each 64 tokens. `2 k N C` operations, and `k^2 N` for the determinant. Workspace: 12 bytes a token,
-    /// and 4 k for the determinant.
+    /// token, of a workgroup for each 64 tokens. `2 k N C` operations, and `k min(k, C) N` for the determinant. Workspace: 12 bytes a token,
+    /// and 4 min(k, C) for the determinant: C tokens span all that there is, and what is selected behind them goes by index.
     pub fn select(self, graph: &mut Graph, inputs: GreedyInputs) -> Result<GreedySelected, Error> {
         let GreedyInputs { normalized, weights, given, lengths, counts } = inputs;
         let [batch, tokens, _] = normalized.unit.shape().exactly("greedy_select: unit", "[B, N, C]")?;
@@ -223,8 +225,8 @@ impl Kernel for GreedySelect {
     }
 
     fn flops(&self, inputs: &[Desc]) -> u64 {
-        let determinant = if self.objective == Objective::Determinant { u64::from(self.k) } else { 0 };
         let [batch, tokens, channels] = [0, 1, 2].map(|d| u64::from(inputs[0].shape.dims()[d]));
+        let determinant = if self.objective == Objective::Determinant { u64::from(self.k).min(channels) } else { 0 };
         [u64::from(self.k), tokens, 2 * channels + determinant].iter().fold(batch, |product, size| product.saturating_mul(*size))
     }
 
@@ -236,8 +238,9 @@ impl Kernel for GreedySelect {
             Objective::MarginalRelevance { relevance } => (1, relevance),
             Objective::Determinant => (2, 0.0),
         };
-        let columns = if self.objective == Objective::Determinant { u64::from(tokens) * u64::from(self.k) } else { 0 };
-        let stride = (3 * u64::from(tokens) + 2).saturating_add(columns);
+        // No more directions than channels can be spanned, however many tokens are selected.
+        let rank = if self.objective == Objective::Determinant { self.k.min(channels) } else { 0 };
+        let stride = (3 * u64::from(tokens) + 4).saturating_add(u64::from(tokens) * u64::from(rank));
         let memory = lowering.scratch(u64::from(batch).saturating_mul(stride), Elem::U32);
         let stride = stride as u32;
         let total = u64::from(batch) * u64::from(tokens.max(1));
@@ -275,6 +278,7 @@ impl Kernel for GreedySelect {
                     tokens,
                     channels: channels / header.width(),
                     k: self.k,
+                    rank,
                     given_count,
                     given_stride,
                     stride,

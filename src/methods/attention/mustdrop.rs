@@ -6,12 +6,13 @@
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
-    AttentionInputs, AttentionScore, Limit, Queries, Reduce, Relation, RowReduction, Statistic, Threshold, ThresholdInputs, compact,
-    gather_rows, mark, merge_tokens, reduce, scale,
+    AttentionInputs, AttentionScore, Limit, Queries, Reduce, Relation, RowReduction, Statistic, Threshold, ThresholdInputs, add, compact,
+    concat_rows, gather_rows, mark, merge_tokens, reduce, scale,
 };
 use crate::methods::Prefill;
 use crate::methods::parts::keep::keep_marked;
 use crate::methods::parts::lists::{as_one, choose, marks_of};
+use crate::methods::parts::text_rows::{blocks, live_of_blocks};
 use crate::options;
 use crate::token_map::{Compressed, TokenMap};
 
@@ -23,6 +24,8 @@ use crate::token_map::{Compressed, TokenMap};
 /// ```
 ///
 /// How many that are is decided on the GPU for each row. Positions are renumbered: `map.positions(graph, None, Positions::Compact)`.
+///
+/// Cost: `2 H M N D` operations for M words and N tokens, whose attention is in memory for 64 words at a time: `256 (H + 1) N` bytes a batch row.
 ///
 /// Stage three, the decoding, keeps every layer's cache at the last stage's tokens: the maps of the stages behind a layer, one
 /// [`then`](TokenMap::then) the other, [`gather`](TokenMap::gather) its keys and values.
@@ -74,11 +77,8 @@ impl DualAttention {
         let lengths = Some(tokens.lengths);
         // The text comes last, so that its rows alone are as causal as all of them.
         let queries = gather_rows(graph, queries, text, None)?;
-        let attention = AttentionScore { queries: Queries::All, rows: RowReduction::None, causal: true, ..Default::default() };
         let inputs = AttentionInputs { queries, keys, bias: None, lengths, query_lengths: Some(text_lengths) };
-        let of_text = attention.score(graph, inputs)?.score;
-        let sum = reduce(graph, of_text, 1, Statistic::Sum, Some(text_lengths))?;
-        let largest = reduce(graph, of_text, 1, Statistic::Max, Some(text_lengths))?;
+        let [sum, largest] = of_text(graph, inputs, text_lengths)?;
         let of_image = compact(graph, image, lengths)?.indices;
         let of_image = as_one(graph, of_image)?;
         let total = merge_tokens(graph, sum, of_image, None, Reduce::Sum)?;
@@ -100,4 +100,31 @@ impl DualAttention {
         let key = gather_rows(graph, map.parent, key, None)?;
         Ok(DualAttentionOutput { prompt: Prefill { tokens, image, text: (text, text_lengths), key }, map, unattended })
     }
+}
+
+/// What every token receives from the text, by queries of it alone: the sum and the largest of all live rows, `[batch, tokens]` f32.
+fn of_text(graph: &mut Graph, inputs: AttentionInputs, lengths: Tensor) -> Result<[Tensor; 2], Error> {
+    let [batch, _, text, _] = inputs.queries.shape().exactly("mustdrop: queries", "[batch, heads, tokens, channels]")?;
+    let live = live_of_blocks(graph, lengths, text)?;
+    let mut all: Option<[Tensor; 2]> = None;
+    for (rows, live) in blocks(text).zip(live) {
+        let queries = Queries::List(rows.collect());
+        let attention = AttentionScore { queries, rows: RowReduction::None, causal: true, ..Default::default() };
+        let of_rows = attention.score(graph, inputs)?.score;
+        let [sum, largest] = [Statistic::Sum, Statistic::Max].map(|of| reduce(graph, of_rows, 1, of, Some(live)));
+        let (sum, largest) = (sum?, largest?);
+        all = Some(match all {
+            None => [sum, largest],
+            Some([sum_before, before]) => {
+                // A block of no rows has no largest.
+                let parts = choose(graph, live, 1, [1, 2])?;
+                let [_, tokens] = largest.shape().exactly("mustdrop: attention", "[batch, tokens]")?;
+                let [before, largest] = [before, largest].map(|part| graph.reshape(part, [batch, 1, tokens]));
+                let (both, _) = concat_rows(graph, (before?, None), (largest?, None))?;
+                [add(graph, sum_before, sum)?, reduce(graph, both, 1, Statistic::Max, Some(parts))?]
+            }
+        });
+    }
+    // There is one block at least.
+    Ok(all.unwrap_or([lengths; 2]))
 }

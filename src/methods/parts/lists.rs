@@ -3,13 +3,13 @@
 use std::ops::Range;
 
 use crate::error::Error;
-use crate::graph::{Graph, Tensor};
+use crate::graph::{Graph, Tensor, expect_listed};
 use crate::kernels::{
     Groups, Limit, Order, Threshold, ThresholdInputs, TopK, TopKInputs, compact, concat_rows, gather_rows, invert_index, lookup, mark,
 };
 use crate::pattern::Pattern;
-use crate::tensor::{Desc, Elem, Shape};
-use crate::token_map::plus_one;
+use crate::tensor::{Desc, Elem, HostTensor, Shape};
+use crate::token_map::{capped, plus_one};
 
 /// The same list for every batch row, `[batch, entries]`.
 pub(crate) fn each_row(graph: &mut Graph, batch: u32, list: &[u32]) -> Result<Tensor, Error> {
@@ -101,6 +101,19 @@ pub(crate) fn select_mask(graph: &mut Graph, select: TopK, inputs: TopKInputs) -
     let selection = TopK { order: Order::Index, mask: true, ..select }.select(graph, inputs)?;
     // A mask was asked for just above.
     Ok(selection.mask.unwrap_or(selection.indices))
+}
+
+/// 1 over each count, of which one above `most` counts as `most` and 0 as 1: f32 `[batch, 1]` for u32 `[batch]`.
+pub(crate) fn reciprocal(graph: &mut Graph, counts: Tensor, most: u32) -> Result<Tensor, Error> {
+    let [batch] = counts.shape().exactly("counts", "[batch]")?;
+    let entries = plus_one("counts", most)?;
+    expect_listed("counts", [entries].into())?;
+    let table = (0..=most).map(|count| 1.0 / count.max(1) as f32).collect();
+    let table = graph.constant(HostTensor::f32([1, entries], table));
+    let counts = capped(graph, counts, most)?;
+    let counts = graph.reshape(counts, [1, batch])?;
+    let found = gather_rows(graph, table, counts, None)?;
+    graph.reshape(found, [batch, 1])
 }
 
 /// Two sizes of a tensor as one, where that is a size too.

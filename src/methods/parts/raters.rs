@@ -3,12 +3,13 @@
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
-    AttentionInputs, AttentionScore, Compacted, Limit, Queries, Reduce, RowReduction, Statistic, Threshold, ThresholdInputs, compact,
-    merge_tokens, reduce,
+    AttentionInputs, AttentionScore, Compacted, Limit, Queries, Reduce, RowReduction, Statistic, Threshold, ThresholdInputs, add, compact,
+    invert_index, merge_tokens, multiply, reduce,
 };
 use crate::methods::SparseVlm;
 use crate::methods::parts::image_range::ImageRange;
-use crate::methods::parts::lists::{as_one, rows_of};
+use crate::methods::parts::lists::{as_one, choose, reciprocal, rows_of};
+use crate::methods::parts::text_rows::blocks;
 use crate::token_map::{Tokens, count_by_length};
 
 /// The text tokens whose attention counts.
@@ -31,17 +32,28 @@ impl Raters {
         keys: Tensor,
     ) -> Result<Tensor, Error> {
         let [batch, capacity, _] = tokens.checked()?;
-        let attention = AttentionScore {
-            queries: Queries::List((image.end..capacity).collect()),
-            rows: RowReduction::None,
-            causal: true,
-            ..Default::default()
-        };
+        let text = capacity - image.end;
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
-        let of_text = attention.score(graph, inputs)?.score;
-        let listed = as_one(graph, self.listed.indices)?;
-        let mean = merge_tokens(graph, of_text, listed, None, Reduce::Mean)?;
-        graph.reshape(mean, [batch, capacity])
+        let place = invert_index(graph, self.listed.indices, text)?;
+        let is_rater = choose(graph, place, text, [1, 0])?;
+        let mut sum: Option<Tensor> = None;
+        for rows in blocks(text) {
+            let queries = Queries::List((image.end + rows.start..image.end + rows.end).collect());
+            let attention = AttentionScore { queries, rows: RowReduction::None, causal: true, ..Default::default() };
+            let of_text = attention.score(graph, inputs)?.score;
+            let is_rater = rows_of(graph, is_rater, rows)?;
+            let listed = compact(graph, is_rater, None)?.indices;
+            let listed = as_one(graph, listed)?;
+            let of_block = merge_tokens(graph, of_text, listed, None, Reduce::Sum)?;
+            sum = Some(match sum {
+                Some(sum) => add(graph, sum, of_block)?,
+                None => of_block,
+            });
+        }
+        // There is one block at least.
+        let sum = graph.reshape(sum.unwrap_or(is_rater), [batch, capacity])?;
+        let inverse = reciprocal(graph, self.listed.counts, text)?;
+        multiply(graph, sum, inverse)
     }
 }
 

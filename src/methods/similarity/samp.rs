@@ -28,7 +28,8 @@ use crate::token_map::{Compressed, Tokens, count_by_length};
 /// themselves: [`Samp::attention`]. Zero rows are similar to nothing, rows with a NaN or an infinity do not merge. How many tokens
 /// are left is on the GPU.
 ///
-/// Cost: the merge is one walk along each row of the batch, the pruning one step for each token that is kept.
+/// Cost: the merge is one walk along each row of the batch, the pruning one step for each token that is kept, k of them, with a workspace of
+/// `4 N (3 + min(k, C))` bytes a row.
 ///
 /// ```
 /// use tokenpress::methods::Samp;

@@ -2,9 +2,9 @@
 
 use crate::error::Error;
 use crate::graph::{Graph, Tensor, expect_listed};
-use crate::kernels::{AttentionInputs, AttentionScore, HeadReduction, Norm, Queries, RowReduction, gather_rows, multiply};
-use crate::tensor::HostTensor;
-use crate::token_map::{Tokens, capped};
+use crate::kernels::{AttentionInputs, AttentionScore, HeadReduction, Norm, Queries, RowReduction, multiply};
+use crate::methods::parts::lists::reciprocal;
+use crate::token_map::Tokens;
 
 /// What the text says about image tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -42,13 +42,7 @@ impl TextScore {
         let (queries, keys) = if self == Self::Keys { (means, means) } else { (queries, keys) };
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
         let sum = attention.score(graph, inputs)?.score;
-        // 1 over every length that a text can have.
-        let inverse = (0..=text).map(|length| 1.0 / length.max(1) as f32).collect();
-        let inverse = graph.constant(HostTensor::f32([1, text + 1], inverse));
-        let lengths = capped(graph, text_lengths, text)?;
-        let lengths = graph.reshape(lengths, [1, batch])?;
-        let inverse = gather_rows(graph, inverse, lengths, None)?;
-        let inverse = graph.reshape(inverse, [batch, 1])?;
+        let inverse = reciprocal(graph, text_lengths, text)?;
         multiply(graph, sum, inverse)
     }
 }

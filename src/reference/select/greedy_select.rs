@@ -68,8 +68,10 @@ pub struct GreedySelection<'a> {
     objective: Objective,
     /// Largest similarity to the selected, or the squared length of what they do not span.
     states: Vec<Value>,
-    /// Columns of the Cholesky decomposition, `[tokens][selected]`.
+    /// Columns of the Cholesky decomposition, `[tokens][columns]`: of the selected that had a length of their own.
     columns: Vec<Vec<Value>>,
+    /// How many certainly had.
+    spanned: usize,
     open: Vec<bool>,
     /// Whether a sound token is selected.
     started: bool,
@@ -92,6 +94,7 @@ impl<'a> GreedySelection<'a> {
             objective,
             states: (0..tokens).map(state).collect(),
             columns: vec![Vec::new(); tokens],
+            spanned: 0,
             open: (0..tokens).map(|i| i < field.live).collect(),
             started: false,
         }
@@ -167,6 +170,7 @@ impl<'a> GreedySelection<'a> {
             return true;
         }
         let pivot = (self.states[chosen], self.cut(chosen));
+        self.spanned += usize::from(self.objective == Objective::Determinant && pivot.0.value - pivot.0.error > pivot.1);
         for i in 0..self.open.len() {
             if self.open[i] && self.sound(i) {
                 match self.objective {
@@ -196,6 +200,14 @@ impl<'a> GreedySelection<'a> {
     /// Removes from i what the chosen spans: `e = (L_ip - sum_s e_s[i] e_s[p]) / sqrt(d_p)`, `d_i -= e^2`, with the running
     /// error of each.
     fn orthogonalize(&mut self, i: usize, chosen: usize, (pivot, pivot_cut): (Value, f64)) {
+        if self.spanned >= self.field.channels {
+            // As many directions as there are channels are all.
+            self.states[i] = Value::default();
+            return;
+        }
+        if pivot.value + pivot.error <= 0.0 {
+            return;
+        }
         let (a, b) = (self.field.row(i), self.field.row(chosen));
         let weight = f64::from(self.field.weights[i]) * f64::from(self.field.weights[chosen]);
         let mut sum = Value { value: weight * dot(a, b), error: weight.abs() * dot_bound(a, b) };
@@ -208,9 +220,7 @@ impl<'a> GreedySelection<'a> {
         // The weights' product, that with the similarity, the steps of the sum, and what may be flushed to 0 in each.
         let steps = self.columns[i].len() as f64 + 12.0;
         sum.error += steps * (EPSILON_F32 * (magnitude + sum.error) + f64::from(f32::MIN_POSITIVE));
-        let column = if pivot.value + pivot.error <= 0.0 {
-            Value::default()
-        } else if pivot.value - pivot.error <= pivot_cut {
+        let column = if pivot.value - pivot.error <= pivot_cut {
             // It may be 0 in f32, and is then not divided by.
             Value { value: 0.0, error: f64::INFINITY }
         } else {

@@ -97,6 +97,9 @@ pub fn cases() -> Vec<Case> {
         let values = rows(37, 60, 2, Elem::F32);
         cases.push(Setup { values, given: Some(given), ..Setup::new("short, awkward, given", [10, 6, 2], 6) }.case(objective));
     }
+    // More than the channels span, in one dispatch and in one for each.
+    cases.push(Setup::new("more than span", [2, 40, 3], 12).case(determinant));
+    cases.push(Setup::new("more than span, of a long row", [1, 4200, 3], 9).case(determinant));
     cases.push(Case { heavy: true, ..Setup::new("many", [66_000, 2, 4], 2).case(determinant) });
     cases.push(Setup::new("nothing", [2, 9, 4], 0).case(Objective::MaxMin));
     cases.push(Setup::new("larger", [1, 300, 64], 12).case(determinant));
