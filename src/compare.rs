@@ -86,14 +86,25 @@ impl Comparison {
         comparison
     }
 
-    /// As [`Comparison::within`], and where the bound is 0 the sign of a zero counts: maxima, and rows that are copied.
-    pub fn within_or_copied(expected: &HostTensor, actual: &HostTensor, bounds: &[f64]) -> Self {
+    /// Within a bound of the exact numbers, which may lie beyond what the type holds: there, and nearer to the range's end than the bound, it
+    /// is the infinity of that side, or for f16 its largest number, whose rounding direction Vulkan leaves open. NaN agrees with NaN only, an exact
+    /// infinity with itself; zeros whose bound is 0 agree in their signs. An infinite bound is none: anything agrees.
+    pub fn ranged(expected: &HostTensor, actual: &HostTensor, exact: &[f64], bounds: &[f64]) -> Self {
         let (e, a) = (expected.floats(), actual.floats());
-        Self::judged(expected, actual, |index| match (e[index], a[index]) {
-            (e, a) if e == 0.0 && a == 0.0 && bounds[index] == 0.0 => {
-                Worst { index, expected: f64::from(e.to_bits()), actual: f64::from(a.to_bits()), bound: 0.0 }
+        let half = expected.desc().elem == Elem::F16;
+        let largest = if half { 65504.0 } else { f64::from(f32::MAX) };
+        Self::judged(expected, actual, |index| {
+            let (exact, number, bound) = (exact[index], f64::from(a[index]), bounds[index]);
+            let beyond = |sign: f64| exact.is_finite() && sign * exact + bound >= largest;
+            let saturated = |sign: f64| sign * number == f64::INFINITY || (half && sign * number == largest);
+            if bound == f64::INFINITY || [1.0, -1.0].into_iter().any(|sign| beyond(sign) && saturated(sign)) {
+                return Worst { index, expected: number, actual: number, bound };
             }
-            (e, a) => Worst { index, expected: f64::from(e), actual: f64::from(a), bound: bounds[index] },
+            if e[index] == 0.0 && a[index] == 0.0 && bound == 0.0 {
+                return Worst { index, expected: f64::from(e[index].to_bits()), actual: f64::from(a[index].to_bits()), bound };
+            }
+            // What the reference rounded without a bound is a copy.
+            Worst { index, expected: if bound == 0.0 { f64::from(e[index]) } else { exact }, actual: number, bound }
         })
     }
 
@@ -133,6 +144,11 @@ impl Comparison {
     }
 }
 
+/// What reading a number may lose: all of a denormal one, which devices may take for 0.
+pub(crate) fn flushed(x: f32) -> f64 {
+    if x.is_subnormal() { f64::from(x.abs()) } else { 0.0 }
+}
+
 /// Unit roundoff of f32.
 pub const EPSILON_F32: f64 = 1.0 / (1u64 << 24) as f64;
 
@@ -142,5 +158,40 @@ pub fn storage_error(elem: Elem, value: f64) -> f64 {
     match elem {
         Elem::F16 => (value.abs() / 1024.0).max(2f64.powi(-24)),
         _ => value.abs() * EPSILON_F32 + f64::from(f32::MIN_POSITIVE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failures(elem: Elem, exact: f64, bound: f64, actual: f32) -> usize {
+        let tensor = |value: f32| HostTensor::from_floats(crate::tensor::Desc::new([1], elem), vec![value]);
+        Comparison::ranged(&tensor(exact as f32), &tensor(actual), &[exact], &[bound]).failures
+    }
+
+    #[test]
+    fn what_lies_beyond_the_range_is_infinite() {
+        for (exact, bound, actual, wrong) in [
+            (6e38, 1e30, f32::INFINITY, 0),
+            (6e38, 1e30, f32::MAX, 1),
+            (6e38, 1e30, f32::NAN, 1),
+            (-6e38, 1e30, f32::INFINITY, 1),
+            (3e38, 1e30, f32::INFINITY, 1),
+            // At the brink it is either.
+            (3.4e38, 1e36, f32::INFINITY, 0),
+            (3.4e38, 1e36, 3.4e38, 0),
+            (3.4e38, 1e36, f32::NEG_INFINITY, 1),
+            (f64::INFINITY, 0.0, f32::MAX, 1),
+            (f64::NAN, 0.0, f32::NAN, 0),
+            (0.0, 0.0, -0.0, 1),
+            (0.0, 1e-30, -0.0, 0),
+            (1.0, f64::INFINITY, f32::NAN, 0),
+        ] {
+            assert_eq!(failures(Elem::F32, exact, bound, actual), wrong, "{exact:e} {bound:e} {actual:e}");
+        }
+        for (exact, actual, wrong) in [(7e4, f32::INFINITY, 0), (7e4, 65504.0, 0), (7e4, 60000.0, 1), (6e4, f32::INFINITY, 1)] {
+            assert_eq!(failures(Elem::F16, exact, 64.0, actual), wrong, "{exact:e} {actual:e}");
+        }
     }
 }

@@ -45,6 +45,9 @@
 //!   So equal rows pass a threshold of 1 on every device. A zero row has cosine 0 to everything.
 //! - Sums have a fixed order: two runs on one device are bit-identical. Where a tensor lies is not part of its value: the same numbers at another
 //!   address, or in one buffer with others, give the same bits (but for which NaN a NaN is).
+//! - The mean, weighted by positive numbers or not, and the pooled average of finite numbers are finite: a sum, or a sum of weights, that leaves f32's range on the way does
+//!   not spoil them. Only what itself lies beyond the range is infinite (in f16 perhaps the largest number); a NaN or an infinity
+//!   among the numbers counts as in IEEE arithmetic.
 //! - Softmax keeps a row's largest logit and its sum as two numbers. A bias of negative infinity hides a key, and what a row does not see does not
 //!   matter, be it a NaN. A row that sees nothing is 0 and its log-sum-exp negative infinity. Logits saturate at the largest float.
 //! - A batch row's live tokens are its first `lengths[b]`. What is behind them never changes a result, and each row

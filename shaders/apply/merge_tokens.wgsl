@@ -12,7 +12,8 @@
 //
 // An output without members is 0. With a single member it is that row bit for bit, but for the weighted sum. A weighted
 // mean of weights that sum to 0 is 0. The maximum is in the crate's order: of equals the first, NaN only where all are.
-// Sums are in f32, one invocation's for each channel.
+// Sums are in f32, one invocation's for each channel. Where one leaves f32's range, or the weights' that of divisors, all
+// are made again of smaller terms: only what lies beyond the range itself is infinite.
 //
 // Cost: every member row is read once, every output written once.
 
@@ -21,6 +22,32 @@ const SUM = 1u;
 const MAX = 2u;
 const WEIGHTED_MEAN = 3u;
 const WEIGHTED_SUM = 4u;
+
+// Weights and rows whose products have a sum in range: below 2^(128 - 161) each. What they lose is below 2^85, where a sum
+// that overflowed is rounded by 2^104.
+const SHRINK_WEIGHT = -80;
+const SHRINK_WEIGHTED = -81;
+
+// Divisions are within 2.5 ulp for divisors of 2^-126 to 2^126.
+fn is_divisor(value: f32) -> bool {
+  return (bitcast<u32>(value) & 0x7fffffffu) <= 0x7e800000u;
+}
+
+// 2^shift, for -126 to 127.
+fn power_of_two(shift: i32) -> f32 {
+  return bitcast<f32>(u32(127 + clamp(shift, -126, 127)) << 23u);
+}
+
+// sum / divisor * 2^shift, of which the quotient alone may leave the range: the divisor is brought into [1, 2).
+fn wide_quotient(sum: elem_f32, divisor: f32, shift: i32, zero: u32) -> elem_f32 {
+  let bits = bitcast<u32>(divisor);
+  let field = bits >> 23u & 0xffu;
+  let normal = field != 0u && field != 0xffu;
+  let near_one = select(divisor, bitcast<f32>((bits & 0x807fffffu) | 0x3f800000u), normal);
+  let all = shift + select(0, 127 - i32(field), normal);
+  let half = made_product(sum / near_one, elem_f32(power_of_two(all / 2)), zero);
+  return made_product(half, elem_f32(power_of_two(all - all / 2)), zero);
+}
 
 @compute @workgroup_size(128)
 fn main(
@@ -46,47 +73,91 @@ fn main(
   var weight_sum = 0.0;
   var largest = elem();
   var largest_key = elem_u32(KEY_DEAD);
-  for (var m = begin; m < end; m++) {
-    let token = members[params.members_base + batch * params.entries + m];
-    if token >= params.tokens { continue; }
-    count++;
-    let source = batch * params.tokens + token;
-    if params.channels > 0u {
-      last = x[params.x_base + source * params.channels + channel];
+  var plain_sum = elem_f32();
+  var plain_weight_sum = 0.0;
+  var again = false;
+  var done = false;
+  let weighted = params.reduce >= WEIGHTED_MEAN;
+  var factor = 1.0; // of the rows
+  var weight_factor = 1.0;
+  let zero = params.with_totals >> 1u; // for made_product
+  // A loop for both passes: a CPU runs the text of a second one also where nobody wants it.
+  loop {
+    count = 0u;
+    sum = elem_f32();
+    weight_sum = 0.0;
+    for (var m = begin; m < end; m++) {
+      let token = members[params.members_base + batch * params.entries + m];
+      if token >= params.tokens { continue; }
+      count++;
+      let source = batch * params.tokens + token;
+      if params.channels > 0u {
+        last = x[params.x_base + source * params.channels + channel];
+      }
+      let value = elem_f32(last);
+      if weighted || writes_total {
+        last_weight = weights[params.weights_base + source];
+      }
+      let weight = bitcast<f32>(bitcast<u32>(last_weight * weight_factor) | zero);
+      weight_sum += weight;
+      if params.reduce == MAX {
+        let key = order_keys(value);
+        largest = select(largest, last, key > largest_key);
+        largest_key = max(largest_key, key);
+      } else if weighted {
+        sum += weight * made_product(value, elem_f32(factor), zero);
+      } else {
+        sum += made_product(value, elem_f32(factor), zero);
+      }
     }
-    if params.reduce >= WEIGHTED_MEAN || writes_total {
-      last_weight = weights[params.weights_base + source];
-      weight_sum += last_weight;
+    done = again;
+    if !done {
+      plain_sum = sum;
+      plain_weight_sum = weight_sum;
+      again = !(all_finite(sum) && is_divisor(weight_sum));
+      done = !again;
+      factor = select(1.0, select(SHRINK_FACTOR, power_of_two(SHRINK_WEIGHTED), weighted), again);
+      weight_factor = select(1.0, power_of_two(SHRINK_WEIGHT), again);
     }
-    if params.reduce == MAX {
-      let key = order_keys(elem_f32(last));
-      largest = select(largest, last, key > largest_key);
-      largest_key = max(largest_key, key);
-    } else if params.reduce >= WEIGHTED_MEAN {
-      sum += last_weight * elem_f32(last);
-    } else {
-      sum += elem_f32(last);
-    }
+    continuing { break if done; }
   }
 
+  // What stayed in range is taken as it was.
+  var total_shift = 0;
+  if is_finite(plain_weight_sum) {
+    weight_sum = plain_weight_sum;
+  } else {
+    total_shift = -SHRINK_WEIGHT;
+  }
   if writes_total {
-    totals[params.totals_base + row] = select(weight_sum, last_weight, count == 1u);
+    totals[params.totals_base + row] = select(times_power(weight_sum, total_shift), last_weight, count == 1u);
   }
   var result = elem();
   if count == 1u && params.reduce != WEIGHTED_SUM {
     result = last;
+  } else if params.reduce == MAX {
+    result = largest;
   } else if count > 0u {
-    switch params.reduce {
-      case MEAN: { result = elem(sum / f32(count)); }
-      case MAX: { result = largest; }
-      case WEIGHTED_MEAN: {
-        // On the bits: a NaN is not 0 either.
-        if (bitcast<u32>(weight_sum) & 0x7fffffffu) != 0u {
-          result = elem(sum / weight_sum);
-        }
+    var divisor = 1.0;
+    if params.reduce == MEAN { divisor = f32(count); }
+    if params.reduce == WEIGHTED_MEAN { divisor = weight_sum; }
+    var value = plain_sum / divisor;
+    if again {
+      if params.reduce != WEIGHTED_MEAN {
+        total_shift = 0;
+      } else if total_shift != 0 || !is_divisor(divisor) {
+        value = wide_quotient(plain_sum, divisor, -total_shift, zero);
       }
-      default: { result = elem(sum); }
+      let shift = select(-SHRINK, -SHRINK_WEIGHT - SHRINK_WEIGHTED, weighted) - total_shift;
+      var wide = wide_quotient(sum, divisor, shift, zero);
+      if params.reduce == MEAN {
+        // However it is rounded, a mean of finite numbers is at most the largest of all.
+        wide = where_finite(sum, clamp(wide, elem_f32(-0x1.fffffep+127f), elem_f32(0x1.fffffep+127f)), wide);
+      }
+      value = where_finite(plain_sum, value, wide);
     }
+    // On the bits: a NaN is not 0 either.
+    if (bitcast<u32>(divisor) & 0x7fffffffu) != 0u { result = elem(value); }
   }
   if params.channels > 0u {
     merged[params.merged_base + element] = result;

@@ -15,7 +15,8 @@
 //             where p is whole or the second is behind the end
 //
 // An empty window gives 0. The maximum is in the crate's order: of equals the first, NaN only where all are. Sums are in
-// f32, one invocation's for each channel, row by row.
+// f32, one invocation's for each channel, row by row; where one leaves the range, again of smaller terms: a mean of finite
+// numbers is finite.
 //
 // Cost: windows that do not overlap read each element once; each output is written once.
 
@@ -76,29 +77,53 @@ fn main(
   let across = window(cell % params.outputs_x, live, params.outputs_x, params.size_x, params.stride_x);
 
   var sum = elem_f32();
+  var plain_sum = elem_f32();
   var largest = elem();
   var largest_key = elem_u32(KEY_DEAD);
-  for (var row = down.begin; row < down.end; row++) {
-    let weight = select(down.other, down.first, row == down.begin);
-    let source = params.x_base + (batch * params.rows + row) * params.columns * params.channels + channel;
-    for (var column = across.begin; column < across.end; column++) {
-      let value = x[source + column * params.channels];
-      if params.reduce == MAXIMUM {
-        let key = order_keys(elem_f32(value));
-        largest = select(largest, value, key > largest_key);
-        largest_key = max(largest_key, key);
-      } else {
-        sum += weight * select(across.other, across.first, column == across.begin) * elem_f32(value);
+  var again = false;
+  var done = false;
+  var factor = 1.0; // of the terms
+  let zero = params.reduce >> 2u; // for made_product
+  // A loop for both passes: a CPU runs the text of a second one also where nobody wants it.
+  loop {
+    sum = elem_f32();
+    for (var row = down.begin; row < down.end; row++) {
+      let weight = select(down.other, down.first, row == down.begin);
+      let source = params.x_base + (batch * params.rows + row) * params.columns * params.channels + channel;
+      for (var column = across.begin; column < across.end; column++) {
+        let place = x[source + column * params.channels];
+        let value = elem_f32(place);
+        if params.reduce == MAXIMUM {
+          let key = order_keys(value);
+          largest = select(largest, place, key > largest_key);
+          largest_key = max(largest_key, key);
+        } else {
+          sum += weight * select(across.other, across.first, column == across.begin) * made_product(value, elem_f32(factor), zero);
+        }
       }
     }
+    done = again;
+    if !done {
+      plain_sum = sum;
+      again = !all_finite(sum);
+      done = !again;
+      factor = select(1.0, SHRINK_FACTOR, again);
+    }
+    continuing { break if done; }
   }
 
   var result = largest;
-  if params.reduce == AVERAGE {
-    let count = (down.end - down.begin) * (across.end - across.begin);
-    result = elem(sum / f32(max(count, 1u)));
-  } else if params.reduce != MAXIMUM {
-    result = elem(sum);
+  if params.reduce != MAXIMUM {
+    let count = select(1.0, f32(max((down.end - down.begin) * (across.end - across.begin), 1u)), params.reduce == AVERAGE);
+    var mean = plain_sum / count;
+    if again {
+      // However it is rounded, a mean of finite numbers is at most the largest of all.
+      let small = sum / count;
+      let largest_small = elem_f32(0x1.fffffep+87f);
+      let bounded = where_finite(small, clamp(small, -largest_small, largest_small), small);
+      mean = where_finite(plain_sum, mean, bounded * GROW_FACTOR);
+    }
+    result = elem(mean);
   }
   pooled[params.pooled_base + element] = result;
 }

@@ -9,7 +9,9 @@
 // reduced: [outer, inner] elem
 //
 // Nothing to reduce gives 0. Max and min are in the crate's order: NaN only where every entry is, a zero is +0. Integers are
-// summed as integers. A sum is that of `strips` interleaved sums, which depend on inner alone, each in ascending order.
+// summed as integers. A sum is that of `strips` interleaved sums, which depend on inner alone, each in ascending order. A
+// strip that leaves f32's range is summed again of smaller terms, and so are the strips: only what lies beyond the range
+// itself is infinite.
 //
 // Cost: x is read once, by a variance twice; neighbouring invocations read neighbouring elements.
 
@@ -20,7 +22,29 @@ const MIN = 3u;
 const VARIANCE = 4u;
 
 var<workgroup> sums: array<f32, 128>;
-var<workgroup> words: array<u32, 128>; // sums of integers, or keys
+var<workgroup> words: array<u32, 128>; // sums of integers, or keys, or 1 for a sum of shrunk terms
+
+// The strips of an output added up, at their size if no part leaves the range.
+struct Total {
+  sum: f32,
+  shrunk: bool,
+}
+
+fn total_of(first_strip: u32, shrunk_strips: u32) -> Total {
+  var sum = 0.0;
+  for (var s = 0u; s < params.strips; s++) {
+    sum += sums[first_strip + s * params.width];
+  }
+  let shrunk = shrunk_strips != 0u || !is_finite(sum);
+  if shrunk {
+    sum = 0.0;
+    for (var s = 0u; s < params.strips; s++) {
+      let strip = first_strip + s * params.width;
+      sum += times_power(sums[strip], select(SHRINK, 0, words[strip] == 1u));
+    }
+  }
+  return Total(sum, shrunk);
+}
 
 @compute @workgroup_size(128)
 fn main(
@@ -66,22 +90,30 @@ fn main(
       sum += f32(value);
     }
   }
+  if !is_finite(sum) {
+    sum = 0.0;
+    word = 1u;
+    for (var i = strip; i < count; i += params.strips) {
+      sum += times_power(f32(x[source + i * params.inner]), SHRINK);
+    }
+  }
   sums[lane.index] = sum;
   words[lane.index] = word;
   workgroupBarrier();
   // Every invocation of an output adds its strips up in the same order.
   let first_strip = lane.index - strip * params.width;
-  sum = 0.0;
   word = 0u;
   for (var s = 0u; s < params.strips; s++) {
-    let other = first_strip + s * params.width;
-    sum += sums[other];
-    word = select(word + words[other], max(word, words[other]), params.statistic >= MAX);
+    let other = words[first_strip + s * params.width];
+    word = select(word + other, max(word, other), params.statistic >= MAX);
   }
+  let summed = params.integer == 0u && params.statistic != MAX && !smallest;
+  let total = total_of(first_strip, select(0u, word, summed));
 
   var mean = 0.0;
   if count > 0u {
-    mean = sum / f32(count);
+    mean = total.sum / f32(count);
+    if total.shrunk { mean = grown_mean(mean); }
   }
   var variance = 0.0;
   if params.statistic == VARIANCE {
@@ -90,15 +122,27 @@ fn main(
       let difference = f32(x[source + i * params.inner]) - mean;
       squares += difference * difference;
     }
+    word = 0u;
+    if !is_finite(squares) {
+      squares = 0.0;
+      word = 1u;
+      for (var i = strip; i < count; i += params.strips) {
+        let difference = times_power(f32(x[source + i * params.inner]) - mean, SHRINK / 2);
+        squares += difference * difference;
+      }
+    }
     workgroupBarrier(); // all have read the sums
     sums[lane.index] = squares;
+    words[lane.index] = word;
     workgroupBarrier();
-    squares = 0.0;
+    word = 0u;
     for (var s = 0u; s < params.strips; s++) {
-      squares += sums[first_strip + s * params.width];
+      word |= words[first_strip + s * params.width];
     }
+    let all_squares = total_of(first_strip, word);
     if count > params.correction {
-      variance = squares / f32(count - params.correction);
+      variance = all_squares.sum / f32(count - params.correction);
+      if all_squares.shrunk { variance = times_power(variance, -SHRINK); }
     }
   }
 
@@ -109,7 +153,11 @@ fn main(
     } else if count > 0u {
       switch params.statistic {
         case MEAN: { result = elem(mean); }
-        case SUM: { result = elem(sum); }
+        case SUM: {
+        var sum = total.sum;
+        if total.shrunk { sum = times_power(sum, -SHRINK); }
+        result = elem(sum);
+      }
         case VARIANCE: { result = elem(variance); }
         default: { result = elem(order_value(select(word, select(~word, KEY_NAN, word == KEY_NAN), smallest))); }
       }

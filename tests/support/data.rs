@@ -57,6 +57,15 @@ pub fn awkward(seed: u64, len: usize) -> Vec<f32> {
     (0..len).map(|_| if random.below(2) == 0 { special[random.below(special.len() as u32) as usize] } else { random.normal() }).collect()
 }
 
+/// Finite numbers from one end of the range to the other: sums and products that overflow and that vanish.
+pub fn extremes(seed: u64, len: usize, elem: Elem) -> Vec<f32> {
+    let mut random = Random::new(seed);
+    let largest = if elem == Elem::F16 { 65504.0 } else { f32::MAX };
+    let tiny = if elem == Elem::F16 { 6.1e-5 } else { 1.2e-38 };
+    let special = [largest, -largest, 0.9 * largest, -0.9 * largest, 0.3 * largest, largest.sqrt(), -largest.sqrt(), 1.0, tiny, -tiny, 0.0];
+    (0..len).map(|_| if random.below(4) > 0 { special[random.below(special.len() as u32) as usize] } else { random.normal() }).collect()
+}
+
 /// Floats as a tensor of an element type.
 pub fn tensor(shape: impl Into<Shape>, elem: Elem, values: &[f32]) -> HostTensor {
     HostTensor::from_floats(Desc::new(shape, elem), values.to_vec())

@@ -47,3 +47,25 @@ fn make_negative_infinity() -> f32 {
   return bitcast<f32>(bits);
 }
 
+
+// A float times 2^shift: by its bits, as a compiler may take products of powers together, of which some are no floats. Denormals are 0.
+fn times_power(value: f32, shift: i32) -> f32 {
+  let bits = bitcast<u32>(value);
+  let field = bits >> 23u & 0xffu;
+  if field == 0xffu { return value; }
+  let moved = i32(field) + shift;
+  let fraction = select(bits & 0x007fffffu, 0u, field == 0u || moved <= 0 || moved >= 255);
+  let exponent = select(clamp(moved, 0, 255), 0, field == 0u);
+  return bitcast<f32>((bits & 0x80000000u) | (u32(exponent) << 23u) | fraction);
+}
+
+// Sums that leave f32's range, though their terms do not, are made again of terms of 2^-40 of their size.
+const SHRINK = -40;
+const SHRINK_FACTOR = 0x1p-40f;
+const GROW_FACTOR = 0x1p+40f;
+
+// A mean of such terms at its own size: that of finite numbers is at most the largest of all, however it was rounded.
+fn grown_mean(mean: f32) -> f32 {
+  if !is_finite(mean) { return mean; }
+  return times_power(clamp(mean, -0x1.fffffep+87f, 0x1.fffffep+87f), -SHRINK);
+}

@@ -87,6 +87,14 @@ pub fn cases() -> Vec<Case> {
             setup("rows of every kind", data::awkward(46, 800)),
             setup("ties", data::ties(47, 800)),
             setup("one large value", vec![large; 800]),
+            setup("the largest of one sign", vec![if elem == Elem::F16 { 65504.0 } else { f32::MAX }; 800]),
+            setup("extremes", data::extremes(54, 800, elem)),
+            Setup { weights: data::extremes(55, 100, Elem::F32), ..setup("extremes by extremes", data::extremes(54, 800, elem)) },
+            Setup { weights: data::extremes(55, 100, Elem::F32), ..setup("weights of every size", data::normal(48, 800)) },
+            Setup {
+                weights: data::extremes(55, 100, Elem::F32).into_iter().map(f32::abs).collect(),
+                ..setup("extremes by extremes of one sign", data::extremes(54, 800, elem))
+            },
             setup("zeros of both signs", (0..800).map(|i| if i % 3 == 0 { -0.0 } else { 0.0 }).collect()),
             Setup { weights: vec![0.0; 100], ..setup("weights of 0", data::normal(48, 800)) },
             Setup { weights: data::normal(49, 100), ..setup("weights of both signs", data::normal(48, 800)) },

@@ -35,6 +35,8 @@ pub fn cases() -> Vec<Case> {
             "awkward" => data::awkward(91, len),
             "ties" => data::ties(92, len),
             "zeros of both signs" => (0..len).map(|i| if i % 3 == 0 { -0.0 } else { 0.0 }).collect(),
+            "extremes" => data::extremes(94, len, elem),
+            "the largest" => vec![if elem == Elem::F16 { 65504.0 } else { f32::MAX }; len],
             "large" => vec![if elem == Elem::F16 { 60000.0 } else { 1e37 }; len],
             _ => data::normal(93, len),
         };
@@ -47,7 +49,7 @@ pub fn cases() -> Vec<Case> {
                 push(pool, elem, dims, None, "normal");
             }
         }
-        for what in ["awkward", "ties", "zeros of both signs", "large"] {
+        for what in ["awkward", "ties", "zeros of both signs", "large", "extremes", "the largest"] {
             for pool in pools([5, 6]) {
                 push(pool, elem, [2, 5, 6, 4], None, what);
             }

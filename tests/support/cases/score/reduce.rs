@@ -47,6 +47,15 @@ pub fn cases() -> Vec<Case> {
     cases.push(case("normal", tensor([2, 65, 12].into(), Elem::F16, data::normal), 1, Some(vec![65, 30])));
     for elem in [Elem::F32, Elem::F16] {
         cases.push(case("of every kind", tensor([40, 6].into(), elem, data::awkward), 1, None));
+        for (shape, axis) in [([50, 3].into(), 1), ([20, 40].into(), 1), ([2, 4, 33].into(), 1), ([3, 260].into(), 1)] {
+            let shape: Shape = shape;
+            let len = shape.elements() as usize;
+            cases.push(case("extremes", data::tensor(shape, elem, &data::extremes(74, len, elem)), axis, None));
+            let largest = if elem == Elem::F16 { 65504.0 } else { f32::MAX };
+            cases.push(case("the largest", data::tensor(shape, elem, &vec![largest; len]), axis, None));
+            let around = |i: usize| largest.sqrt() * if i.is_multiple_of(2) { 0.9 } else { -0.7 };
+            cases.push(case("a variance of the largest", data::tensor(shape, elem, &(0..len).map(around).collect::<Vec<_>>()), axis, None));
+        }
         let large = if elem == Elem::F16 { 60000.0 } else { 1e37 };
         cases.push(case("one large value", data::tensor([3, 33], elem, &[large; 99]), 1, None));
     }
