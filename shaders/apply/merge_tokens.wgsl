@@ -41,7 +41,7 @@ fn power_of_two(shift: i32) -> f32 {
 // sum / divisor * 2^shift, of which the quotient alone may leave the range: the divisor is brought into [1, 2).
 fn wide_quotient(sum: elem_f32, divisor: f32, shift: i32, zero: u32) -> elem_f32 {
   let bits = bitcast<u32>(divisor);
-  let field = bits >> 23u & 0xffu;
+  let field = (bits >> 23u) & 0xffu;
   let normal = field != 0u && field != 0xffu;
   let near_one = select(divisor, bitcast<f32>((bits & 0x807fffffu) | 0x3f800000u), normal);
   let all = shift + select(0, 127 - i32(field), normal);

@@ -51,7 +51,7 @@ fn make_negative_infinity() -> f32 {
 // A float times 2^shift: by its bits, as a compiler may take products of powers together, of which some are no floats. Denormals are 0.
 fn times_power(value: f32, shift: i32) -> f32 {
   let bits = bitcast<u32>(value);
-  let field = bits >> 23u & 0xffu;
+  let field = (bits >> 23u) & 0xffu;
   if field == 0xffu { return value; }
   let moved = i32(field) + shift;
   let fraction = select(bits & 0x007fffffu, 0u, field == 0u || moved <= 0 || moved >= 255);

@@ -140,11 +140,15 @@ impl Attention<'_> {
         }
     }
 
-    fn products(&self, b: usize, h: usize, row: usize, key: usize) -> impl Iterator<Item = f64> {
+    fn factors(&self, b: usize, h: usize, row: usize, key: usize) -> impl Iterator<Item = (f32, f32)> {
         let group = self.heads / self.key_heads;
         let q = &self.queries[((b * self.heads + h) * self.query_count + row) * self.channels..];
         let k = &self.keys[((b * self.key_heads + h / group) * self.key_count + key) * self.channels..];
-        q.iter().zip(k).take(self.channels).map(|(q, k)| f64::from(*q) * f64::from(*k))
+        q.iter().copied().zip(k.iter().copied()).take(self.channels)
+    }
+
+    fn products(&self, b: usize, h: usize, row: usize, key: usize) -> impl Iterator<Item = f64> {
+        self.factors(b, h, row, key).map(|(q, k)| f64::from(q) * f64::from(k))
     }
 
     /// `sum_c q_c k_c`, which saturates.
@@ -331,10 +335,11 @@ pub(crate) fn logit_error(attention: &Attention<'_>, b: usize, h: usize, row: us
     let mut dot = 0.0;
     let mut magnitude = 0.0;
     let mut smallest = i32::MAX;
-    let mut is_finite = true;
+    let (mut is_finite, mut dot_is_nan) = (true, false);
     for product in attention.products(b, h, row, key) {
         if !product.is_finite() {
             is_finite = false;
+            dot_is_nan |= product.is_nan();
             continue;
         }
         dot += product;
@@ -342,12 +347,17 @@ pub(crate) fn logit_error(attention: &Attention<'_>, b: usize, h: usize, row: us
         smallest = smallest.min(grain(product));
     }
     if !is_finite {
-        return if magnitude > most { (f64::INFINITY, f64::INFINITY) } else { (0.0, 0.0) };
+        // An infinity times a denormal is NaN where denormals are 0.
+        let flushed = |(q, k): (f32, f32)| (q.is_infinite() && k.is_subnormal()) || (k.is_infinite() && q.is_subnormal());
+        let open = magnitude > most || (!dot_is_nan && attention.factors(b, h, row, key).any(flushed));
+        return if open { (f64::INFINITY, f64::INFINITY) } else { (0.0, 0.0) };
     }
     let scaled = scale * dot;
     let whole = magnitude == 0.0 || (smallest >= -126 && magnitude <= 2f64.powi(smallest.min(1000) + 24));
     let small = |x: f64| x == 0.0 || x.abs() >= tiny;
     let raw = match whole {
+        // Of one sign they saturate, as the exact sum does if nothing makes it smaller.
+        true if magnitude > most && !(dot.abs() == magnitude && scale.abs() >= 1.0) => f64::INFINITY,
         true => 0.0,
         // Its sum may pass through infinity.
         false if magnitude > most => f64::INFINITY,
