@@ -3,7 +3,7 @@
 use crate::kernels::{parts, selected};
 use Elem::{F16, F32, U32};
 use tokenpress::kernels::*;
-use tokenpress::methods::{Norm, *};
+use tokenpress::methods::*;
 use tokenpress::*;
 
 use crate::generator::{Build, Generator};
@@ -706,9 +706,9 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         };
         g.note(&join);
         let x = g.tensor(graph, &[b, n, c], e);
-        let tn = if g.coin() { None } else { Some(Norm { kind: g.layer_norm(), weights: g.norm(graph, c) }) };
+        let tn = if g.coin() { None } else { Some(LearnedNorm { kind: g.layer_norm(), weights: g.norm(graph, c) }) };
         let probe = join.build(graph, x).ok().map(|t| t.shape().dims().last().copied().unwrap_or(0)).unwrap_or(c);
-        let nm = if g.coin() { None } else { Some(Norm { kind: g.layer_norm(), weights: g.norm(graph, probe) }) };
+        let nm = if g.coin() { None } else { Some(LearnedNorm { kind: g.layer_norm(), weights: g.norm(graph, probe) }) };
         let o = g.outputs;
         let ly = if g.coin() { vec![] } else { vec![Layer { weights: g.affine(graph, o, probe), activation: g.activation() }] };
         let p = Projector { token_norm: tn, join, norm: nm, layers: ly };

@@ -25,5 +25,7 @@ pub use llava_next::{LlavaNext, Unpadding};
 pub use llava_video::{LlavaVideo, PoolMode};
 pub use newline::Newline;
 pub use packed_images::{mistral3_packed, nvlm_dynamic_resolution, qwen2_vl_patch_order};
-pub use projector::{Layer, Norm, Projector, ProjectorOutput};
+#[allow(deprecated, reason = "the old name of LearnedNorm")]
+pub use projector::Norm;
+pub use projector::{Layer, LearnedNorm, Projector, ProjectorOutput};
 pub use tile_tags::nvlm_tile_tags;

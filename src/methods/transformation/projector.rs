@@ -6,14 +6,20 @@ use crate::kernels::{Activation, ChannelOrder, LayerNorm};
 use crate::methods::Join;
 use crate::methods::parts::affine::Affine;
 
-/// A norm over the channels, with its learned weights.
+/// A norm over the channels, with its learned weights: LayerNorm or RMSNorm.
+///
+/// What [`AttentionScore`](crate::kernels::AttentionScore) makes of its logits is [`kernels::Norm`](crate::kernels::Norm).
 #[derive(Debug, Clone, Copy)]
-pub struct Norm {
+pub struct LearnedNorm {
     /// LayerNorm or RMSNorm, and its epsilon.
     pub kind: LayerNorm,
     /// `[C]`.
     pub weights: Affine,
 }
+
+/// What [`LearnedNorm`] was called before.
+#[deprecated(note = "it is `LearnedNorm` now: `kernels::Norm` is another type")]
+pub type Norm = LearnedNorm;
 
 /// A linear layer, and the function of its results.
 #[derive(Debug, Clone, Copy)]
@@ -49,11 +55,11 @@ pub struct Layer {
 #[derive(Debug, Clone)]
 pub struct Projector {
     /// Of each token, before they are joined.
-    pub token_norm: Option<Norm>,
+    pub token_norm: Option<LearnedNorm>,
     /// How they become fewer.
     pub join: Join,
     /// Of each joined token.
-    pub norm: Option<Norm>,
+    pub norm: Option<LearnedNorm>,
     /// One behind the other.
     pub layers: Vec<Layer>,
 }
@@ -92,7 +98,7 @@ impl Projector {
     }
 }
 
-fn normalized(graph: &mut Graph, x: Tensor, norm: Option<Norm>) -> Result<Tensor, Error> {
+fn normalized(graph: &mut Graph, x: Tensor, norm: Option<LearnedNorm>) -> Result<Tensor, Error> {
     norm.map_or(Ok(x), |norm| norm.kind.apply(graph, x, Some(norm.weights.weight), norm.weights.bias))
 }
 

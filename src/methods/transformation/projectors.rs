@@ -5,7 +5,7 @@ use crate::graph::{Graph, Tensor};
 use crate::kernels::{Activation, ChannelOrder, LayerNorm, PixelUnshuffle, Pool, Windows, add};
 use crate::methods::parts::affine::Affine;
 use crate::methods::transformation::join::Join;
-use crate::methods::transformation::projector::{Layer, Norm, Projector};
+use crate::methods::transformation::projector::{Layer, LearnedNorm, Projector};
 use crate::tensor::HostTensor;
 
 /// Layers with exact GELU between them, and none behind the last.
@@ -26,7 +26,7 @@ impl Projector {
     /// InternVL 2 and later (`mlp1`, `https://arxiv.org/abs/2404.16821`): pixel unshuffle 2 x 2, LayerNorm over 4C, two layers.
     /// For 1.x exchange the [`Join`]. OpenGVLab/InternVL, `modeling_internvl_chat.py`.
     pub fn internvl(grid: [u32; 2], norm: Affine, layers: [Affine; 2]) -> Self {
-        let norm = Some(Norm { kind: LayerNorm::default(), weights: norm });
+        let norm = Some(LearnedNorm { kind: LayerNorm::default(), weights: norm });
         Self { token_norm: None, join: Join::Blocks(PixelUnshuffle::internvl_v2(), grid), norm, layers: perceptron(layers) }
     }
 
@@ -55,7 +55,7 @@ impl Projector {
     /// huggingface/transformers, `modeling_mistral3.py`.
     pub fn mistral3(images: Vec<[u32; 2]>, merge: u32, norm: Tensor, epsilon: f32, merging: Tensor, layers: [Affine; 2]) -> Self {
         let weights = Affine { weight: norm, bias: None };
-        let token_norm = Some(Norm { kind: LayerNorm::root_mean_square(epsilon), weights });
+        let token_norm = Some(LearnedNorm { kind: LayerNorm::root_mean_square(epsilon), weights });
         let merging = Layer { weights: Affine { weight: merging, bias: None }, activation: Activation::None };
         let layers = [vec![merging], perceptron(layers)].concat();
         Self { token_norm, join: Join::Packed { order: ChannelOrder::ChannelFirst, images, merge }, norm: None, layers }
@@ -64,7 +64,7 @@ impl Projector {
     /// Qwen2-VL (`PatchMerger`, `https://arxiv.org/abs/2409.12191`), and Qwen3-VL's last merger: LayerNorm of each patch, `merge`
     /// x `merge` patches that follow each other, two layers. huggingface/transformers, `modeling_qwen2_vl.py`.
     pub fn qwen2_vl(merge: u32, norm: Affine, layers: [Affine; 2]) -> Self {
-        let token_norm = Some(Norm { kind: LayerNorm::new(1e-6), weights: norm });
+        let token_norm = Some(LearnedNorm { kind: LayerNorm::new(1e-6), weights: norm });
         // Saturated where it overflows: no sequence is a multiple.
         Self { token_norm, join: Join::Consecutive(merge.saturating_mul(merge)), norm: None, layers: perceptron(layers) }
     }
@@ -73,7 +73,7 @@ impl Projector {
     /// `modeling_qwen2_5_vl.py`.
     pub fn qwen2_5_vl(merge: u32, norm: Tensor, layers: [Affine; 2]) -> Self {
         let weights = Affine { weight: norm, bias: None };
-        let token_norm = Some(Norm { kind: LayerNorm::root_mean_square(1e-6), weights });
+        let token_norm = Some(LearnedNorm { kind: LayerNorm::root_mean_square(1e-6), weights });
         Self { token_norm, ..Self::qwen2_vl(merge, weights, layers) }
     }
 
@@ -102,7 +102,7 @@ impl Projector {
         Ok(Self {
             token_norm: None,
             join: Join::Pooled(Pool::Average(Windows::cells(cell)), [edge, edge]),
-            norm: Some(Norm { kind: LayerNorm::root_mean_square(1e-6), weights }),
+            norm: Some(LearnedNorm { kind: LayerNorm::root_mean_square(1e-6), weights }),
             layers: perceptron([Affine { weight, bias: None }]),
         })
     }

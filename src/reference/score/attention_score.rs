@@ -6,6 +6,8 @@ use crate::compare::{EPSILON_F32, storage_error};
 use crate::tensor::Elem;
 
 /// The query rows whose attention counts.
+///
+/// [`AttentionScore`](crate::kernels::AttentionScore) takes row 0 by default, the class token's ([`Queries::CLASS`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Queries {
     /// One row; row 0 is the class token.
@@ -43,7 +45,11 @@ impl Queries {
     }
 }
 
-/// What a query row gives to a key that it sees.
+/// What a query row gives to a key that it sees: a logit or its softmax. It is an option of
+/// [`AttentionScore`](crate::kernels::AttentionScore).
+///
+/// The norm over the channels with its learned weights, which a projector has, is
+/// [`methods::LearnedNorm`](crate::methods::LearnedNorm).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Norm {
     /// `q · k`: no scale, no bias.
