@@ -161,7 +161,7 @@ pub(super) static SCORE: Shader = Shader {
     tunings: &[&[]],
 };
 
-/// The importance of keys: the attention that they receive from some query rows.
+/// The importance of keys: the attention that they receive from some of the query rows.
 ///
 /// ```text
 /// s[b,h,i,j]   = scale * queries[b,h,i] . keys[b, h / (H / Hkv), j] + bias[b,j]
@@ -169,26 +169,58 @@ pub(super) static SCORE: Shader = Shader {
 /// score[b,j]   = heads_h rows_i w[b,h,i,j]
 /// ```
 ///
-/// The sum of the softmax is over all live keys that the row sees; what is reported may be a slice of them. The class
-/// token's row is EViT's score, raw logits are IdleViT's, the last row is FastV's, and all rows with their sum the
-/// attention that H2O and SnapKV collect. See `https://arxiv.org/abs/2202.07800` (EViT), `https://arxiv.org/abs/2403.06764`
-/// (FastV).
+/// The softmax runs over all live keys that the row sees, even where only a slice of them is reported
+/// ([`columns`](Self::columns)).
 ///
-/// Weights of rows that are dead, or of keys that a row does not see, count as nothing: 0 in a sum, skipped in a maximum.
-/// Keys that are dead or that no row sees score 0. A bias of negative infinity hides its key from all rows, whatever the norm, and what a
-/// hidden or dead key holds does not matter. A bias of `f32::MIN` or -1e9 does not: keys that all have it share their row.
-/// A row that sees nothing gives 0 to all, and its log-sum-exp is negative infinity: on purpose otherwise than PyTorch's softmax, which is NaN
-/// there. Logits saturate at the largest float; a NaN among those that a row sees makes all that the row gives NaN, which wins in a maximum, as in
-/// PyTorch.
+/// The default is EViT's score: the softmax of query row 0 ([`Queries::CLASS`], the class token's), mean over heads. Where there
+/// is no class token, name other rows.
 ///
-/// Cost: for up to 16 rows two dispatches (three beyond 4096 keys), 2 R N D operations a head and scratch of R N floats; for more three
-/// dispatches, 4 R N D operations a head (two, and 2 R N D, for logits, which need no softmax) and scratch of 2 R + 8 N floats a head: a
-/// matrix R x N is not stored, unless each row is asked for by itself, or it is at most 256 KiB for all heads, on a CPU 32 MiB.
+/// | score | [`queries`](Self::queries) | [`norm`](Self::norm) | [`rows`](Self::rows) |
+/// |---|---|---|---|
+/// | EViT, `https://arxiv.org/abs/2202.07800` | [`Queries::CLASS`] | [`Norm::Softmax`] | one row |
+/// | IdleViT | [`Queries::CLASS`] | [`Norm::Logits`] | one row |
+/// | FastV, `https://arxiv.org/abs/2403.06764` | [`Queries::Last`] | [`Norm::Softmax`] | one row |
+/// | H2O and SnapKV, the attention that they collect | [`Queries::All`] | [`Norm::Softmax`] | [`RowReduction::Sum`] |
+///
+/// - The weights of a dead row count as nothing, and so do those of a key that the row does not see. They are 0 in a sum, and a
+///   maximum skips them. A key that is dead, or that no row sees, scores 0.
+/// - A bias of negative infinity hides its key from all rows, whatever the norm. What a hidden or dead key holds does not matter.
+/// - A bias of `f32::MIN` or -1e9 hides nothing: keys that all have it share their row.
+/// - A row that sees nothing gives 0 to every key, and its log-sum-exp is negative infinity. PyTorch's softmax is NaN there; the
+///   difference is on purpose.
+/// - Logits saturate at the largest float.
+/// - A NaN among the logits that a row sees makes all that the row gives NaN. NaN wins in a maximum, as in PyTorch.
+///
+/// Cost, for R query rows, N keys and D channels:
+///
+/// - Up to 16 rows: two dispatches (three beyond 4096 keys), `2 R N D` operations a head, and a workspace of `R N` floats a head,
+///   at most 64 MiB a batch row.
+/// - More rows: three dispatches, `4 R N D` operations a head, and a workspace of at most `2 R + 8 N` floats a head. Logits need
+///   no softmax: two dispatches and `2 R N D` operations.
+/// - Of many rows the matrix `R x N` is in memory only where each row is asked for by itself ([`RowReduction::None`]), or where
+///   it is small: at most 256 KiB for all heads of a batch row, on a CPU 32 MiB.
+///
+/// ```
+/// use tokenpress::kernels::{AttentionInputs, AttentionScore, Norm, Queries};
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let queries = graph.constant(HostTensor::f32([1, 1, 2, 1], vec![9.0, 2.0]));
+/// let keys = graph.constant(HostTensor::f32([1, 1, 3, 1], vec![1.0, 3.0, 4.0]));
+/// let inputs = AttentionInputs { queries, keys, bias: None, lengths: None, query_lengths: None };
+/// // Of the last query, which is 2, the logits as they are.
+/// let last = AttentionScore { queries: Queries::Last, norm: Norm::Logits, ..Default::default() };
+/// let score = last.score(&mut graph, inputs)?.score;
+/// graph.output("score", score)?;
+/// assert_eq!(graph.run_reference(&[].into())?["score"].floats(), [2.0, 6.0, 8.0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias("attention", "importance", "softmax", "H2O", "SnapKV"))]
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttentionScore {
-    /// Query rows whose attention counts.
+    /// Query rows whose attention counts. The default is row 0, which is the class token's ([`Queries::CLASS`]).
     pub queries: Queries,
-    /// What a row gives to a key.
+    /// What a row gives to a key: a logit or its softmax.
     pub norm: Norm,
     /// How rows become one.
     pub rows: RowReduction,
@@ -204,7 +236,7 @@ pub struct AttentionScore {
     pub lse: bool,
 }
 
-/// EViT's: the class token's softmax attention, mean over heads.
+/// EViT's: the class token's softmax attention (query row 0), mean over heads.
 impl Default for AttentionScore {
     fn default() -> Self {
         Self {

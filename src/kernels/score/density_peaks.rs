@@ -91,10 +91,24 @@ pub struct Peaks {
 /// Rodriguez and Laio, "Clustering by fast search and find of density peaks" (Science, 2014), in the form with nearest neighbours
 /// of Du et al. (Knowledge-Based Systems, 2016). A [`TopK`](crate::kernels::TopK) of the score gives the centres.
 ///
-/// `x` is `[B, N, C]`, f32 or f16; `nearest` at most 64; `lengths` u32 `[B]`, all N for `None`. Distances that are not finite in
-/// f32 do not count, but a density with one is NaN, which is the lowest.
+/// `x` is `[B, N, C]`, f32 or f16; `nearest` is at most 64; `lengths` is u32 `[B]`, all N for `None`. A distance that is not
+/// finite in f32 does not count, but it makes its token's density NaN, which is the lowest.
 ///
-/// Cost: four dispatches; `6 B N^2 C` operations, without the matrix of distances.
+/// Cost: four dispatches, `6 B N^2 C` operations. The matrix of distances is never in memory: the workspace is 8 bytes a token.
+///
+/// ```
+/// use tokenpress::kernels::density_peaks;
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.constant(HostTensor::f32([1, 3, 1], vec![0.0, 1.0, 10.0]));
+/// let peaks = density_peaks(&mut graph, x, 2, None)?;
+/// graph.output("separation", peaks.separation)?;
+/// // Nothing is denser than 0 and 1: they have the largest distance, 10. From 10 to the nearest denser token it is 9.
+/// assert_eq!(graph.run_reference(&[].into())?["separation"].floats(), [10.0, 10.0, 9.0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias("dpc", "dpc_knn", "clustering", "local_density"))]
 pub fn density_peaks(graph: &mut Graph, x: Tensor, nearest: u32, lengths: Option<Tensor>) -> Result<Peaks, Error> {
     let [batch, tokens, channels] = x.shape().exactly("density_peaks: x", "[B, N, C]")?;
     let lengths = lengths_or_full(graph, lengths, batch, tokens);

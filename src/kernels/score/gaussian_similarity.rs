@@ -33,11 +33,32 @@ pub(super) static GAUSSIAN_SIMILARITY: Shader = Shader {
 #[derive(Debug, Clone, Copy)]
 struct GaussianSimilarity;
 
-/// `similarity[b, i] = sum_k exp(-|x[b, i] - centers[b]|^2 / (2 2^k))`, k from -3 to 1: f32 `[B, N]`, 5 at the centre and 0 far away.
+/// How near every token is to a centre: f32 `[B, N]`, 5 at the centre and 0 far away.
 ///
-/// `x` is f32 `[B, N, C]`, `centers` f32 `[B, C]`; the first `lengths[b]` (u32 `[B]`, all for `None`) tokens are alive, and dead ones get
-/// 0. The measure of VidCom2, `https://arxiv.org/abs/2505.14454`. A NaN in a token or its centre, or equal
-/// infinities in both, give NaN; any other infinity gives 0. Cost: one dispatch, one read of x.
+/// ```text
+/// similarity[b, i] = sum_k exp(-|x[b, i] - centers[b]|^2 / (2 2^k))       k from -3 to 1
+/// ```
+///
+/// `x` is f32 `[B, N, C]`, `centers` f32 `[B, C]`. The first `lengths[b]` tokens are alive (u32 `[B]`, all for `None`); dead ones
+/// get 0. It is the measure of VidCom2, `https://arxiv.org/abs/2505.14454`.
+///
+/// A NaN in a token or its centre gives NaN, and so do equal infinities in both. Any other infinity gives 0.
+///
+/// Cost: one dispatch, one read of x.
+///
+/// ```
+/// use tokenpress::kernels::gaussian_similarity;
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.constant(HostTensor::f32([1, 2, 1], vec![3.0, 1000.0]));
+/// let center = graph.constant(HostTensor::f32([1, 1], vec![3.0]));
+/// let similarity = gaussian_similarity(&mut graph, x, center, None)?;
+/// graph.output("similarity", similarity)?;
+/// assert_eq!(graph.run_reference(&[].into())?["similarity"].floats(), [5.0, 0.0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias("rbf", "gaussian_kernel"))]
 pub fn gaussian_similarity(graph: &mut Graph, x: Tensor, centers: Tensor, lengths: Option<Tensor>) -> Result<Tensor, Error> {
     let [batch, tokens, _] = x.shape().exactly("gaussian_similarity: x", "[B, N, C]")?;
     let lengths = lengths_or_full(graph, lengths, batch, tokens);

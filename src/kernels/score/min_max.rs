@@ -39,12 +39,27 @@ pub(super) static MIN_MAX: Shader = Shader {
 /// y_i = (x_i - min x + offset) / (max x - min x + epsilon)          descending: (max x - x_i + offset) / ..
 /// ```
 ///
-/// 1 where the divisor is 0: where all scores are equal and there is no epsilon.
+/// Where the divisor is 0, every score becomes 1: all of them are equal, and there is no epsilon.
+///
+/// Cost: three dispatches, two more over the batch; three reads and one write of the scores.
+///
+/// ```
+/// use tokenpress::kernels::MinMax;
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let scores = graph.constant(HostTensor::f32([1, 3], vec![2.0, 6.0, 4.0]));
+/// let y = MinMax::default().apply(&mut graph, scores, None)?;
+/// graph.output("y", y)?;
+/// assert_eq!(graph.run_reference(&[].into())?["y"].floats(), [0.0, 1.0, 0.5]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias("normalize", "min_max_scaling", "rescale"))]
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct MinMax {
     /// The highest score becomes 0 and the lowest 1.
     pub descending: bool,
-    /// Minimum and maximum are those of the whole batch: no row gets what it gets alone.
+    /// Minimum and maximum are those of the whole batch. A row then no longer gets what it would get alone.
     pub over_batch: bool,
     /// Added to the dividend.
     pub offset: f32,
@@ -53,10 +68,10 @@ pub struct MinMax {
 }
 
 impl MinMax {
-    /// Adds the calls: f32 `[B, N]` from `scores`, f32 `[B, N]`; 0 behind the live tokens (`lengths` u32 `[B]`, all N for `None`).
+    /// Adds the calls: f32 `[B, N]` from `scores`, f32 `[B, N]`. Behind the live tokens stands 0 (`lengths` u32 `[B]`, all N for
+    /// `None`).
     ///
-    /// NaNs are passed over by minimum and maximum, on purpose otherwise than in PyTorch, and stay. Cost: three dispatches, two more over the batch; three reads and one
-    /// write of the scores.
+    /// Minimum and maximum skip NaN, unlike PyTorch's, on purpose. A score that is NaN stays NaN.
     pub fn apply(self, graph: &mut Graph, scores: Tensor, lengths: Option<Tensor>) -> Result<Tensor, Error> {
         let [batch, tokens] = scores.shape().exactly("min_max: scores", "[B, N]")?;
         let lengths = lengths_or_full(graph, lengths, batch, tokens);

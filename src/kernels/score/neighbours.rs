@@ -64,10 +64,11 @@ const MOST: u32 = 64;
 /// distance_ij   = sqrt(sum_c (x_ic - x_jc)^2)        the smallest first
 /// ```
 ///
-/// The matrix of all pairs is never in memory. Of equally near candidates the first in the list goes first. The similarity to or of
-/// a row with a NaN or an infinity is NaN, and so is a distance that is not finite in f32: these rank last.
+/// Of equally near candidates the first in the list goes first. The similarity to or of a row with a NaN or an infinity is NaN. So is a
+/// distance that is not finite in f32. NaN ranks last.
 ///
-/// Cost: one dispatch, `2 B Q M C` operations for M candidates of Q queries, `3 B Q M C` for distances.
+/// Cost: one dispatch, `2 B Q M C` operations for M candidates of Q queries, `3 B Q M C` for distances. The matrix of all pairs is never
+/// in memory.
 ///
 /// ```
 /// use tokenpress::kernels::{Among, Neighbours};
@@ -82,6 +83,7 @@ const MOST: u32 = 64;
 /// assert_eq!(out["indices"].integers(), [2, 1, 2, 0, 0, 1, 1, 2]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
+#[doc(alias("knn", "nearest_neighbors", "cdist"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Neighbours {
     /// How many to find for each query, at most 64.

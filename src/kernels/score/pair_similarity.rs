@@ -36,8 +36,21 @@ pub(super) static PAIR_SIMILARITY: Shader = Shader {
 #[derive(Debug, Clone, Copy)]
 struct PairSimilarity;
 
-/// The token `offset` places before each of `tokens`, u32 `[tokens]`; [`NONE`](crate::NONE) for the first ones. An offset of
-/// 1 is the neighbour in a sequence, one of a frame's tokens the same place in the frame before.
+/// The token `offset` places before each of `tokens`, u32 `[tokens]`; [`NONE`](crate::NONE) for the first ones.
+///
+/// An offset of 1 is the neighbour in a sequence. An offset of a frame's tokens is the same place in the frame before. Cost: none
+/// on the GPU, where it is a constant.
+///
+/// ```
+/// use tokenpress::kernels::previous_at;
+/// use tokenpress::{Graph, NONE};
+///
+/// let mut graph = Graph::new();
+/// let previous = previous_at(&mut graph, 4, 2);
+/// graph.output("previous", previous)?;
+/// assert_eq!(graph.run_reference(&[].into())?["previous"].integers(), [NONE, NONE, 0, 1]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
 pub fn previous_at(graph: &mut Graph, tokens: u32, offset: u32) -> Tensor {
     let before = Piece { end: u32::MAX, first: 0, step: 1 };
     let pattern = Pattern::Pieces([Piece { end: offset, first: NONE, step: 0 }, before, before]);
@@ -49,8 +62,12 @@ pub fn previous_at(graph: &mut Graph, tokens: u32, offset: u32) -> Tensor {
 /// `normalized` comes from [`row_normalize`](crate::kernels::row_normalize()) on a metric `[B, N, C]`. `previous` is u32 `[B, N]`, or `[N]`
 /// for all rows, as [`previous_at`] makes it. The first `lengths[b]` (u32 `[B]`, all for `None`) tokens are alive.
 ///
-/// A zero row has similarity 0; a pair with a NaN or an infinity NaN; a token whose partner is none or dead -infinity, so that
-/// it is like nothing; a dead token 0. Cost: one dispatch, `2 B N C` operations.
+/// - A zero row has similarity 0.
+/// - A pair with a NaN or an infinity has NaN.
+/// - A token whose partner is none or dead has -infinity: it is like nothing.
+/// - A dead token has 0.
+///
+/// Cost: one dispatch, `2 B N C` operations. Two rows are read for each token, one of them mostly from cache.
 ///
 /// ```
 /// use tokenpress::kernels::{pair_similarity, previous_at, row_normalize};
@@ -67,6 +84,7 @@ pub fn previous_at(graph: &mut Graph, tokens: u32, offset: u32) -> Tensor {
 /// assert_eq!(out["similarity"].floats(), [f32::NEG_INFINITY, 1.0, 0.0]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
+#[doc(alias("cosine_similarity", "cosine"))]
 pub fn pair_similarity(graph: &mut Graph, normalized: Normalized, previous: Tensor, lengths: Option<Tensor>) -> Result<Tensor, Error> {
     let [batch, tokens, _] = normalized.unit.shape().exactly("pair_similarity: unit", "[B, N, C]")?;
     let lengths = lengths_or_full(graph, lengths, batch, tokens);

@@ -49,12 +49,29 @@ pub(super) static POOLED_ATTENTION: Shader = Shader {
 /// received[t] = mean_i sum_{j in t} max_h w[h,i,j]           own[t] = mean_h mean_{i in t} sum_{j in t} w[h,i,j]
 /// ```
 ///
-/// SAMP's weights of merging and of pruning, for a sound encoder whose frames are pooled afterwards
-/// (`https://github.com/Tencent/AngelSlim`). The maximum over the heads is inside the mean over the queries, unlike
-/// [`HeadReduction::Max`](crate::kernels::HeadReduction) of [`AttentionScore`](crate::kernels::AttentionScore).
+/// These are SAMP's weights of merging and of pruning, for a sound encoder whose frames are pooled afterwards
+/// (`https://github.com/Tencent/AngelSlim`). The maximum over the heads is taken inside the mean over the queries.
+/// [`HeadReduction::Max`](crate::kernels::HeadReduction) of [`AttentionScore`](crate::kernels::AttentionScore) takes it outside.
+///
+/// Cost: two dispatches, `4 H M^2 D` operations for M frames. Nothing of size `M x M` is stored; the workspace is `8 H M` bytes a
+/// batch row.
+///
+/// ```
+/// use tokenpress::kernels::PooledAttention;
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let queries = graph.constant(HostTensor::f32([1, 1, 4, 1], vec![1.0; 4]));
+/// // All frames look at the second one alone, which is in the first pool.
+/// let keys = graph.constant(HostTensor::f32([1, 1, 4, 1], vec![0.0, 200.0, 0.0, 0.0]));
+/// let found = PooledAttention { pool: 2, scale: None }.find(&mut graph, queries, keys, None)?;
+/// graph.output("received", found.received)?;
+/// assert_eq!(graph.run_reference(&[].into())?["received"].floats(), [1.0, 0.0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PooledAttention {
-    /// Successive frames of a pool, which the number of frames is a multiple of.
+    /// Successive frames of a pool. The number of frames is a multiple of it.
     pub pool: u32,
     /// Factor of the dot products; `1 / sqrt(D)` for `None`.
     pub scale: Option<f32>,
@@ -72,11 +89,11 @@ pub struct PoolImportance {
 impl PooledAttention {
     /// Adds the call.
     ///
-    /// `queries` is `[B, H, M, D]`, f32 or f16, `keys` `[B, Hkv, M, D]` of the same type, H a multiple of Hkv; the first `lengths[b]` (u32
-    /// `[B]`, all for `None`) frames are alive. Logits saturate at the largest float; a NaN makes what its query gives NaN, which wins in
-    /// the maximum over heads, and so the whole batch row's `received`. What lies behind the live frames does not matter.
+    /// `queries` is `[B, H, M, D]`, f32 or f16; `keys` is `[B, Hkv, M, D]` of the same type, H a multiple of Hkv. The first
+    /// `lengths[b]` frames are alive (u32 `[B]`, all for `None`); what lies behind them does not matter.
     ///
-    /// Cost: two dispatches, `4 H M^2 D` operations; nothing of size M x M is stored. Workspace: 8 H M bytes a batch row.
+    /// Logits saturate at the largest float. A NaN makes all that its query gives NaN. NaN wins in the maximum over heads, and so
+    /// the whole batch row's `received` is NaN.
     pub fn find(self, graph: &mut Graph, queries: Tensor, keys: Tensor, lengths: Option<Tensor>) -> Result<PoolImportance, Error> {
         let [batch, _, frames, _] = queries.shape().exactly("pooled_attention: queries", "[B, H, M, D]")?;
         let lengths = lengths_or_full(graph, lengths, batch, frames);

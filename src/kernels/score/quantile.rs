@@ -44,13 +44,16 @@ struct Quantile {
 
 /// The quantiles of each row of scores: f32 `[B, Q]` for Q probabilities in 0..=1.
 ///
-/// `quantile_p` is the entry at position `p (n - 1)` of the n live ones in ascending order, interpolated linearly between the two
-/// nearest where it is fractional, as NumPy and PyTorch have it. It is found in whole numbers, whatever n; a probability is the shortest decimal of
-/// its float: 0.9 means 9 / 10. 0, 0.5 and 1 give the minimum, the median and the maximum.
+/// `quantile_p` is the entry at position `p (n - 1)` of the n live ones in ascending order. Where the position is fractional, it
+/// is interpolated linearly between the two nearest, as in NumPy and PyTorch. 0, 0.5 and 1 give the minimum, the median and the
+/// maximum.
 ///
-/// `scores` is f32 or f16 `[B, N]`; `lengths` u32 `[B]`, all N for `None`. NaN counts as larger than every number. A row of no
-/// entries gives 0. Between two entries of which one is not finite, the result is open. Cost: a [`TopK`] of the whole row, and one
-/// small dispatch.
+/// The position is found in whole numbers, whatever n. A probability is the shortest decimal of its float: 0.9 means 9 / 10.
+///
+/// `scores` is f32 or f16 `[B, N]`; `lengths` is u32 `[B]`, all N for `None`. NaN counts as larger than every number. A row of no
+/// entries gives 0. Between two entries of which one is not finite, the result is open.
+///
+/// Cost: a [`TopK`] of the whole row, and one small dispatch.
 ///
 /// ```
 /// use tokenpress::kernels::quantile;
@@ -65,6 +68,7 @@ struct Quantile {
 /// assert_eq!(out["quartiles"].floats(), [1.75, 5.0]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
+#[doc(alias("percentile", "median"))]
 pub fn quantile(graph: &mut Graph, scores: Tensor, probabilities: &[f32], lengths: Option<Tensor>) -> Result<Tensor, Error> {
     if let Some(p) = probabilities.iter().find(|p| !(0.0..=1.0).contains(*p)) {
         return Err(Error::Value { argument: "quantile: probabilities", expected: "0 to 1".to_owned(), actual: p.to_string() });
@@ -74,8 +78,22 @@ pub fn quantile(graph: &mut Graph, scores: Tensor, probabilities: &[f32], length
 
 /// The fence of each row of scores, f32 `[B]`: `q3 + factor (q3 - q1)`, of the [`quantile`]s at 1/4 and 3/4.
 ///
-/// What is above it is an outlier: of normally distributed scores 0.35 %, for Tukey's factor of 1.5. At most a quarter of a row
-/// is. Where both quartiles are equal, they are the fence exactly. Arguments and cost are those of [`quantile`].
+/// A score above the fence is an outlier. At most a quarter of a row is; of normally distributed scores 0.35 % are, for Tukey's
+/// factor of 1.5. Where both quartiles are equal, they are the fence exactly. Arguments and cost are those of [`quantile`].
+///
+/// ```
+/// use tokenpress::kernels::fence;
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let scores = graph.constant(HostTensor::f32([1, 5], vec![1.0, 2.0, 3.0, 4.0, 5.0]));
+/// let above = fence(&mut graph, scores, 1.5, None)?;
+/// graph.output("fence", above)?;
+/// // The quartiles are 2 and 4: 4 + 1.5 (4 - 2).
+/// assert_eq!(graph.run_reference(&[].into())?["fence"].floats(), [7.0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias("outliers", "iqr", "tukey"))]
 pub fn fence(graph: &mut Graph, scores: Tensor, factor: f32, lengths: Option<Tensor>) -> Result<Tensor, Error> {
     if !(factor >= 0.0 && factor.is_finite()) {
         return Err(Error::Value { argument: "fence: factor", expected: "0 or more".to_owned(), actual: factor.to_string() });

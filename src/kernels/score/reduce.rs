@@ -45,14 +45,17 @@ struct ReduceAxis {
 
 /// One axis of `x` reduced to a [`Statistic`]: the shape of `x` without that axis, or `[1]`, in x's element type.
 ///
-/// `x` is f32, f16 or u32; integers have a sum (modulo 2^32), a maximum and a minimum. `lengths` is u32 `[B]`, with B the outermost
-/// dimension (`[1]` where that is the axis): in batch row b only the first `lengths[b]` entries of the axis count. All do
-/// for `None`.
+/// `x` is f32, f16 or u32. Integers have a sum (modulo 2^32), a maximum and a minimum.
 ///
-/// Of no entries every statistic is 0. Max and min are exact, and a zero is +0; they skip NaN and take it only where every entry is, on purpose
-/// otherwise than PyTorch's, in which NaN wins. Sums are
-/// in f32, in an order that depends on neither the batch nor the capacity; a mean or a variance with a NaN or an infinity is NaN
-/// or infinite; of finite numbers only a result beyond the element type's range is infinite (or f16's largest number), so a mean is finite.
+/// `lengths` is u32 `[B]`, with B the outermost dimension (`[1]` where that is the axis). In batch row b only the first
+/// `lengths[b]` entries of the axis count; all do for `None`.
+///
+/// - Of no entries every statistic is 0.
+/// - Maximum and minimum are exact, and a zero is +0. They skip NaN, and are NaN only where every entry is. PyTorch's, in which
+///   NaN wins, differ; that is on purpose.
+/// - Sums are in f32, in an order that depends on neither the batch nor the capacity.
+/// - A mean or a variance with a NaN or an infinity is NaN or infinite. Of finite numbers only a result beyond the element type's
+///   range is infinite (or f16's largest number). So a mean of finite numbers is finite.
 ///
 /// Cost: one dispatch; one read of x, two for a variance, one write of the result.
 ///
@@ -69,6 +72,7 @@ struct ReduceAxis {
 /// assert_eq!(out["mean"].floats(), [3.0, 3.0]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
+#[doc(alias("mean", "sum", "max", "min", "variance"))]
 pub fn reduce(graph: &mut Graph, x: Tensor, axis: usize, statistic: Statistic, lengths: Option<Tensor>) -> Result<Tensor, Error> {
     let [_, entries, _] = dimensions(x.shape(), axis)?;
     let rows = length_rows(x.shape(), axis);

@@ -43,17 +43,34 @@ pub struct Normalized {
     pub norm: Tensor,
 }
 
-/// `unit_i = x_i / |x_i|`, `norm_i = |x_i|`, with the 2-norm over the channels.
+/// Divides each row by its length: `unit_i = x_i / |x_i|`, `norm_i = |x_i|`, with the 2-norm over the channels.
 ///
-/// `x` is `[B, N, C]`, or the keys of an attention `[B, H, N, C]`, whose mean over the heads is then normalised; f32 or
-/// f16. Row i of batch row b is alive while `i < lengths[b]` (u32 `[B]`, all N without it); dead rows give 0.
+/// `x` is f32 or f16 `[B, N, C]`, or the keys of an attention `[B, H, N, C]`, whose mean over the heads is then normalised. Row i
+/// of batch row b is alive while `i < lengths[b]` (u32 `[B]`, all N for `None`); dead rows give 0.
 ///
-/// A zero row stays zero, so that its similarity to everything is 0. No epsilon changes any other row: each is scaled by a
-/// power of two first, so that no finite input overflows or underflows, and inputs that differ by a power of two have
-/// bit-equal units. (A device may read a denormal channel as 0 if it is f16, or below 2^-66 of the row's largest.) A row
-/// with a NaN or an infinity has unit 0 and norm NaN. The norm saturates at the largest f32.
+/// - A zero row stays zero, so that its similarity to everything is 0. No epsilon changes any other row.
+/// - Each row is scaled by a power of two first. So no finite input overflows or underflows, and inputs that differ by a power of
+///   two have bit-equal units. (A device may read a denormal channel as 0 if it is f16, or below 2^-66 of the row's largest.)
+/// - A row with a NaN or an infinity has unit 0 and norm NaN.
+/// - The norm saturates at the largest f32.
 ///
 /// Cost: one dispatch; one read of x from memory and one from cache, one write of the outputs.
+///
+/// ```
+/// use tokenpress::kernels::row_normalize;
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.constant(HostTensor::f32([1, 2, 2], vec![3.0, 4.0, 0.0, 2.0]));
+/// let normalized = row_normalize(&mut graph, x, None)?;
+/// graph.output("unit", normalized.unit)?;
+/// graph.output("norm", normalized.norm)?;
+/// let out = graph.run_reference(&[].into())?;
+/// assert_eq!(out["unit"].floats(), [0.6, 0.8, 0.0, 1.0]);
+/// assert_eq!(out["norm"].floats(), [5.0, 2.0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias("l2_norm", "normalize", "unit_vector", "cosine"))]
 pub fn row_normalize(graph: &mut Graph, x: Tensor, lengths: Option<Tensor>) -> Result<Normalized, Error> {
     let [batch, _, tokens, _] = dimensions(x.shape())?;
     let lengths = lengths_or_full(graph, lengths, batch, tokens);
