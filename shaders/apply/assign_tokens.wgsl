@@ -18,20 +18,20 @@
 // destination, or else as an unmerged source, or else as one that merges; entries of `unmerged` that NONE stands before do not count beyond
 // the number that are not NONE. While it is made, `parent` has what a row is a row of in its two leading bits.
 //
-// One workgroup a batch row. Cost: one read of the lists, two of the destinations, two passes over `parent`.
+// One workgroup a batch row, or one invocation of a short one. Cost: one read of the lists, two of the destinations, two passes over `parent`.
 
 const NONE = 0xffffffffu;
 const ROW = 0x3fffffffu; // bits of a row; all of them: it does not exist
 const UNMERGED = 0x40000000u;
 const MERGES = 0x80000000u;
 
-@compute @workgroup_size(WG)
+@compute @workgroup_size(GROUP)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
   lane: Lane,
 ) {
-  let batch = linear_group(group, groups);
+  let batch = team_row(lane, group, groups);
   if batch >= params.batch { return; }
   let sources_at = params.sources_base + batch * params.source_stride;
   let destinations_at = params.destinations_base + batch * params.destination_stride;
@@ -42,20 +42,20 @@ fn main(
   let live = min(lengths[params.lengths_base + batch], params.tokens);
 
   var count = 0u;
-  for (var k = lane.index; k < params.unmerged_count; k += WG) {
+  for (var k = team_lane(lane); k < params.unmerged_count; k += TEAM) {
     count += select(0u, 1u, unmerged[unmerged_at + k] != NONE);
   }
   let stay = reduce_add_u32(lane, count);
-  for (var i = lane.index; i < params.tokens; i += WG) {
+  for (var i = team_lane(lane); i < params.tokens; i += TEAM) {
     atomicStore(&parent[parent_at + i], NONE);
   }
-  for (var i = lane.index; i < params.outputs; i += WG) {
+  for (var i = team_lane(lane); i < params.outputs; i += TEAM) {
     representative[representative_at + i] = NONE;
   }
-  storageBarrier(); // other invocations write there below
+  team_storage_barrier(); // other invocations write there below
 
   var placed = 0u;
-  for (var first = 0u; first < params.destination_count; first += WG) {
+  for (var first = 0u; first < params.destination_count; first += TEAM) {
     let i = first + scan_rank(lane);
     var token = NONE;
     if i < params.destination_count {
@@ -77,9 +77,9 @@ fn main(
       }
     }
   }
-  storageBarrier(); // all destinations have their rows
+  team_storage_barrier(); // all destinations have their rows
 
-  for (var i = lane.index; i < params.source_count; i += WG) {
+  for (var i = team_lane(lane); i < params.source_count; i += TEAM) {
     let token = sources[sources_at + i];
     let goal = partner[partner_at + i];
     if token < live && goal < params.destination_count {
@@ -91,7 +91,7 @@ fn main(
     }
   }
   let shift = select(0u, 1u, params.interleave != 0u && placed > 0u);
-  for (var k = lane.index; k < min(params.unmerged_count, stay); k += WG) {
+  for (var k = team_lane(lane); k < min(params.unmerged_count, stay); k += TEAM) {
     let source = unmerged[unmerged_at + k];
     if source >= params.source_count { continue; }
     let token = sources[sources_at + source];
@@ -103,12 +103,12 @@ fn main(
       representative[representative_at + row] = token;
     }
   }
-  storageBarrier(); // all have been offered their rows
-  for (var i = lane.index; i < params.tokens; i += WG) {
+  team_storage_barrier(); // all have been offered their rows
+  for (var i = team_lane(lane); i < params.tokens; i += TEAM) {
     let row = atomicLoad(&parent[parent_at + i]) & ROW;
     atomicStore(&parent[parent_at + i], select(row, NONE, row == ROW));
   }
-  if lane.index == 0u {
+  if team_lane(lane) == 0u {
     lengths_out[params.lengths_out_base + batch] = min(stay + placed, params.outputs);
   }
 }

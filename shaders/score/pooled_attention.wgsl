@@ -13,23 +13,19 @@
 // received: [B, M / pool] f32; 0 for pools without a live frame
 // own:      [B, M / pool] f32
 //
-// One workgroup a pool; an invocation takes every 128th query row, and the first adds up all in order.
+// One workgroup a pool, of which an invocation takes every 128th query row, or one invocation where there are few; all are added up in order.
 //
 // A NaN wins in the maximum over the heads.
 //
 // Cost: 2 H M^2 D operations; every pool reads all queries, from cache. No matrix is stored.
 
-const LANES = 128u;
-var<workgroup> received_parts: array<f32, LANES>;
-var<workgroup> own_parts: array<f32, LANES>;
-
-@compute @workgroup_size(128)
+@compute @workgroup_size(GROUP)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
   lane: Lane,
 ) {
-  let id = linear_group(group, groups);
+  let id = team_row(lane, group, groups);
   if id >= params.groups { return; }
   let batch = id / params.pools;
   let live = min(lengths[params.lengths_base + batch], params.frames);
@@ -38,7 +34,7 @@ fn main(
 
   var from_all = 0.0;
   var from_own = 0.0;
-  for (var i = lane.index; i < live; i += LANES) {
+  for (var i = team_lane(lane); i < live; i += TEAM) {
     for (var j = first; j < end; j++) {
       var peak = 0.0;
       var sum = 0.0;
@@ -61,16 +57,10 @@ fn main(
       from_own += select(0.0, sum, i >= first && i < end);
     }
   }
-  received_parts[lane.index] = from_all;
-  own_parts[lane.index] = from_own;
-  workgroupBarrier();
-  if lane.index == 0u {
-    var all_sum = 0.0;
-    var own_sum = 0.0;
-    for (var part = 0u; part < LANES; part++) {
-      all_sum += received_parts[part];
-      own_sum += own_parts[part];
-    }
+  let both = team_add(lane, vec2<f32>(from_all, from_own));
+  if team_lane(lane) == 0u {
+    var all_sum = both.x;
+    var own_sum = both.y;
     if first < live {
       all_sum /= f32(live);
       own_sum /= f32(params.heads * (end - first));

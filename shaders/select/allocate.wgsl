@@ -13,17 +13,15 @@
 // q is the weight as a 16-bit integer, at the scale at which the row's largest has 16 bits; 1 for all where all are 0. Totals and
 // capacities count as at most 2^31 - 1. Everything is exact: products beyond 32 bits are divided bit by bit.
 //
-// One workgroup a row. Cost: a few reads of each number; S^2 steps for the remainders.
+// One workgroup a row, or one invocation of a short one. Cost: a few reads of each number; S^2 steps for the remainders.
 
-const LANES = 128u;
 const MOST = 0x7fffffffu;
 const EXTRA = 0x80000000u; // of a budget: one more, to be added when all ranks are known
-var<workgroup> largest: atomic<u32>;
-var<workgroup> sum: atomic<u32>;
-var<workgroup> open: atomic<u32>;
-var<workgroup> given: atomic<u32>;
-var<workgroup> crowded: atomic<u32>;
-var<workgroup> rest: u32;
+var<workgroup> largest: array<atomic<u32>, TEAMS>;
+var<workgroup> sum: array<atomic<u32>, TEAMS>;
+var<workgroup> open: array<atomic<u32>, TEAMS>;
+var<workgroup> given: array<atomic<u32>, TEAMS>;
+var<workgroup> crowded: array<atomic<u32>, TEAMS>;
 
 // The bits of a weight; 0 for what counts as 0.
 fn bits_of(i: u32) -> u32 {
@@ -64,76 +62,76 @@ fn room_of(i: u32) -> u32 {
   return min(capacities[params.capacities_base + i], MOST) - (budgets[params.budgets_base + i] & ~EXTRA);
 }
 
-@compute @workgroup_size(128)
+@compute @workgroup_size(GROUP)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
   lane: Lane,
 ) {
-  let row = linear_group(group, groups);
+  let row = team_row(lane, group, groups);
   if row >= params.rows { return; }
-  let first = row * params.segments + lane.index;
+  let team = team_number(lane);
+  let first = row * params.segments + team_lane(lane);
   let end = (row + 1u) * params.segments;
-  if lane.index == 0u {
-    atomicStore(&largest, 0u);
-    var left = min(totals[params.totals_base + row], MOST);
+  var rest = min(totals[params.totals_base + row], MOST); // the first invocation's counts
+  if team_lane(lane) == 0u {
+    atomicStore(&largest[team], 0u);
     for (var i = first; i < end; i++) {
-      let budget = min(min(params.minimum, left), min(capacities[params.capacities_base + i], MOST));
+      let budget = min(min(params.minimum, rest), min(capacities[params.capacities_base + i], MOST));
       budgets[params.budgets_base + i] = budget;
-      left -= budget;
+      rest -= budget;
     }
-    rest = left;
   }
-  storageBarrier();
-  workgroupBarrier();
-  for (var i = first; i < end; i += LANES) {
-    atomicMax(&largest, bits_of(i));
+  team_storage_barrier();
+  team_barrier();
+  for (var i = first; i < end; i += TEAM) {
+    atomicMax(&largest[team], bits_of(i));
   }
-  workgroupBarrier();
-  let most = atomicLoad(&largest);
+  team_barrier();
+  let most = atomicLoad(&largest[team]);
 
   // Each round but the last fills up a segment, or all of them.
   for (var round = 0u; round < params.segments + 2u; round++) {
-    let left = workgroupUniformLoad(&rest);
+    let left = team_uniform(lane, rest);
     if left == 0u { break; }
-    if lane.index == 0u {
-      atomicStore(&sum, 0u);
-      atomicStore(&open, 0u);
-      atomicStore(&given, 0u);
-      atomicStore(&crowded, 0u);
+    if team_lane(lane) == 0u {
+      atomicStore(&sum[team], 0u);
+      atomicStore(&open[team], 0u);
+      atomicStore(&given[team], 0u);
+      atomicStore(&crowded[team], 0u);
     }
-    workgroupBarrier();
-    for (var i = first; i < end; i += LANES) {
+    team_barrier();
+    for (var i = first; i < end; i += TEAM) {
       if room_of(i) > 0u {
-        atomicAdd(&sum, integer_of(i, most));
-        atomicAdd(&open, 1u);
+        atomicAdd(&sum[team], integer_of(i, most));
+        atomicAdd(&open[team], 1u);
       }
     }
-    workgroupBarrier();
-    let weighted = atomicLoad(&sum) > 0u;
-    let all = max(select(atomicLoad(&open), atomicLoad(&sum), weighted), 1u);
-    for (var i = first; i < end; i += LANES) {
+    team_barrier();
+    let weighted = atomicLoad(&sum[team]) > 0u;
+    let all = max(select(atomicLoad(&open[team]), atomicLoad(&sum[team]), weighted), 1u);
+    for (var i = first; i < end; i += TEAM) {
       let room = room_of(i);
       let share = divided(left, select(1u, integer_of(i, most), weighted), all).x;
       if room > 0u && share > room {
-        atomicStore(&crowded, 1u);
+        atomicStore(&crowded[team], 1u);
       }
     }
-    workgroupBarrier();
-    let crowds = atomicLoad(&crowded) == 1u;
-    for (var i = first; i < end; i += LANES) {
+    team_barrier();
+    let crowds = atomicLoad(&crowded[team]) == 1u;
+    for (var i = first; i < end; i += TEAM) {
       let room = room_of(i);
       let share = divided(left, select(1u, integer_of(i, most), weighted), all).x;
       let taken = select(select(share, 0u, crowds), room, share > room);
       if room > 0u {
         budgets[params.budgets_base + i] += taken;
-        atomicAdd(&given, taken);
+        atomicAdd(&given[team], taken);
       }
     }
-    storageBarrier();
-    workgroupBarrier();
-    let over = select(left - atomicLoad(&given), 0u, crowds);
-    for (var i = first; i < end; i += LANES) {
+    team_storage_barrier();
+    team_barrier();
+    let over = select(left - atomicLoad(&given[team]), 0u, crowds);
+    for (var i = first; i < end; i += TEAM) {
       let own = select(divided(left, select(1u, integer_of(i, most), weighted), all).y, bits_of(i), params.by_weight != 0u);
       var rank = 0u;
       for (var j = row * params.segments; j < end; j++) {
@@ -144,21 +142,21 @@ fn main(
         budgets[params.budgets_base + i] |= EXTRA;
       }
     }
-    storageBarrier();
-    workgroupBarrier();
-    for (var i = first; i < end; i += LANES) {
+    team_storage_barrier();
+    team_barrier();
+    for (var i = first; i < end; i += TEAM) {
       let budget = budgets[params.budgets_base + i];
       if budget >= EXTRA {
         budgets[params.budgets_base + i] = budget - EXTRA + 1u;
-        atomicAdd(&given, 1u);
+        atomicAdd(&given[team], 1u);
       }
     }
-    workgroupBarrier();
-    if lane.index == 0u {
-      let now = atomicLoad(&given);
+    team_barrier();
+    if team_lane(lane) == 0u {
+      let now = atomicLoad(&given[team]);
       // Without anything given no segment has room.
       rest = select(0u, left - now, now > 0u);
     }
-    workgroupBarrier();
+    team_barrier();
   }
 }

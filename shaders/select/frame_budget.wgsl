@@ -9,7 +9,8 @@
 //
 // The share is in f32; its product with the size is rounded in whole numbers, so that none is too large.
 //
-// One workgroup a batch row. The mean of p is 1 over the number of frames.
+// One workgroup a batch row, or one invocation of a short one; the sum is in the order of the frames, of more than 128 of those 128 apart first.
+// The mean of p is 1 over the number of frames.
 
 const MOST = 8.507059173023462e37; // 2^126: differences are finite
 
@@ -54,18 +55,18 @@ fn rounded(size: u32, share: f32) -> u32 {
   return whole + select(0u, 1u, half == 1u && (behind != 0u || (whole & 1u) == 1u));
 }
 
-@compute @workgroup_size(WG)
+@compute @workgroup_size(GROUP)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
   lane: Lane,
 ) {
-  let batch = linear_group(group, groups);
+  let batch = team_row(lane, group, groups);
   if batch >= params.batch { return; }
   let row = batch * params.frames;
   var highest = -MOST;
   var number = 0u;
-  for (var f = lane.index; f < params.frames; f += WG) {
+  for (var f = team_lane(lane); f < params.frames; f += TEAM) {
     if sizes[params.sizes_base + row + f] > 0u {
       highest = max(highest, -counted(row + f));
       number++;
@@ -74,13 +75,13 @@ fn main(
   let lowest = -reduce_max(lane, highest);
   number = reduce_add_u32(lane, number);
   var sum = 0.0;
-  for (var f = lane.index; f < params.frames; f += WG) {
+  for (var f = team_lane(lane); f < params.frames; f += TEAM) {
     if sizes[params.sizes_base + row + f] > 0u {
       sum += weight(row + f, lowest);
     }
   }
-  sum = reduce_add(lane, sum);
-  for (var f = lane.index; f < params.frames; f += WG) {
+  sum = team_add(lane, vec2<f32>(sum, 0.0)).x;
+  for (var f = team_lane(lane); f < params.frames; f += TEAM) {
     let size = sizes[params.sizes_base + row + f];
     var budget = 0u;
     if size > 0u {

@@ -12,25 +12,22 @@
 // With all rows less the first, d: sum of |d[s] - d[t]|^2 = sum of |d[s]|^2 - 2 d[t] . sum of d[s] + members |d[t]|^2, which is 0 in a run of
 // equal rows, whatever was rounded in them.
 //
-// One workgroup a batch row, a token after the other. Sums are in f32: a run's in order, those over channels of each
-// invocation's channels and then over invocations.
+// One workgroup a batch row, or one invocation of a short one, a token after the other. Sums are in f32: a run's in order, those over channels of
+// channels 128 apart, as a workgroup's invocations have them, and then over invocations in order.
 //
 // Cost: one dispatch; each row is read twice, a sum over a workgroup for each token.
 
-var<workgroup> length: u32;
+const PARTS = 128u; // of a sum over channels
 
-@compute @workgroup_size(WG)
+@compute @workgroup_size(GROUP)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
   lane: Lane,
 ) {
-  let batch = linear_group(group, groups);
+  let batch = team_row(lane, group, groups);
   if batch >= params.batch { return; }
-  if lane.index == 0u {
-    length = min(lengths[params.lengths_base + batch], params.tokens);
-  }
-  let live = workgroupUniformLoad(&length);
+  let live = team_uniform(lane, min(lengths[params.lengths_base + batch], params.tokens));
   let row = batch * params.tokens;
   let sum_at = params.sums_base + batch * params.channels;
 
@@ -38,23 +35,30 @@ fn main(
   var whole = false; // the run has no broken row
   var pointing = 0u; // members that are no zero rows
   var anchor = 0u; // the first of them
-  var squares = 0.0; // of how far this invocation's channels of the others are from it
+  var squares = 0.0; // of how far the others are from it
   for (var token = 0u; token < live; token++) {
     let length_bits = bitcast<u32>(norm[params.norm_base + row + token]) & 0x7fffffffu;
     let broken = length_bits > 0x7f800000u;
     let compared = length_bits != 0u && pointing > 0u;
     let source = params.unit_base + (row + token) * params.channels;
     let start = params.unit_base + (row + anchor) * params.channels;
-    let half_count = 0.5 * f32(pointing);
-    var part = 0.0;
+    // Of how far this token is from the first: the product with the members' sum, and the square.
+    var apart_sums = vec2<f32>();
     if compared {
-      part = -0.5 * squares;
-      for (var c = lane.index; c < params.channels; c += WG) {
-        let apart = unit[source + c] - unit[start + c];
-        part += (sums[sum_at + c] - half_count * apart) * apart;
+      for (var part = team_lane(lane); part < min(params.channels, PARTS); part += TEAM) {
+        var of_part = vec2<f32>();
+        for (var c = part; c < params.channels; c += PARTS) {
+          let apart = unit[source + c] - unit[start + c];
+          of_part += vec2<f32>(sums[sum_at + c], apart) * apart;
+        }
+        apart_sums += of_part;
       }
     }
-    let total = reduce_add(lane, part) + select(0.0, f32(pointing), compared);
+    let both = team_add(lane, apart_sums);
+    let product = both.x;
+    var square = both.y;
+    let count = f32(pointing);
+    let total = select(0.0, count + (product - 0.5 * (squares + count * square)), compared);
     let joined = members > 0u && whole && !broken && total >= params.threshold * f32(members);
     if !joined {
       members = 0u;
@@ -65,24 +69,24 @@ fn main(
       if pointing == 0u {
         anchor = token;
         squares = 0.0;
+        square = 0.0;
       }
-      for (var c = lane.index; c < params.channels; c += WG) {
+      for (var c = team_lane(lane); c < params.channels; c += TEAM) {
         var sum = 0.0;
         if pointing > 0u {
-          let apart = unit[source + c] - unit[start + c];
-          squares += apart * apart;
-          sum = sums[sum_at + c] + apart;
+          sum = sums[sum_at + c] + (unit[source + c] - unit[start + c]);
         }
         sums[sum_at + c] = sum;
       }
+      squares += square;
       pointing += 1u;
     }
     members += 1u;
-    if lane.index == 0u {
+    if team_lane(lane) == 0u {
       joins[params.joins_base + row + token] = select(0u, 1u, joined);
     }
   }
-  for (var token = live + lane.index; token < params.tokens; token += WG) {
+  for (var token = live + team_lane(lane); token < params.tokens; token += TEAM) {
     joins[params.joins_base + row + token] = 0u;
   }
 }

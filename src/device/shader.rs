@@ -254,6 +254,8 @@ pub enum Include {
     Distance,
     /// `score/attention_score/parts/kept_logits.wgsl`: where `attention_score` keeps logits, behind the place.
     KeptLogits,
+    /// `select/bipartite_match/parts/candidates.wgsl`: which entries of the lists `bipartite_match` compares, behind [`Include::Order`].
+    MatchCandidates,
     /// `score/neighbours/parts/keys.wgsl`: what `neighbours` compares, behind [`Include::Order`] and [`Include::Distance`].
     NeighbourKeys,
     /// `common/order/reduce.wgsl` or its subgroup twin: sums, maxima and scans over a workgroup.
@@ -272,6 +274,10 @@ pub enum Include {
     TileLanes,
     /// `common/wide.wgsl`: whole numbers of 64 bits.
     Wide,
+    /// `common/team/team.wgsl`: the invocations that share a row, a workgroup.
+    Team,
+    /// `common/team/alone.wgsl`: the same where each has a row for itself, in place of [`Include::Team`] and [`Include::Reduce`].
+    Alone,
     /// `common/window.wgsl`: a window that slides over a grid of tokens.
     Window,
 }
@@ -346,7 +352,7 @@ impl Form {
 /// Before that stand `elem` ([`Header`]), the struct `Lane` (`index` within the workgroup, and what subgroup forms know besides), and
 /// `linear_group(group, groups)`, the number of a workgroup in its grid of two dimensions.
 pub struct Shader {
-    /// `kernel` or `kernel.pass`, the file's stem.
+    /// `kernel` or `kernel.pass`, the file's stem; with `.alone` behind it for a file's second use, with [`Include::Alone`].
     pub name: &'static str,
     /// The file.
     pub source: &'static str,

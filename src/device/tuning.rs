@@ -40,7 +40,6 @@ pub(crate) const CHOICES: &[&str] = &[
     "compact.tally",
     "frame_budget",
     "group_tokens",
-    "grow_runs",
     "linear",
     "top_k",
     "top_k.emit",

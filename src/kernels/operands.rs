@@ -1,5 +1,6 @@
 //! What several kernels do with their operands.
 
+use crate::device::Shader;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::tensor::{Desc, Elem, HostTensor};
@@ -16,6 +17,11 @@ pub(crate) fn alone(tokens: u32, pairs: u64, channels: u32) -> bool {
     // What such an invocation may take longer than a workgroup where there is one row only: 2048 loads of four channels, which
     // are some tens of microseconds. A pair costs about as much as 16 channels beside its channels.
     tokens <= 64 && pairs.saturating_mul(u64::from(channels) + 16) <= 8192
+}
+
+/// Which of a text's two uses has `rows` rows, and its workgroups: 64 rows each where they have an invocation each, or else one.
+pub(crate) fn team(is_alone: bool, together: &'static Shader, each_alone: &'static Shader, rows: u64) -> (&'static Shader, u64) {
+    if is_alone { (each_alone, rows.div_ceil(64)) } else { (together, rows) }
 }
 
 /// Live keys and live query rows of an attention of M rows over N keys, where some are not given: all keys, and as many rows as keys

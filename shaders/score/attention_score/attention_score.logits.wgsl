@@ -13,21 +13,21 @@
 // logits:        [B, heads, R, N] f32; those that are not seen stay undefined
 // sums:          [2, B, heads, R] f32, if asked for; the sum is 0 where a row is dead or sees nothing, NaN where a logit that it sees is
 //
-// Cost: one pass over the keys. A workgroup has `block` of a row's keys, an invocation every WG-th of them, four at a time; these are
-// the ones that it reads again for the sum.
+// Cost: one pass over the keys. A workgroup has `block` of a row's keys, an invocation every TEAM-th of them, four at a time; these are
+// the ones that it reads again for the sum. Of short rows an invocation has a whole one.
 
 // What one step along the dot product adds to one row of a tile: a with each of four.
 fn products(a: elem_f32, b0: elem_f32, b1: elem_f32, b2: elem_f32, b3: elem_f32) -> vec4<f32> {
   return vec4<f32>(elem_dot(a, b0), elem_dot(a, b1), elem_dot(a, b2), elem_dot(a, b3));
 }
 
-@compute @workgroup_size(WG)
+@compute @workgroup_size(GROUP)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
   lane: Lane,
 ) {
-  let id = linear_group(group, groups);
+  let id = team_row(lane, group, groups);
   if id >= params.groups { return; }
   let blocks = (max(params.key_count, 1u) + params.block - 1u) / params.block;
   let of_row = id / blocks;
@@ -44,23 +44,23 @@ fn main(
   let out = params.logits_base + of_row * params.key_count;
   let first = (id - of_row * blocks) * params.block;
   let end = min(first + params.block, visible);
-  for (var key = first + lane.index; key < end; key += 4u * WG) {
+  for (var key = first + team_lane(lane); key < end; key += 4u * TEAM) {
     let k0 = key_base(head_key, key);
-    let k1 = key_base(head_key, key + WG);
-    let k2 = key_base(head_key, key + 2u * WG);
-    let k3 = key_base(head_key, key + 3u * WG);
+    let k1 = key_base(head_key, key + TEAM);
+    let k2 = key_base(head_key, key + 2u * TEAM);
+    let k3 = key_base(head_key, key + 3u * TEAM);
     var four = vec4<f32>();
     for (var c = 0u; c < params.channels; c++) {
       four += products(elem_f32(queries[q + c]), elem_f32(keys[k0 + c]), elem_f32(keys[k1 + c]), elem_f32(keys[k2 + c]), elem_f32(keys[k3 + c]));
     }
     logits[out + key] = four.x;
-    if key + WG < end { logits[out + key + WG] = four.y; }
-    if key + 2u * WG < end { logits[out + key + 2u * WG] = four.z; }
-    if key + 3u * WG < end { logits[out + key + 3u * WG] = four.w; }
+    if key + TEAM < end { logits[out + key + TEAM] = four.y; }
+    if key + 2u * TEAM < end { logits[out + key + 2u * TEAM] = four.z; }
+    if key + 3u * TEAM < end { logits[out + key + 3u * TEAM] = four.w; }
   }
   if params.with_sums == 1u {
     let whole = stored_sums(lane, batch, out, visible);
-    if lane.index == 0u {
+    if team_lane(lane) == 0u {
       sums[params.sums_base + of_row] = whole.x;
       sums[params.sums_base + params.batch * params.heads * params.rows + of_row] = whole.y;
     }

@@ -14,7 +14,7 @@
 //
 // Cost: two reads of each visible logit. One workgroup a row: for rows that are too long for one workgroup to make their logits.
 
-@compute @workgroup_size(WG)
+@compute @workgroup_size(GROUP)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,

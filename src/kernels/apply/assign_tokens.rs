@@ -5,7 +5,7 @@ use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, 
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
 use crate::kernels::Partition;
-use crate::kernels::operands::{lengths_or_full, list, list_of};
+use crate::kernels::operands::{alone, lengths_or_full, list, list_of, team};
 use crate::reference::{self, Assign};
 use crate::tensor::{Desc, Elem, HostTensor};
 
@@ -28,7 +28,7 @@ params! {
 pub(super) static ASSIGN_TOKENS: Shader = Shader {
     name: "assign_tokens",
     source: include_str!("../../../shaders/apply/assign_tokens.wgsl"),
-    includes: &[Include::Reduce],
+    includes: &[Include::Reduce, Include::Team],
     headers: &[Header::U32],
     inputs: &[
         ("sources", BindingElem::U32),
@@ -41,6 +41,9 @@ pub(super) static ASSIGN_TOKENS: Shader = Shader {
     params: Params::NAMES,
     tunings: &[&[]],
 };
+
+/// An invocation for a row.
+pub(super) static ASSIGN_TOKENS_ALONE: Shader = Shader { name: "assign_tokens.alone", includes: &[Include::Alone], ..ASSIGN_TOKENS };
 
 /// Says where every token goes once it is known which sources merge.
 ///
@@ -87,7 +90,7 @@ pub struct Assignment {
 impl AssignTokens {
     /// Adds the call. A row has its unmerged sources and its live destinations.
     ///
-    /// A source that merges without a partner goes nowhere. Cost: one dispatch of one workgroup a batch row; every list is read
+    /// A source that merges without a partner goes nowhere. Cost: one dispatch of one workgroup a batch row, or one invocation of a short one; every list is read
     /// once or twice, every output written once or twice.
     pub fn assign(self, graph: &mut Graph, inputs: AssignInputs) -> Result<Assignment, Error> {
         let AssignInputs { partition, lengths, partner, unmerged } = inputs;
@@ -163,8 +166,10 @@ impl Kernel for AssignTokens {
         let (source_count, source_stride) = list("assign_tokens: sources", lowering.input(0), batch)?;
         let (destination_count, destination_stride) = list("assign_tokens: destinations", lowering.input(1), batch)?;
         let [sources, destinations, lengths, partner, unmerged] = std::array::from_fn(Slot::Input);
+        let entries = [self.tokens, self.outputs, source_count, destination_count, unmerged_count].into_iter().fold(0, u32::saturating_add);
+        let (shader, groups) = team(alone(entries, entries.into(), 0), &ASSIGN_TOKENS, &ASSIGN_TOKENS_ALONE, batch.into());
         lowering.dispatch(Call {
-            shader: &ASSIGN_TOKENS,
+            shader,
             header: Header::U32,
             constants: &[],
             slots: &[sources, destinations, lengths, partner, unmerged, Slot::Output(0), Slot::Output(1), Slot::Output(2)],
@@ -179,7 +184,7 @@ impl Kernel for AssignTokens {
                 unmerged_count,
                 interleave: u32::from(self.interleave),
             },
-            groups: u64::from(batch),
+            groups,
         })
     }
 }

@@ -31,6 +31,7 @@ use crate::device::Shader;
 pub(super) fn shaders() -> Vec<&'static Shader> {
     vec![
         &assign_tokens::ASSIGN_TOKENS,
+        &assign_tokens::ASSIGN_TOKENS_ALONE,
         &concat_rows::CONCAT,
         &copy::COPY,
         &gather_rows::GATHER,

@@ -6,7 +6,7 @@ use crate::compare::Comparison;
 use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
-use crate::kernels::operands::{live_of_attention, scale_of};
+use crate::kernels::operands::{alone, live_of_attention, scale_of, team};
 use crate::reference;
 use crate::tensor::{Desc, Elem, HostTensor, Shape};
 
@@ -69,7 +69,7 @@ const FLOATS: &[Header] = &[Header::F32, Header::F16, Header::F32x4, Header::F16
 pub(super) static LOGITS: Shader = Shader {
     name: "attention_score.logits",
     source: include_str!("../../../shaders/score/attention_score/attention_score.logits.wgsl"),
-    includes: &[Include::Reduce, Include::Softmax, Include::AttentionRows, Include::AttentionBases, Include::AttentionSums],
+    includes: &[Include::Reduce, Include::Team, Include::Softmax, Include::AttentionRows, Include::AttentionBases, Include::AttentionSums],
     headers: FLOATS,
     inputs: &[QUERIES, KEYS, LENGTHS, QUERY_LENGTHS, BIAS, LIST],
     outputs: &[("logits", F32), SUMS],
@@ -77,10 +77,16 @@ pub(super) static LOGITS: Shader = Shader {
     tunings: &[&[]],
 };
 
+pub(super) static LOGITS_ALONE: Shader = Shader {
+    name: "attention_score.logits.alone",
+    includes: &[Include::Alone, Include::Softmax, Include::AttentionRows, Include::AttentionBases, Include::AttentionSums],
+    ..LOGITS
+};
+
 pub(super) static STORED_SUMS: Shader = Shader {
     name: "attention_score.sums",
     source: include_str!("../../../shaders/score/attention_score/attention_score.sums.wgsl"),
-    includes: &[Include::Reduce, Include::Softmax, Include::AttentionRows, Include::AttentionSums],
+    includes: &[Include::Reduce, Include::Team, Include::Softmax, Include::AttentionRows, Include::AttentionSums],
     headers: &[Header::F32],
     // What passes between the workspace and itself is `read_write` in any case.
     inputs: &[],
@@ -551,7 +557,10 @@ impl Kernel for AttentionScore {
         let values = if stored {
             let logits = lowering.scratch(b * h * r * n, Elem::F32);
             let slots = [queries, keys, lengths, query_lengths, bias, list, logits, sums];
-            dispatch(lowering, &LOGITS, 0, header, &slots, b * h * r * n.max(1).div_ceil(block.into()))?;
+            let blocks = b * h * r * n.max(1).div_ceil(block.into());
+            let (shader, groups) = team(alone(key_count, key_count.into(), channels), &LOGITS, &LOGITS_ALONE, blocks);
+            let constants = shader.tunings[0];
+            lowering.dispatch(Call { shader, header, constants, slots: &slots, params: params(blocks), groups })?;
             if needs_sums && !whole {
                 let slots = [logits, lengths, query_lengths, bias, list, sums];
                 dispatch(lowering, &STORED_SUMS, 0, Header::F32, &slots, b * h * r)?;

@@ -26,7 +26,7 @@ params! {
 
 params! {
     struct PeaksParams {
-        /// Of 128 tokens, in the whole batch.
+        /// Of 128 tokens, or of one where an invocation has one, in the whole batch.
         tiles: u32,
         tokens: u32,
         channels: f32,

@@ -28,6 +28,7 @@ use crate::device::Shader;
 pub(super) fn shaders() -> Vec<&'static Shader> {
     vec![
         &attention_score::LOGITS,
+        &attention_score::LOGITS_ALONE,
         &attention_score::STORED_SUMS,
         &attention_score::ROW_SUMS,
         &attention_score::COLUMNS,
@@ -43,7 +44,9 @@ pub(super) fn shaders() -> Vec<&'static Shader> {
         &neighbours::SHORT_ROWS,
         &quantile::QUANTILE,
         &pooled_attention::SUMS,
+        &pooled_attention::SHORT_SUMS,
         &pooled_attention::POOLED_ATTENTION,
+        &pooled_attention::POOLED_ATTENTION_ALONE,
         &reduce::REDUCE,
         &row_normalize::ROW_NORMALIZE,
     ]

@@ -6,13 +6,13 @@ use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, 
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
 use crate::kernels::Normalized;
-use crate::kernels::operands::{alone, lengths_or_full, list, list_of};
+use crate::kernels::operands::{alone, lengths_or_full, list, list_of, team};
 use crate::reference::{self, Rows};
 use crate::tensor::{Desc, Elem, HostTensor, NONE};
 
 params! {
     struct Params {
-        /// Of 4 queries, in the whole batch.
+        /// Of 4 queries, or of one where an invocation has one, in the whole batch.
         tiles: u32,
         tokens: u32,
         /// In elems.
@@ -264,8 +264,9 @@ impl Kernel for Search {
         let [(query_count, query_stride), (candidate_count, candidate_stride)] = self.lists(&descs)?;
         let (header, [rows]) = lowering.vectors(descs[0].elem, channels, [Slot::Input(0)]);
         let short = alone(candidate_count, candidate_count.into(), channels) && self.options.nearest.min(candidate_count) <= SHORT;
-        let (shader, queries, of_group) = if short { (&SHORT_ROWS, 1, 64) } else { (&NEIGHBOURS, 4, 1) };
-        let tiles = if self.options.nearest == 0 { 0 } else { u64::from(batch) * u64::from(query_count.div_ceil(queries)) };
+        let queries = if short { query_count } else { query_count.div_ceil(4) };
+        let tiles = if self.options.nearest == 0 { 0 } else { u64::from(batch) * u64::from(queries) };
+        let (shader, groups) = team(short, &NEIGHBOURS, &SHORT_ROWS, tiles);
         lowering.dispatch(Call {
             shader,
             header,
@@ -285,7 +286,7 @@ impl Kernel for Search {
                 by_distance: self.by_distance.into(),
                 exclude_self: self.options.exclude_self.into(),
             },
-            groups: tiles.div_ceil(of_group),
+            groups,
         })
     }
 

@@ -5,7 +5,7 @@ use crate::compare::Comparison;
 use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
-use crate::kernels::operands::{lengths_or_full, scale_of};
+use crate::kernels::operands::{alone, lengths_or_full, scale_of, team};
 use crate::reference::{self, Attention, Received};
 use crate::tensor::{Desc, Elem, HostTensor};
 
@@ -38,9 +38,19 @@ pub(super) static POOLED_ATTENTION: Shader = Shader {
     name: "pooled_attention",
     source: include_str!("../../../shaders/score/pooled_attention.wgsl"),
     inputs: &[("queries", BindingElem::Elem), ("keys", BindingElem::Elem), ("lengths", BindingElem::U32), ("sums", BindingElem::F32)],
+    includes: &[Include::Softmax, Include::Team],
     outputs: &[("received", BindingElem::F32), ("own", BindingElem::F32)],
     ..SUMS
 };
+
+pub(super) static POOLED_ATTENTION_ALONE: Shader =
+    Shader { name: "pooled_attention.alone", includes: &[Include::Softmax, Include::Alone], ..POOLED_ATTENTION };
+
+pub(super) static SHORT_SUMS: Shader =
+    Shader { name: "pooled_attention.sums.short", source: include_str!("../../../shaders/score/pooled_attention.sums.short.wgsl"), ..SUMS };
+
+/// The most frames of which an invocation keeps the logits.
+const SHORT: u32 = 16;
 
 /// The attention that pools of frames receive: from all frames by the strongest head, and from themselves.
 ///
@@ -179,23 +189,28 @@ impl Kernel for PooledAttention {
         let rows = u64::from(batch) * u64::from(heads) * u64::from(frames);
         let sums = lowering.scratch(2 * rows, Elem::F32);
         let scale = scale_of(self.scale, channels);
+        // What an invocation of the first pass compares, and one of the second.
+        let pairs = [frames.into(), u64::from(frames) * u64::from(self.pool) * u64::from(heads)];
+        let [short, few] = pairs.map(|pairs| frames <= SHORT && alone(frames, pairs, channels));
         let channels = channels / header.width();
         let params = |groups: u64| Params { groups: groups as u32, pools, pool: self.pool, heads, key_heads, frames, channels, scale };
+        let (shader, sum_groups) = team(short, &SUMS, &SHORT_SUMS, rows);
         lowering.dispatch(Call {
-            shader: &SUMS,
+            shader,
             header,
             constants: &[],
             slots: &[queries, keys, Slot::Input(2), sums],
             params: params(rows),
-            groups: rows,
+            groups: sum_groups,
         })?;
+        let (shader, pool_groups) = team(few, &POOLED_ATTENTION, &POOLED_ATTENTION_ALONE, groups);
         lowering.dispatch(Call {
-            shader: &POOLED_ATTENTION,
+            shader,
             header,
             constants: &[],
             slots: &[queries, keys, Slot::Input(2), sums, Slot::Output(0), Slot::Output(1)],
             params: params(groups),
-            groups,
+            groups: pool_groups,
         })
     }
 

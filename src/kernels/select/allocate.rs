@@ -1,9 +1,10 @@
 //! Whole budgets in proportion to weights.
 
 use crate::checks::expect;
-use crate::device::{BindingElem, Call, Header, Lowering, Shader, Slot, params};
+use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
+use crate::kernels::operands::{alone, team};
 use crate::reference;
 use crate::tensor::{Desc, Elem, HostTensor};
 
@@ -16,13 +17,16 @@ params! {
 pub(super) static ALLOCATE: Shader = Shader {
     name: "allocate",
     source: include_str!("../../../shaders/select/allocate.wgsl"),
-    includes: &[],
+    includes: &[Include::Team],
     headers: &[Header::F32],
     inputs: &[("weights", BindingElem::F32), ("totals", BindingElem::U32), ("capacities", BindingElem::U32)],
     outputs: &[("budgets", BindingElem::U32)],
     params: Params::NAMES,
     tunings: &[&[]],
 };
+
+/// An invocation for a row.
+pub(super) static ALLOCATE_ALONE: Shader = Shader { name: "allocate.alone", includes: &[Include::Alone], ..ALLOCATE };
 
 /// Divides a number of tokens among segments, such as the crops of an image or the frames of a video, in proportion to weights.
 ///
@@ -46,7 +50,8 @@ impl Allocate {
     ///
     /// A weight that is NaN or below 0 counts as 0, as that of a segment without capacity; where all do, the shares are equal. An infinite one counts as
     /// 2^128. Totals and capacities count as at most 2^31 - 1,
-    /// and there are at most 65535 segments. Cost: one dispatch, one workgroup a row.
+    /// and there are at most 65535 segments. Cost: one dispatch, one workgroup a row, or one invocation of up to
+    /// 22 segments.
     pub fn budgets(self, graph: &mut Graph, weights: Tensor, totals: Tensor, capacities: Tensor) -> Result<Tensor, Error> {
         Ok(graph.call(self, &[weights, totals, capacities])?[0])
     }
@@ -94,13 +99,15 @@ impl Kernel for Allocate {
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
         let [rows, segments] = lowering.input(0).shape.exactly("allocate: weights", "[B, S]")?;
+        let all = if segments == 0 { 0 } else { u64::from(rows) };
+        let (shader, groups) = team(alone(segments, u64::from(segments).pow(2), 0), &ALLOCATE, &ALLOCATE_ALONE, all);
         lowering.dispatch(Call {
-            shader: &ALLOCATE,
+            shader,
             header: Header::F32,
             constants: &[],
             slots: &[Slot::Input(0), Slot::Input(1), Slot::Input(2), Slot::Output(0)],
             params: Params { rows, segments, minimum: self.minimum, by_weight: u32::from(self.leftover == Leftover::LargestWeight) },
-            groups: if segments == 0 { 0 } else { u64::from(rows) },
+            groups,
         })
     }
 }

@@ -5,14 +5,14 @@ use crate::compare::{Comparison, Worst};
 use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
-use crate::kernels::operands::{lengths_or_full, list, list_of};
+use crate::kernels::operands::{alone, lengths_or_full, list, list_of, team};
 use crate::kernels::{Normalized, Partition};
 use crate::reference::{self, Candidates};
 use crate::tensor::{Desc, Elem, HostTensor, NONE};
 
 params! {
     struct Params {
-        /// Of 64 sources, in the whole batch.
+        /// Of 64 sources, or of one where an invocation has one, in the whole batch.
         tiles: u32,
         tokens: u32,
         /// In elems.
@@ -29,8 +29,8 @@ params! {
 
 pub(super) static BIPARTITE_MATCH: Shader = Shader {
     name: "bipartite_match",
-    source: include_str!("../../../shaders/select/bipartite_match.wgsl"),
-    includes: &[Include::Order, Include::TileLanes, Include::Tile, Include::RowFacts],
+    source: include_str!("../../../shaders/select/bipartite_match/bipartite_match.wgsl"),
+    includes: &[Include::Order, Include::MatchCandidates, Include::TileLanes, Include::Tile, Include::RowFacts],
     headers: &[Header::F32, Header::F32x4],
     inputs: &[
         ("unit", BindingElem::Elem),
@@ -42,6 +42,13 @@ pub(super) static BIPARTITE_MATCH: Shader = Shader {
     outputs: &[("similarity", BindingElem::F32), ("partner", BindingElem::U32)],
     params: Params::NAMES,
     tunings: &[&[]],
+};
+
+pub(super) static SHORT_ROWS: Shader = Shader {
+    name: "bipartite_match.short",
+    source: include_str!("../../../shaders/select/bipartite_match/bipartite_match.short.wgsl"),
+    includes: &[Include::Order, Include::MatchCandidates],
+    ..BIPARTITE_MATCH
 };
 
 /// For every source the most similar destination, by cosine.
@@ -157,9 +164,11 @@ impl Kernel for BipartiteMatch {
         let (source_count, source_stride) = list("bipartite_match: sources", lowering.input(2), batch)?;
         let (destination_count, destination_stride) = list("bipartite_match: destinations", lowering.input(3), batch)?;
         let (header, [unit]) = lowering.vectors(Elem::F32, channels, [Slot::Input(0)]);
-        let tiles = u64::from(batch) * u64::from(source_count.div_ceil(64));
+        let short = alone(destination_count, destination_count.into(), channels);
+        let tiles = u64::from(batch) * u64::from(if short { source_count } else { source_count.div_ceil(64) });
+        let (shader, groups) = team(short, &BIPARTITE_MATCH, &SHORT_ROWS, tiles);
         lowering.dispatch(Call {
-            shader: &BIPARTITE_MATCH,
+            shader,
             header,
             constants: &[],
             slots: &[unit, Slot::Input(1), Slot::Input(2), Slot::Input(3), Slot::Input(4), Slot::Output(0), Slot::Output(1)],
@@ -175,7 +184,7 @@ impl Kernel for BipartiteMatch {
                 protected_sources: self.protected_sources,
                 protected_destinations: self.protected_destinations,
             },
-            groups: tiles,
+            groups,
         })
     }
 

@@ -5,6 +5,7 @@ use crate::compare::{Comparison, Worst};
 use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
+use crate::kernels::operands::{alone, team};
 use crate::reference;
 use crate::tensor::{Desc, Elem, HostTensor};
 
@@ -23,13 +24,17 @@ params! {
 pub(super) static FRAME_BUDGET: Shader = Shader {
     name: "frame_budget",
     source: include_str!("../../../shaders/select/frame_budget.wgsl"),
-    includes: &[Include::Reduce, Include::Wide],
+    includes: &[Include::Reduce, Include::Team, Include::Wide],
     headers: &[Header::F32],
     inputs: &[("scores", BindingElem::F32), ("sizes", BindingElem::U32)],
     outputs: &[("budgets", BindingElem::U32)],
     params: Params::NAMES,
-    tunings: &[&[("WG", 128)]],
+    tunings: &[&[]],
 };
+
+/// An invocation for a row.
+pub(super) static FRAME_BUDGET_ALONE: Shader =
+    Shader { name: "frame_budget.alone", includes: &[Include::Alone, Include::Wide], ..FRAME_BUDGET };
 
 /// How many tokens each frame may keep: more for those that stand out.
 ///
@@ -52,7 +57,8 @@ impl FrameBudget {
     /// Adds the call: budgets u32 `[B, F]` by `scores` f32 `[B, F]`, of which the lowest stand out most, and the frames' `sizes` u32 `[B, F]`.
     ///
     /// Frames without tokens get 0, and their scores do not matter. A score that is NaN stands out least, and all count as from -2^126 to
-    /// 2^126, infinities too. A share has the precision of f32; of any size it is taken in whole numbers. Cost: one dispatch, one workgroup a row.
+    /// 2^126, infinities too. A share has the precision of f32; of any size it is taken in whole numbers. Cost: one dispatch, one workgroup a row,
+    /// or one invocation of up to 64 frames.
     pub fn find(self, graph: &mut Graph, scores: Tensor, sizes: Tensor) -> Result<Tensor, Error> {
         Ok(graph.call(self, &[scores, sizes])?[0])
     }
@@ -106,13 +112,15 @@ impl Kernel for FrameBudget {
         let [batch, frames] = lowering.input(0).shape.exactly("frame_budget: scores", "[B, F]")?;
         // exp(-128) is 0 in f32.
         let (sharpness, far) = (1.0 / self.temperature, (128.0 * self.temperature).min(f32::MAX));
+        let rows = if frames == 0 { 0 } else { u64::from(batch) };
+        let (shader, groups) = team(alone(frames, frames.into(), 0), &FRAME_BUDGET, &FRAME_BUDGET_ALONE, rows);
         lowering.dispatch(Call {
-            shader: &FRAME_BUDGET,
+            shader,
             header: Header::F32,
-            constants: FRAME_BUDGET.tunings[0],
+            constants: &[],
             slots: &[Slot::Input(0), Slot::Input(1), Slot::Output(0)],
             params: Params { batch, frames, share: self.base, sharpness, far },
-            groups: if frames == 0 { 0 } else { u64::from(batch) },
+            groups,
         })
     }
 

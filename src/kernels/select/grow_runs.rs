@@ -6,7 +6,7 @@ use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, 
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
 use crate::kernels::Normalized;
-use crate::kernels::operands::lengths_or_full;
+use crate::kernels::operands::{alone, lengths_or_full, team};
 use crate::reference::{self, Growth};
 use crate::tensor::{Desc, Elem, HostTensor};
 
@@ -17,13 +17,16 @@ params! {
 pub(super) static GROW_RUNS: Shader = Shader {
     name: "grow_runs",
     source: include_str!("../../../shaders/select/grow_runs.wgsl"),
-    includes: &[Include::Reduce],
+    includes: &[Include::Team],
     headers: &[Header::F32],
     inputs: &[("unit", BindingElem::F32), ("norm", BindingElem::F32), ("lengths", BindingElem::U32)],
     outputs: &[("joins", BindingElem::U32), ("sums", BindingElem::F32)],
     params: Params::NAMES,
-    tunings: &[&[("WG", 128)]],
+    tunings: &[&[]],
 };
+
+/// An invocation for a row.
+pub(super) static GROW_RUNS_ALONE: Shader = Shader { name: "grow_runs.alone", includes: &[Include::Alone], ..GROW_RUNS };
 
 /// Runs by the mean similarity to their members.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +41,7 @@ struct GrowRuns {
 /// alive. Equal rows have cosine 1, whatever was rounded in them. A zero row has cosine 0; a row with a NaN or an infinity is a run of its own. The mean is that of SAMP, in
 /// `https://github.com/Tencent/AngelSlim`. `threshold` is a number.
 ///
-/// Cost: one dispatch of one workgroup a batch row, linear in N; `4 B N C` operations.
+/// Cost: one dispatch of one workgroup a batch row, or one invocation where it has few numbers; linear in N; `4 B N C` operations.
 pub fn grow_runs(graph: &mut Graph, normalized: Normalized, threshold: f32, lengths: Option<Tensor>) -> Result<Tensor, Error> {
     let [batch, tokens, _] = normalized.unit.shape().exactly("grow_runs: unit", "[B, N, C]")?;
     if !threshold.is_finite() {
@@ -98,13 +101,15 @@ impl Kernel for GrowRuns {
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
         let [batch, tokens, channels] = lowering.input(0).shape.exactly("grow_runs: unit", "[B, N, C]")?;
         let sums = lowering.scratch(u64::from(batch) * u64::from(channels), Elem::F32);
+        let rows = if tokens == 0 { 0 } else { u64::from(batch) };
+        let (shader, groups) = team(alone(tokens, 2 * u64::from(tokens), channels), &GROW_RUNS, &GROW_RUNS_ALONE, rows);
         lowering.dispatch(Call {
-            shader: &GROW_RUNS,
+            shader,
             header: Header::F32,
-            constants: GROW_RUNS.tunings[0],
+            constants: &[],
             slots: &[Slot::Input(0), Slot::Input(1), Slot::Input(2), Slot::Output(0), sums],
             params: Params { batch, tokens, channels, threshold: self.threshold },
-            groups: if tokens == 0 { 0 } else { u64::from(batch) },
+            groups,
         })
     }
 

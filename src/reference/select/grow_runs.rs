@@ -41,8 +41,8 @@ impl Growth<'_> {
         (first..token).filter(move |&member| self.norm[member] != 0.0 && self.norm[token] != 0.0)
     }
 
-    /// How far that mean in f32 may be on either side of the threshold for no reason, for n members: `((n + 1) C / 128 + 12) eps`, as one of
-    /// 128 invocations adds and the sums of all are added, of the magnitudes of
+    /// How far that mean in f32 may be on either side of the threshold for no reason, for n members: `(n + C / 128 + min(C, 128) + 8) eps`, as
+    /// one of 128 invocations adds, their sums are added in order and those of the members, of the magnitudes of
     /// `sum_s |d_s|^2 / 2`, `d_t . sum_s d_s` and `n |d_t|^2 / 2`, of rows less the first, d, over n; three roundings of numbers near 1; one of the
     /// product of the threshold and n; and the smallest normal number for what may be flushed to 0. Where all rows are equal, or one is 0,
     /// nothing is rounded.
@@ -58,7 +58,7 @@ impl Growth<'_> {
         }
         let flushed = 2.0 * channels * (members + 1.0) * f64::from(f32::MIN_POSITIVE);
         let near_one = 3.0 * EPSILON_F32 * (1.0 + magnitude) + EPSILON_F32 * f64::from(self.threshold.abs());
-        ((members + 1.0) * (channels / 128.0).ceil() + 12.0) * EPSILON_F32 * magnitude + near_one + flushed
+        (members + (channels / 128.0).ceil() + channels.min(128.0) + 8.0) * EPSILON_F32 * magnitude + near_one + flushed
     }
 }
 

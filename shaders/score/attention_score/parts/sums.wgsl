@@ -1,4 +1,4 @@
-// The largest of one row's stored logits and the sum of exp(logit - largest), behind reduce and softmax. The including shader declares
+// The largest of one row's stored logits and the sum of exp(logit - largest), behind reduce, team and softmax. The including shader declares
 // `params`, `logits` and `bias`.
 fn logit(first: u32, bias_first: u32, key: u32) -> f32 {
   var s = params.scale * logits[first + key];
@@ -11,19 +11,19 @@ fn is_hidden(bias_first: u32, key: u32) -> bool {
   return bitcast<u32>(bias[bias_first + key]) == HIDDEN;
 }
 
-// Over the keys that the row sees, of logits that begin at `first`; a sum of 0 if there are none. Invocation i reads every WG-th key from
+// Over the keys that the row sees, of logits that begin at `first`; a sum of 0 if there are none. Invocation i reads every TEAM-th key from
 // the i-th on, whatever their number: the order of the sum does not depend on padding. To be called in uniform control flow.
 fn stored_sums(lane: Lane, batch: u32, first: u32, visible: u32) -> vec2<f32> {
   let bias_first = params.bias_base + batch * params.key_count;
   var largest = LOWEST;
-  for (var key = lane.index; key < visible; key += WG) {
+  for (var key = team_lane(lane); key < visible; key += TEAM) {
     if !is_hidden(bias_first, key) { largest = max(largest, logit(first, bias_first, key)); }
   }
   largest = reduce_max(lane, largest);
   var sum = 0.0;
-  for (var key = lane.index; key < visible; key += WG) {
+  for (var key = team_lane(lane); key < visible; key += TEAM) {
     if !is_hidden(bias_first, key) { sum += exp(logit(first, bias_first, key) - largest); }
   }
-  sum = reduce_add(lane, sum);
+  sum = team_add(lane, vec2<f32>(sum, 0.0)).x;
   return vec2<f32>(largest, unless_spoilt(sum, largest));
 }

@@ -78,8 +78,7 @@ fn case(setup: &Setup<'_>, interleave: bool, partition: impl FnOnce(&mut Graph) 
 }
 
 /// Lists of anything: repeated, in both lists, beyond the tokens, with NONE between.
-fn any_lists(interleave: bool, seed: u64) -> Case {
-    let (batch, tokens, outputs, count) = (3, 150, 170, 140);
+fn any_lists([batch, tokens, outputs, count]: [u32; 4], interleave: bool, seed: u64) -> Case {
     let mut graph = Graph::new();
     let mut inputs = tokenpress::readback::HostTensors::new();
     let mut input = |name: &str, at: u64, below: u32| {
@@ -90,23 +89,38 @@ fn any_lists(interleave: bool, seed: u64) -> Case {
     };
     let partition = Partition { sources: input("sources", 0, tokens + 9), destinations: input("destinations", 1, tokens + 9) };
     let (partner, unmerged) = (input("partner", 2, count + 9), input("unmerged", 3, count + 9));
-    inputs.insert("lengths".to_owned(), HostTensor::u32([batch], vec![u32::MAX, 100, 1]));
+    inputs.insert(
+        "lengths".to_owned(),
+        HostTensor::u32([batch], (0..batch).map(|b| [u32::MAX, 2 * tokens / 3, 1][b as usize % 3]).collect()),
+    );
     let lengths = Some(graph.input("lengths", [batch], Elem::U32));
     let assign = AssignInputs { partition, lengths, partner, unmerged };
     let assignment = AssignTokens { tokens, outputs, interleave }.assign(&mut graph, assign).expect("shapes agree");
     graph.output("parent", assignment.parent).expect("a name");
     graph.output("representative", assignment.representative).expect("a name");
     graph.output("lengths_out", assignment.lengths).expect("a name");
-    let name = format!("lists of anything {seed}{}", if interleave { " interleaved" } else { "" });
+    let name = format!("lists of anything [{batch}, {tokens}] {seed}{}", if interleave { " interleaved" } else { "" });
     Case { subject: "assign_tokens", name, heavy: false, graph, inputs }
 }
 
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for interleave in [false, true] {
-        for (batch, tokens, merge) in
-            [(1, 0, 0), (2, 1, 0), (1, 2, 1), (2, 3, 1), (1, 33, 16), (2, 32, 0), (3, 129, 20), (1, 197, 16), (1, 577, 288), (0, 9, 2)]
-        {
+        for (batch, tokens, merge) in [
+            (1, 0, 0),
+            (2, 1, 0),
+            (1, 2, 1),
+            (2, 3, 1),
+            (70, 2, 1),
+            (3, 16, 4),
+            (3, 20, 4),
+            (1, 33, 16),
+            (2, 32, 0),
+            (3, 129, 20),
+            (1, 197, 16),
+            (1, 577, 288),
+            (0, 9, 2),
+        ] {
             let setup = Setup { batch, tokens, outputs: tokens - merge, merge, lengths: None, what: "even and odd" };
             cases.extend(case(&setup, interleave, |graph| Partition::even_odd(graph, tokens)));
         }
@@ -127,7 +141,9 @@ pub fn cases() -> Vec<Case> {
         cases.extend(case(&setup(5, 2, 5, "sources only"), interleave, |graph| Partition::lists(graph, &[4, 1, 0], &[]).expect("lists")));
         cases.extend(case(&setup(35, 20, 15, "grid"), interleave, |graph| Partition::grid2d_random(graph, 5, 7, 2, 2, 3).expect("a grid")));
         cases.extend(case(&setup(9, 3, 0, "no output"), interleave, |graph| Partition::even_odd(graph, 9)));
-        cases.extend([1, 11, 21].map(|seed| any_lists(interleave, seed)));
+        for shape in [[3, 150, 170, 140], [70, 9, 10, 11]] {
+            cases.extend([1, 11, 21].map(|seed| any_lists(shape, interleave, seed)));
+        }
         // Positions that are not tokens.
         let lists = |graph: &mut Graph| Partition::lists(graph, &[4, 100, 1, NONE], &[0, 99, 5]).expect("lists");
         cases.extend(case(&setup(6, 2, 6, "not all tokens"), interleave, lists));

@@ -126,6 +126,14 @@ pub fn cases() -> Vec<Case> {
     for (keys, channels) in [(1, 1), (2, 4), (127, 3), (128, 64), (129, 1), (257, 8), (577, 64)] {
         cases.push(case(&setup(keys, keys, channels), class.clone()));
     }
+    // An invocation for a row: more than a workgroup of them, and the longest; the next have a workgroup.
+    for bias in [false, true] {
+        let lengths = Some((0..70).map(|b| [2, 1, 0, u32::MAX][b % 4]).collect());
+        cases.push(case(&Setup { batch: 70, bias, lengths, ..setup(2, 2, 16) }, AttentionScore { lse: true, ..all.clone() }));
+    }
+    for (keys, channels) in [(64, 112), (64, 113), (65, 4)] {
+        cases.push(case(&setup(keys, keys, channels), class.clone()));
+    }
     cases.push(case(&setup(33, 65, 256), AttentionScore { rows: RowReduction::Sum, ..all.clone() }));
     cases.push(case(&setup(1, 70, 256), class.clone()));
 
@@ -190,6 +198,10 @@ pub fn cases() -> Vec<Case> {
         let half = Setup { elem: Elem::F16, bias: true, lengths: Some(vec![60]), ..setup(61, 61, channels) };
         cases.push(case(&half, AttentionScore { causal: true, ..all.clone() }));
         cases.push(case(&half, AttentionScore { scale: Some(-0.5), ..class.clone() }));
+        cases.push(case(
+            &Setup { lengths: Some(vec![69]), ..Setup { elem: Elem::F16, bias: true, ..setup(70, 70, channels) } },
+            class.clone(),
+        ));
         cases.push(case(&half, AttentionScore { queries: Queries::Last, norm: Norm::Logits, ..class.clone() }));
     }
 
@@ -226,6 +238,8 @@ pub fn cases() -> Vec<Case> {
         let spoilt = Setup { awkward: true, batch: 4, lengths: Some(vec![40, 0, 21, 40]), ..setup(40, 40, 4) };
         cases.push(case(&spoilt, AttentionScore { norm, ..all.clone() }));
         cases.push(case(&spoilt, AttentionScore { norm, ..class.clone() }));
+        let longer = Setup { queries: 80, keys: 80, lengths: Some(vec![80, 0, 21, 80]), ..spoilt };
+        cases.push(case(&longer, AttentionScore { norm, ..class.clone() }));
     }
     // Masks of every kind, and logits that leave no room for the logarithm of a sum.
     for mask in [-1e4, -1e9, f32::MIN, f32::NEG_INFINITY] {
@@ -235,6 +249,8 @@ pub fn cases() -> Vec<Case> {
                 cases.push(case(&masked, AttentionScore { norm, rows, heads, causal: true, scale: Some(1.0), ..all.clone() }));
             }
             cases.push(case(&masked, AttentionScore { norm, scale: Some(1.0), ..class.clone() }));
+            let longer = Setup { queries: 80, keys: 80, ..masked };
+            cases.push(case(&longer, AttentionScore { norm, scale: Some(1.0), ..class.clone() }));
         }
     }
     // Large logits: one key has nearly all the weight, and most weights are 0.

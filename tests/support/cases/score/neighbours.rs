@@ -106,6 +106,14 @@ pub fn cases() -> Vec<Case> {
     cases.push(case("short rows of every kind", &setup([10, 8, 3], 7), Elem::F32, &data::awkward(98, 240)));
     let many = setup([66_000, 2, 1], 1);
     cases.push(Case { heavy: true, ..case("many", &many, Elem::F32, &normal(&many)) });
+    let more = setup([2, 80, 3], 7);
+    cases.push(case("ties", &more, Elem::F32, &data::ties(92, 480)));
+    cases.push(case("all equal", &more, Elem::F32, &[0.3; 480]));
+    cases.push(case("rows of every kind", &more, Elem::F32, &data::awkward(93, 480)));
+    for channels in [5, 8] {
+        let setup = setup([1, 80, channels], 4);
+        cases.push(case("normal", &setup, Elem::F16, &normal(&setup)));
+    }
     cases.push(case("ties", &small, Elem::F32, &data::ties(92, 240)));
     for channels in [3, 64, 1000] {
         let setup = setup([1, 40, channels], 4);

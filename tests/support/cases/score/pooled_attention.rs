@@ -30,6 +30,10 @@ pub fn cases() -> Vec<Case> {
     for elem in [Elem::F32, Elem::F16] {
         cases.push(case([4, 2, 1, 18, 8], 2, elem, true));
         cases.push(case([1, 3, 3, 33, 5], 3, elem, false));
+        // An invocation for a row and a pool: more than a workgroup of them; and the longest, of which only the rows have an invocation each.
+        cases.push(case([70, 2, 1, 2, 8], 2, elem, true));
+        cases.push(case([4, 2, 2, 15, 5], 3, elem, true));
+        cases.push(case([3, 2, 2, 16, 8], 16, elem, false));
     }
     cases.push(case([1, 1, 1, 1, 1], 1, Elem::F32, false));
     cases.push(case([1, 2, 2, 140, 4], 4, Elem::F32, false));

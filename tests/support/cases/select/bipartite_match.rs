@@ -47,6 +47,9 @@ pub fn cases() -> Vec<Case> {
         (1, 129, 20),
         (1, 197, 64),
         (1, 577, 4),
+        (70, 2, 16),
+        (1, 128, 112),
+        (1, 128, 116),
         (2, 9, 0),
         (0, 9, 4),
     ] {
@@ -56,7 +59,8 @@ pub fn cases() -> Vec<Case> {
         cases.push(case(setup, |graph| Partition::even_odd(graph, tokens)));
     }
     for elem in [Elem::F32, Elem::F16] {
-        for (tokens, channels) in [(33, 3), (70, 8)] {
+        // An invocation for a source, and a workgroup for many, of more than 64 destinations.
+        for (tokens, channels) in [(33, 3), (70, 8), (140, 8), (141, 3)] {
             let shape = [4, tokens, channels];
             let lengths = Some(&[0, 1, tokens - 3, u32::MAX][..]);
             let len = (4 * tokens * channels) as usize;
@@ -76,12 +80,12 @@ pub fn cases() -> Vec<Case> {
             }
         }
     }
-    for channels in [3, 64, 1000] {
-        let equal = data::normal(26, channels as usize).repeat(40);
+    for (tokens, channels) in [(40, 3), (40, 64), (40, 1000), (140, 3), (140, 64)] {
+        let equal = data::normal(26, channels as usize).repeat(tokens as usize);
         let near = equal.iter().zip(data::normal(27, equal.len())).map(|(x, noise)| x + 3e-3 * noise).collect();
         for (what, values) in [("rows of one direction", equal), ("rows of nearly one direction", near)] {
-            let setup = Setup { shape: [1, 40, channels], protected: [0, 0], lengths: None, values, elem: Elem::F32, what };
-            cases.push(case(setup, |graph| Partition::even_odd(graph, 40)));
+            let setup = Setup { shape: [1, tokens, channels], protected: [0, 0], lengths: None, values, elem: Elem::F32, what };
+            cases.push(case(setup, |graph| Partition::even_odd(graph, tokens)));
         }
     }
     let setup = |what, shape: [u32; 3], lengths| {

@@ -42,6 +42,12 @@ pub fn cases() -> Vec<Case> {
         ([4, 33, 7], 0.4, true),
         ([2, 129, 200], 0.5, false),
         ([1, 40, 128], -1.0, false),
+        // An invocation for a row: more than a workgroup of them, channels of several parts, and the first that have a workgroup.
+        ([70, 2, 16], 0.4, true),
+        ([3, 9, 300], 0.4, true),
+        ([3, 64, 40], 0.4, false),
+        ([3, 64, 50], 0.4, false),
+        ([5, 65, 3], 0.4, false),
         ([0, 3, 4], 0.5, false),
         ([2, 0, 4], 0.5, false),
         ([2, 3, 0], 0.0, false),
@@ -56,6 +62,8 @@ pub fn cases() -> Vec<Case> {
         cases.push(case([2, 60, channels], 1.0, equal, "all equal", false));
         cases.push(case([2, 60, channels], 0.9999, near, "all nearly equal", false));
     }
+    cases.push(case([4, 70, 2], 0.5, data::ties(4, 560), "ties", true));
+    cases.push(case([4, 70, 2], 0.0, data::awkward(4, 560), "awkward", true));
     cases.push(case([4, 50, 2], 0.5, data::ties(4, 400), "ties", true));
     cases.push(case([4, 60, 2], 0.0, data::awkward(4, 480), "awkward", true));
     let broken: Vec<_> = cases.iter().filter(|case| case.is_ragged()).map(broken).collect();

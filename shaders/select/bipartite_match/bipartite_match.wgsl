@@ -22,41 +22,10 @@
 // Cost: 2 Ns Nd C operations. The unit rows of the destinations are read from cache once for 64 sources, those of the sources
 // once for 64 destinations.
 
-const NONE = 0xffffffffu;
-const LOWEST = -3.4028234e38; // stands for a NaN
-const NEAR = 0.984375; // 1 - 2^-6
 // Of source t: [t, four parts of the destinations].
 var<workgroup> similarities: array<f32, 256>;
 var<workgroup> partners: array<u32, 256>;
 var<workgroup> some_source: atomic<u32>;
-
-struct Place {
-  batch: u32,
-  live: u32,
-}
-
-// The token of an entry of the lists, or NONE where it is no candidate. Without branches, `&&` among them: some compilers take minutes over
-// this shader's many copies of them.
-fn source_token(place: Place, i: u32) -> u32 {
-  let token = sources[params.sources_base + place.batch * params.source_stride + min(i, params.source_count - 1u)];
-  return select(NONE, token, (i >= params.protected_sources) & (i < params.source_count) & (token < place.live));
-}
-
-fn destination_token(place: Place, j: u32) -> u32 {
-  let last = params.destination_count - 1u;
-  let token = destinations[params.destinations_base + place.batch * params.destination_stride + min(j, last)];
-  return select(NONE, token, (j >= params.protected_destinations) & (j <= last) & (token < place.live));
-}
-
-// The batch row's first token stands for none.
-fn row_of(place: Place, token: u32) -> u32 {
-  return place.batch * params.tokens + select(token, 0u, token == NONE);
-}
-
-// Whether it has neither a NaN nor an infinity.
-fn is_sound(place: Place, token: u32) -> bool {
-  return (bitcast<u32>(norm[params.norm_base + row_of(place, token)]) & 0x7fffffffu) <= 0x7f800000u;
-}
 
 // The rows of the tiles are destinations, their columns sources.
 fn row_first(place: Place, j: u32) -> u32 {
@@ -173,22 +142,6 @@ fn main(
       j = partners[part];
     }
   }
-  if j == NONE {
-    value = make_negative_infinity();
-  } else if !is_sound(place, source_token(place, source)) || !is_sound(place, destination_token(place, j)) {
-    value = make_nan();
-  } else if value >= NEAR {
-    let a = column_first(place, source);
-    let b = row_first(place, j);
-    var square = 0.0;
-    for (var c = 0u; c < params.channels; c++) {
-      let difference = column_elem(a + c) - row_elem(b + c);
-      square += elem_dot(difference, difference);
-    }
-    value = 1.0 - 0.5 * square;
-  } else {
-    value = max(value, -1.0);
-  }
-  similarity[params.similarity_base + batch * params.source_count + source] = value;
+  similarity[params.similarity_base + batch * params.source_count + source] = similarity_of(place, source, j, value);
   partner[params.partner_base + batch * params.source_count + source] = j;
 }

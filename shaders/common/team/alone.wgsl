@@ -1,0 +1,50 @@
+// A team of one: what team.wgsl and reduce.wgsl have for a workgroup that shares a row, for invocations each of which has a row for itself.
+// There is nothing to wait for, so it may be called from anywhere.
+const TEAM = 1u;
+const TEAMS = 64u; // of a workgroup
+const GROUP = 64u; // its invocations
+
+fn team_row(lane: Lane, group: vec3<u32>, groups: vec3<u32>) -> u32 {
+  return linear_group(group, groups) * GROUP + lane.index;
+}
+
+fn team_number(lane: Lane) -> u32 {
+  return lane.index;
+}
+
+fn team_lane(lane: Lane) -> u32 {
+  return 0u;
+}
+
+fn team_barrier() {}
+
+fn team_storage_barrier() {}
+
+fn team_uniform(lane: Lane, value: u32) -> u32 {
+  return value;
+}
+
+fn team_add(lane: Lane, values: vec2<f32>) -> vec2<f32> {
+  return values;
+}
+
+fn reduce_max(lane: Lane, value: f32) -> f32 {
+  return value;
+}
+
+fn reduce_add_u32(lane: Lane, value: u32) -> u32 {
+  return value;
+}
+
+fn scan_rank(lane: Lane) -> u32 {
+  return 0u;
+}
+
+struct Scan {
+  before: u32,
+  total: u32,
+}
+
+fn scan_add(lane: Lane, value: u32) -> Scan {
+  return Scan(0u, value);
+}
