@@ -324,6 +324,11 @@ fn grain(x: f64) -> i32 {
     }
 }
 
+/// `2^exponent`, of a normal number.
+fn power_of_two(exponent: i32) -> f64 {
+    f64::from_bits(((exponent + 1023) as u64) << 52)
+}
+
 /// Whether f32 holds this number.
 fn is_f32(x: f64) -> bool {
     f64::from(x as f32) == x
@@ -359,7 +364,7 @@ pub(crate) fn logit_error(attention: &Attention<'_>, b: usize, h: usize, row: us
         return if open { (f64::INFINITY, f64::INFINITY) } else { (0.0, 0.0) };
     }
     let scaled = scale * dot;
-    let whole = magnitude == 0.0 || (smallest >= -126 && magnitude <= 2f64.powi(smallest.min(1000) + 24));
+    let whole = magnitude == 0.0 || (smallest >= -126 && magnitude <= power_of_two(smallest.min(900) + 24));
     let small = |x: f64| x == 0.0 || x.abs() >= tiny;
     let raw = match whole {
         // Of one sign they saturate, as the exact sum does if nothing makes it smaller.
