@@ -28,15 +28,36 @@ pub(super) static ALLOCATE: Shader = Shader {
 /// An invocation for a row.
 pub(super) static ALLOCATE_ALONE: Shader = Shader { name: "allocate.alone", includes: &[Include::Alone], ..ALLOCATE };
 
-/// Divides a number of tokens among segments, such as the crops of an image or the frames of a video, in proportion to weights.
+/// Divides a number of tokens among segments in proportion to weights. Segments are, say, the crops of an image or the frames of
+/// a video.
 ///
 /// ```text
 /// budget_i = min(minimum, capacity_i) + floor(rest weight_i / sum weight) + one more for some
 /// ```
 ///
-/// The budgets add up to the total exactly, or to all capacities where that is less; what some have no room for goes to the others in
-/// proportion. Weights are taken as 16-bit integers at the scale of the row's largest, and all that follows is in integers: the
-/// result is the same on every device.
+/// The budgets add up to the total exactly, or to all capacities where that is less. What some have no room for goes to the
+/// others in proportion.
+///
+/// Weights are taken as 16-bit integers at the scale of the row's largest. All that follows is in integers: the result is the
+/// same on every device.
+///
+/// Cost: one dispatch, one workgroup a row, or one invocation of up to 22 segments. A few reads of each number, and S^2 steps to
+/// deal out what is left among S segments.
+///
+/// ```
+/// use tokenpress::kernels::Allocate;
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let weights = graph.constant(HostTensor::f32([1, 2], vec![1.0, 3.0]));
+/// let total = graph.constant(HostTensor::u32([1], vec![8]));
+/// let capacities = graph.constant(HostTensor::u32([1, 2], vec![100, 100]));
+/// let budgets = Allocate::default().budgets(&mut graph, weights, total, capacities)?;
+/// graph.output("budgets", budgets)?;
+/// assert_eq!(graph.run_reference(&[].into())?["budgets"].integers(), [2, 6]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias("budget", "apportion", "largest_remainder"))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Allocate {
     /// What every segment gets first, as far as its capacity and the total go.
@@ -48,10 +69,9 @@ pub struct Allocate {
 impl Allocate {
     /// Budgets u32 `[B, S]` by `weights` f32 `[B, S]`, `totals` u32 `[B]` and `capacities` u32 `[B, S]`.
     ///
-    /// A weight that is NaN or below 0 counts as 0, as that of a segment without capacity; where all do, the shares are equal. An infinite one counts as
-    /// 2^128. Totals and capacities count as at most 2^31 - 1,
-    /// and there are at most 65535 segments. Cost: one dispatch, one workgroup a row, or one invocation of up to
-    /// 22 segments.
+    /// A weight that is NaN or below 0 counts as 0, and so does that of a segment without capacity. Where all weights are 0, the
+    /// shares are equal. An infinite weight counts as 2^128. Totals and capacities count as at most 2^31 - 1, and there are at
+    /// most 65535 segments.
     pub fn budgets(self, graph: &mut Graph, weights: Tensor, totals: Tensor, capacities: Tensor) -> Result<Tensor, Error> {
         Ok(graph.call(self, &[weights, totals, capacities])?[0])
     }

@@ -57,8 +57,26 @@ pub(super) static SHORT_ROWS: Shader = Shader {
 /// S_ij = unit[source_i] . unit[destination_j]      similarity_i = max_j S_ij      partner_i = argmax_j S_ij
 /// ```
 ///
-/// The first step of ToMe (Bolya et al., "Token Merging: Your ViT But Faster", ICLR 2023). The matrix S is never in
-/// memory.
+/// It is the first step of ToMe (Bolya et al., "Token Merging: Your ViT But Faster", ICLR 2023).
+///
+/// Cost: one dispatch, `2 B Ns Nd C` operations for Ns sources and Nd destinations. The matrix S is never in memory: nothing is
+/// written but the outputs.
+///
+/// ```
+/// use tokenpress::kernels::{BipartiteMatch, Partition, row_normalize};
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.constant(HostTensor::f32([1, 4, 2], vec![1.0, 0.0, 0.0, 1.0, 0.0, 2.0, 3.0, 0.0]));
+/// let normalized = row_normalize(&mut graph, x, None)?;
+/// // Sources are tokens 0 and 2, destinations 1 and 3.
+/// let partition = Partition::even_odd(&mut graph, 4);
+/// let matches = BipartiteMatch::default().find(&mut graph, normalized, partition, None)?;
+/// graph.output("partner", matches.partner)?;
+/// assert_eq!(graph.run_reference(&[].into())?["partner"].integers(), [1, 0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias("bipartite_soft_matching", "cosine", "argmax"))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct BipartiteMatch {
     /// Leading entries of the list of sources that are matched with nothing: the class token.
@@ -79,16 +97,15 @@ pub struct Matches {
 impl BipartiteMatch {
     /// Finds a partner for every source among the destinations.
     ///
-    /// `normalized` comes from [`row_normalize`](crate::kernels::row_normalize()) on the metric `[B, N, C]`; entries of the partition
-    /// at or behind `lengths[b]` (u32 `[B]`, all N without it) are dead.
+    /// `normalized` comes from [`row_normalize`](crate::kernels::row_normalize()) on the metric `[B, N, C]`. Entries of the
+    /// partition at or behind `lengths[b]` are dead (u32 `[B]`, all N live for `None`).
     ///
-    /// On ties the lowest index wins. The similarity to a row of the same direction is 1, and none is larger: near 1 it is taken from the rows'
-    /// difference. A zero row has similarity 0 to everything. The similarity to or of a row with a NaN
-    /// or an infinity is NaN, which ranks lowest: such a destination is chosen only where no other is left, and such a source
-    /// gets the first destination. A dead or protected source, and one without any candidate, gets -infinity and
-    /// [`NONE`](crate::NONE).
-    ///
-    /// Cost: one dispatch, `2 B Ns Nd C` operations; no memory but the outputs.
+    /// - On ties the lowest index wins.
+    /// - The similarity to a row of the same direction is 1, and none is larger: near 1 it is taken from the rows' difference.
+    /// - A zero row has similarity 0 to everything.
+    /// - The similarity to or of a row with a NaN or an infinity is NaN, which ranks lowest. Such a destination is chosen only
+    ///   where no other is left. Such a source gets the first destination.
+    /// - A source that is dead or protected, or has no candidate, gets -infinity and [`NONE`](crate::NONE).
     pub fn find(self, graph: &mut Graph, normalized: Normalized, partition: Partition, lengths: Option<Tensor>) -> Result<Matches, Error> {
         let [batch, tokens, _] = normalized.unit.shape().exactly("bipartite_match: unit", "[B, N, C]")?;
         let lengths = lengths_or_full(graph, lengths, batch, tokens);

@@ -63,11 +63,28 @@ pub struct Compacted {
 
 /// Lists the set flags of each row, and the place of each in the list: an exclusive prefix sum.
 ///
-/// `flags` is u32 `[B, N]`, anything but 0 is set; `lengths` u32 `[B]`: tokens behind a row's live ones are not set.
+/// `flags` is u32 `[B, N]`, and anything but 0 is set. `lengths` is u32 `[B]`, all N for `None`: tokens behind a row's live ones
+/// are not set.
 ///
-/// Cost: rows of up to 4096 tokens take one dispatch (up to 64, many rows share a workgroup), longer ones a second that counts chunks first, so that a long
-/// row is not one workgroup's work; two or three reads of the flags, one write of each output. Workspace: 4 bytes for
-/// each 4096 tokens.
+/// Cost: rows of up to 4096 tokens take one dispatch; up to 64, many rows share a workgroup. Longer rows take a second dispatch,
+/// which counts chunks first, so that a long row is not one workgroup's work. Two or three reads of the flags, one write of each
+/// output. Workspace: 4 bytes for each 4096 tokens.
+///
+/// ```
+/// use tokenpress::kernels::compact;
+/// use tokenpress::{Graph, HostTensor, NONE};
+///
+/// let mut graph = Graph::new();
+/// let flags = graph.constant(HostTensor::u32([1, 4], vec![0, 1, 1, 0]));
+/// let compacted = compact(&mut graph, flags, None)?;
+/// graph.output("indices", compacted.indices)?;
+/// graph.output("ranks", compacted.ranks)?;
+/// let out = graph.run_reference(&[].into())?;
+/// assert_eq!(out["indices"].integers(), [1, 2, NONE, NONE]);
+/// assert_eq!(out["ranks"].integers(), [NONE, 0, 1, NONE]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias("nonzero", "prefix_sum", "scan", "cumsum", "stream_compaction", "masked_select"))]
 pub fn compact(graph: &mut Graph, flags: Tensor, lengths: Option<Tensor>) -> Result<Compacted, Error> {
     let [batch, tokens] = flags.shape().exactly("compact: flags", "[B, N]")?;
     let lengths = lengths_or_full(graph, lengths, batch, tokens);

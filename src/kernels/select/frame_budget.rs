@@ -43,8 +43,24 @@ pub(super) static FRAME_BUDGET_ALONE: Shader =
 /// budget_f = round(sizes_f min(1, base (1 + p_f - mean p)))    halves to even, at least 1
 /// ```
 ///
-/// The budgets of VidCom2, `https://arxiv.org/abs/2505.14454`. Their sum is near `base` of all tokens, and not exactly that:
-/// [`Allocate`](crate::kernels::Allocate) divides a given number.
+/// These are the budgets of VidCom2, `https://arxiv.org/abs/2505.14454`. Their sum is near `base` of all tokens, and not exactly
+/// that. To divide a given number, use [`Allocate`](crate::kernels::Allocate).
+///
+/// Cost: one dispatch, one workgroup a row, or one invocation of up to 64 frames.
+///
+/// ```
+/// use tokenpress::kernels::FrameBudget;
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let scores = graph.constant(HostTensor::f32([1, 2], vec![0.0, 1.0]));
+/// let sizes = graph.constant(HostTensor::u32([1, 2], vec![8, 8]));
+/// // The first frame stands out: p is 1 and 0, their mean 1/2.
+/// let budgets = FrameBudget { base: 0.5, temperature: 0.01 }.find(&mut graph, scores, sizes)?;
+/// graph.output("budgets", budgets)?;
+/// assert_eq!(graph.run_reference(&[].into())?["budgets"].integers(), [6, 2]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FrameBudget {
     /// Share of a frame's tokens that an ordinary frame keeps, 0 to 1.
@@ -54,11 +70,11 @@ pub struct FrameBudget {
 }
 
 impl FrameBudget {
-    /// Adds the call: budgets u32 `[B, F]` by `scores` f32 `[B, F]`, of which the lowest stand out most, and the frames' `sizes` u32 `[B, F]`.
+    /// Adds the call: budgets u32 `[B, F]` by `scores` f32 `[B, F]` and the frames' `sizes` u32 `[B, F]`. The lowest scores stand
+    /// out most.
     ///
-    /// Frames without tokens get 0, and their scores do not matter. A score that is NaN stands out least, and all count as from -2^126 to
-    /// 2^126, infinities too. A share has the precision of f32; of any size it is taken in whole numbers. Cost: one dispatch, one workgroup a row,
-    /// or one invocation of up to 64 frames.
+    /// Frames without tokens get 0, and their scores do not matter. A score that is NaN stands out least. All others, infinities
+    /// too, count as from -2^126 to 2^126. A share has the precision of f32; what it is of a size is computed in whole numbers.
     pub fn find(self, graph: &mut Graph, scores: Tensor, sizes: Tensor) -> Result<Tensor, Error> {
         Ok(graph.call(self, &[scores, sizes])?[0])
     }

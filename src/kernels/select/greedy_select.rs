@@ -86,10 +86,33 @@ const TILE: u32 = 64;
 /// while |S| < count:  S = S + argmax_{i not in S} objective(i, S)        lowest i on ties
 /// ```
 ///
-/// The loop of DivPrune, BTP and farthest-point sampling ([`Objective::MaxMin`]), of CDPruner and SAMP, which select by a
-/// determinantal point process ([`Objective::Determinant`]: Chen et al., "Fast Greedy MAP Inference for Determinantal Point
-/// Process to Improve Recommendation Diversity", NeurIPS 2018), and of maximal marginal relevance
-/// ([`Objective::MarginalRelevance`]: Carbonell and Goldstein, SIGIR 1998). What is selected is never selected again.
+/// What is selected is never selected again.
+///
+/// - [`Objective::MaxMin`] is farthest-point sampling, the loop of DivPrune and BTP.
+/// - [`Objective::Determinant`] is a determinantal point process, as in CDPruner and SAMP. Chen et al., "Fast Greedy MAP
+///   Inference for Determinantal Point Process to Improve Recommendation Diversity" (NeurIPS 2018).
+/// - [`Objective::MarginalRelevance`] is maximal marginal relevance. Carbonell and Goldstein (SIGIR 1998).
+///
+/// Cost: `2 k N C` operations, and `k min(k, C) N` more for the determinant. Two dispatches, of one workgroup a row, or of one
+/// invocation where a row has little to add up. Where N is above 4096, or a row above 1 MiB, it is one dispatch for each selected
+/// or given token, of a workgroup for each 64 tokens. Workspace: 12 bytes a token, and `4 min(k, C)` more for the determinant. C
+/// tokens span all that there is, and what is selected behind them goes by index.
+///
+/// ```
+/// use tokenpress::kernels::{GreedyInputs, GreedySelect, Objective, row_normalize};
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.constant(HostTensor::f32([1, 3, 2], vec![1.0, 0.0, 2.0, 0.0, 0.0, 1.0]));
+/// let normalized = row_normalize(&mut graph, x, None)?;
+/// let two = GreedySelect { objective: Objective::MaxMin, k: 2 };
+/// let selected = two.select(&mut graph, GreedyInputs::new(normalized))?;
+/// graph.output("selected", selected.indices)?;
+/// // Token 1 has the direction of token 0.
+/// assert_eq!(graph.run_reference(&[].into())?["selected"].integers(), [0, 2]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias("farthest_point_sampling", "fps", "dpp", "mmr", "diversity"))]
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GreedySelect {
     /// What each token is the best by.
@@ -132,16 +155,13 @@ pub struct GreedySelected {
 impl GreedySelect {
     /// Adds the selection to a graph.
     ///
-    /// A zero row has similarity 0 to everything. A token with a NaN or an infinity in its row or (but for
-    /// [`Objective::MaxMin`]) its weight is selected after all others, by index, and steers none of them. Under
-    /// [`Objective::Determinant`] a token of which the selected ones span all but `2^-16` of its squared length gains 0: those go
-    /// by index. A weight's square must be within the range of f32.
+    /// - A zero row has similarity 0 to everything.
+    /// - A token with a NaN or an infinity in its row is selected after all others, by index, and steers none of them. So is one
+    ///   with a NaN or an infinity as its weight, but for [`Objective::MaxMin`].
+    /// - Under [`Objective::Determinant`] a token gains 0 if the selected ones span all but `2^-16` of its squared length. Such
+    ///   tokens go by index. A weight's square must be within the range of f32.
     ///
     /// Errors: wrong shapes and element types, `k` above N, and a relevance outside 0 to 1.
-    ///
-    /// Cost: two dispatches, one workgroup a row, or one invocation where a row has little to add up; where N is above 4096 or a row above 1 MiB, one dispatch for each selected or given
-    /// token, of a workgroup for each 64 tokens. `2 k N C` operations, and `k min(k, C) N` for the determinant. Workspace: 12 bytes a token,
-    /// and 4 min(k, C) for the determinant: C tokens span all that there is, and what is selected behind them goes by index.
     pub fn select(self, graph: &mut Graph, inputs: GreedyInputs) -> Result<GreedySelected, Error> {
         let GreedyInputs { normalized, weights, given, lengths, counts } = inputs;
         let [batch, tokens, _] = normalized.unit.shape().exactly("greedy_select: unit", "[B, N, C]")?;

@@ -27,12 +27,26 @@ pub(super) static PREVIOUS_EQUAL: Shader = Shader {
 #[derive(Debug, Clone, Copy)]
 struct PreviousEqual;
 
-/// `previous[b, i]` = the largest j < i with `labels[b, j] = labels[b, i]`, u32 `[B, N]`, or [`NONE`](crate::NONE) where there is none.
+/// The nearest earlier token of the same label: `previous[b, i]` is the largest j < i with `labels[b, j] = labels[b, i]`, u32
+/// `[B, N]`, or [`NONE`](crate::NONE) where there is none. Exact.
 ///
-/// `labels` is u32 `[B, N]`: with the place in its frame for each token of a video it finds the same place of the last frame that
-/// still has it. Tokens labelled [`NONE`](crate::NONE), such as a text's, have no equals; the first `lengths[b]` (u32 `[B]`, all for
-/// `None`) tokens are alive. Exact. Cost: one dispatch; each token looks back as far as its previous one is, all the way where it
-/// has none.
+/// `labels` is u32 `[B, N]`. Label each token of a video with its place in its frame. The result is then the same place of the
+/// last frame that still has it. Tokens labelled [`NONE`](crate::NONE), such as a text's, have no equals. The first `lengths[b]`
+/// tokens are alive (u32 `[B]`, all for `None`).
+///
+/// Cost: one dispatch. Each token looks back as far as its previous one is, or to the start of its row where it has none.
+///
+/// ```
+/// use tokenpress::kernels::previous_equal;
+/// use tokenpress::{Graph, HostTensor, NONE};
+///
+/// let mut graph = Graph::new();
+/// let labels = graph.constant(HostTensor::u32([1, 4], vec![5, 7, 5, 5]));
+/// let previous = previous_equal(&mut graph, labels, None)?;
+/// graph.output("previous", previous)?;
+/// assert_eq!(graph.run_reference(&[].into())?["previous"].integers(), [NONE, NONE, 0, 2]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
 pub fn previous_equal(graph: &mut Graph, labels: Tensor, lengths: Option<Tensor>) -> Result<Tensor, Error> {
     let [batch, tokens] = labels.shape().exactly("previous_equal: labels", "[B, N]")?;
     let lengths = lengths_or_full(graph, lengths, batch, tokens);

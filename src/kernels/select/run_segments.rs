@@ -35,12 +35,29 @@ const TILE: u32 = 256;
 
 /// Divides tokens into runs of those that join the one before.
 ///
-/// Token i with `joins[b, i] != 0` continues the run of the token `previous[b, i]`; every other token starts one. What comes before
-/// a token is the caller's to say: its neighbour, the same place of the frame before, or any lower index.
+/// Token i with `joins[b, i] != 0` continues the run of the token `previous[b, i]`. Every other token starts a run. The caller
+/// says which token comes before another: its neighbour, the same place of the frame before, or any lower index.
+///
+/// Cost: one dispatch of one workgroup a batch row, linear in N whatever the runs are. Workspace: 4 bytes a token.
+///
+/// ```
+/// use tokenpress::kernels::{RunSegments, previous_at};
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let joins = graph.constant(HostTensor::u32([1, 4], vec![0, 1, 1, 0]));
+/// let previous = previous_at(&mut graph, 4, 1);
+/// let segments = RunSegments::default().find(&mut graph, joins, previous, None)?;
+/// graph.output("start", segments.start)?;
+/// assert_eq!(graph.run_reference(&[].into())?["start"].integers(), [0, 0, 0, 3]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias("segmented_scan", "run_length", "unique_consecutive"))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct RunSegments {
-    /// Segments of two at most: of a run's tokens the first two, the next two, and so on. That is what a walk from left to right
-    /// makes that merges a token with the next where it may, and goes on behind both.
+    /// Segments of two at most: of a run's tokens the first two, the next two, and so on.
+    ///
+    /// A walk from left to right makes the same, if it merges a token with the next where it may, and goes on behind both.
     pub pairs: bool,
 }
 
@@ -57,9 +74,7 @@ impl RunSegments {
     /// Adds the call.
     ///
     /// `joins` is u32 `[B, N]`, `previous` u32 `[B, N]` or `[N]`, `lengths` u32 `[B]` (all alive for `None`). A link to the token
-    /// itself or a later one ([`NONE`](crate::NONE) among them) is none. Exact.
-    ///
-    /// Cost: one dispatch of one workgroup a batch row, linear in N whatever the runs are.
+    /// itself or to a later one ([`NONE`](crate::NONE) among them) is none. Exact.
     pub fn find(self, graph: &mut Graph, joins: Tensor, previous: Tensor, lengths: Option<Tensor>) -> Result<Segments, Error> {
         let [batch, tokens] = joins.shape().exactly("run_segments: joins", "[B, N]")?;
         let lengths = lengths_or_full(graph, lengths, batch, tokens);

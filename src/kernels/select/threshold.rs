@@ -35,8 +35,24 @@ pub(super) static THRESHOLD: Shader = Shader {
 
 /// Marks the tokens whose score passes a threshold.
 ///
-/// The result is a mask for [`compact`](crate::kernels::compact()), or for [`ThresholdInputs::among`] of another threshold: that is how two
-/// criteria are both asked for.
+/// The result is a mask for [`compact`](crate::kernels::compact()). To ask for two criteria, give the mask of one threshold to
+/// another as [`ThresholdInputs::among`].
+///
+/// Cost: one dispatch; one read of each input, one write of the mask.
+///
+/// ```
+/// use tokenpress::kernels::{Limit, Relation, Threshold, ThresholdInputs};
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let scores = graph.constant(HostTensor::f32([1, 3], vec![0.25, 1.0, 0.5]));
+/// let inputs = ThresholdInputs::new(scores, Limit::Constant(0.5));
+/// let mask = Threshold { relation: Relation::AtLeast }.mask(&mut graph, inputs)?;
+/// graph.output("mask", mask)?;
+/// assert_eq!(graph.run_reference(&[].into())?["mask"].integers(), [0, 1, 1]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias("mask", "compare", "greater"))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Threshold {
     /// How a score must compare with the threshold.
@@ -61,10 +77,11 @@ pub struct ThresholdInputs {
     pub threshold: Limit,
     /// Live tokens of each row, u32 `[B]`; all where there are none.
     pub lengths: Option<Tensor>,
-    /// A [`mark`] for each token, u32 `[N]` for all rows, or `[B, N]`: protected ones pass and excluded ones do not, whatever
-    /// their scores.
+    /// A [`mark`] for each token, u32 `[N]` for all rows, or `[B, N]`. Whatever their scores, protected tokens pass and excluded
+    /// ones do not.
     pub marks: Option<Tensor>,
-    /// Another mask, u32 `[N]` for all rows, or `[B, N]`: where it is 0, only protected tokens pass, whatever the scores; any other number counts as 1.
+    /// Another mask, u32 `[N]` for all rows, or `[B, N]`; any number but 0 counts as 1. Where it is 0, only protected tokens
+    /// pass, whatever the scores.
     pub among: Option<Tensor>,
 }
 
@@ -79,7 +96,6 @@ impl Threshold {
     /// Adds the call: u32 `[B, N]`, 1 for the live tokens that pass and 0 for all others.
     ///
     /// -0 equals +0. Nothing passes where the score or the threshold is NaN. f16 scores are compared as f32. The result is exact.
-    /// Cost: one dispatch; one read of each input.
     pub fn mask(self, graph: &mut Graph, inputs: ThresholdInputs) -> Result<Tensor, Error> {
         let [batch, tokens] = inputs.scores.shape().exactly("threshold: scores", "[B, N]")?;
         let threshold = match inputs.threshold {

@@ -174,21 +174,45 @@ pub enum Order {
     Index,
 }
 
-/// Selects the `k` tokens of each row that come first in the crate's total order: protected ones by index, then
-/// scores from the largest (or the smallest), -0 equal to +0, NaN behind every number, equal scores by lowest index.
-/// NaN is last on purpose, otherwise than in PyTorch's `topk`, which takes it first: a broken token must not push out a sound one.
-/// Infinities are numbers: a token masked by negative infinity or `f32::MIN` is still a candidate, and is selected where too few others are left; a
-/// mark of [`EXCLUDED`](mark::EXCLUDED), or a length, takes it out, and its score does not matter. A row without candidates selects none.
+/// Selects the `k` tokens of each row that come first in the crate's total order.
 ///
-/// The result is exact and the same on every device, and a row's result does not depend on the rows beside it.
+/// Protected tokens come first, by index. Then come scores from the largest (or the smallest) on. -0 equals +0, equal scores go
+/// by lowest index, and NaN stands behind every number. The result is exact and the same on every device, and a row's result does
+/// not depend on the rows beside it.
 ///
-/// Cost: rows of up to 2048 tokens take one dispatch (up to 64, each token counts those before it; beyond, a workgroup sorts the
-/// row), and so do those of up to 1024 by index, or by value with k up to 256, without a complement by value (a workgroup finds the
-/// last key bit by bit); a further one for each but the
-/// first of complement, mask and places that are read. Longer rows take seven dispatches (keys, a radix select of four 8-bit
-/// digits, counts, emission) that read 4 bytes a token each. An order by value adds a merge sort of the k selected:
-/// `2 + ceil(log2(k / 2048))` dispatches. A complement by value, or k = N, is a merge sort of the whole row.
-/// Workspace, for long rows: 4 bytes a token, 20 bytes a sorted one.
+/// - PyTorch's `topk` takes NaN first. Here it is last, on purpose: a broken token must not push out a sound one.
+/// - Infinities are numbers. A token masked by negative infinity or `f32::MIN` is still a candidate, and is selected where too
+///   few others are left.
+/// - A mark of [`EXCLUDED`](mark::EXCLUDED), or a length, takes a token out, and its score does not matter. A row without
+///   candidates selects none.
+///
+/// Cost of rows of up to 2048 tokens: one dispatch, and one more for each but the first of complement, mask and places that are
+/// read.
+///
+/// - Up to 64 tokens, each token counts those before it.
+/// - Up to 1024, a workgroup finds the last key bit by bit: in an order by index, or by value with k up to 256, without a
+///   complement by value.
+/// - In all other cases a workgroup sorts the row.
+///
+/// Cost of longer rows: seven dispatches that read 4 bytes a token each (keys, a radix select of four 8-bit digits, counts,
+/// emission). An order by value adds a merge sort of the k selected, of `2 + ceil(log2(k / 2048))` dispatches. A complement by
+/// value, or k = N, is a merge sort of the whole row. Workspace: 4 bytes a token, 20 bytes a sorted one.
+///
+/// ```
+/// use tokenpress::kernels::{TopK, TopKInputs};
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let scores = graph.constant(HostTensor::f32([1, 4], vec![3.0, 1.0, 9.0, 2.0]));
+/// let best = TopK { k: 2, ..Default::default() }.select(&mut graph, TopKInputs::new(scores))?;
+/// graph.output("indices", best.indices)?;
+/// graph.output("values", best.values)?;
+/// let out = graph.run_reference(&[].into())?;
+/// assert_eq!(out["indices"].integers(), [2, 0]);
+/// assert_eq!(out["values"].floats(), [9.0, 3.0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias("topk", "argsort", "sort", "argmax", "argmin"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TopK {
     /// How many to select at most: at most N.
@@ -217,8 +241,8 @@ pub struct TopKInputs {
     /// Live tokens of each row, u32 `[B]`, or one for each row: `[B, H]` or `[B * H]`. More than N counts as N; all where
     /// there are none.
     pub lengths: Option<Tensor>,
-    /// How many to select in each row, u32 in the shape of `lengths`. More than `k`, or than may be selected, selects
-    /// those; `k` where there are none.
+    /// How many to select in each row, u32 in the shape of `lengths`; `k` where there are none. A row selects no more than `k`,
+    /// nor than it has candidates.
     pub counts: Option<Tensor>,
     /// A [`mark`] for each token, u32 `[N]` for all rows, or in the shape of `scores`.
     pub marks: Option<Tensor>,
