@@ -47,8 +47,30 @@ pub(super) static ASSIGN_TOKENS_ALONE: Shader = Shader { name: "assign_tokens.al
 
 /// Says where every token goes once it is known which sources merge.
 ///
-/// The output is `[unmerged sources.., destinations..]`, the former in the order in which they come, the latter in that of their list.
-/// A source that merges goes where its partner went.
+/// The output is `[unmerged sources.., destinations..]`. Unmerged sources stand in the order in which they come, destinations in
+/// that of their list. A source that merges goes where its partner went.
+///
+/// Cost: one dispatch of one workgroup a batch row, or one invocation of a short one. Every list is read once or twice, every
+/// output written once or twice.
+///
+/// ```
+/// use tokenpress::kernels::{AssignInputs, AssignTokens, Partition};
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// // Sources are tokens 0 and 2, destinations 1 and 3. Token 0 merges into token 3, token 2 stays.
+/// let partition = Partition::even_odd(&mut graph, 4);
+/// let partner = graph.constant(HostTensor::u32([1, 2], vec![1, 0]));
+/// let unmerged = graph.constant(HostTensor::u32([1, 1], vec![1]));
+/// let assign = AssignTokens { tokens: 4, outputs: 3, interleave: false };
+/// let assigned = assign.assign(&mut graph, AssignInputs { partition, lengths: None, partner, unmerged })?;
+/// graph.output("parent", assigned.parent)?;
+/// graph.output("representative", assigned.representative)?;
+/// let out = graph.run_reference(&[].into())?;
+/// assert_eq!(out["parent"].integers(), [2, 1, 0, 2]);
+/// assert_eq!(out["representative"].integers(), [2, 1, 3]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AssignTokens {
     /// Capacity N of the input.
@@ -63,8 +85,10 @@ pub struct AssignTokens {
 /// What [`AssignTokens::assign`] needs.
 #[derive(Debug, Clone, Copy)]
 pub struct AssignInputs {
-    /// Positions of sources `[Ns]` or `[B, Ns]` and destinations `[Nd]` or `[B, Nd]`. A position that is listed several times has the
-    /// lowest of its rows as a destination, or else as an unmerged source, or else as one that merges.
+    /// Positions of sources `[Ns]` or `[B, Ns]`, and of destinations `[Nd]` or `[B, Nd]`.
+    ///
+    /// A position that is listed several times has the lowest of its rows as a destination, or else as an unmerged source, or
+    /// else as one that merges.
     pub partition: Partition,
     /// Live tokens, u32 `[B]`; all N for `None`. Entries of the partition at or behind it are dead.
     pub lengths: Option<Tensor>,
@@ -88,10 +112,8 @@ pub struct Assignment {
 }
 
 impl AssignTokens {
-    /// Adds the call. A row has its unmerged sources and its live destinations.
-    ///
-    /// A source that merges without a partner goes nowhere. Cost: one dispatch of one workgroup a batch row, or one invocation of a short one; every list is read
-    /// once or twice, every output written once or twice.
+    /// Adds the call. An output row has its unmerged sources and its live destinations. A source that merges without a partner
+    /// goes nowhere.
     pub fn assign(self, graph: &mut Graph, inputs: AssignInputs) -> Result<Assignment, Error> {
         let AssignInputs { partition, lengths, partner, unmerged } = inputs;
         let [batch, _] = partner.shape().exactly("assign_tokens: partner", "[B, Ns]")?;

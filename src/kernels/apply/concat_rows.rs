@@ -34,11 +34,33 @@ struct ConcatRows;
 /// Tokens of a ragged batch: the tensor, and how many are alive in each row (all of them for `None`).
 pub type Ragged = (Tensor, Option<Tensor>);
 
-/// Row b of the result: the live tokens of `first`'s row b, then those of `second`'s; and how many these are.
+/// Two ragged batches, row by row: the live tokens of `first`'s row b, then those of `second`'s. Bit for bit.
 ///
-/// The tensors are `[B, N1, C]` and `[B, N2, C]`, or `[B, N1]` and `[B, N2]`, of one element type; lengths are u32 `[B]`,
-/// clamped to N1 and N2. Gives `[B, N1 + N2, C]` (or `[B, N1 + N2]`), with zeros, and [`NONE`](crate::NONE) for u32,
-/// behind the live tokens; and their lengths, u32 `[B]`. Bit for bit. Cost: one dispatch.
+/// The tensors are `[B, N1, C]` and `[B, N2, C]`, or `[B, N1]` and `[B, N2]`, of one element type. Lengths are u32 `[B]`, clamped
+/// to N1 and N2.
+///
+/// Gives `[B, N1 + N2, C]` (or `[B, N1 + N2]`) and its lengths, u32 `[B]`. Behind the live tokens stand zeros, and
+/// [`NONE`](crate::NONE) for u32.
+///
+/// Cost: one dispatch; one read of the live tokens, one write of the output.
+///
+/// ```
+/// use tokenpress::kernels::concat_rows;
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let first = graph.constant(HostTensor::f32([1, 2], vec![1.0, 2.0]));
+/// let one = graph.constant(HostTensor::u32([1], vec![1]));
+/// let second = graph.constant(HostTensor::f32([1, 1], vec![9.0]));
+/// let (joined, lengths) = concat_rows(&mut graph, (first, Some(one)), (second, None))?;
+/// graph.output("joined", joined)?;
+/// graph.output("lengths", lengths)?;
+/// let out = graph.run_reference(&[].into())?;
+/// assert_eq!(out["joined"].floats(), [1.0, 9.0, 0.0]);
+/// assert_eq!(out["lengths"].integers(), [2]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias("cat", "concatenate", "append"))]
 pub fn concat_rows(graph: &mut Graph, first: Ragged, second: Ragged) -> Result<(Tensor, Tensor), Error> {
     let mut inputs = Vec::new();
     for (tokens, lengths) in [first, second] {

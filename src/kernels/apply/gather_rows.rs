@@ -64,24 +64,53 @@ struct GatherRows;
 
 /// Tokens by index: `gathered[b, m] = source[b, index[b, m]]`, bit for bit.
 ///
-/// `source` is `[B, N, C]` of any element type, `[B, N]` (one element a token), or `[B, H, N, D]` (heads that share
-/// the index). `index` is u32 `[B, M]`, or `[M]` for all of the batch. The result has `M` in the place of `N`.
+/// `source` is `[B, N, C]` of any element type, `[B, N]` (one element a token), or `[B, H, N, D]` (heads that share the index).
+/// `index` is u32 `[B, M]`, or `[M]` for all of the batch. The result has `M` in the place of `N`.
 ///
-/// Where an index is N or above ([`NONE`] among them), row m is `fallback`'s row m, which has the result's shape, or
-/// without one zeros, and [`NONE`] for u32.
+/// Where an index is N or above ([`NONE`] among them), row m is row m of `fallback`, which has the result's shape. Without a
+/// fallback it is zeros, and [`NONE`] for u32.
 ///
-/// Cost: one dispatch; each row is read once and written once, 16 bytes at a time where row size and offsets are
-/// multiples of 16.
+/// Cost: one dispatch; each row is read once and written once, 16 bytes at a time where row size and offsets are multiples of 16.
+///
+/// ```
+/// use tokenpress::kernels::gather_rows;
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let source = graph.constant(HostTensor::f32([1, 3, 2], vec![1.0, 1.5, 2.0, 2.5, 3.0, 3.5]));
+/// let index = graph.constant(HostTensor::u32([1, 2], vec![2, 0]));
+/// let gathered = gather_rows(&mut graph, source, index, None)?;
+/// graph.output("gathered", gathered)?;
+/// assert_eq!(graph.run_reference(&[].into())?["gathered"].floats(), [3.0, 3.5, 1.0, 1.5]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias("gather", "index_select", "take", "batched_index_select"))]
 pub fn gather_rows(graph: &mut Graph, source: Tensor, index: Tensor, fallback: Option<Tensor>) -> Result<Tensor, Error> {
     let inputs = [Some(source), Some(index), fallback];
     Ok(graph.call(GatherRows, &inputs.into_iter().flatten().collect::<Vec<_>>())?[0])
 }
 
-/// Puts tokens back: `base` with row `index[b, m]` replaced by `rows[b, m]`.
+/// Puts tokens back: `base` with row `index[b, m]` replaced by `rows[b, m]`. The result is a new tensor of `base`'s shape.
 ///
-/// `base` is `[B, N, C]`, `rows` `[B, M, C]`, `index` `[B, M]`; the ranks of [`gather_rows`] work here too. Of several
-/// rows for one place the first wins; indices of N and above are passed over. The result is a new tensor of `base`'s
-/// shape. Cost: [`invert_index`], then one read and one write of `base`.
+/// `base` is `[B, N, C]`, `rows` `[B, M, C]`, `index` `[B, M]`; the ranks of [`gather_rows`] work here too. Of several rows for
+/// one place the first wins. Indices of N and above are passed over.
+///
+/// Cost: [`invert_index`], then one read and one write of `base`.
+///
+/// ```
+/// use tokenpress::kernels::scatter_rows;
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let base = graph.constant(HostTensor::f32([1, 3], vec![10.0, 20.0, 30.0]));
+/// let rows = graph.constant(HostTensor::f32([1, 1], vec![7.0]));
+/// let index = graph.constant(HostTensor::u32([1, 1], vec![1]));
+/// let scattered = scatter_rows(&mut graph, base, rows, index)?;
+/// graph.output("scattered", scattered)?;
+/// assert_eq!(graph.run_reference(&[].into())?["scattered"].floats(), [10.0, 7.0, 30.0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias("scatter", "index_put", "index_copy"))]
 pub fn scatter_rows(graph: &mut Graph, base: Tensor, rows: Tensor, index: Tensor) -> Result<Tensor, Error> {
     let [_, _, n, _] = dimensions(base.shape(), "scatter_rows: base")?;
     let [batch, _, m, _] = dimensions(rows.shape(), "scatter_rows: rows")?;

@@ -51,10 +51,27 @@ pub struct Groups {
 
 /// For every output the tokens that went there, ascending.
 ///
-/// `parent` is u32 `[B, N]`: the output of each token, of none at or above `outputs` ([`NONE`](crate::NONE) among them).
-/// Gives offsets `[B, outputs + 1]` and members `[B, N]`. A counting sort, the same on every device.
+/// `parent` is u32 `[B, N]`: the output of each token. A token at or above `outputs` went to none ([`NONE`](crate::NONE) among
+/// them). Gives offsets `[B, outputs + 1]` and members `[B, N]`. It is a counting sort, the same on every device.
 ///
-/// Cost: one dispatch of one workgroup a batch row, linear in N whatever the parents are; rows of up to 64 tokens share workgroups.
+/// Cost: one dispatch of one workgroup a batch row, linear in N whatever the parents are. Rows of up to 64 tokens share
+/// workgroups.
+///
+/// ```
+/// use tokenpress::kernels::group_tokens;
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let parent = graph.constant(HostTensor::u32([1, 3], vec![1, 0, 1]));
+/// let groups = group_tokens(&mut graph, parent, 2)?;
+/// graph.output("offsets", groups.offsets)?;
+/// graph.output("members", groups.members)?;
+/// let out = graph.run_reference(&[].into())?;
+/// assert_eq!(out["offsets"].integers(), [0, 1, 3]);
+/// assert_eq!(out["members"].integers(), [1, 0, 2]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias("counting_sort", "bucket", "csr", "group_by"))]
 pub fn group_tokens(graph: &mut Graph, parent: Tensor, outputs: u32) -> Result<Groups, Error> {
     let grouped = graph.call(GroupTokens { outputs }, &[parent])?;
     Ok(Groups { offsets: grouped[0], members: grouped[1] })

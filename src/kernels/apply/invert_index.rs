@@ -40,10 +40,25 @@ struct InvertIndex {
     tokens: u32,
 }
 
-/// `inverse[b, i]`: the lowest m with `index[b, m] == i`, or [`NONE`](crate::NONE); `[B, tokens]`.
+/// Turns "which tokens" into "where each token went": `inverse[b, i]` is the lowest m with `index[b, m] == i`, or
+/// [`NONE`](crate::NONE); `[B, tokens]`.
 ///
-/// `index` is u32 `[B, M]`; entries of `tokens` and above ([`NONE`](crate::NONE) among them) point nowhere.
+/// `index` is u32 `[B, M]`. Entries of `tokens` and above point nowhere ([`NONE`](crate::NONE) among them).
+///
 /// Cost: two dispatches; one write of the inverse, one read of the index, one integer atomic an entry.
+///
+/// ```
+/// use tokenpress::kernels::invert_index;
+/// use tokenpress::{Graph, HostTensor, NONE};
+///
+/// let mut graph = Graph::new();
+/// let index = graph.constant(HostTensor::u32([1, 2], vec![2, 0]));
+/// let inverse = invert_index(&mut graph, index, 3)?;
+/// graph.output("inverse", inverse)?;
+/// assert_eq!(graph.run_reference(&[].into())?["inverse"].integers(), [1, NONE, 0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias("inverse_permutation", "argsort"))]
 pub fn invert_index(graph: &mut Graph, index: Tensor, tokens: u32) -> Result<Tensor, Error> {
     Ok(graph.call(InvertIndex { tokens }, &[index])?[0])
 }

@@ -25,11 +25,30 @@ pub(super) static LOOKUP: Shader = Shader {
 #[derive(Debug, Clone, Copy)]
 struct Lookup;
 
-/// `found[i] = table[min(index[i], T - 1)]`, of the index's shape.
+/// Reads a table of integers: `found[i] = table[min(index[i], T - 1)]`, of the index's shape.
 ///
-/// `table` is u32 `[T]` with T at least 1; `index` is u32 of any shape. This is how counts that depend on a row's
-/// length are made: the host fills the table with the count for every length, and `index` is the lengths. An index
-/// beyond the table ([`NONE`](crate::NONE) among them) reads its last entry. Cost: one dispatch.
+/// `table` is u32 `[T]` with T at least 1; `index` is u32 of any shape. An index beyond the table ([`NONE`](crate::NONE) among
+/// them) reads its last entry.
+///
+/// Counts that depend on a row's length are made so: the host fills the table with the count for every length, and `index` is the
+/// lengths.
+///
+/// Cost: one dispatch; one read of the index, one write of the result.
+///
+/// ```
+/// use tokenpress::kernels::lookup;
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// // Half of each row's tokens, of at most four.
+/// let table = graph.constant(HostTensor::u32([5], vec![0, 0, 1, 1, 2]));
+/// let lengths = graph.constant(HostTensor::u32([3], vec![4, 1, 3]));
+/// let halves = lookup(&mut graph, table, lengths)?;
+/// graph.output("halves", halves)?;
+/// assert_eq!(graph.run_reference(&[].into())?["halves"].integers(), [2, 0, 1]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias("lut", "embedding"))]
 pub fn lookup(graph: &mut Graph, table: Tensor, index: Tensor) -> Result<Tensor, Error> {
     Ok(graph.call(Lookup, &[table, index])?[0])
 }

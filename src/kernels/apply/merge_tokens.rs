@@ -44,19 +44,38 @@ struct MergeTokens {
     totals: bool,
 }
 
-/// `merged[b, p]` is [`Reduce`] over the rows `x[b, i]` of output p's members i, and over `weights[b, i]`.
+/// Every output reduced over its members: `merged[b, p]` is [`Reduce`] over the rows `x[b, i]` of output p's members i, and over
+/// `weights[b, i]`.
 ///
-/// `x` is f32 or f16, `[B, N, C]` or `[B, N]`; `groups` has offsets `[B, N' + 1]` and members `[B, M]`, as
-/// [`group_tokens`](crate::kernels::group_tokens()) makes them; `weights` f32 `[B, N]` go with the weighted reductions, and with
+/// `x` is f32 or f16, `[B, N, C]` or `[B, N]`. `groups` has offsets `[B, N' + 1]` and members `[B, M]`, as
+/// [`group_tokens`](crate::kernels::group_tokens()) makes them. `weights` f32 `[B, N]` go with the weighted reductions, and with
 /// no other. Gives `[B, N', C]` or `[B, N']` in x's element type.
 ///
-/// Sums are in the members' order, in f32, and only a result beyond the element type's range is infinite (or f16's largest number): the mean of
-/// finite rows is finite. An output without members is 0; one of a single
-/// member is its row bit for bit, but for [`Reduce::WeightedSum`]. A weighted mean of several members whose weights sum to 0 is
-/// 0. [`Reduce::Max`] skips NaN and takes it only where all members are NaN, on purpose otherwise than PyTorch's `scatter_reduce`, in which NaN
-/// wins. Members that are not tokens ([`NONE`](crate::NONE) among them) are passed over.
+/// - Sums are in f32, in the members' order. Only a result beyond the element type's range is infinite (or f16's largest number):
+///   the mean of finite rows is finite.
+/// - An output without members is 0.
+/// - An output of a single member is its row bit for bit, but for [`Reduce::WeightedSum`].
+/// - A weighted mean of several members whose weights sum to 0 is 0.
+/// - [`Reduce::Max`] skips NaN, and is NaN only where all members are. In PyTorch's `scatter_reduce` NaN wins; the difference is
+///   on purpose.
+/// - Members that are not tokens are passed over ([`NONE`](crate::NONE) among them).
 ///
 /// Cost: one dispatch; every member's row is read once, every output written once.
+///
+/// ```
+/// use tokenpress::kernels::{Reduce, group_tokens, merge_tokens};
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.constant(HostTensor::f32([1, 3], vec![2.0, 9.0, 4.0]));
+/// let parent = graph.constant(HostTensor::u32([1, 3], vec![0, 1, 0]));
+/// let groups = group_tokens(&mut graph, parent, 2)?;
+/// let merged = merge_tokens(&mut graph, x, groups, None, Reduce::Mean)?;
+/// graph.output("merged", merged)?;
+/// assert_eq!(graph.run_reference(&[].into())?["merged"].floats(), [3.0, 9.0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias("scatter_reduce", "scatter_add", "segment_reduce", "segment_mean", "index_add"))]
 pub fn merge_tokens(graph: &mut Graph, x: Tensor, groups: Groups, weights: Option<Tensor>, reduce: Reduce) -> Result<Tensor, Error> {
     if weights.is_some() != reduce.is_weighted() {
         let expected = if reduce.is_weighted() { "weights" } else { "no weights" };
@@ -68,8 +87,29 @@ pub fn merge_tokens(graph: &mut Graph, x: Tensor, groups: Groups, weights: Optio
     Ok(graph.call(MergeTokens { reduce, totals: false }, &[x, groups.offsets, groups.members, weights])?[0])
 }
 
-/// The same, and the sum of the weights of each output's members, f32 `[B, N']`: the sizes of merged tokens, if the weights are those
-/// of the tokens. The weights may go with any reduction; those that are not weighted leave them out of `merged`.
+/// [`merge_tokens`], and the sum of the weights of each output's members, f32 `[B, N']`. If the weights are the tokens' sizes,
+/// these are the sizes of the merged tokens.
+///
+/// The weights may go with any reduction; those that are not weighted leave them out of `merged`. Cost: one dispatch, as without
+/// totals.
+///
+/// ```
+/// use tokenpress::kernels::{Reduce, group_tokens, merge_with_totals};
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.constant(HostTensor::f32([1, 2], vec![2.0, 6.0]));
+/// let sizes = graph.constant(HostTensor::f32([1, 2], vec![3.0, 1.0]));
+/// let parent = graph.constant(HostTensor::u32([1, 2], vec![0, 0]));
+/// let groups = group_tokens(&mut graph, parent, 1)?;
+/// let [merged, total] = merge_with_totals(&mut graph, x, groups, sizes, Reduce::WeightedMean)?;
+/// graph.output("merged", merged)?;
+/// graph.output("total", total)?;
+/// let out = graph.run_reference(&[].into())?;
+/// // (3 * 2 + 1 * 6) / 4
+/// assert_eq!((out["merged"].floats(), out["total"].floats()), (vec![3.0], vec![4.0]));
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
 pub fn merge_with_totals(graph: &mut Graph, x: Tensor, groups: Groups, weights: Tensor, reduce: Reduce) -> Result<[Tensor; 2], Error> {
     let outputs = graph.call(MergeTokens { reduce, totals: true }, &[x, groups.offsets, groups.members, weights])?;
     Ok([outputs[0], outputs[1]])

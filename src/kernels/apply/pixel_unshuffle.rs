@@ -89,14 +89,28 @@ pub enum TokenOrder {
     Transposed,
 }
 
-/// Pixel unshuffle (space to depth): every block of `factor` tokens becomes one token with all their channels; and
-/// pixel shuffle (depth to space), its inverse. Elements move bit for bit.
+/// Pixel unshuffle (space to depth): every block of `factor` tokens becomes one token with all their channels. Pixel shuffle
+/// (depth to space) is its inverse. Elements move bit for bit.
 ///
 /// With a factor of kh x kw, block (i, j) holds the tokens `(i * kh + dy, j * kw + dx)`.
 ///
-/// Cost: one dispatch; one read and one write of each element. An invocation moves 16 bytes where runs that are
-/// contiguous on both sides, or the rows of a transposition by 2 or 4, have multiples of 16 bytes at multiples of 16;
-/// otherwise 4 or 2.
+/// Cost: one dispatch; one read and one write of each element. An invocation moves 16 bytes where runs that are contiguous on
+/// both sides, or the rows of a transposition by 2 or 4, have multiples of 16 bytes at multiples of 16; otherwise 4 or 2.
+///
+/// ```
+/// use tokenpress::kernels::PixelUnshuffle;
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// // Two rows of four tokens of one channel become two tokens of four channels.
+/// let x = graph.constant(HostTensor::u32([1, 8, 1], (0..8).collect()));
+/// let blocks = PixelUnshuffle::default().unshuffle_tokens(&mut graph, x, [2, 4])?;
+/// graph.output("blocks", blocks)?;
+/// assert_eq!(blocks.shape().dims(), [1, 2, 4]);
+/// assert_eq!(graph.run_reference(&[].into())?["blocks"].integers(), [0, 1, 4, 5, 2, 3, 6, 7]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias("space_to_depth", "depth_to_space", "pixel_shuffle", "patch_merging"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PixelUnshuffle {
     /// Rows and columns of a block, each at least 1.
@@ -105,8 +119,8 @@ pub struct PixelUnshuffle {
     pub channels: ChannelOrder,
     /// Order of the blocks.
     pub tokens: TokenOrder,
-    /// Sizes that are no multiples of the factor get zeros at the right and at the bottom, which shuffling drops;
-    /// without it they are an error.
+    /// Sizes that are no multiples of the factor get zeros at the right and at the bottom, and shuffling drops them. Without it
+    /// such sizes are an error.
     pub pad: bool,
     /// Tokens before the image's first, which are dropped: class tokens. Shuffling does not bring them back.
     pub skip: u32,

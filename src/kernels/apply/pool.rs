@@ -75,13 +75,27 @@ impl Windows {
 /// bilinear:  y = sum over 2 x 2 neighbours of weight x      about ((i + 1/2) h / outputs - 1/2, likewise the column)
 /// ```
 ///
-/// Bilinear is PyTorch's `interpolate` with `align_corners=False` and no antialiasing: positions before the first token
-/// are the first, neighbours behind the last are left out, and a neighbour of weight 0 is not read. Positions are
-/// computed in whole numbers: which tokens are read is exact on every device.
+/// - Averages: sums are in f32, row by row. The average of finite numbers is finite, however large they are.
+/// - Maxima are copies. They skip NaN, unlike PyTorch's `max_pool2d`, in which NaN wins; that is on purpose.
+/// - Bilinear is PyTorch's `interpolate` with `align_corners=False` and no antialiasing. Positions before the first token are the
+///   first, neighbours behind the last are left out, and a neighbour of weight 0 is not read. Positions are computed in whole
+///   numbers: which tokens are read is exact on every device.
 ///
-/// A maximum skips NaN, on purpose otherwise than PyTorch's `max_pool2d`, in which NaN wins.
-/// Sums are in f32, row by row; the average of finite numbers is finite, however large they are. Averages and interpolations are rounded, maxima are
-/// copies. Cost: one dispatch; windows that do not overlap read each element once.
+/// Cost: one dispatch; windows that do not overlap read each element once, and each output is written once.
+///
+/// ```
+/// use tokenpress::kernels::{Pool, Windows};
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// // Two rows of four tokens, in cells of 2 x 2.
+/// let x = graph.constant(HostTensor::f32([1, 8, 1], vec![1.0, 2.0, 5.0, 6.0, 3.0, 4.0, 7.0, 8.0]));
+/// let y = Pool::Average(Windows::cells(2)).build(&mut graph, x, [2, 4], None)?;
+/// graph.output("y", y)?;
+/// assert_eq!(graph.run_reference(&[].into())?["y"].floats(), [2.5, 6.5]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias("avg_pool2d", "max_pool2d", "adaptive_avg_pool2d", "interpolate", "downsample"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Pool {
     /// The mean of each window.

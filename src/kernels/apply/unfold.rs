@@ -37,6 +37,23 @@ pub(super) static UNFOLD: Shader = Shader {
 };
 
 /// A window that slides over a grid of tokens, `[rows, columns]` each.
+///
+/// Cost of [`unfold`](Self::unfold): one dispatch. It writes each element of the result once, and reads each that is not padding
+/// through the caches. The result has `taps / stride^2` times as many elements as x.
+///
+/// ```
+/// use tokenpress::kernels::Window;
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// // One row of three tokens under a window of two.
+/// let x = graph.constant(HostTensor::u32([1, 3, 1], vec![1, 2, 3]));
+/// let pairs = Window { size: [1, 2], stride: [1, 1], padding: [0, 0] }.unfold(&mut graph, x, [1, 3])?;
+/// graph.output("pairs", pairs)?;
+/// assert_eq!(graph.run_reference(&[].into())?["pairs"].integers(), [1, 2, 2, 3]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias("im2col", "unfold", "sliding_window"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Window {
     /// Its size, at least 1.
@@ -68,8 +85,8 @@ impl Window {
     /// The tokens under the window at each of its places: `y[b, place, c * taps + tap] = x[b, token under the tap, c]`, 0 in the
     /// padding, bit for bit. Rows of `taps * C` times a weight `[O, C, kh, kw]` are a convolution.
     ///
-    /// `x` is `[B, h * w, C]` or `[B, h, w, C]`, of any element type; `grid` is `[h, w]`. Gives `[B, places, C * kh * kw]`; places
-    /// and taps are counted row by row: the order of PyTorch's `F.unfold`. Cost: one dispatch, one write of each element.
+    /// `x` is `[B, h * w, C]` or `[B, h, w, C]`, of any element type; `grid` is `[h, w]`. Gives `[B, places, C * kh * kw]`.
+    /// Places and taps are counted row by row, in the order of PyTorch's `F.unfold`.
     pub fn unfold(&self, graph: &mut Graph, x: Tensor, grid: [u32; 2]) -> Result<Tensor, Error> {
         let x = flat(graph, x, grid)?;
         Ok(graph.call(Unfold { window: *self, grid }, &[x])?[0])

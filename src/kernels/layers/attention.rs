@@ -72,16 +72,18 @@ pub enum Heads {
 /// rows[b,h,i]  = sum_j exp(s[b,h,i,j] - lse[b,h,i]) values[b, h / (H / Hkv), j],     lse[b,h,i] = ln sum_j exp(s[b,h,i,j])
 /// ```
 ///
-/// Self-attention, cross-attention with few or many queries, proportional attention (a bias of [`log_size`](crate::kernels::log_size)), masks
-/// and position biases. Rows that are dead or see no key are 0, on purpose otherwise than PyTorch's softmax, which is NaN there, and their lse is
-/// negative infinity, so that
-/// parts of an attention can be merged. Logits saturate at the largest float.
+/// It is for self-attention, cross-attention with few or many queries, proportional attention (a bias of
+/// [`log_size`](crate::kernels::log_size)), masks and position biases.
 ///
+/// - Rows that are dead or see no key are 0, and their lse is negative infinity, so that parts of an attention can be merged. PyTorch's
+///   softmax is NaN there; the difference is on purpose.
+/// - Logits saturate at the largest float.
 /// - A bias of negative infinity hides a key, and what a row does not see does not matter, be it a NaN.
-/// - A bias of `f32::MIN` hides nothing: its keys have a weight of `exp` of nearly that, and a row of which all keys have it is their values' mean.
+/// - A bias of `f32::MIN` hides nothing: its keys have a weight of `exp` of nearly that. If all keys of a row have it, the row is their
+///   values' mean.
 /// - A NaN logit that a row sees makes the row NaN, as in PyTorch.
-/// - Every weight is above 0, however small: an infinite or NaN value is in each row that sees it, as that infinity or, where there are both
-///   or a NaN, as a NaN. On purpose otherwise than PyTorch, where an infinite value of a weight that rounds to 0 is a NaN.
+/// - Every weight is above 0, however small. So a row that sees an infinite value is that infinity, and NaN where it sees both infinities or
+///   a NaN. In PyTorch an infinite value of a weight that rounds to 0 gives NaN; the difference is on purpose.
 /// - Values weighted by `exp(s - max s)` add up before they are divided: beyond the largest float the row is infinite.
 ///
 /// One pass with a running maximum, as `https://arxiv.org/abs/2205.14135` has it.
@@ -104,6 +106,7 @@ pub enum Heads {
 /// assert_eq!(graph.run_reference(&inputs.into())?["rows"].floats(), [3.0]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
+#[doc(alias("softmax", "flash_attention", "scaled_dot_product_attention", "cross_attention"))]
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Attention {
     /// Right-aligned: key j is visible to query i iff `j <= i + live keys - live queries`.

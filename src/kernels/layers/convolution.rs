@@ -51,6 +51,9 @@ pub(super) static CONVOLUTION: Shader = Shader {
 /// `x` is `[B, h * w, C]` or `[B, h, w, C]`, f32 or f16; `grid` is `[h, w]`; weight and bias are of x's element type. Gives
 /// `[B, places, O]`, places row by row as [`Window::places`] counts them. Sums are in f32.
 ///
+/// Cost: two dispatches and `2 places O C kh kw` operations for a dense one, one dispatch and `2 places C kh kw` operations for a
+/// depthwise one. A dense one lays its windows out in memory first, unless they are of one token: `kh kw / (sy sx)` times x.
+///
 /// ```
 /// use tokenpress::kernels::Convolution;
 /// use tokenpress::{Elem, Graph, HostTensor};
@@ -64,6 +67,7 @@ pub(super) static CONVOLUTION: Shader = Shader {
 /// assert_eq!(graph.run_reference(&[("x".to_owned(), x)].into())?["y"].floats(), [10.0]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
+#[doc(alias("conv2d", "depthwise_conv", "patch_embed"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Convolution {
     /// From one place of the window to the next, in rows and columns, each at least 1.
@@ -81,8 +85,8 @@ impl Default for Convolution {
 impl Convolution {
     /// Every output channel from all input channels; `weight` is `[O, C, kh, kw]`, `bias` `[O]`.
     ///
-    /// Cost: the window's tokens are laid out in memory (kh kw / (sy sx) times x; not for a window of one token), then one
-    /// [`linear`]: two dispatches, `2 places O C kh kw` operations.
+    /// The window's tokens are laid out in memory by [`Window::unfold`], and then go through one [`linear`]. A window of one
+    /// token needs no layout.
     pub fn dense(&self, graph: &mut Graph, x: Tensor, grid: [u32; 2], weight: Tensor, bias: Option<Tensor>) -> Result<Tensor, Error> {
         let (window, [outputs, channels]) = self.window(weight)?;
         let x = flat(graph, x, grid)?;
@@ -99,8 +103,6 @@ impl Convolution {
     }
 
     /// Each channel by itself; `weight` is `[C, 1, kh, kw]`, `bias` `[C]`. Weights beside the grid are not looked at.
-    ///
-    /// Cost: one dispatch, one write of the result, `2 places C kh kw` operations.
     pub fn depthwise(&self, graph: &mut Graph, x: Tensor, grid: [u32; 2], weight: Tensor, bias: Option<Tensor>) -> Result<Tensor, Error> {
         let (window, _) = self.window(weight)?;
         let x = flat(graph, x, grid)?;

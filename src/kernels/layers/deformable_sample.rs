@@ -77,14 +77,16 @@ pub struct DeformableInputs {
 /// pixel    = location * (width, height) - 1/2      or  reference * (width, height) + offset - 1/2
 /// ```
 ///
-/// A sample is bilinear between four tokens; beyond the grid lie zeros (`grid_sample` with `align_corners=False`). A pixel that is
-/// further out than one token adds nothing, nor does a NaN. Weights are taken as they are, or their softmax over the S points
-/// of all levels, of finite logits. Everything is computed in f32, whatever the storage; f16 locations are no finer than
-/// 1/2048.
+/// A sample is bilinear between four tokens, and beyond the grid lie zeros (`grid_sample` with `align_corners=False`). A pixel that
+/// is further out than one token adds nothing, nor does a NaN.
+///
+/// Weights are taken as they are, or as logits, which must be finite, of a softmax over the S points of all levels. Everything is
+/// computed in f32, whatever the storage. Locations in f16 are no finer than 1/2048. Gives `[B, Q, H * D]`.
 ///
 /// Zhu et al., "Deformable DETR: Deformable Transformers for End-to-End Object Detection" (ICLR 2021),
-/// `https://arxiv.org/abs/2010.04159`. Gives `[B, Q, H * D]`. Cost: one dispatch, about `10 S` operations and 4 S cached reads for
-/// each element.
+/// `https://arxiv.org/abs/2010.04159`.
+///
+/// Cost: one dispatch, about `10 S` operations and 4 S cached reads for each element of the result.
 ///
 /// ```
 /// use tokenpress::kernels::{DeformableInputs, DeformableSample, Points};
@@ -101,6 +103,7 @@ pub struct DeformableInputs {
 /// assert_eq!(graph.run_reference(&[("value".to_owned(), value)].into())?["y"].floats(), [5.0]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
+#[doc(alias("grid_sample", "deformable_attention", "ms_deform_attn"))]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DeformableSample {
     /// `[h, w]` of each level, at least one; the points of a query are as many for each, level by level.

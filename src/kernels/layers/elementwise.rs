@@ -48,7 +48,9 @@ const LANES: u32 = 32;
 
 /// `activation(a + scale b)` or `activation(a (scale b))`, number by number.
 ///
-/// A NaN stays one, but for [`Activation::Relu`], which makes it 0: on purpose otherwise than PyTorch.
+/// A NaN stays NaN. Only [`Activation::Relu`] makes it 0, unlike PyTorch's, on purpose.
+///
+/// Cost: one dispatch; each number is read once and written once.
 ///
 /// ```
 /// use tokenpress::kernels::{Activation, Elementwise};
@@ -63,6 +65,7 @@ const LANES: u32 = 32;
 /// assert_eq!(graph.run_reference(&[("a".to_owned(), a)].into())?["y"].floats(), [0.0, 0.0, 2.0, 1.0]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
+#[doc(alias("add", "mul", "residual", "broadcast"))]
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Elementwise {
     /// Sum or product.
@@ -105,10 +108,13 @@ pub fn activate(graph: &mut Graph, a: Tensor, activation: Activation) -> Result<
 impl Elementwise {
     /// Adds the call.
     ///
-    /// `a` is f32 or f16 of any shape, and so is the result; `b` is of the same element type or f32. b's dimensions belong to a's
-    /// last ones, and each is a's or 1, where it is repeated: `[C]` or `[1, N, C]` or `[B, 1, C]` or `[B, N, 1]` for an a of
-    /// `[B, N, C]`. At most two changes between dimensions that are repeated and that are not. Arithmetic is in f32, and no token
-    /// is left out. Cost: one dispatch; each number is read once and written once.
+    /// `a` is f32 or f16 of any shape, and the result is like it; `b` is of the same element type or f32.
+    ///
+    /// b's dimensions belong to a's last ones, and each is a's or 1, where it is repeated. For an a of `[B, N, C]` it may be
+    /// `[C]`, `[1, N, C]`, `[B, 1, C]` or `[B, N, 1]`. From the first dimension to the last it may change at most twice between
+    /// repeated and not.
+    ///
+    /// Arithmetic is in f32. No token is left out: dead ones are computed like any other.
     pub fn apply(self, graph: &mut Graph, a: Tensor, b: Tensor) -> Result<Tensor, Error> {
         Ok(graph.call(self, &[a, b])?[0])
     }

@@ -58,9 +58,12 @@ const MOVES: u32 = 16;
 
 /// LayerNorm and RMSNorm: `y_c = (x_c - mean) / sqrt(mean_c (x_c - mean)^2 + epsilon) * weight_c + bias_c`.
 ///
-/// See `https://arxiv.org/abs/1607.06450` (LayerNorm) and `https://arxiv.org/abs/1910.07467` (RMSNorm, in which the mean is 0).
-/// A row whose numbers are all equal gives the bias. A NaN or an infinity makes its own row NaN. Every finite row is right, however
-/// large: what would leave the range of f32 on the way is multiplied by a power of two first. Denormals may be read as 0.
+/// See `https://arxiv.org/abs/1607.06450` (LayerNorm) and `https://arxiv.org/abs/1910.07467` (RMSNorm, which takes the mean as 0).
+///
+/// A row whose numbers are all equal gives the bias of a LayerNorm. A NaN or an infinity makes its own row NaN. Every finite row is
+/// right, however large: what would leave the range of f32 on the way is multiplied by a power of two first. Denormals may be read as 0.
+///
+/// Cost: one dispatch; x is read once from memory and twice from cache (RMSNorm: once, for most rows), and written once.
 ///
 /// ```
 /// use tokenpress::kernels::LayerNorm;
@@ -74,6 +77,7 @@ const MOVES: u32 = 16;
 /// assert_eq!(graph.run_reference(&[("x".to_owned(), x)].into())?["y"].floats(), [-1.0, 1.0, -1.0, 1.0]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
+#[doc(alias("layernorm", "rmsnorm", "layer_norm", "rms_norm"))]
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LayerNorm {
     /// Whether the mean is taken off, as LayerNorm does and RMSNorm does not.
@@ -110,9 +114,8 @@ impl LayerNorm {
         Self { subtract_mean: false, epsilon }
     }
 
-    /// Adds the call. `x` is `[.., C]`, f32 or f16; `weight` and `bias` are `[C]` of the same element type, as is the result, of
-    /// x's shape. Sums are in f32. No row is left out: dead tokens' rows are scaled like any other. Cost: one dispatch; x is
-    /// read once from memory and twice from cache, and written once.
+    /// Adds the call. `x` is `[.., C]`, f32 or f16. `weight` and `bias` are `[C]` of the same element type. The result has x's
+    /// shape and element type. Sums are in f32. No row is left out: dead tokens' rows are scaled like any other.
     ///
     /// # Errors
     /// [`Error::Shape`] and [`Error::Elem`] for other tensors, [`Error::Value`] for an epsilon that is not above 0.

@@ -24,8 +24,11 @@ pub(super) static LINEAR: Shader = Shader {
     tunings: &[&[("ACTIVATED", 0)], &[("ACTIVATED", 1)]],
 };
 
-/// A linear layer and what follows it: `y[..,o] = activation(sum_k x[..,k] weight[o,k] + bias[o])`. A NaN stays one, but for
-/// [`Activation::Relu`], which makes it 0: on purpose otherwise than PyTorch.
+/// A linear layer and what follows it: `y[..,o] = activation(sum_k x[..,k] weight[o,k] + bias[o])`.
+///
+/// A NaN stays NaN. Only [`Activation::Relu`] makes it 0, unlike PyTorch's, on purpose.
+///
+/// Cost: one dispatch, `2 rows O K` operations.
 ///
 /// ```
 /// use tokenpress::kernels::{Activation, Linear};
@@ -40,6 +43,7 @@ pub(super) static LINEAR: Shader = Shader {
 /// assert_eq!(graph.run_reference(&[("x".to_owned(), x)].into())?["y"].floats(), [2.0, 5.0, 0.0]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
+#[doc(alias("matmul", "gemm", "dense", "fully_connected"))]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Linear {
     /// The function of each result.
@@ -55,9 +59,10 @@ impl Linear {
     /// Adds the call. The weight is as PyTorch has it.
     ///
     /// `x` is `[rows, K]` or `[B, N, K]`, f32 or f16; `weight` is `[O, K]` of the same element type; `bias` is `[O]`, of that
-    /// type or f32. Gives `[rows, O]` or `[B, N, O]` of x's element type. Sums and the activation are in f32; where f16
-    /// overflows, so does the result. No row is left out: what a dead token holds goes through the layer like any other, and
-    /// stays with it. Cost: one dispatch, 2 rows O K operations.
+    /// type or f32. Gives `[rows, O]` or `[B, N, O]` of x's element type.
+    ///
+    /// Sums and the activation are in f32; where f16 overflows, so does the result. No row is left out: what a dead token holds
+    /// goes through the layer like any other, and stays with it.
     pub fn apply(self, graph: &mut Graph, x: Tensor, weight: Tensor, bias: Option<Tensor>) -> Result<Tensor, Error> {
         let inputs: Vec<_> = [x, weight].into_iter().chain(bias).collect();
         Ok(graph.call(self, &inputs)?[0])

@@ -29,9 +29,27 @@ struct LogSize;
 
 /// `ln size[b,j]`, f32 `[B, N]`; 0 for tokens that are not alive.
 ///
-/// As the bias of attention it makes a token that stands for s tokens count s times: the proportional attention of ToMe,
-/// `https://arxiv.org/abs/2210.09461`. `size` is f32 `[B, N]` in tokens: a size of 0 (or denormal) gives negative infinity,
-/// which hides its token from attention; one below 0 or NaN gives NaN. `lengths` is u32 `[B]`, all N for `None`. Within 3 ulp, or 2^-21 for sizes between 0.5 and 2. Cost: one dispatch.
+/// As the bias of an attention it makes a token that stands for s tokens count s times. That is the proportional attention of
+/// ToMe, `https://arxiv.org/abs/2210.09461`.
+///
+/// `size` is f32 `[B, N]`, in tokens; `lengths` is u32 `[B]`, all N for `None`. A size of 0 (or denormal) gives negative
+/// infinity, which hides its token from attention. A size below 0 or NaN gives NaN. The result is within 3 ulp, or 2^-21 for
+/// sizes between 0.5 and 2.
+///
+/// Cost: one dispatch; one read and one write of each element.
+///
+/// ```
+/// use tokenpress::kernels::log_size;
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let size = graph.constant(HostTensor::f32([1, 2], vec![1.0, 0.0]));
+/// let bias = log_size(&mut graph, size, None)?;
+/// graph.output("bias", bias)?;
+/// assert_eq!(graph.run_reference(&[].into())?["bias"].floats(), [0.0, f32::NEG_INFINITY]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias("proportional_attention", "log"))]
 pub fn log_size(graph: &mut Graph, size: Tensor, lengths: Option<Tensor>) -> Result<Tensor, Error> {
     let [batch, tokens] = size.shape().exactly("log_size: size", "[B, N]")?;
     let lengths = lengths_or_full(graph, lengths, batch, tokens);

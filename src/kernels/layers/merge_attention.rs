@@ -42,10 +42,15 @@ struct MergeAttention {
 /// rows = (w_1 rows_1 + w_2 rows_2) / (w_1 + w_2),     lse = max(lse_1, lse_2) + ln(w_1 + w_2)
 /// ```
 ///
-/// A long cache is attended to in pieces, or a prompt that many share once for all. Both parts have their log-sum-exp, and `heads` is the layout
-/// that they were made in. A row that saw nothing in one part (its lse is negative infinity) is the other's to the bit, whatever the part holds
-/// there; one that saw nothing in either is 0 and its lse negative infinity. A NaN lse makes the row NaN. What a part saw has a weight above 0, however
-/// small: its infinities and NaN are in the result. Cost: one dispatch.
+/// So a long cache can be attended to in pieces, and a prompt that many share once for all. Both parts have their log-sum-exp, and
+/// `heads` is the layout that they were made in.
+///
+/// - A row that saw nothing in one part has an lse of negative infinity there. It is the other part's row to the bit, whatever the part
+///   holds. A row that saw nothing in either is 0 and its lse negative infinity.
+/// - A NaN lse makes the row NaN.
+/// - What a part saw has a weight above 0, however small: its infinities and NaN are in the result.
+///
+/// Cost: one dispatch; one read of both parts, one write of the result.
 ///
 /// # Errors
 /// [`Error::Value`] where a part has no log-sum-exp; [`Error::Shape`] and [`Error::Elem`] where the parts are not alike.
@@ -67,6 +72,7 @@ struct MergeAttention {
 /// assert!((rows[0] - 7.0).abs() < 1e-6);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
+#[doc(alias("flash_decoding", "log_sum_exp", "lse"))]
 pub fn merge_attention(graph: &mut Graph, first: Attended, second: Attended, heads: Heads) -> Result<Attended, Error> {
     let lse_of = |part: Attended| {
         let (expected, actual) = ("parts with a log-sum-exp".to_owned(), "none".to_owned());
