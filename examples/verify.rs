@@ -7,6 +7,8 @@
 //! ```
 #![allow(missing_docs, reason = "an example")]
 
+#[path = "shared/stamp.rs"]
+mod stamp;
 #[path = "shared/output.rs"]
 #[macro_use]
 mod output;
@@ -78,8 +80,10 @@ impl Backend {
 }
 
 /// All that is shown, as `--json` has it.
-#[derive(Serialize, Default)]
+#[derive(Serialize)]
 struct Report {
+    #[serde(flatten)]
+    stamp: stamp::Stamp,
     adapters: Vec<AdapterReport>,
     rows: Vec<Row>,
     failures: Vec<Problem>,
@@ -138,6 +142,11 @@ struct Problem {
 }
 
 impl Report {
+    fn new() -> Self {
+        let (adapters, rows, failures, skips) = Default::default();
+        Self { stamp: stamp::Stamp::now(), adapters, rows, failures, skips, passed: 0, failed: 0, skipped: 0 }
+    }
+
     fn fail(&mut self, case: String, adapter: &str, reason: String) {
         self.failed += 1;
         self.failures.push(Problem { case, adapter: adapter.to_owned(), reason });
@@ -387,7 +396,8 @@ fn refuse(error: &str) -> ExitCode {
 fn run(options: &Options) -> Result<Report, String> {
     output::writable(options.json.as_deref())?;
     let adapters = chosen(options)?;
-    let mut report = Report::default();
+    let mut report = Report::new();
+    println!("{}", report.stamp);
     for adapter in &adapters {
         let capabilities = adapter.context.gpu.capabilities();
         let subgroups = adapter.subgroups().then_some([capabilities.subgroup_min, capabilities.subgroup_max]);

@@ -12,6 +12,8 @@
 
 #[path = "../../benches/harness/mod.rs"]
 mod harness;
+#[path = "../shared/stamp.rs"]
+mod stamp;
 #[path = "../shared/output.rs"]
 #[macro_use]
 mod output;
@@ -94,6 +96,7 @@ fn bench(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     }
     let kind = if software { ", a software adapter: its times say nothing about a GPU" } else { "" };
+    println!("{}", stamp::Stamp::now());
     println!("{}{kind}", context.describe());
     if let Some(path) = &options.tune {
         let tuning = tokenpress::tune(&context.gpu, &context.queue)?;

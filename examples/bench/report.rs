@@ -1,21 +1,18 @@
 //! All that was measured, as a table and as JSON.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use serde::Serialize;
 
 use crate::harness::timer::Timer;
 use crate::scaling::Growth;
+use crate::stamp::Stamp;
 use crate::yardsticks::Yardsticks;
 
 /// As `--json` has it. Times are in microseconds.
 #[derive(Serialize)]
 pub(crate) struct Report {
     schema: u32,
-    /// Seconds since 1970.
-    time: u64,
-    version: &'static str,
-    commit: Option<String>,
+    #[serde(flatten)]
+    pub(crate) stamp: Stamp,
     pub(crate) adapter: String,
     backend: String,
     driver: String,
@@ -79,15 +76,11 @@ impl Row {
 impl Report {
     pub(crate) fn new(timer: &Timer, yardsticks: Yardsticks, rows: Vec<Row>, scaling: Vec<Growth>) -> Self {
         let info = &timer.context.info;
-        let git = std::process::Command::new("git").args(["rev-parse", "--short", "HEAD"]).output().ok();
-        let commit = git.filter(|o| o.status.success()).map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
         let load = std::fs::read_to_string("/proc/loadavg").ok();
         let capabilities = timer.context.gpu.capabilities();
         Self {
             schema: 1,
-            time: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs()),
-            version: env!("CARGO_PKG_VERSION"),
-            commit,
+            stamp: Stamp::now(),
             adapter: info.name.clone(),
             backend: format!("{:?}", info.backend),
             driver: format!("{} {}", info.driver, info.driver_info),
