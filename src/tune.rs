@@ -2,8 +2,7 @@
 
 use std::time::Instant;
 
-use crate::device::Tuning;
-use crate::device::{Capabilities, Form, Gpu, Policy, TensorView, buffer, device_error, present, submit};
+use crate::device::{Capabilities, Form, Gpu, Policy, TensorView, Tuning, buffer, device_error, present, submit};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{

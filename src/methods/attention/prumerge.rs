@@ -8,7 +8,7 @@ use crate::kernels::{
     Among, AttentionInputs, AttentionScore, Groups, Limit, Nearest, Neighbours, Order, Reduce, Relation, Threshold, ThresholdInputs, TopK,
     TopKInputs, add, compact, fence, gather_rows, merge_tokens, row_normalize,
 };
-use crate::methods::attention::spatial_patches::Distances;
+use crate::methods::attention::spatial_patches::{Distances, most_outliers};
 use crate::methods::parts::fused::fused;
 use crate::methods::parts::keep::keep_listed;
 use crate::methods::parts::lists::product;
@@ -133,9 +133,4 @@ impl PruMerge {
         let compressed = compressed.append(graph, &rest)?;
         Ok(PruMergeOutput { compressed, score, fence, outliers, kept, neighbours })
     }
-}
-
-/// How many of `live` patches may be above the upper quartile, at position 3/4 (N - 1).
-pub(crate) fn most_outliers(live: u32) -> u32 {
-    live - live.min(1) - (u64::from(live.saturating_sub(1)) * 3 / 4) as u32
 }

@@ -1,13 +1,10 @@
 //! Patches at even distances, that stay whatever their attention: PruMerge+.
 
 use crate::error::Error;
-use crate::graph::expect_listed;
-use crate::graph::{Graph, Tensor};
+use crate::graph::{Graph, Tensor, expect_listed};
 use crate::kernels::{Limit, Threshold, ThresholdInputs, compact, concat_rows, gather_rows, invert_index, mark};
-use crate::methods::attention::prumerge::most_outliers;
 use crate::methods::parts::lists::{choose, first_entries, marks_of};
-use crate::token_map::plus_one;
-use crate::token_map::{Tokens, count_by_length, count_by_length_and};
+use crate::token_map::{Tokens, count_by_length, count_by_length_and, plus_one};
 
 /// Of N patches of which n are outliers every `int(int(N / n) / 3)`-th.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +13,11 @@ pub(crate) struct Distances {
     pub outliers: u32,
     /// Patches that they are taken from, the first; all but the last of a row for `None`.
     pub among: Option<u32>,
+}
+
+/// How many of `live` patches may be above the upper quartile, at position 3/4 (N - 1).
+pub(crate) fn most_outliers(live: u32) -> u32 {
+    live - live.min(1) - (u64::from(live.saturating_sub(1)) * 3 / 4) as u32
 }
 
 /// A list of patches `[batch, entries]`, and how many there are.

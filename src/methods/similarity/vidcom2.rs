@@ -6,8 +6,7 @@ use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{FrameBudget, Order, Statistic, TopK, TopKInputs, add, gather_rows, gaussian_similarity, reduce, row_normalize};
 use crate::methods::parts::keep::keep_marked;
-use crate::methods::parts::lists::product;
-use crate::methods::parts::lists::select_mask;
+use crate::methods::parts::lists::{product, select_mask};
 use crate::methods::similarity::video::Frames;
 use crate::token_map::{Compressed, Tokens};
 
