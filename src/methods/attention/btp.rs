@@ -22,9 +22,13 @@ use crate::token_map::Tokens;
 /// keep of them all, filled up by farthest-point sampling from their union; in ascending position
 /// ```
 ///
-/// The preference for low positions counters the attention's bias to late tokens. Duplicates of the lists count once, where the
-/// published code keeps them at its second stage; what is more than `keep` is cut off in the order above. Position ids are the kept
-/// positions. The layers of the stages are found by [`drift_stages`](crate::schedule::drift_stages).
+/// The preference for low positions counters the attention's bias to late tokens. A token that is in several lists counts once; the
+/// published code keeps it twice at its second stage. What is more than `keep` is cut off in the order above. Position ids are the kept
+/// positions. [`drift_stages`](crate::schedule::drift_stages) finds the layers of the stages.
+///
+/// Cost: `2 N^2 C` operations for the nearest other token of each of N, and two greedy selections of `2 k N C` operations each,
+/// for the k tokens chosen by diversity and for the `keep` in all. Beside them two small selections by score, and one copy of the
+/// kept tokens.
 ///
 /// ```
 /// use tokenpress::methods::{BalancedPrune, spatial_spread};
@@ -34,6 +38,23 @@ use crate::token_map::Tokens;
 /// assert_eq!(first.spatial[..3], [0, 575, 23]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
+///
+/// ```
+/// use tokenpress::methods::BalancedPrune;
+/// use tokenpress::{Elem, Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let tokens = graph.tokens("x", [1, 4, 2], Elem::F32)?;
+/// let score = graph.constant(HostTensor::f32([1, 4], vec![0.1, 0.9, 0.2, 0.3]));
+/// let stage = BalancedPrune { keep: 2, attention: 0.5, diversity: 0.0, oversample: 1.0, spatial: Vec::new() };
+/// let kept = stage.build(&mut graph, &tokens, score)?;
+/// graph.output("kept", kept.pruned.selection.indices)?;
+/// let x = HostTensor::f32([1, 4, 2], vec![1.0, 0.0, 2.0, 0.0, 0.0, 1.0, 3.0, 0.0]);
+/// // Token 1 has the highest score; the direction of token 2 is the farthest from its own.
+/// assert_eq!(graph.run_reference(&[("x".to_owned(), x)].into())?["kept"].integers(), [1, 2]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias = "balanced_token_pruning")]
 #[derive(Debug, Clone, PartialEq)]
 pub struct BalancedPrune {
     /// Image tokens that stay.

@@ -22,6 +22,9 @@ use crate::token_map::Tokens;
 /// The block runs on the selected rows; [`IdleVitOutput::scatter`] puts them back in place, and every other row
 /// stays bit for bit.
 ///
+/// Cost: one row of logits, `2 H N D` operations for H heads of D channels, a selection, one copy of the selected tokens.
+/// [`scatter`](IdleVitOutput::scatter) is one more copy of all tokens.
+///
 /// ```
 /// use tokenpress::methods::IdleVit;
 /// use tokenpress::{Elem, Graph, HostTensor};
@@ -39,6 +42,7 @@ use crate::token_map::Tokens;
 /// assert_eq!(graph.run_reference(&inputs.into())?["x'"].floats(), [2.0, 0.0, 6.0, 1.0]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
+#[doc(alias = "token_idling")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IdleVit {
     /// Patches that take part: `keep_count(patches, ratio, Rounding::Floor)` in the paper, of the first layer's number.

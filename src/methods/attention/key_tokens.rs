@@ -13,6 +13,8 @@ use crate::token_map::{Tokens, count_by_length};
 ///
 /// The `ceil(share * patches)` patches that the class token attends to most, in descending attention.
 ///
+/// Cost: one attention row of `2 H N D` operations for H heads of D channels, and a selection. No token moves.
+///
 /// ```
 /// use tokenpress::methods::KeyTokens;
 /// use tokenpress::{Elem, Graph, HostTensor};

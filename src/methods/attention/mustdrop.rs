@@ -25,10 +25,11 @@ use crate::token_map::{Compressed, TokenMap};
 ///
 /// How many that are is decided on the GPU for each row. Positions are renumbered: `map.positions(graph, None, Positions::Compact)`.
 ///
-/// Cost: `2 H M N D` operations for M words and N tokens, whose attention is in memory for 64 words at a time: `256 (H + 1) N` bytes a batch row.
+/// Cost: `2 H M N D` operations for M words and N tokens. Their attention is in memory for 64 words at a time, in `256 (H + 1) N` bytes a
+/// batch row. Beside it two thresholds and one copy of the kept tokens.
 ///
-/// Stage three, the decoding, keeps every layer's cache at the last stage's tokens: the maps of the stages behind a layer, one
-/// [`then`](TokenMap::then) the other, [`gather`](TokenMap::gather) its keys and values.
+/// Stage three is the decoding. It keeps every layer's cache at the last stage's tokens. Chain the maps of the stages behind a layer by
+/// [`then`](TokenMap::then), and take the layer's keys and values by [`gather`](TokenMap::gather).
 ///
 /// ```
 /// use tokenpress::methods::{DualAttention, Prefill};

@@ -24,10 +24,20 @@ use crate::token_map::{Compressed, Tokens, count_by_length, count_by_length_and,
 /// rest  = sum of a_j x_j over the dropped patches              appended last
 /// ```
 ///
-/// How many stay, at most a quarter, is decided on the GPU for each row. With `spatial` (PruMerge+) patches at even distances,
-/// `int(int(N / n) / 3)`, stay as well, behind the others in ascending order. (The paper's text clusters only
-/// dropped patches and takes weighted averages; the published code, and this, sum without dividing, over kept ones too. It lets a
-/// batch share one n.)
+/// How many stay, at most a quarter, is decided on the GPU for each row; in the published code a batch shares one n. With `spatial`
+/// (PruMerge+) patches at even distances, `int(int(N / n) / 3)`, stay as well, behind the others in ascending order.
+///
+/// The neighbours of a patch may be kept ones too, and their sum is not divided, as in the published code. The paper's text clusters only
+/// dropped patches, and takes weighted averages.
+///
+/// Cost, for N patches of which K stay:
+///
+/// - one attention row of `2 N C` operations, a sort of the scores for the quartiles, a selection;
+/// - [`Neighbours`](crate::kernels::Neighbours) of the kept patches, `2 K N C` operations, and a weighted sum of `neighbours`
+///   rows for each;
+/// - one copy of the kept patches, one more read of the dropped ones.
+///
+/// With `spatial`, where lengths are not known while the graph is built, there is a table of about `N^2 / 4` numbers.
 ///
 /// ```
 /// use tokenpress::methods::PruMerge;

@@ -10,6 +10,8 @@ use crate::token_map::plus_one;
 
 /// The tokens of highest score, with a preference for low positions.
 ///
+/// Cost: two selections ([`TopK`]), of all scores and of the candidates, a lookup and a copy of indices.
+///
 /// ```
 /// use tokenpress::methods::RebalancedTopK;
 /// use tokenpress::{Graph, HostTensor};
@@ -55,6 +57,8 @@ impl RebalancedTopK {
 /// Positions of an image's grid of tokens that are far from each other: farthest-point sampling by the Manhattan distance, from
 /// position 0, the lowest of equally far ones.
 ///
+/// Cost: `count` walks over the grid on the host; nothing on the GPU.
+///
 /// ```
 /// use tokenpress::methods::spatial_spread;
 ///
@@ -62,6 +66,7 @@ impl RebalancedTopK {
 /// assert_eq!(spatial_spread(2, 3, 3)?, [0, 5, 1]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
+#[doc(alias = "farthest_point_sampling")]
 pub fn spatial_spread(height: u32, width: u32, count: u32) -> Result<Vec<u32>, Error> {
     let shape = [height, width].into();
     expect_listed("spatial_spread: grid", shape)?;

@@ -21,11 +21,14 @@ use crate::token_map::{Compressed, Tokens, count_by_length};
 /// clusters (DensityClusters with as many neighbours), behind the image tokens and before the text
 /// ```
 ///
-/// Cost: `2 H M N D` operations for M words and N tokens, whose attention is in memory for 64 words at a time: `256 (H + 1) N` bytes a batch row.
+/// How many raters there are is decided on the GPU. The text is everything behind the image.
 ///
-/// How many raters there are is decided on the GPU. The text is everything behind the image. (The published code's cluster means
-/// divide by the count plus 1e-6, and its densities have noise of 1e-6 to break ties; here ties go to the lowest index. The paper
-/// derives `rank` from the rank of the attention; the code, and this, take a number for each stage.)
+/// - A mean of a cluster is exact. The published code divides by the count plus 1e-6.
+/// - Ties go to the lowest index. The published densities have noise of 1e-6 to break them.
+/// - `rank` is a number for each stage, as in the published code. The paper derives it from the rank of the attention.
+///
+/// Cost: `2 H M N D` operations for M words and N tokens. Their attention is in memory for 64 words at a time, in `256 (H + 1) N` bytes a
+/// batch row. Beside it a selection, one copy of the kept tokens, and with `recycle` `6 m^2 C` operations for the clusters of m tokens.
 ///
 /// ```
 /// use tokenpress::methods::SparseVlm;

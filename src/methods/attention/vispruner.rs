@@ -24,8 +24,12 @@ const ROUND: u32 = 8;
 ///     rest = [what is left of even by descending cosine, odd]
 /// ```
 ///
-/// Kept tokens are in ascending position. Ties go to the earlier in the rest. A rest of odd length has one more even token, where the
-/// published code fails; a round drops at most all of even.
+/// Kept tokens are in ascending position. Ties go to the earlier in the rest. A rest of odd length has one more even token; the published
+/// code fails there. A round drops at most all of even.
+///
+/// Cost: a round for every eight tokens that are dropped, about `(N - keep) / 8` of them. A round on a rest of R tokens is a
+/// match of `R^2 C / 2` operations, a selection, and copies of indices. Beside them one selection by score and one copy of the
+/// kept tokens. No attention is read.
 ///
 /// ```
 /// use tokenpress::methods::VisPruner;
