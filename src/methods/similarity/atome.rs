@@ -28,12 +28,15 @@ pub enum AdjacentPairs {
 /// x' = sum(x_i size_i) / sum(size_i)     in order; all other tokens stay
 /// ```
 ///
-/// At most half of the tokens merge away. The metric of the paper is the keys' mean over the heads; the published
-/// re-implementations take features, or keys of all heads side by side. Equal similarities merge the first pairs first, zero rows are
-/// similar to nothing (0), rows with a NaN or an infinity merge last, and under a threshold never. How many tokens are left is on
-/// the GPU: with overlapping pairs or a threshold it depends on the data.
+/// At most half of the tokens merge away. The metric of the paper is the keys' mean over the heads. The published re-implementations take
+/// features, or keys of all heads side by side.
 ///
-/// Cost: two dispatches for the similarities, seven more of integers, two for each tensor that is merged.
+/// - Equal similarities merge the first pairs first.
+/// - Zero rows are similar to nothing (0).
+/// - Rows with a NaN or an infinity merge last, and under a threshold never.
+/// - How many tokens are left is on the GPU: with overlapping pairs or a threshold it depends on the data.
+///
+/// Cost: two dispatches for the similarities, `2 N C` operations, seven more dispatches of integers, two for each tensor that is merged.
 ///
 /// ```
 /// use tokenpress::methods::{AToMe, PairChoice};

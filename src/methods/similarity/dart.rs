@@ -19,10 +19,10 @@ use crate::token_map::{Tokens, count_by_length};
 /// for each pivot, those of the image first: keep the q tokens of the lowest cosine to it that are not kept yet, up to k in all
 /// ```
 ///
-/// Cost: an attention row and a selection for each pivot; and for each, where lengths are not known while the graph is built, a table of N + 1
-/// numbers.
-///
 /// Kept tokens are in ascending position. The text's pivots steer, and stay as they are: they are no tokens of the image.
+///
+/// Cost: for each pivot a row of cosines, `2 N C` operations, and a selection. Where lengths are not known while the graph is built, each
+/// pivot has a table of `N + 1` numbers too. Beside them one selection by size and one copy of the kept tokens.
 ///
 /// ```
 /// use tokenpress::methods::Dart;
@@ -56,8 +56,8 @@ pub struct DartOutput {
 }
 
 impl Dart {
-    /// Prunes `tokens`, the image's rows, by the sizes of their keys `[batch, tokens]` f32 ([`key_size`](crate::methods::key_size)); `text` are the rows of the
-    /// text's pivots `[batch, pivots, channels]`.
+    /// Prunes `tokens`, the image's rows, by the sizes of their keys `[batch, tokens]` f32
+    /// ([`key_size`](crate::methods::key_size)). `text` are the rows of the text's pivots `[batch, pivots, channels]`.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, sizes: Tensor, text: Option<Tensor>) -> Result<DartOutput, Error> {
         options::share("dart: keep", self.keep)?;
         let [_, capacity, _] = tokens.checked()?;

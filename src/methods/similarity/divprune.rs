@@ -17,8 +17,11 @@ use crate::token_map::Tokens;
 /// first = argmax_i min_{j != i} D_ij            then argmax_i min_{s selected} D_is, lowest i on ties
 /// ```
 ///
-/// `round(keep * tokens)` stay, halves to even, in ascending position. What is selected is not selected again, where the published
-/// code repeats the first of equal tokens. It works on any features: DivPrune's are those behind the projector. No attention is read.
+/// `round(keep * tokens)` stay, halves to even, in ascending position. What is selected is not selected again; the published code repeats
+/// the first of equal tokens. It works on any features: DivPrune's are those behind the projector. No attention is read.
+///
+/// Cost: `2 N^2 C` operations for the nearest other token of each of N, `2 k N C` to select k of them
+/// ([`GreedySelect`](crate::kernels::GreedySelect)), one copy of the kept tokens.
 ///
 /// ```
 /// use tokenpress::methods::DivPrune;
@@ -33,6 +36,7 @@ use crate::token_map::Tokens;
 /// assert_eq!(out["indices"].integers(), [1, 3]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
+#[doc(alias = "farthest_point_sampling")]
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DivPrune {
     /// Share of the tokens that stays, 0 to 1.

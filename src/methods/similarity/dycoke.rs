@@ -22,9 +22,9 @@ use crate::token_map::{Compressed, Tokens};
 /// frame 4i + 3    ... of frame 4i + 2
 /// ```
 ///
-/// What is kept stays in order; the published code has it in ascending similarity within a frame. It also leaves frame 4i + 2 of the
-/// last group whole, drops an odd last frame, and needs more than four frames; here every frame is treated alike. Ties go to
-/// the lowest position, rows with a NaN or an infinity are kept last.
+/// What is kept stays in order; the published code has it in ascending similarity within a frame. Every frame is treated alike. The
+/// published code leaves frame 4i + 2 of the last group whole, drops an odd last frame, and needs more than four frames. Ties go to the
+/// lowest position. Rows with a NaN or an infinity are kept last.
 ///
 /// Cost: two reads of the tokens for each of two similarities, a selection, one copy of what is kept.
 ///

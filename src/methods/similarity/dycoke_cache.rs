@@ -24,6 +24,9 @@ use crate::token_map::count_by_length;
 /// [`AttentionScore`](crate::kernels::AttentionScore) gives it with [`Queries::Last`](crate::kernels::Queries). All of it stays on
 /// the GPU; the published code reads the decision and the list back at every step.
 ///
+/// Cost of a step, whether or not the selection changes: one selection of N numbers, one cosine of two rows of N numbers, a few
+/// small dispatches. The keys and values are not touched.
+///
 /// ```
 /// use tokenpress::methods::{DyCokeCache, DyCokeStep};
 /// use tokenpress::{Graph, HostTensor, NONE};

@@ -20,8 +20,8 @@ use crate::token_map::{Tokens, count_by_length};
 /// keep max(tokens_per_frame, int(tokens (1 - prune))) of highest d, the first frame before all others, in order
 /// ```
 ///
-/// Ties go to the lowest position, rows with a NaN or an infinity and their successors are kept last. Position ids are those of the
-/// kept positions: `map.gather` for each component of a rotary embedding. How many are kept is known from the number of tokens.
+/// Ties go to the lowest position. Rows with a NaN or an infinity, and their successors, are kept last. Position ids are those of the kept
+/// positions: `map.gather` for each component of a rotary embedding. How many are kept is known from the number of tokens.
 ///
 /// Cost: two reads of the tokens for the similarities, a selection, one copy of what is kept.
 ///

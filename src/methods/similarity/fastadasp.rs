@@ -15,12 +15,13 @@ use crate::token_map::{Compressed, Tokens};
 /// x' = sum(w_i x_i) / sum(w_i) over each maximal run of chosen pairs, a run of q pairs being q + 1 tokens
 /// ```
 ///
-/// As many tokens go as pairs are chosen, whatever the runs are. The published metric is the keys of all heads side by side
-/// (`[batch, tokens, heads * channels]`), the weights w the attention that each token receives (`merge_weighted`) or equal
-/// (`merge_ave`). Ties, zero and broken rows are as in [`AToMe`](crate::methods::AToMe). Which layers merge how much (constant or decaying)
-/// is the caller's: see [`MergeSchedule`](crate::schedule::MergeSchedule).
+/// As many tokens go as pairs are chosen, whatever the runs are. Ties, zero and broken rows are as in [`AToMe`](crate::methods::AToMe).
 ///
-/// Cost: two dispatches for the similarities, seven more of integers, two for each tensor that is merged.
+/// The published metric is the keys of all heads side by side (`[batch, tokens, heads * channels]`). The published weights w are the
+/// attention that each token receives (`merge_weighted`), or equal (`merge_ave`). Which layers merge how much, constant or decaying, is the
+/// caller's choice: see [`MergeSchedule`](crate::schedule::MergeSchedule).
+///
+/// Cost: two dispatches for the similarities, `2 N C` operations, seven more dispatches of integers, two for each tensor that is merged.
 ///
 /// ```
 /// use tokenpress::methods::{FastAdaSp, PairChoice};

@@ -24,11 +24,14 @@ use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
 /// ```
 ///
 /// `places` says for each token its place in its frame, and [`NONE`](crate::NONE) for tokens that are not the video's. It goes with
-/// the tokens: [`TokenMap::gather`] makes it that of the next merge. The published method merges at the first layers until less than
-/// a tenth of the tokens did, and prunes at the next by the attention that each token receives from all; its budget of
-/// computation decides `most` and `keep` ([`FrameFusion::budget`]). Here the caller says at which layers, since counts stay on the GPU.
-/// As published the mean is of the rows, whatever they stand for; sizes add up. Of equal similarities the first merge first; zero rows
-/// are similar to nothing, rows with a NaN or an infinity do not merge.
+/// the tokens: [`TokenMap::gather`] makes it that of the next merge.
+///
+/// The published method merges at the first layers, until less than a tenth of the tokens merge. At the next layer it prunes, by the
+/// attention that each token receives from all. Its budget of computation decides `most` and `keep` ([`FrameFusion::budget`]). Here the
+/// caller says at which layers, since counts stay on the GPU.
+///
+/// As published the mean is of the rows, whatever they stand for; sizes add up. Of equal similarities the first merge first. Zero rows
+/// are similar to nothing. Rows with a NaN or an infinity do not merge.
 ///
 /// Cost: a merge reads the tokens twice for the similarities and once to merge; its other dispatches are of integers.
 ///

@@ -20,6 +20,9 @@ use crate::token_map::Tokens;
 /// `max(1, round(keep * tokens))` stay, halves to even, in ascending position. The published code can select several tokens at a
 /// time, which is an approximation; here it is one.
 ///
+/// Cost: `2 k N C` operations to select k of N tokens ([`GreedySelect`](crate::kernels::GreedySelect)), three small dispatches
+/// for the importance, one copy of the kept tokens.
+///
 /// ```
 /// use tokenpress::methods::IdPruner;
 /// use tokenpress::{Elem, Graph, HostTensor};
@@ -34,6 +37,7 @@ use crate::token_map::Tokens;
 /// assert_eq!(out["order"].integers(), [0, 3]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
+#[doc(alias = "mmr")]
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct IdPruner {
     /// Share of the tokens that stays, 0 to 1.

@@ -22,7 +22,15 @@ use crate::token_map::{Compressed, Tokens};
 /// the first of each is protected
 /// ```
 ///
-/// Halves are rounded to even; L and T are a row's own. Sums run over padding rows of the text too, as in the published code. Sizes start at 1 with each call.
+/// Halves are rounded to even; L and T are a row's own. Sums run over padding rows of the text too, as in the published code. Sizes start
+/// at 1 with each call.
+///
+/// Cost, for T text and L image tokens of which L' are kept, with H heads of D channels:
+///
+/// - one mean of the keys over the heads, and the text's attention, `4 H T (T + L) D` operations (half of it for up to 16 text
+///   tokens);
+/// - a selection, and matches of `D L'^2 / 2` and `D T^2 / 2` operations;
+/// - a copy of the kept tokens, a merge of each part, and one more copy to put them behind each other.
 ///
 /// ```
 /// use tokenpress::methods::PuMer;
@@ -78,10 +86,12 @@ pub struct PuMerOutput {
 }
 
 impl PuMer {
-    /// Reduces `tokens`, text then image, by the queries and keys `[batch, heads, tokens, channels]` of the layer's attention. `text` is
-    /// the text's mask `[batch, text]` f32, which says how many tokens are text, and the number of those that are no padding,
-    /// `[batch]` u32. The mask hides nothing here, whatever its numbers: it is merged with the text's tokens, each the mean of what it came from,
-    /// where a negative infinity or NaN stays one. A row with fewer tokens has less of the image.
+    /// Reduces `tokens`, text then image, by the queries and keys `[batch, heads, tokens, channels]` of the layer's attention. A
+    /// row with fewer tokens has less of the image.
+    ///
+    /// `text` is the text's mask `[batch, text]` f32, and the number of text tokens that are no padding, `[batch]` u32. The
+    /// mask's shape says how many tokens are text. The mask hides nothing here, whatever its numbers. It is merged with the
+    /// text's tokens: each entry becomes the mean of what it came from, and a negative infinity or NaN stays one.
     pub fn build(
         &self,
         graph: &mut Graph,

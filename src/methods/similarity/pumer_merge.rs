@@ -9,7 +9,7 @@ use crate::methods::parts::lists::{choose, either, first_entries};
 use crate::methods::parts::matching::Protect;
 use crate::token_map::{TokenMap, Tokens, count_by_length};
 
-/// How image tokens merge.
+/// How the image tokens of [`PuMer`](crate::methods::PuMer) merge; there is an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum PuMerMerge {
     /// By cosine of keys, into the mean: [`ToMe`], as published for ViLT.

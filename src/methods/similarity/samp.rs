@@ -24,12 +24,12 @@ use crate::token_map::{Compressed, Tokens, count_by_length};
 ///        L_ij = r'_i cos(x'_i, x'_j) r'_j                                         in order; all where fewer are left
 /// ```
 ///
-/// The published importance is the attention that a token's frames receive by the strongest head, its relevance that which they pay
-/// themselves: [`Samp::attention`]. Zero rows are similar to nothing, rows with a NaN or an infinity do not merge. How many tokens
-/// are left is on the GPU.
+/// The published importance is the attention that a token's frames receive by the strongest head. The published relevance is the attention
+/// that they pay themselves. [`Samp::attention`] gives both. Zero rows are similar to nothing. Rows with a NaN or an infinity do not merge.
+/// How many tokens are left is on the GPU.
 ///
-/// Cost: the merge is one walk along each row of the batch, the pruning one step for each token that is kept, k of them, with a workspace of
-/// `4 N (3 + min(k, C))` bytes a row.
+/// Cost: the merge is one walk along each row of the batch, `4 N C` operations. The pruning is one step for each of the k tokens that are kept,
+/// `2 k N C + k min(k, C) N` operations, with a workspace of `4 N (3 + min(k, C))` bytes a row.
 ///
 /// ```
 /// use tokenpress::methods::Samp;

@@ -6,7 +6,7 @@ use crate::kernels::{AttentionInputs, AttentionScore, HeadReduction, Norm, Queri
 use crate::methods::parts::lists::reciprocal;
 use crate::token_map::Tokens;
 
-/// What the text says about image tokens.
+/// What the text says about the image tokens of [`PuMer`](crate::methods::PuMer); there is an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum TextScore {
     /// The attention that they receive from the text, mean over heads: the published choice.

@@ -22,11 +22,12 @@ use crate::token_map::{Compressed, TokenMap, Tokens};
 /// x'_j = sum(x_i size_i) / sum(size_i) over j and all that merged into it
 /// ```
 ///
-/// `r = min(merge, (live - protected) / 2)`. The output is `[unmerged sources, destinations]`: unmerged ones in
-/// descending similarity, or in ascending position where there is a class token; destinations ascending. Zero rows
-/// have similarity 0; rows with a NaN or an infinity merge last.
+/// `r = min(merge, (live - protected) / 2)`. The output is `[unmerged sources, destinations]`. Unmerged sources stand in descending
+/// similarity, or in ascending position where there is a class token. Destinations ascend. Zero rows have similarity 0. Rows with a NaN
+/// or an infinity merge last.
 ///
-/// Cost: `2 Ns Nd C` operations for the match, one read and one write of the tokens for the merge.
+/// Cost: `2 Ns Nd C` operations for the match of Ns sources and Nd destinations, one read of the metric for its units, a selection, one
+/// read and one write of the tokens for the merge.
 ///
 /// ```
 /// use tokenpress::methods::{Protect, ToMe};
@@ -43,12 +44,14 @@ use crate::token_map::{Compressed, TokenMap, Tokens};
 /// assert_eq!(out["parent"].integers(), [0, 2, 1, 3, 3]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
+#[doc(alias("bipartite_soft_matching", "token_merging"))]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ToMe {
     /// Tokens to merge away, `r` of the paper; capped as above.
     pub merge: u32,
-    /// Only sources at least this similar to their destination merge, so that an image's content decides how many: DyMU,
-    /// `https://arxiv.org/abs/2504.17040`, with `merge: u32::MAX` and a threshold for each layer from
+    /// Only sources at least this similar to their destination merge, so that an image's content decides how many.
+    ///
+    /// This is DyMU, `https://arxiv.org/abs/2504.17040`: set `merge` to `u32::MAX`, and take a threshold for each layer from
     /// [`similarity_threshold`](crate::schedule::similarity_threshold).
     pub threshold: Option<f32>,
     /// Leading tokens that stay out of it.
@@ -92,9 +95,11 @@ impl ToMe {
         map.compress(graph, tokens, Some(tokens.size), Reduce::WeightedMean)
     }
 
-    /// A whole block: attention, the merge of what comes of it by the mean of the heads' keys, and the feed-forward layers of what
-    /// is left. `proportional` attention counts a token as often as its size; the paper has it but for masked autoencoders that were
-    /// not trained with it.
+    /// A whole block: attention, the merge of what comes of it by the mean of the heads' keys, and the feed-forward layers of
+    /// what is left.
+    ///
+    /// `proportional` attention counts a token as often as its size. The paper has it for all models but masked autoencoders that
+    /// were not trained with it.
     pub fn block(&self, graph: &mut Graph, tokens: &Tokens, block: &TransformerBlock, proportional: bool) -> Result<Compressed, Error> {
         tokens.checked()?;
         let projected = block.project(graph, tokens.x)?;
