@@ -4,7 +4,10 @@ use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Pool, Statistic, Windows, reduce};
 
-/// What is left of a frame besides its context token.
+/// What is left of a frame besides its context token: an option of [`LlamaVid`](crate::methods::LlamaVid), where there is an
+/// example.
+///
+/// Cost: one dispatch, [`reduce`] or [`Pool`]; none for [`Content::All`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Content {
     /// The mean of its tokens.

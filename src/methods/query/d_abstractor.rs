@@ -11,6 +11,9 @@ use crate::methods::query::initial_queries::InitialQueries;
 
 /// The D-Abstractor: Q queries, each with a learned reference point, become the tokens of the image.
 ///
+/// Cost: that of each [`DeformableLayer`]; beside them one linear layer of the tokens where there is an input, one pooling where
+/// something is pooled, two copies for the end, one linear layer of the result where there is an output.
+///
 /// ```
 /// use tokenpress::methods::{DAbstractor, InitialQueries};
 /// use tokenpress::{Elem, Graph, HostTensor};
@@ -26,6 +29,7 @@ use crate::methods::query::initial_queries::InitialQueries;
 /// assert_eq!(graph.run_reference(&[("x".to_owned(), x)].into())?["y"].floats(), [3.0]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
+#[doc(alias("honeybee", "deformable_attention"))]
 #[derive(Debug, Clone)]
 pub struct DAbstractor {
     /// Rows and columns of the tokens that come in, without a class token.

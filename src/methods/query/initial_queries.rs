@@ -5,7 +5,10 @@ use crate::graph::{Graph, Tensor};
 use crate::kernels::{Pool, Windows};
 use crate::methods::parts::affine::repeat;
 
-/// What the queries begin as: their contents and their positions, learned `[Q, C]` or pooled from the image.
+/// What the queries begin as: their contents and their positions, learned `[Q, C]` or pooled from the image. It is an option of
+/// [`DAbstractor`](crate::methods::DAbstractor), where there is an example.
+///
+/// Cost: one [`Pool`] where something is pooled, one copy of the learned contents for every image.
 #[derive(Debug, Clone, Copy)]
 pub enum InitialQueries {
     /// Neither is pooled. Published weights have both as one embedding, positions first.

@@ -10,7 +10,12 @@ use crate::methods::parts::multi_head_attention::{KeyMask, MultiHeadAttention};
 use crate::methods::parts::transformer::FeedForward;
 use crate::token_map::Tokens;
 
-/// One layer: `latents += attention(norm(latents), [norm'(x), norm(latents)])`, `latents += feed_forward(norm''(latents))`.
+/// One layer of a [`PerceiverResampler`], where there is an example.
+///
+/// ```text
+/// latents += attention(norm(latents), [norm'(x), norm(latents)])
+/// latents += feed_forward(norm''(latents))
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct PerceiverLayer {
     /// Of the image's tokens.
@@ -47,6 +52,7 @@ pub struct PerceiverLayer {
 /// assert_eq!(three.shape(), [2, 3, 4].into());
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
+#[doc(alias("flamingo", "cross_attention"))]
 #[derive(Debug, Clone)]
 pub struct PerceiverResampler {
     /// In order; six in the paper.

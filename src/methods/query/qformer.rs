@@ -36,6 +36,7 @@ use crate::methods::query::qformer_layer::{QFormerLayer, attended, fed_forward};
 /// assert_eq!(output.queries.shape(), [2, 3, 4].into());
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
+#[doc(alias("blip2", "instructblip", "cross_attention"))]
 #[derive(Debug, Clone)]
 pub struct QFormer {
     /// Of queries and text, before the first layer.

@@ -13,20 +13,26 @@ use crate::token_map::count_by_length;
 /// ```
 ///
 /// `x` is `[B, T, C]` of any element type; `lengths` u32 `[B]` are the live frames, all T for `None`. Gives
-/// `[B, floor(T / factor), factor * C]` and its lengths, u32 `[B]`. SLAM-ASR
-/// (`https://arxiv.org/abs/2402.08846`) and LLaMA-Omni (`https://arxiv.org/abs/2409.06666`) stack 5 frames before their linear
-/// layers. A factor of 0 is an error. Cost: a reshape; one copy where T is no multiple, and one for
-/// rows of different lengths.
+/// `[B, floor(T / factor), factor * C]` and its lengths, u32 `[B]`. A factor of 0 is an error.
+///
+/// SLAM-ASR (`https://arxiv.org/abs/2402.08846`) and LLaMA-Omni (`https://arxiv.org/abs/2409.06666`) stack 5 frames before their linear
+/// layers.
+///
+/// Cost: a reshape; one copy where T is no multiple, and one for rows of different lengths.
 ///
 /// ```
 /// use tokenpress::methods::stack_frames;
-/// use tokenpress::{Elem, Graph};
+/// use tokenpress::{Graph, HostTensor};
+///
 /// let mut graph = Graph::new();
-/// let sound = graph.input("sound", [1, 17, 4], Elem::F32);
-/// let (stacked, _) = stack_frames(&mut graph, sound, None, 5)?;
-/// assert_eq!(stacked.shape().dims(), [1, 3, 20]);
+/// let sound = graph.constant(HostTensor::f32([1, 5, 1], vec![1.0, 2.0, 3.0, 4.0, 5.0]));
+/// let (stacked, _) = stack_frames(&mut graph, sound, None, 2)?;
+/// graph.output("stacked", stacked)?;
+/// assert_eq!(stacked.shape().dims(), [1, 2, 2]);
+/// assert_eq!(graph.run_reference(&[].into())?["stacked"].floats(), [1.0, 2.0, 3.0, 4.0]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
+#[doc(alias = "frame_stacking")]
 pub fn stack_frames(graph: &mut Graph, x: Tensor, lengths: Option<Tensor>, factor: u32) -> Result<(Tensor, Tensor), Error> {
     let [batch, frames, channels] = x.shape().exactly("stack_frames: x", "[B, T, C]")?;
     let (Some(stacks), Some(wide)) = (frames.checked_div(factor), channels.checked_mul(factor)) else {
@@ -51,17 +57,22 @@ pub fn stack_frames(graph: &mut Graph, x: Tensor, lengths: Option<Tensor>, facto
 ///
 /// `x` is f32 or f16 `[B, T, C]`; `lengths` u32 `[B]` are the live frames, all T for `None`. Gives
 /// `[B, floor((T - size) / stride) + 1, C]` and its lengths, u32 `[B]`. Qwen2-Audio (`https://arxiv.org/abs/2407.10759`) takes pairs,
-/// `size` and `stride` 2, behind its encoder. Errors are those of [`Pool::build`]. Cost: one dispatch.
+/// `size` and `stride` 2, behind its encoder. Errors are those of [`Pool::build`].
+///
+/// Cost: one dispatch; windows that do not overlap read each frame once.
 ///
 /// ```
 /// use tokenpress::methods::average_frames;
-/// use tokenpress::{Elem, Graph};
+/// use tokenpress::{Graph, HostTensor};
+///
 /// let mut graph = Graph::new();
-/// let sound = graph.input("sound", [1, 1500, 8], Elem::F32);
+/// let sound = graph.constant(HostTensor::f32([1, 5, 1], vec![1.0, 2.0, 3.0, 4.0, 5.0]));
 /// let (averaged, _) = average_frames(&mut graph, sound, None, 2, 2)?;
-/// assert_eq!(averaged.shape().dims(), [1, 750, 8]);
+/// graph.output("averaged", averaged)?;
+/// assert_eq!(graph.run_reference(&[].into())?["averaged"].floats(), [1.5, 3.5]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
+#[doc(alias = "avg_pool1d")]
 pub fn average_frames(graph: &mut Graph, x: Tensor, lengths: Option<Tensor>, size: u32, stride: u32) -> Result<(Tensor, Tensor), Error> {
     let [batch, frames, _] = x.shape().exactly("average_frames: x", "[B, T, C]")?;
     let pool = Pool::Average(Windows::Strided { size: [1, size], stride: [1, stride], partial: false });

@@ -6,7 +6,8 @@ use crate::kernels::{concat_rows, gather_rows};
 use crate::methods::parts::lists::product;
 use crate::tensor::HostTensor;
 
-/// Most frames with fewer tokens (`add_faster_video`).
+/// Most frames with fewer tokens (`add_faster_video`): an option of [`LlavaVideo`](crate::methods::LlavaVideo), where there is
+/// its cost.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Faster {
     /// Frames 0, `every`, 2 `every` ... keep all their tokens (`faster_token_stride`); the others are pooled with twice the stride.

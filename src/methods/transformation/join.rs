@@ -7,15 +7,25 @@ use crate::methods::{mistral3_packed, nvlm_dynamic_resolution};
 
 /// How tokens `[B, N, C]` become fewer.
 ///
+/// Cost: one dispatch for blocks and for windows; one for packed images, two where their channels come first; none for tokens
+/// that follow each other.
+///
 /// ```
+/// use tokenpress::kernels::{Pool, Windows};
 /// use tokenpress::methods::Join;
-/// use tokenpress::{Elem, Graph};
+/// use tokenpress::{Graph, HostTensor};
 ///
 /// let mut graph = Graph::new();
-/// let x = graph.input("x", [1, 12, 2], Elem::F32);
-/// assert_eq!(Join::Consecutive(4).build(&mut graph, x)?.shape(), [1, 3, 8].into());
+/// let x = graph.constant(HostTensor::f32([1, 4, 1], vec![1.0, 2.0, 3.0, 6.0]));
+/// // Two tokens of two channels; and one token, the mean of the 2 x 2.
+/// let pairs = Join::Consecutive(2).build(&mut graph, x)?;
+/// assert_eq!(pairs.shape().dims(), [1, 2, 2]);
+/// let mean = Join::Pooled(Pool::Average(Windows::cells(2)), [2, 2]).build(&mut graph, x)?;
+/// graph.output("mean", mean)?;
+/// assert_eq!(graph.run_reference(&[].into())?["mean"].floats(), [3.0]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
+#[doc(alias("patch_merger", "spatial_merge"))]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Join {
     /// Blocks of the grid `[h, w]` that each row of the batch is.

@@ -31,8 +31,10 @@ pub enum Unpadding {
 /// y        = [the overview's tokens, row 0 of shrunk, newline, row 1, newline, ..]
 /// ```
 ///
-/// Numbers are computed in f64 as Python computes them: `//` is its division of floats, by the exact remainder, and a square canvas
-/// of 135 rows with 9 tiles of 27 x 27 becomes 80 x 80 (`floor(135 / t)` would be 81).
+/// Numbers are computed in f64 as Python computes them: `//` is its division of floats, by the exact remainder. So a square canvas of
+/// 135 rows with 9 tiles of 27 x 27 becomes 80 x 80 (`floor(135 / t)` would be 81).
+///
+/// Cost: two gathers, an interpolation where the image shrinks, two dispatches for the newlines, one to join.
 ///
 /// ```
 /// use tokenpress::methods::{LlavaNext, Unpadding};
@@ -47,6 +49,7 @@ pub enum Unpadding {
 /// assert_eq!(y.shape().dims(), [1, 729 + 40 * (81 + 1), 8]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
+#[doc(alias("anyres", "unpad"))]
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LlavaNext {
     /// Rows and columns of a tile, in tokens.
@@ -99,8 +102,6 @@ impl LlavaNext {
     /// # Errors
     /// [`Error::Shape`] and [`Error::Elem`] for tensors that are not as above; [`Error::Value`] for an image without pixels, a canvas
     /// without tokens, `most_tiles` of 0, or so few tiles that a side of the image would shrink to nothing.
-    ///
-    /// Cost: two gathers, an interpolation where the image shrinks, two dispatches for the newlines, one to join.
     pub fn build(&self, graph: &mut Graph, x: Tensor) -> Result<Tensor, Error> {
         let [batch, tiles, tokens, channels] = x.shape().exactly("llava_next: x", "[B, 1 + tiles, edge * edge, C]")?;
         let [rows, columns] = self.canvas();

@@ -27,9 +27,12 @@ pub enum PoolMode {
 /// The tokens of a video, frame by frame, row by row.
 ///
 /// 27 x 27 tokens with a stride of 2 become 13 x 13 by averages and 14 x 14 by interpolation. Published models were trained
-/// with interpolation; their evaluation scripts average. Which frames a video has is the caller's choice. The published code
-/// doubles the stride once more for every further video of a batch, a slip that is not repeated here, and has faster frames with
-/// [`Newline::EachRow`] only.
+/// with interpolation; their evaluation scripts average. Which frames a video has is the caller's choice.
+///
+/// The published code doubles the stride once more for every further video of a batch. That is a slip, and is not repeated here. It has
+/// faster frames with [`Newline::EachRow`] only.
+///
+/// Cost: one dispatch for the pooling, two for each learned token; with [`Faster`] another pooling and four.
 ///
 /// ```
 /// use tokenpress::methods::{LlavaVideo, Newline};
@@ -72,8 +75,6 @@ impl LlavaVideo {
     /// # Errors
     /// [`Error::Value`] for strides and intervals of 0 or above 2^23, and for cells larger than the grid, of which nothing would be left; [`Error::Shape`] and [`Error::Elem`] for tensors that are not as
     /// above.
-    ///
-    /// Cost: one dispatch for the pooling, two for each learned token; with [`Faster`] another pooling and four.
     pub fn build(&self, graph: &mut Graph, x: Tensor, grid: [u32; 2], frames: Option<Tensor>) -> Result<(Tensor, Tensor), Error> {
         let [batch, count, tokens, channels] = x.shape().exactly("llava_video: x", "[B, F, h * w, C]")?;
         let every = self.faster.map_or(1, |faster| faster.every);

@@ -5,7 +5,10 @@ use crate::graph::{Graph, Tensor};
 use crate::kernels::concat_rows;
 use crate::methods::parts::affine::repeat;
 
-/// Where a learned token `[C]` separates the tokens (`mm_newline_position`).
+/// Where a learned token `[C]` separates the tokens (`mm_newline_position`): an option of
+/// [`LlavaVideo`](crate::methods::LlavaVideo), where there is an example.
+///
+/// Cost: two dispatches, a copy of the token for each place and a copy of all tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub enum Newline {
     /// Nowhere (`no_token`).

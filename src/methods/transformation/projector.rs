@@ -36,8 +36,11 @@ pub struct Layer {
 /// joined = join(token norm(x))              y = layers(norm(joined))
 /// ```
 ///
-/// The models' own projectors are functions of this type; all of them are exact GELU, where they have an activation. A class
-/// token is not part of a grid: take it off first, or let [`PixelUnshuffle::skip`](crate::kernels::PixelUnshuffle::skip) do it.
+/// The models' own projectors are functions of this type. Their activation, where they have one, is exact GELU. A class token is not part
+/// of a grid: take it off first, or let [`PixelUnshuffle::skip`](crate::kernels::PixelUnshuffle::skip) do it.
+///
+/// Cost: one dispatch for each norm and layer, at most two for the join. Where the norm reads the blocks in place, the join costs none,
+/// unless [`joined`](ProjectorOutput::joined) is read too. A layer of K to O channels takes `2 N' K O` operations.
 ///
 /// ```
 /// use tokenpress::methods::{Affine, Projector};
@@ -52,6 +55,7 @@ pub struct Layer {
 /// assert_eq!(graph.run_reference(&[("x".to_owned(), x)].into())?["y"].floats(), [4321.0]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
+#[doc(alias("mlp", "patch_merger"))]
 #[derive(Debug, Clone)]
 pub struct Projector {
     /// Of each token, before they are joined.
@@ -78,9 +82,6 @@ impl Projector {
     ///
     /// # Errors
     /// Those of the join, the norms and the layers, for tensors that do not fit them.
-    ///
-    /// Cost: one dispatch for each norm and layer, at most two for the join; none for blocks whose norm reads them where they lie, unless
-    /// `joined` is read too.
     pub fn build(&self, graph: &mut Graph, x: Tensor) -> Result<ProjectorOutput, Error> {
         let x = normalized(graph, x, self.token_norm)?;
         let joined = self.join.build(graph, x)?;

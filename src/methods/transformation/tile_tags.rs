@@ -19,18 +19,22 @@ use crate::tensor::{Desc, Elem};
 /// `[tags, T]` are the text tokens of `<tile_1>`, `<tile_2>` .. and of the thumbnail's tag, all of one length; `embedding`
 /// `[V, C]` of x's element type is the language model's. Gives `[tiles, T + S, C]`, bit for bit; an id of V or above gives zeros.
 /// `_apply_tile_tagging` in NVIDIA/Megatron-LM, `megatron/core/models/multimodal/llava_model.py`, takes one image and reads its
-/// number of tiles back from the GPU. Images that are not all the tiles, or of more tiles than there are tags, are an error. Three
-/// dispatches.
+/// number of tiles back from the GPU. Images that are not all the tiles, or of more tiles than there are tags, are an error.
+///
+/// Cost: three dispatches; one read and one write of each element of the result.
 ///
 /// ```
 /// use tokenpress::methods::nvlm_tile_tags;
-/// use tokenpress::{Elem, Graph, HostTensor};
+/// use tokenpress::{Graph, HostTensor};
+///
 /// let mut graph = Graph::new();
-/// let tiles = graph.input("tiles", [3, 256, 8], Elem::F32); // two tiles and their thumbnail
-/// let embedding = graph.input("embedding", [1000, 8], Elem::F32);
-/// let tag_ids = graph.constant(HostTensor::u32([7, 5], (0..35).collect())); // six tiles at most
-/// let tagged = nvlm_tile_tags(&mut graph, tiles, embedding, tag_ids, &[3])?;
-/// assert_eq!(tagged.shape().dims(), [3, 261, 8]);
+/// // An image of one tile and its thumbnail, each of one token, and tags of one word: 0 for the tile, 2 for the thumbnail.
+/// let tiles = graph.constant(HostTensor::f32([2, 1, 1], vec![1.0, 2.0]));
+/// let embedding = graph.constant(HostTensor::f32([3, 1], vec![10.0, 20.0, 30.0]));
+/// let tag_ids = graph.constant(HostTensor::u32([2, 1], vec![0, 2]));
+/// let tagged = nvlm_tile_tags(&mut graph, tiles, embedding, tag_ids, &[2])?;
+/// graph.output("tagged", tagged)?;
+/// assert_eq!(graph.run_reference(&[].into())?["tagged"].floats(), [10.0, 1.0, 30.0, 2.0]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
 pub fn nvlm_tile_tags(graph: &mut Graph, x: Tensor, embedding: Tensor, tag_ids: Tensor, images: &[u32]) -> Result<Tensor, Error> {
