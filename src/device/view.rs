@@ -3,11 +3,16 @@
 use crate::error::Error;
 use crate::tensor::{Desc, Elem, Shape};
 
-/// A dense row-major tensor at a byte offset of a buffer.
+/// A dense row-major tensor at a byte offset of a buffer: what the application binds to an input or output of a plan.
 ///
-/// The offset must be a multiple of the element size. It need not be a multiple of the device's storage
-/// alignment: the view is then bound at the aligned offset below, and the kernel is told the rest. Kernels that add over channels read a
-/// tensor faster at a multiple of 16 bytes, and elsewhere a copy of it, so that the result is the same.
+/// The shape is the one that the graph has for the tensor, and so is the element type: a view of the same number of elements in
+/// another shape is an error ([`Error::BindingMismatch`]). For `graph.input("x", [8, 576, 1024], Elem::F16)` the view is of `[8,
+/// 576, 1024]` f16 too, with channels that lie next to each other. There are no strides. A part of a larger tensor is a view only
+/// where it is contiguous, such as batch rows of their own; otherwise copy it first.
+///
+/// The offset must be a multiple of the element size. It need not be a multiple of the device's storage alignment: the view is
+/// then bound at the aligned offset below, and the kernel is told the rest. Kernels that add over channels read a tensor faster
+/// at a multiple of 16 bytes. Elsewhere they read a copy of it, so that the result is the same.
 #[derive(Debug, Clone)]
 pub struct TensorView {
     buffer: wgpu::Buffer,
@@ -19,6 +24,9 @@ pub struct TensorView {
 
 impl TensorView {
     /// A view of exactly the tensor's bytes, rounded up to 4.
+    ///
+    /// `offset` is in bytes. `shape` is the tensor's in the graph, outermost dimension first, such as `[batch, tokens,
+    /// channels]`.
     pub fn new(buffer: &wgpu::Buffer, offset: u64, shape: impl Into<Shape>, elem: Elem) -> Self {
         let desc = Desc::new(shape, elem);
         Self { buffer: buffer.clone(), offset, size: None, desc }
