@@ -363,29 +363,3 @@ pub(crate) fn count_by_length(
     // A length above the capacity reads the last entry.
     Ok((lookup(graph, table, lengths)?, largest))
 }
-
-/// `count(lengths[b], n[b])` for every batch row, u32 `[batch]`, where `n` `[batch]` is at most `most`.
-pub(crate) fn count_by_length_and(
-    graph: &mut Graph,
-    (lengths, capacity): (Tensor, u32),
-    (n, most): (Tensor, u32),
-    count: impl Fn(u32, u32) -> u32,
-) -> Result<Tensor, Error> {
-    let batch = rows_of_lengths(lengths)?;
-    let width = plus_one("tokens: counts", most)?;
-    let row = |live: u32| (0..=most).map(|n| count(live, n)).collect::<Vec<_>>();
-    let counts = match rows_by_known_length(graph, lengths, capacity, width, row)? {
-        Some(counts) => counts,
-        None => {
-            let table = [1, plus_one("tokens: capacity", capacity)?, width];
-            let table = graph.listed("tokens: a table of every length", table, || (0..=capacity).flat_map(row).collect())?;
-            let index = capped(graph, lengths, capacity)?;
-            let index = graph.reshape(index, [1, batch])?;
-            let looked_up = gather_rows(graph, table, index, None)?;
-            graph.reshape(looked_up, [batch, width])?
-        }
-    };
-    let n = graph.reshape(n, [batch, 1])?;
-    let counts = gather_rows(graph, counts, n, None)?;
-    graph.reshape(counts, [batch])
-}

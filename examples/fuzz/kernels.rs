@@ -319,6 +319,18 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         let (w, z) = (g.tensor(graph, &[o, c], e), g.optional(graph, &[o], e));
         Ok(vec![k.apply(graph, x, w, z)?])
     }),
+    ("float_ratio", |g, graph| {
+        let b = g.batch;
+        let (n, m) = (g.tensor(graph, &[b], U32), g.tensor(graph, &[b], U32));
+        let most = if g.coin() { g.number(1 << 26) } else { g.dim() };
+        let r = float_ratio(graph, n, m, most)?;
+        Ok(vec![r.product, r.inverse])
+    }),
+    ("multiples", |g, graph| {
+        let (b, n) = (g.batch, g.count);
+        let s = g.tensor(graph, &[b], U32);
+        Ok(vec![multiples(graph, s, n)?])
+    }),
     ("log_size", |g, graph| {
         let (b, n) = (g.batch, g.count);
         let s = g.tensor(graph, &[b, n], F32);

@@ -1,6 +1,6 @@
 //! How many tokens there are, and how many stay.
 
-use tokenpress::kernels::{FrameBudget, Partition, gather_rows};
+use tokenpress::kernels::{FrameBudget, Partition, float_ratio, gather_rows};
 use tokenpress::methods::{EVit, LlavaNext, Unpadding, VisionZip};
 use tokenpress::readback::HostTensors;
 use tokenpress::{Elem, Error, Graph, HostTensor, NONE, Tensor, Tokens};
@@ -69,6 +69,7 @@ pub fn all() -> Vec<Known> {
             &[70.0, 70.0, 40.0, 0.0],
         ),
         budgets("frames whose scores are all NaN are alike", (0.5, [1, 3]), &[nan; 3], &[100; 3], &[50.0; 3]),
+        shares("counts that were shares in between are Python's"),
     ]
 }
 
@@ -81,6 +82,34 @@ fn budgets(name: &'static str, (base, shape): (f32, [u32; 2]), scores: &[f32], s
     let inputs =
         [("scores".to_owned(), HostTensor::f32(shape, scores.to_vec())), ("sizes".to_owned(), HostTensor::u32(shape, sizes.to_vec()))];
     Known { name, graph, inputs: inputs.into(), outputs: vec![("budgets", expected.to_vec(), 0.0)] }
+}
+
+/// `int(m * (n / m))` and `int(1 / (n / m))`, as Python prints them.
+fn shares(name: &'static str) -> Known {
+    const SHARES: [[u32; 4]; 12] = [
+        [1, 49, 0, 49],
+        [2, 98, 1, 49],
+        [1, 98, 0, 98],
+        [3, 147, 2, 49],
+        [5, 1000, 5, 200],
+        [15, 22, 14, 1],
+        [1, 93, 1, 92],
+        [1, 67_108_863, 1, 67_108_863],
+        [6_298_811, 47_644_260, 6_298_810, 7],
+        [30_843_467, 48_236_578, 30_843_466, 1],
+        [153_871, 18_926_133, 153_871, 122],
+        [500_488, 58_557_096, 500_488, 116],
+    ];
+    let mut graph = Graph::new();
+    let rows = SHARES.len() as u32;
+    let [n, m] = ["n", "m"].map(|name| graph.input(name, [rows], Elem::U32));
+    let ratio = float_ratio(&mut graph, n, m, 1 << 26).expect("shapes agree");
+    graph.output("product", ratio.product).expect("a name");
+    graph.output("inverse", ratio.inverse).expect("a name");
+    let column = |at: usize| SHARES.map(|share| share[at]);
+    let inputs = [("n", 0), ("m", 1)].map(|(name, at)| (name.to_owned(), HostTensor::u32([rows], column(at).to_vec())));
+    let outputs = [("product", 2), ("inverse", 3)].map(|(name, at)| (name, column(at).map(f64::from).to_vec(), 0.0));
+    Known { name, graph, inputs: inputs.into(), outputs: outputs.into() }
 }
 
 /// Images of ones, whose tokens are ones whatever their number, but for a newline of -1 behind each row.

@@ -3,9 +3,11 @@
 mod allocate;
 mod bipartite_match;
 mod compact;
+mod float_ratio;
 mod frame_budget;
 mod greedy_select;
 mod grow_runs;
+mod multiples;
 mod partition;
 mod previous_equal;
 mod run_segments;
@@ -15,9 +17,11 @@ mod top_k;
 pub use allocate::{Allocate, Leftover};
 pub use bipartite_match::{BipartiteMatch, Matches};
 pub use compact::{Compacted, compact};
+pub use float_ratio::{FloatRatio, float_ratio};
 pub use frame_budget::FrameBudget;
 pub use greedy_select::{GreedyInputs, GreedySelect, GreedySelected, Objective};
 pub use grow_runs::grow_runs;
+pub use multiples::multiples;
 pub use partition::Partition;
 pub use previous_equal::previous_equal;
 pub use run_segments::{RunSegments, Segments};
@@ -36,6 +40,7 @@ pub(super) fn shaders() -> Vec<&'static Shader> {
         &compact::TALLY,
         &compact::COMPACT,
         &compact::SHORT_ROWS,
+        &float_ratio::FLOAT_RATIO,
         &frame_budget::FRAME_BUDGET,
         &frame_budget::FRAME_BUDGET_ALONE,
         &greedy_select::START,
@@ -43,6 +48,7 @@ pub(super) fn shaders() -> Vec<&'static Shader> {
         &greedy_select::SHORT_ROWS,
         &grow_runs::GROW_RUNS,
         &grow_runs::GROW_RUNS_ALONE,
+        &multiples::MULTIPLES,
         &previous_equal::PREVIOUS_EQUAL,
         &run_segments::RUN_SEGMENTS,
         &threshold::THRESHOLD,

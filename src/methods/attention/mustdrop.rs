@@ -11,8 +11,7 @@ use crate::kernels::{
 };
 use crate::methods::Prefill;
 use crate::methods::parts::keep::keep_marked;
-use crate::methods::parts::lists::{as_one, choose, marks_of};
-use crate::methods::parts::text_rows::{blocks, live_of_blocks};
+use crate::methods::parts::lists::{as_one, blocks, choose, live_of_blocks, marks_of};
 use crate::options;
 use crate::token_map::{Compressed, TokenMap};
 

@@ -6,14 +6,14 @@ use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
     Among, AttentionInputs, AttentionScore, Groups, Limit, Nearest, Neighbours, Order, Reduce, Relation, Threshold, ThresholdInputs, TopK,
-    TopKInputs, add, compact, fence, gather_rows, merge_tokens, row_normalize,
+    TopKInputs, add, compact, fence, float_ratio, gather_rows, merge_tokens, row_normalize,
 };
 use crate::methods::attention::spatial_patches::{Distances, most_outliers};
 use crate::methods::parts::fused::fused;
 use crate::methods::parts::keep::keep_listed;
 use crate::methods::parts::lists::product;
 use crate::options;
-use crate::token_map::{Compressed, Tokens, count_by_length, count_by_length_and, plus_one};
+use crate::token_map::{Compressed, Tokens, count_by_length, plus_one};
 
 /// Keeps the patches whose attention from the class token is an outlier, and adds to each what is like it.
 ///
@@ -111,12 +111,7 @@ impl PruMerge {
         let outlying = Threshold { relation: Relation::Above }.mask(graph, above)?;
         let outliers = compact(graph, outlying, lengths)?.counts;
         let most = most_outliers(capacity);
-        let counts = if self.count_from_ratio {
-            let count = |live: u32, n: u32| (f64::from(live) * (f64::from(n) / f64::from(live.max(1)))) as u32;
-            count_by_length_and(graph, (patches.lengths, capacity), (outliers, most), count)?
-        } else {
-            outliers
-        };
+        let counts = if self.count_from_ratio { float_ratio(graph, outliers, patches.lengths, capacity)?.product } else { outliers };
         let select = TopK { k: most, complement: Some(Order::Index), ..Default::default() };
         let selection = select.select(graph, TopKInputs { lengths, counts: Some(counts), ..TopKInputs::new(score) })?;
         let (kept, dropped) = if self.spatial {

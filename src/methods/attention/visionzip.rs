@@ -6,10 +6,10 @@ use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
     AttentionInputs, AttentionScore, BipartiteMatch, HeadReduction, Order, Partition, Selection, compact, gather_rows, invert_index,
-    keep_live, row_normalize,
+    keep_live, multiples, row_normalize,
 };
 use crate::methods::parts::contextual::Contextual;
-use crate::methods::parts::lists::{choose, class_protected, first_entries, live_mask, product};
+use crate::methods::parts::lists::{choose, class_protected, first_entries};
 use crate::methods::parts::prune::{Prune, Pruned};
 use crate::tensor::NONE;
 use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length, rows_by_known_length};
@@ -114,9 +114,12 @@ impl VisionZip {
         let [target_places, other_places] = if let [Some(targets), Some(others)] = known {
             [targets, others]
         } else {
-            let (strides, widest) = count_by_length(graph, tokens.lengths, capacity, |live| stride_of(rest(live)))?;
+            let (strides, _) = count_by_length(graph, tokens.lengths, capacity, |live| stride_of(rest(live)))?;
             let (left, most) = count_by_length(graph, tokens.lengths, capacity, rest)?;
-            let targets = multiples(graph, (strides, widest), (target_count, target_capacity))?;
+            let marks = multiples(graph, strides, most)?;
+            let targets = compact(graph, marks, Some(left))?.indices;
+            let targets = first_entries(graph, targets, target_capacity)?;
+            let targets = keep_live(graph, targets, target_count)?;
             let target_of = invert_index(graph, targets, most)?;
             let others = choose(graph, target_of, target_capacity, [0, 1])?;
             let others = compact(graph, others, Some(left))?.indices;
@@ -139,23 +142,4 @@ impl VisionZip {
         let compressed = compressed.append(graph, &merged)?;
         Ok(VisionZipOutput { compressed, score, selection, targets, assigned: (others, target) })
     }
-}
-
-/// 0, s, 2 s .. for the strides s of each row, u32 `[batch]` and at most `widest`: u32 `[batch, capacity]`, of which `counts` are
-/// listed, and [`NONE`] behind them.
-fn multiples(graph: &mut Graph, (strides, widest): (Tensor, u32), (counts, capacity): (Tensor, u32)) -> Result<Tensor, Error> {
-    let [batch] = strides.shape().exactly("visionzip: strides", "[batch]")?;
-    let cells = |rows| product("visionzip: contextual", strides.shape(), rows, capacity);
-    let (rows, row) = (cells(batch)?, cells(widest)?);
-    // Of as many rows of s marks each, the first mark has that many before it.
-    let stride = graph.reshape(strides, [batch, 1])?;
-    let first = graph.filled([capacity], 0);
-    let each = gather_rows(graph, stride, first, None)?;
-    let each = graph.reshape(each, [rows])?;
-    let marks = live_mask(graph, each, widest)?;
-    let marks = graph.reshape(marks, [batch, row])?;
-    let ranks = compact(graph, marks, None)?.ranks;
-    let firsts = graph.counted([capacity], 0, widest);
-    let firsts = gather_rows(graph, ranks, firsts, None)?;
-    keep_live(graph, firsts, counts)
 }

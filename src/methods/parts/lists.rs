@@ -5,7 +5,8 @@ use std::ops::Range;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor, expect_listed};
 use crate::kernels::{
-    Groups, Limit, Order, Threshold, ThresholdInputs, TopK, TopKInputs, compact, concat_rows, gather_rows, invert_index, lookup, mark,
+    Groups, Limit, Order, Statistic, Threshold, ThresholdInputs, TopK, TopKInputs, compact, concat_rows, gather_rows, invert_index, lookup,
+    mark, reduce,
 };
 use crate::pattern::Pattern;
 use crate::tensor::{Desc, Elem, HostTensor, Shape};
@@ -120,4 +121,30 @@ pub(crate) fn reciprocal(graph: &mut Graph, counts: Tensor, most: u32) -> Result
 pub(crate) fn product(argument: &'static str, shape: Shape, first: u32, second: u32) -> Result<u32, Error> {
     let wrong = || Error::Shape { argument, expected: "dimensions whose products stay below 2^32".to_owned(), actual: shape };
     first.checked_mul(second).ok_or_else(wrong)
+}
+
+/// Rows of a text whose attention to every token is in memory at a time. The first row of a text is the first of a block, so that a row of a
+/// batch has the same blocks as the row alone.
+const BLOCK: u32 = 64;
+
+/// The blocks of so many rows of a text; of none one that is empty.
+pub(crate) fn blocks(rows: u32) -> impl Iterator<Item = Range<u32>> {
+    (0..rows.div_ceil(BLOCK).max(1)).map(move |block| block * BLOCK..rows.min((block + 1) * BLOCK))
+}
+
+/// How many of the rows of each of these blocks are among the first `lengths` `[batch]`: u32 `[batch]` for each.
+pub(crate) fn live_of_blocks(graph: &mut Graph, lengths: Tensor, rows: u32) -> Result<Vec<Tensor>, Error> {
+    if rows <= BLOCK {
+        return Ok(vec![lengths]);
+    }
+    let [batch] = lengths.shape().exactly("text: lengths", "[batch]")?;
+    let count = rows.div_ceil(BLOCK);
+    let live = live_mask(graph, lengths, count * BLOCK)?;
+    let live = graph.reshape(live, [batch, count, BLOCK])?;
+    let live = reduce(graph, live, 2, Statistic::Sum, None)?;
+    let mut of_block = |block: u32| {
+        let live = rows_of(graph, live, block..block + 1)?;
+        graph.reshape(live, [batch])
+    };
+    (0..count).map(&mut of_block).collect()
 }

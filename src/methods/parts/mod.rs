@@ -18,7 +18,6 @@ pub(crate) mod prune;
 mod raters;
 mod recycled;
 pub(crate) mod runs;
-pub(crate) mod text_rows;
 pub(crate) mod transformer;
 
 pub use affine::{Affine, Projections};

@@ -8,8 +8,7 @@ use crate::kernels::{
 };
 use crate::methods::SparseVlm;
 use crate::methods::parts::image_range::ImageRange;
-use crate::methods::parts::lists::{as_one, choose, reciprocal, rows_of};
-use crate::methods::parts::text_rows::blocks;
+use crate::methods::parts::lists::{as_one, blocks, choose, reciprocal, rows_of};
 use crate::token_map::{Tokens, count_by_length};
 
 /// The text tokens whose attention counts.

@@ -1,9 +1,11 @@
 mod allocate;
 mod bipartite_match;
 mod compact;
+mod float_ratio;
 mod frame_budget;
 mod greedy_select;
 mod grow_runs;
+mod multiples;
 mod previous_equal;
 mod run_segments;
 mod threshold;
@@ -16,9 +18,11 @@ pub fn cases() -> Vec<Case> {
         allocate::cases(),
         bipartite_match::cases(),
         compact::cases(),
+        float_ratio::cases(),
         frame_budget::cases(),
         greedy_select::cases(),
         grow_runs::cases(),
+        multiples::cases(),
         previous_equal::cases(),
         run_segments::cases(),
         threshold::cases(),
