@@ -1,5 +1,7 @@
-//! MustDrop: image tokens that no word looks at are dropped while the prompt is read, but for a key set, [`KeyTokens`](crate::methods::KeyTokens).
-//! Its first stage, in the vision encoder, is [`WindowMerge`](crate::methods::WindowMerge).
+//! MustDrop: image tokens that no word looks at are dropped while the prompt is read.
+//!
+//! A key set stays, [`KeyTokens`](crate::methods::KeyTokens). The first stage, in the vision encoder, is
+//! [`WindowMerge`](crate::methods::WindowMerge).
 //!
 //! Liu et al., "Multi-Stage Vision Token Dropping: Towards Efficient Multimodal Large Language Model" (2024).
 

@@ -36,8 +36,9 @@ impl Affine {
     }
 }
 
-/// The layers of attention with H heads. A weight of the first three at once, `[3 C, C]`, is three of its parts: a view of a buffer
-/// may begin anywhere.
+/// The layers of attention with H heads.
+///
+/// Where the first three are one weight, `[3 C, C]`, bind three views of its buffer: a view may begin anywhere.
 #[derive(Debug, Clone, Copy)]
 pub struct Projections {
     /// Of the queries, `[H D, C]`.

@@ -8,6 +8,9 @@ use crate::methods::parts::lists::product;
 
 /// Attention with its four projections.
 ///
+/// Cost: five dispatches, one [`Attention`] and four linear layers. The weights of the attention are never stored, and heads are
+/// not copied.
+///
 /// ```
 /// use tokenpress::methods::{Affine, KeyMask, MultiHeadAttention, Projections};
 /// use tokenpress::{Graph, HostTensor};
@@ -47,9 +50,10 @@ pub struct Projected {
 /// Which keys count, and how much.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct KeyMask {
-    /// f32 `[B, N]`, added to the scaled logits: the [`log_size`](crate::kernels::log_size) of merged tokens, or a mask of negative
-    /// infinities, which hide keys, be they NaN. `f32::MIN` hides nothing: keys that all have it share their row. A row that sees nothing gives the
-    /// last projection's bias.
+    /// f32 `[B, N]`, added to the scaled logits: the [`log_size`](crate::kernels::log_size) of merged tokens, or a mask.
+    ///
+    /// Negative infinity hides a key, be it NaN. `f32::MIN` hides nothing: keys that all have it share their row. A row that sees
+    /// nothing gives the last projection's bias.
     pub bias: Option<Tensor>,
     /// u32 `[B]`: live keys; all for `None`.
     pub lengths: Option<Tensor>,

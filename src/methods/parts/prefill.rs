@@ -8,7 +8,8 @@ use crate::pattern::{Pattern, Piece};
 use crate::tensor::{Desc, Elem};
 use crate::token_map::{Tokens, count_by_length};
 
-/// A prompt of image and text on its way through a language model.
+/// A prompt of image and text on its way through a language model: what [`DualAttention`](crate::methods::DualAttention) prunes,
+/// where there is an example.
 #[derive(Debug, Clone, Copy)]
 pub struct Prefill {
     /// The tokens; the text is everything behind the image.

@@ -8,7 +8,9 @@ use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
 
 /// Keeps the tokens of the highest score.
 ///
-/// Ties go to the lowest position, NaN scores are kept last. Which tokens must stay is said by `marks`.
+/// Ties go to the lowest position. NaN scores are kept last. `marks` say which tokens must stay.
+///
+/// Cost: one selection ([`TopK`](crate::kernels::TopK)), one copy of the kept rows and one of their sizes.
 ///
 /// ```
 /// use tokenpress::kernels::Order;

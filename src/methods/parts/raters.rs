@@ -11,7 +11,7 @@ use crate::methods::parts::image_range::ImageRange;
 use crate::methods::parts::lists::{as_one, blocks, choose, reciprocal, rows_of};
 use crate::token_map::{Tokens, count_by_length};
 
-/// The text tokens whose attention counts.
+/// The text tokens whose attention counts: what [`SparseVlm::raters`] chooses, and [`SparseVlm::build`] reads.
 #[derive(Debug, Clone, Copy)]
 pub struct Raters {
     /// How much the image tokens look at each text token, `[batch, text]` f32.
@@ -58,6 +58,9 @@ impl Raters {
 
 impl SparseVlm {
     /// Chooses the raters by the hidden states that enter the language model.
+    ///
+    /// Cost: `4 I T C` operations for I image and T text tokens (half of it for up to 16 image tokens), one copy of the tokens,
+    /// three small dispatches or more. The matrix `I x T` is not stored where it is large.
     pub fn raters(&self, graph: &mut Graph, tokens: &Tokens) -> Result<Raters, Error> {
         let [batch, capacity, channels] = tokens.checked()?;
         let image = self.image(capacity)?;

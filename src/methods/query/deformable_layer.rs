@@ -19,7 +19,7 @@ use crate::methods::parts::multi_head_attention::{KeyMask, MultiHeadAttention};
 /// `DeformableDetrDecoderLayer` of transformers. Zhu et al., `https://arxiv.org/abs/2010.04159`. It is a layer of
 /// [`DAbstractor`](crate::methods::DAbstractor).
 ///
-/// Cost: `4 Q^2 C` operations for the queries' attention, one linear layer of the image's tokens (`2 N C^2` operations), eight of
+/// Cost: `4 Q^2 C` operations for the queries' attention, one linear layer of the image's tokens (`2 N C^2` operations), nine of
 /// the queries and P samples a head and query ([`DeformableSample`]). Nothing is of size `Q x N`.
 #[doc(alias("deformable_attention", "detr"))]
 #[derive(Debug, Clone, Copy)]

@@ -54,12 +54,16 @@ pub struct QFormerInputs {
     pub queries: Tensor,
     /// Embeddings of a text's words and positions, `[B, T, C]`.
     pub text: Option<Tensor>,
-    /// f32 `[B, Q + T]`, added to the logits of queries and text: 0, and negative infinity (-10000 in the published code) for padding.
-    /// Negative infinity hides, `f32::MIN` and -10000 do not where a whole row has them; a row that sees nothing gives the last projection's bias.
+    /// f32 `[B, Q + T]`, added to the logits of queries and text: 0, and negative infinity (-10000 in the published code) for
+    /// padding.
+    ///
+    /// Negative infinity hides a key. `f32::MIN` and -10000 hide nothing where a whole row has them. A row that sees nothing
+    /// gives the last projection's bias.
     pub mask: Option<Tensor>,
     /// The image's tokens, `[B, N, E]`, which have passed their own norm.
     pub image: Tensor,
-    /// f32 `[B, N]`, the same for them. A row that is -10000, or `f32::MIN`, everywhere hides nothing, but its logits keep few digits, or none.
+    /// f32 `[B, N]`, the same for the image's tokens. A row that is -10000 or `f32::MIN` everywhere hides nothing, but its logits
+    /// keep few digits, or none.
     pub image_mask: Option<Tensor>,
     /// u32 `[B]`: live tokens of the image. All for `None`.
     pub image_lengths: Option<Tensor>,

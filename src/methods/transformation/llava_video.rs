@@ -73,8 +73,8 @@ impl LlavaVideo {
     /// tokens are of its type. A video without frames has no tokens, but for [`Newline::End`].
     ///
     /// # Errors
-    /// [`Error::Value`] for strides and intervals of 0 or above 2^23, and for cells larger than the grid, of which nothing would be left; [`Error::Shape`] and [`Error::Elem`] for tensors that are not as
-    /// above.
+    /// [`Error::Value`] for strides and intervals of 0 or above 2^23, and for cells larger than the grid, which would leave nothing.
+    /// [`Error::Shape`] and [`Error::Elem`] for tensors that are not as above.
     pub fn build(&self, graph: &mut Graph, x: Tensor, grid: [u32; 2], frames: Option<Tensor>) -> Result<(Tensor, Tensor), Error> {
         let [batch, count, tokens, channels] = x.shape().exactly("llava_video: x", "[B, F, h * w, C]")?;
         let every = self.faster.map_or(1, |faster| faster.every);

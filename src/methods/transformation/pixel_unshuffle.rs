@@ -36,8 +36,9 @@ impl PixelUnshuffle {
     }
 
     /// NVLM-D on square tiles (`version = 2`): as InternVL 2. `pixel_shuffle` in NVIDIA/Megatron-LM,
-    /// `megatron/core/models/multimodal/llava_model.py`. (That function's branch for an explicit height and width merges
-    /// four tokens that follow each other, which is a reshape.) See [`nvlm_dynamic_resolution`](crate::methods::nvlm_dynamic_resolution) for packed tiles.
+    /// `megatron/core/models/multimodal/llava_model.py`. (That function's branch for an explicit height and width merges four
+    /// tokens that follow each other, which is a reshape.) For packed tiles see
+    /// [`nvlm_dynamic_resolution`](crate::methods::nvlm_dynamic_resolution).
     pub const fn nvlm() -> Self {
         Self::internvl_v2()
     }
@@ -55,7 +56,8 @@ impl PixelUnshuffle {
     }
 
     /// Mistral 3 and Pixtral: 2 x 2 (`spatial_merge_size`), (channel, dy, dx) as `F.unfold`. `Mistral3PatchMerger` in
-    /// huggingface/transformers, `modeling_mistral3.py`. See [`mistral3_packed`](crate::methods::mistral3_packed) for images packed behind each other.
+    /// huggingface/transformers, `modeling_mistral3.py`. For images packed behind each other see
+    /// [`mistral3_packed`](crate::methods::mistral3_packed).
     pub const fn mistral3() -> Self {
         Self { channels: ChannelOrder::ChannelFirst, ..Self::internvl_v2() }
     }
