@@ -83,23 +83,78 @@ impl Default for Elementwise {
     }
 }
 
-/// `a + b`, b repeated as [`Elementwise::apply`] says: residuals, biases, embeddings of positions.
+/// `a + b`, b repeated as [`Elementwise::apply`] says: residuals, biases, embeddings of positions. Cost: one dispatch.
+///
+/// ```
+/// use tokenpress::kernels::add;
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.constant(HostTensor::f32([1, 2, 2], vec![1.0, 2.0, 3.0, 4.0]));
+/// let bias = graph.constant(HostTensor::f32([2], vec![10.0, 20.0]));
+/// let y = add(&mut graph, x, bias)?;
+/// graph.output("y", y)?;
+/// assert_eq!(graph.run_reference(&[].into())?["y"].floats(), [11.0, 22.0, 13.0, 24.0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias("residual", "bias"))]
 pub fn add(graph: &mut Graph, a: Tensor, b: Tensor) -> Result<Tensor, Error> {
     Elementwise::default().apply(graph, a, b)
 }
 
-/// `a b`, b repeated as [`Elementwise::apply`] says: gates of channels `[B, 1, C]`, weights of tokens `[B, N, 1]`.
+/// `a b`, b repeated as [`Elementwise::apply`] says: gates of channels `[B, 1, C]`, weights of tokens `[B, N, 1]`. Cost: one
+/// dispatch.
+///
+/// ```
+/// use tokenpress::kernels::multiply;
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.constant(HostTensor::f32([1, 2, 2], vec![1.0, 2.0, 3.0, 4.0]));
+/// let weights = graph.constant(HostTensor::f32([1, 2, 1], vec![0.5, 2.0]));
+/// let y = multiply(&mut graph, x, weights)?;
+/// graph.output("y", y)?;
+/// assert_eq!(graph.run_reference(&[].into())?["y"].floats(), [0.5, 1.0, 6.0, 8.0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias("mul", "gate"))]
 pub fn multiply(graph: &mut Graph, a: Tensor, b: Tensor) -> Result<Tensor, Error> {
     Elementwise { operation: Operation::Multiply, ..Elementwise::default() }.apply(graph, a, b)
 }
 
-/// `factor a`.
+/// `factor a`. Cost: one dispatch.
+///
+/// ```
+/// use tokenpress::kernels::scale;
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.constant(HostTensor::f32([2], vec![1.0, -3.0]));
+/// let y = scale(&mut graph, x, 2.0)?;
+/// graph.output("y", y)?;
+/// assert_eq!(graph.run_reference(&[].into())?["y"].floats(), [2.0, -6.0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
 pub fn scale(graph: &mut Graph, a: Tensor, factor: f32) -> Result<Tensor, Error> {
     let one = graph.constant(HostTensor::f32([1], vec![1.0]));
     Elementwise { operation: Operation::Multiply, scale: factor, ..Elementwise::default() }.apply(graph, a, one)
 }
 
-/// `activation(a)`, 0 for ReLU of a NaN, where no [`Linear`](crate::kernels::Linear) or sum before it can apply it.
+/// `activation(a)`. Use it where no [`Linear`](crate::kernels::Linear) or sum before it can apply the activation. ReLU of a NaN
+/// is 0. Cost: one dispatch.
+///
+/// ```
+/// use tokenpress::kernels::{Activation, activate};
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.constant(HostTensor::f32([2], vec![1.0, -3.0]));
+/// let y = activate(&mut graph, x, Activation::Relu)?;
+/// graph.output("y", y)?;
+/// assert_eq!(graph.run_reference(&[].into())?["y"].floats(), [1.0, 0.0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+#[doc(alias("relu", "gelu", "silu", "sigmoid"))]
 pub fn activate(graph: &mut Graph, a: Tensor, activation: Activation) -> Result<Tensor, Error> {
     let one = graph.constant(HostTensor::f32([1], vec![1.0]));
     Elementwise { operation: Operation::Multiply, scale: 1.0, activation }.apply(graph, a, one)
