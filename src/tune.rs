@@ -130,7 +130,7 @@ const PRODUCTS: [Build; 4] = [
     |graph, elem| {
         let [queries, keys, values] = [0; 3].map(|_| noise(graph, elem, [1, 6, 577, 64]));
         let inputs = QueryKeyValue { queries, keys, values, bias: None, lengths: None, query_lengths: None };
-        Ok(Attention::default().attend(graph, inputs)?.rows)
+        Ok(Attention::default().build(graph, inputs)?.rows)
     },
 ];
 
@@ -145,15 +145,15 @@ const OTHERS: [Build; 7] = [
     |graph, elem| score(graph, elem, [2, 8192], Queries::CLASS, Norm::Softmax),
     |graph, _| {
         let scores = noise_f32(graph, [32, 577]);
-        Ok(TopK { k: 64, ..Default::default() }.select(graph, TopKInputs::new(scores))?.indices)
+        Ok(TopK { k: 64, ..Default::default() }.build(graph, TopKInputs::new(scores))?.indices)
     },
     |graph, _| {
         let scores = noise_f32(graph, [32, 577]);
-        Ok(TopK { k: 577, ..Default::default() }.select(graph, TopKInputs::new(scores))?.indices)
+        Ok(TopK { k: 577, ..Default::default() }.build(graph, TopKInputs::new(scores))?.indices)
     },
     |graph, _| {
         let scores = noise_f32(graph, [1, 65536]);
-        let selected = TopK { k: 1024, mask: true, ..Default::default() }.select(graph, TopKInputs::new(scores))?;
+        let selected = TopK { k: 1024, mask: true, ..Default::default() }.build(graph, TopKInputs::new(scores))?;
         Ok(compact(graph, selected.mask.unwrap_or(selected.places), None)?.indices)
     },
     |graph, _| {
@@ -162,7 +162,7 @@ const OTHERS: [Build; 7] = [
         let joins = grow_runs(graph, normalized, 0.1, None)?;
         let sizes = graph.constant(HostTensor::u32([4, 256], vec![196; 1024]));
         let scores = noise_f32(graph, [4, 256]);
-        let budgets = FrameBudget { base: 0.25, temperature: 0.01 }.find(graph, scores, sizes)?;
+        let budgets = FrameBudget { base: 0.25, temperature: 0.01 }.build(graph, scores, sizes)?;
         graph.output("joins", joins)?;
         Ok(budgets)
     },
@@ -171,7 +171,7 @@ const OTHERS: [Build; 7] = [
 fn score(graph: &mut Graph, elem: Elem, [heads, tokens]: [u32; 2], queries: Queries, norm: Norm) -> Result<Tensor, Error> {
     let (q, k) = (noise(graph, elem, [1, heads, tokens, 64]), noise(graph, elem, [1, heads, tokens, 64]));
     let inputs = AttentionInputs { queries: q, keys: k, bias: None, lengths: None, query_lengths: None };
-    Ok(AttentionScore { queries, norm, ..Default::default() }.score(graph, inputs)?.score)
+    Ok(AttentionScore { queries, norm, ..Default::default() }.build(graph, inputs)?.score)
 }
 
 /// A graph of each call, at an ordinary size.

@@ -27,7 +27,7 @@ fn run(context: &Context, score: &AttentionScore, queries: HostTensor, keys: Hos
         lengths: Some(graph.input("lengths", [batch], Elem::U32)),
         query_lengths: None,
     };
-    let importance = score.clone().score(&mut graph, inputs).expect("shapes agree");
+    let importance = score.clone().build(&mut graph, inputs).expect("shapes agree");
     graph.output("score", importance.score).expect("a name");
     let host: HostTensors =
         [("queries".to_owned(), queries), ("keys".to_owned(), keys), ("lengths".to_owned(), HostTensor::u32([batch], lengths.to_vec()))]
@@ -90,7 +90,7 @@ fn refused(score: AttentionScore, change: impl Fn(&mut Graph, &mut AttentionInpu
         query_lengths: None,
     };
     change(&mut graph, &mut inputs);
-    score.score(&mut graph, inputs).expect_err("a refusal")
+    score.build(&mut graph, inputs).expect_err("a refusal")
 }
 
 #[test]

@@ -182,7 +182,7 @@ fn tokens_of_another_rank_or_type_are_an_error_of_every_method() {
         ("evs", |g, t, _, _| Evs { tokens_per_frame: 2, prune: 0.5 }.build(g, t).map(drop)),
         ("fastv", |g, t, q, k| FastV { image_start: 0, image_tokens: 2, rank: 1 }.build(g, t, q, k).map(drop)),
         ("prumerge", |g, t, q, k| PruMerge::default().build(g, t, q, k).map(drop)),
-        ("key_tokens", |g, t, q, k| KeyTokens::default().select(g, t, q, k).map(drop)),
+        ("key_tokens", |g, t, q, k| KeyTokens::default().build(g, t, q, k).map(drop)),
         ("window_merge", |g, t, _, _| {
             WindowMerge { height: 2, width: 2, window: 2, threshold: 0.5, shared_count: false }.build(g, t).map(drop)
         }),
@@ -233,7 +233,7 @@ fn shapes_that_no_memory_holds_take_none_while_a_graph_is_built() {
             drop(row_normalize(g, tokens.x, None));
             drop(reduce(g, tokens.x, 1, Statistic::Max, None));
             drop(top_k(g, tokens.size));
-            drop(Threshold::default().mask(g, ThresholdInputs::new(tokens.size, Limit::Constant(0.5))));
+            drop(Threshold::default().build(g, ThresholdInputs::new(tokens.size, Limit::Constant(0.5))));
             drop(concat_rows(g, (tokens.x, None), (tokens.x, None)));
             let _ = previous_at(g, shape[1], 7);
             let _ = Partition::even_odd(g, shape[1]);
@@ -278,7 +278,7 @@ fn equal_constants_and_calls_are_found_at_once_among_many() {
 }
 
 fn top_k(graph: &mut Graph, scores: Tensor) -> Result<(), Error> {
-    TopK { k: 1, ..Default::default() }.select(graph, TopKInputs::new(scores)).map(drop)
+    TopK { k: 1, ..Default::default() }.build(graph, TopKInputs::new(scores)).map(drop)
 }
 
 #[test]
@@ -293,7 +293,7 @@ fn sizes_whose_products_overflow_are_errors_or_the_largest_number() {
     // No heads, and the rest as large as it can be.
     let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [2, 0, u32::MAX, u32::MAX], Elem::F32));
     let inputs = QueryKeyValue { queries, keys, values: keys, bias: None, lengths: None, query_lengths: None };
-    let attended = Attention::default().attend(&mut graph, inputs).expect("a tensor of no elements");
+    let attended = Attention::default().build(&mut graph, inputs).expect("a tensor of no elements");
     graph.output("rows", attended.rows).expect("an output");
     let _ = without_panic("attention", || graph.cost(&Capabilities::portable()));
     // As many heads as can be counted, of no channels.
@@ -310,7 +310,7 @@ fn sizes_whose_products_overflow_are_errors_or_the_largest_number() {
     let _ = without_panic("window_merge", || windows.build(&mut graph, &tokens));
     let scores = graph.input("scores", [1, u32::MAX], Elem::F32);
     let balanced = RebalancedTopK { select: u32::MAX, oversample: 2.0, early: u32::MAX };
-    let _ = without_panic("rebalanced_top_k", || balanced.select(&mut graph, scores, None));
+    let _ = without_panic("rebalanced_top_k", || balanced.build(&mut graph, scores, None));
 }
 
 #[test]

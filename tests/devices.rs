@@ -152,7 +152,7 @@ fn many_short_rows_do_not_take_seconds() {
     let previous = previous_at(&mut graph, 2, 1);
     let compacted = compact(&mut graph, numbers, None).expect("a shape");
     let groups = group_tokens(&mut graph, numbers, 2).expect("a shape");
-    let segments = RunSegments { pairs: false }.find(&mut graph, numbers, previous, None).expect("a shape");
+    let segments = RunSegments { pairs: false }.build(&mut graph, numbers, previous, None).expect("a shape");
     for (name, tensor) in [("indices", compacted.indices), ("members", groups.members), ("start", segments.start)] {
         graph.output(name, tensor).expect("a name");
     }

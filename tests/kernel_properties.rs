@@ -225,7 +225,7 @@ impl Scores {
         let marks = HostTensor::u32([batch, self.tokens], self.marks.clone());
         outputs(run, &[&scores, &per_row(&self.lengths), &per_row(&self.counts), &marks], |graph, t| {
             let inputs = TopKInputs { scores: t[0], lengths: Some(t[1]), counts: Some(t[2]), marks: Some(t[3]) };
-            let selection = self.options.select(graph, inputs)?;
+            let selection = self.options.build(graph, inputs)?;
             let more = [selection.complement, selection.mask].into_iter().flatten();
             Ok([selection.indices, selection.values, selection.kept].into_iter().chain(more).collect())
         })
@@ -365,7 +365,7 @@ fn matches_of_a_ragged_row_are_those_of_the_row_alone(run: Run<'_>, case: Ragged
         outputs(run, &[&case.x(), &case.lengths()], |graph, t| {
             let normalized = row_normalize(graph, t[0], Some(t[1]))?;
             let partition = Partition::even_odd(graph, case.tokens);
-            let matches = BipartiteMatch::default().find(graph, normalized, partition, Some(t[1]))?;
+            let matches = BipartiteMatch::default().build(graph, normalized, partition, Some(t[1]))?;
             Ok(vec![matches.partner, matches.similarity])
         })
     })
@@ -377,7 +377,7 @@ fn selections_of_a_ragged_row_are_those_of_the_row_alone(run: Run<'_>, case: Rag
             outputs(run, &[&case.x(), &case.lengths()], |graph, t| {
                 let normalized = row_normalize(graph, t[0], Some(t[1]))?;
                 let inputs = GreedyInputs { lengths: Some(t[1]), ..GreedyInputs::new(normalized) };
-                let selected = GreedySelect { objective, k: case.tokens.min(9) }.select(graph, inputs)?;
+                let selected = GreedySelect { objective, k: case.tokens.min(9) }.build(graph, inputs)?;
                 Ok(vec![selected.indices, selected.kept])
             })
         })?;
@@ -410,7 +410,7 @@ fn budgets_add_up(run: Run<'_>, case: Budgets) -> TestCaseResult {
     let shape = [1, case.weights.len() as u32];
     let (weights, capacities) = (HostTensor::f32(shape, case.weights.clone()), HostTensor::u32(shape, case.capacities.clone()));
     let total = HostTensor::u32([1], vec![case.total]);
-    let results = outputs(run, &[&weights, &total, &capacities], |graph, t| Ok(vec![case.options.budgets(graph, t[0], t[1], t[2])?]));
+    let results = outputs(run, &[&weights, &total, &capacities], |graph, t| Ok(vec![case.options.build(graph, t[0], t[1], t[2])?]));
     let budgets = results[0].integers();
     prop_assert_eq!(budgets.iter().sum::<u32>(), case.total.min(case.capacities.iter().sum()));
     let weight = |i: usize| if case.weights[i] > 0.0 { case.weights[i] } else { 0.0 };
@@ -563,7 +563,7 @@ fn match_ignores_the_order_of_channels(run: Run<'_>, case: (Ragged, Vec<usize>))
         let norm = HostTensor::f32([rows.rows() as u32, rows.tokens], vec![1.0; rows.rows() * rows.tokens as usize]);
         outputs(run, &[&rows.x(), &norm, &rows.lengths()], |graph, t| {
             let partition = Partition::even_odd(graph, rows.tokens);
-            let matches = BipartiteMatch::default().find(graph, Normalized { unit: t[0], norm: t[1] }, partition, Some(t[2]))?;
+            let matches = BipartiteMatch::default().build(graph, Normalized { unit: t[0], norm: t[1] }, partition, Some(t[2]))?;
             Ok(vec![matches.partner, matches.similarity])
         })
     })
@@ -578,9 +578,9 @@ fn attention_ignores_the_order_of_channels(run: Run<'_>, case: (Ragged, Vec<usiz
             let mut kept = Vec::new();
             for queries in [Queries::CLASS, Queries::All] {
                 let attention = AttentionScore { queries, rows: RowReduction::Sum, scale: Some(0.25), ..AttentionScore::default() };
-                let scores = attention.score(graph, inputs)?.score;
+                let scores = attention.build(graph, inputs)?.score;
                 let top = TopK { k: rows.tokens.div_ceil(2), ..TopK::default() };
-                let selection = top.select(graph, TopKInputs { lengths: Some(t[1]), ..TopKInputs::new(scores) })?;
+                let selection = top.build(graph, TopKInputs { lengths: Some(t[1]), ..TopKInputs::new(scores) })?;
                 kept.extend([scores, selection.indices]);
             }
             Ok(kept)
@@ -603,7 +603,7 @@ fn match_ignores_powers_of_two(run: Run<'_>, (rows, exponent): (Ragged, i32)) ->
         outputs(run, &[&rows.x(), &rows.lengths()], |graph, t| {
             let normalized = row_normalize(graph, t[0], Some(t[1]))?;
             let partition = Partition::even_odd(graph, rows.tokens);
-            let matches = BipartiteMatch::default().find(graph, normalized, partition, Some(t[1]))?;
+            let matches = BipartiteMatch::default().build(graph, normalized, partition, Some(t[1]))?;
             Ok(vec![normalized.norm, normalized.unit, matches.partner, matches.similarity])
         })
     });

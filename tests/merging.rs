@@ -31,14 +31,14 @@ fn chain(shape: [u32; 3], options: Options, order: Order) -> Graph {
     let partition = Partition::even_odd(&mut graph, tokens);
     let [protected_sources, protected_destinations] = options.protected;
     let matching = BipartiteMatch { protected_sources, protected_destinations };
-    let matches = matching.find(&mut graph, normalized, partition, Some(lengths)).expect("shapes agree");
+    let matches = matching.build(&mut graph, normalized, partition, Some(lengths)).expect("shapes agree");
     let select = TopK { k: options.merge, order: Order::Value, largest: true, complement: Some(order), mask: false };
     let scores = TopKInputs { lengths: Some(source_lengths), ..TopKInputs::new(matches.similarity) };
-    let selection = select.select(&mut graph, scores).expect("shapes agree");
+    let selection = select.build(&mut graph, scores).expect("shapes agree");
     let inputs =
         AssignInputs { partition, lengths: Some(lengths), partner: matches.partner, unmerged: selection.complement.expect("asked for") };
     let assign = AssignTokens { tokens, outputs: tokens, interleave: protected_destinations > 0 };
-    let map = assign.assign(&mut graph, inputs).expect("shapes agree");
+    let map = assign.build(&mut graph, inputs).expect("shapes agree");
     let groups = group_tokens(&mut graph, map.parent, tokens).expect("a shape");
     let merged = merge_tokens(&mut graph, x, groups, None, Reduce::Mean).expect("shapes agree");
     for (name, tensor) in [
@@ -252,7 +252,7 @@ fn bipartite_match_refuses() {
     let partition = Partition::even_odd(graph, 6);
     let [half, flat] = [tensor(graph, [2, 6, 4], Elem::F16), tensor(graph, [12, 4], Elem::F32)];
     let [short, of_three, floats] = [tensor(graph, [2, 5], Elem::F32), tensor(graph, [3, 3], Elem::U32), tensor(graph, [3], Elem::F32)];
-    let mut find = |normalized, partition, lengths| BipartiteMatch::default().find(graph, normalized, partition, lengths);
+    let mut find = |normalized, partition, lengths| BipartiteMatch::default().build(graph, normalized, partition, lengths);
     refused(find(Normalized { unit: half, norm }, partition, None), "bipartite_match: unit");
     refused(find(Normalized { unit: flat, norm }, partition, None), "bipartite_match: unit");
     refused(find(Normalized { unit, norm: short }, partition, None), "bipartite_match: norm");
@@ -268,7 +268,7 @@ fn assign_tokens_refuses() {
     let list = tensor(graph, [2, 3], Elem::U32);
     let good = AssignInputs { partition, lengths: None, partner: list, unmerged: list };
     let [other_batch, flat, floats] = [tensor(graph, [3, 3], Elem::U32), tensor(graph, [3], Elem::U32), tensor(graph, [2, 3], Elem::F32)];
-    let mut assign = |inputs| AssignTokens { tokens: 6, outputs: 6, interleave: false }.assign(graph, inputs);
+    let mut assign = |inputs| AssignTokens { tokens: 6, outputs: 6, interleave: false }.build(graph, inputs);
     assign(good).expect("shapes agree");
     refused(assign(AssignInputs { partner: flat, ..good }), "assign_tokens: partner");
     refused(assign(AssignInputs { partner: floats, ..good }), "assign_tokens: partner");

@@ -112,7 +112,7 @@ fn shares_are_from_nothing_to_all() {
         HiPrune { keep: 0.5, share, width: 3, wrap: true }.build(&mut g.graph, &g.tokens, g.score, g.score).map(drop)
     });
     shares("vispruner important", |g, important| VisPruner { keep: 3, important }.build(&mut g.graph, &g.tokens, g.score).map(drop));
-    shares("key tokens share", |g, share| KeyTokens { share }.select(&mut g.graph, &g.tokens, g.heads, g.heads).map(drop));
+    shares("key tokens share", |g, share| KeyTokens { share }.build(&mut g.graph, &g.tokens, g.heads, g.heads).map(drop));
     shares("samp keep", |g, keep| Samp { threshold: 0.5, keep }.build(&mut g.graph, &g.tokens, g.score, g.score).map(drop));
     shares("atome merge", |g, share| atome(g, PairChoice::Merge(share)));
     shares("atome keep", |g, share| atome(g, PairChoice::Keep(share)));
@@ -134,7 +134,7 @@ fn shares_are_from_nothing_to_all() {
         EVit { keep, fuse: true }.build(&mut g.graph, &g.tokens, g.heads, g.heads).map(drop)
     });
     check("btp oversample", &[f64::NAN, f64::INFINITY, 0.0, -1.0, 0.9].map(|v| (v, Refused)), |g, oversample| {
-        RebalancedTopK { select: 2, oversample, early: 2 }.select(&mut g.graph, g.score, None).map(drop)
+        RebalancedTopK { select: 2, oversample, early: 2 }.build(&mut g.graph, g.score, None).map(drop)
     });
     check("inflect", &[f64::NAN, f64::INFINITY, -1.1, 2.0].map(|v| (v, Refused)), |_, inflect| {
         MergeSchedule::Linear { merge: 4, inflect }.counts(3).map(drop)
@@ -206,8 +206,8 @@ fn counts_may_be_anything() {
     });
     counts("btp keep", |g, keep| btp(g, BalancedPrune::first(keep, vec![0, 1])));
     counts("btp spatial", |g, position| btp(g, BalancedPrune::first(3, vec![position])));
-    counts("btp early", |g, early| RebalancedTopK { select: 2, oversample: 2.0, early }.select(&mut g.graph, g.score, None).map(drop));
-    counts("btp select", |g, select| RebalancedTopK { select, oversample: 2.0, early: 2 }.select(&mut g.graph, g.score, None).map(drop));
+    counts("btp early", |g, early| RebalancedTopK { select: 2, oversample: 2.0, early }.build(&mut g.graph, g.score, None).map(drop));
+    counts("btp select", |g, select| RebalancedTopK { select, oversample: 2.0, early: 2 }.build(&mut g.graph, g.score, None).map(drop));
     counts("dart pivots", |g, image_pivots| Dart { keep: 0.5, image_pivots }.build(&mut g.graph, &g.tokens, g.score, None).map(drop));
     positive("hiprune width", |g, width| {
         HiPrune { keep: 0.5, share: 1.0, width, wrap: true }.build(&mut g.graph, &g.tokens, g.score, g.score).map(drop)

@@ -293,7 +293,7 @@ fn a_selection_is_the_head_of_a_sort(case: SelectCase, side: Side<'_>) -> TestCa
     let scores = feed.input("scores", HostTensor::f32([case.rows, case.tokens], values.clone()));
     let order = if case.by_index { Order::Index } else { Order::Value };
     let options = TopK { k: case.k, order, largest: case.largest, complement: Some(Order::Index), mask: true };
-    let selection = options.select(&mut feed.graph, TopKInputs::new(scores)).expect("a selection");
+    let selection = options.build(&mut feed.graph, TopKInputs::new(scores)).expect("a selection");
     for (name, tensor) in [("indices", selection.indices), ("kept", selection.kept)] {
         feed.output(name, tensor);
     }
@@ -365,7 +365,7 @@ impl AttentionCase {
         let mut feed = Feed::default();
         let (queries, keys) = (feed.input("q", q), feed.input("k", k));
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: None, query_lengths: None };
-        let score = score.score(&mut feed.graph, inputs).expect("a score").score;
+        let score = score.build(&mut feed.graph, inputs).expect("a score").score;
         feed.output("score", score);
         feed.run(side).remove("score").expect("the output")
     }

@@ -14,7 +14,7 @@ fn refused(k: u32, change: impl Fn(&mut Graph, &mut TopKInputs)) -> Error {
     let mut graph = Graph::new();
     let mut inputs = TopKInputs::new(graph.input("scores", [2, 4, 9], Elem::F32));
     change(&mut graph, &mut inputs);
-    TopK { k, ..TopK::default() }.select(&mut graph, inputs).expect_err("a refusal")
+    TopK { k, ..TopK::default() }.build(&mut graph, inputs).expect_err("a refusal")
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_complement_has_room_for_what_it_may_hold() {
         let mut inputs = TopKInputs::new(graph.input("scores", [2, 9], Elem::F16));
         change(&mut graph, &mut inputs);
         let select = TopK { k: 4, complement: Some(Order::Index), ..TopK::default() };
-        select.select(&mut graph, inputs).expect("valid options").complement.expect("a complement").shape().dims()[1]
+        select.build(&mut graph, inputs).expect("valid options").complement.expect("a complement").shape().dims()[1]
     };
     let excluding = |count: u32| (0..9).map(|i| if i < count { mark::EXCLUDED } else { mark::PROTECTED }).collect::<Vec<_>>();
     assert_eq!(capacity(&|_, _| {}), 5);
@@ -96,7 +96,7 @@ fn rows_split_over_several_bindings_are_the_same() {
         let marks = graph.input("marks", [tokens], Elem::U32);
         let select = TopK { k, complement: Some(Order::Index), mask: true, ..TopK::default() };
         let inputs = TopKInputs { scores, lengths: Some(lengths), counts: Some(counts), marks: Some(marks) };
-        let selection = select.select(&mut graph, inputs).expect("valid options");
+        let selection = select.build(&mut graph, inputs).expect("valid options");
         for (name, tensor) in [
             ("indices", Some(selection.indices)),
             ("values", Some(selection.values)),

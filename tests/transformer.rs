@@ -29,7 +29,7 @@ fn attention_refuses() {
     let mut attend = |attention: Attention, change: &dyn Fn(&mut Graph, &mut QueryKeyValue)| {
         let mut inputs = good;
         change(&mut graph, &mut inputs);
-        attention.attend(&mut graph, inputs)
+        attention.build(&mut graph, inputs)
     };
     let plain = Attention { lse: true, ..Attention::default() };
     let attended = attend(plain, &|_, _| ()).expect("shapes agree");
@@ -59,18 +59,18 @@ fn layers_refuse() {
     let mut graph = Graph::new();
     let (x, four, integers) = (tensor(&mut graph, [2, 3, 4]), tensor(&mut graph, [4]), graph.input("integers", [2, 3, 4], Elem::U32));
     for epsilon in [0.0, -1.0, f32::NAN, f32::INFINITY, 1e-40] {
-        assert_eq!(refused(LayerNorm::new(epsilon).apply(&mut graph, x, None, None)), "layer_norm: epsilon", "{epsilon}");
+        assert_eq!(refused(LayerNorm::new(epsilon).build(&mut graph, x, None, None)), "layer_norm: epsilon", "{epsilon}");
     }
     let norm = LayerNorm::default();
-    assert_eq!(refused(norm.apply(&mut graph, x, Some(x), None)), "layer_norm: weight");
-    assert_eq!(refused(norm.apply(&mut graph, x, None, Some(x))), "layer_norm: bias");
-    assert_eq!(refused(norm.apply(&mut graph, integers, None, None)), "layer_norm: x");
+    assert_eq!(refused(norm.build(&mut graph, x, Some(x), None)), "layer_norm: weight");
+    assert_eq!(refused(norm.build(&mut graph, x, None, Some(x))), "layer_norm: bias");
+    assert_eq!(refused(norm.build(&mut graph, integers, None, None)), "layer_norm: x");
     assert_eq!(refused(add(&mut graph, integers, integers)), "elementwise: a");
     assert_eq!(refused(add(&mut graph, x, integers)), "elementwise: b");
     let three = tensor(&mut graph, [3]);
     assert_eq!(refused(multiply(&mut graph, x, three)), "elementwise: b");
-    assert_eq!(refused(Linear::default().apply(&mut graph, x, four, None)), "linear: weight");
-    assert_eq!(refused(Linear::default().apply(&mut graph, integers, x, None)), "linear: weight");
+    assert_eq!(refused(Linear::default().build(&mut graph, x, four, None)), "linear: weight");
+    assert_eq!(refused(Linear::default().build(&mut graph, integers, x, None)), "linear: weight");
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn attention_agrees_with_its_score() {
     let mut constant = |seed, shape: [u32; 4]| graph.constant(HostTensor::f32(shape, values(seed, shape.iter().product())));
     let (queries, keys, of_keys) = (constant(1, [1, 2, 6, 4]), constant(2, [1, 1, 9, 4]), constant(3, [1, 1, 9, 1]));
     let inputs = QueryKeyValue { queries, keys, values: of_keys, bias: None, lengths: None, query_lengths: None };
-    let attended = Attention { causal: true, lse: true, ..Attention::default() }.attend(&mut graph, inputs).expect("shapes agree");
+    let attended = Attention { causal: true, lse: true, ..Attention::default() }.build(&mut graph, inputs).expect("shapes agree");
     let score = AttentionScore {
         queries: Queries::Row(4),
         norm: Norm::Softmax,
@@ -114,7 +114,7 @@ fn attention_agrees_with_its_score() {
         ..AttentionScore::default()
     };
     let inputs = AttentionInputs { queries, keys, bias: None, lengths: None, query_lengths: None };
-    let score = score.score(&mut graph, inputs).expect("shapes agree");
+    let score = score.build(&mut graph, inputs).expect("shapes agree");
     for (name, tensor) in [("rows", Some(attended.rows)), ("lse", attended.lse), ("weights", Some(score.score)), ("row lse", score.lse)] {
         graph.output(name, tensor.expect("asked for")).expect("a name");
     }

@@ -61,7 +61,7 @@ impl Cases {
             let queries = graph.input("queries", [b, h, m, d], elem);
             let keys = graph.input("keys", [b, h, n, d], elem);
             let inputs = AttentionInputs { queries, keys, bias: None, lengths: None, query_lengths: None };
-            Ok(vec![score.score(graph, inputs)?.score])
+            Ok(vec![score.build(graph, inputs)?.score])
         });
     }
 
@@ -70,7 +70,7 @@ impl Cases {
         for [b, n, k] in self.shapes(gpu, vec![[64, 577, 64], [1, 65536, 1024], [1, 1 << 20, 1024]]) {
             self.add("top_k", format!("f32 B{b} N{n} k{k}"), |graph| {
                 let scores = graph.input("scores", [b, n], Elem::F32);
-                let selection = TopK { k, ..TopK::default() }.select(graph, TopKInputs::new(scores))?;
+                let selection = TopK { k, ..TopK::default() }.build(graph, TopKInputs::new(scores))?;
                 Ok(vec![selection.indices, selection.values])
             });
         }
@@ -105,7 +105,7 @@ impl Cases {
                 let norm = graph.input("norm", [b, n], Elem::F32);
                 let partition = Partition::even_odd(graph, n);
                 let normalized = Normalized { unit, norm };
-                let matches = BipartiteMatch::default().find(graph, normalized, partition, None)?;
+                let matches = BipartiteMatch::default().build(graph, normalized, partition, None)?;
                 Ok(vec![matches.similarity, matches.partner])
             });
         }
@@ -233,7 +233,7 @@ impl Cases {
                 let unmerged = each(sources - merged, &|i| merged + i);
                 let partition = Partition::even_odd(graph, n);
                 let inputs = AssignInputs { partition, lengths: None, partner, unmerged };
-                let assigned = AssignTokens { tokens: n, outputs: n - merged, interleave: false }.assign(graph, inputs)?;
+                let assigned = AssignTokens { tokens: n, outputs: n - merged, interleave: false }.build(graph, inputs)?;
                 Ok(vec![assigned.parent, assigned.representative])
             });
         }
@@ -254,7 +254,7 @@ impl Cases {
         for [b, n] in self.shapes(vec![[4096, 577]], vec![[64, 577]]) {
             self.add("threshold", format!("f32 B{b} N{n}"), |graph| {
                 let scores = graph.input("scores", [b, n], Elem::F32);
-                Ok(vec![Threshold::default().mask(graph, ThresholdInputs::new(scores, Limit::Constant(0.0)))?])
+                Ok(vec![Threshold::default().build(graph, ThresholdInputs::new(scores, Limit::Constant(0.0)))?])
             });
         }
     }
@@ -269,7 +269,7 @@ impl Cases {
             self.add("run_segments", format!("B{b} N{n}"), |graph| {
                 let joins = graph.constant(HostTensor::u32([b, n], data::integers(6, (b * n) as usize, 2)));
                 let previous = previous_at(graph, n, 1);
-                let segments = RunSegments { pairs: false }.find(graph, joins, previous, None)?;
+                let segments = RunSegments { pairs: false }.build(graph, joins, previous, None)?;
                 Ok(vec![segments.start, segments.starts])
             });
         }
@@ -283,7 +283,7 @@ impl Cases {
                         Normalized { unit: graph.input("unit", [b, n, c], Elem::F32), norm: graph.input("norm", [b, n], Elem::F32) };
                     let weights = Some(graph.constant(HostTensor::f32([b, n], vec![1.0; (b * n) as usize])));
                     let inputs = GreedyInputs { weights, ..GreedyInputs::new(normalized) };
-                    Ok(vec![GreedySelect { objective, k }.select(graph, inputs)?.indices])
+                    Ok(vec![GreedySelect { objective, k }.build(graph, inputs)?.indices])
                 });
             }
         }
@@ -306,14 +306,14 @@ impl Cases {
             });
             self.add("min_max", format!("f32 B{b} N{n}"), |graph| {
                 let scores = graph.input("scores", [b, n], Elem::F32);
-                Ok(vec![MinMax::default().apply(graph, scores, None)?])
+                Ok(vec![MinMax::default().build(graph, scores, None)?])
             });
             self.add("allocate", format!("B{b}, 16 segments"), |graph| {
                 let weights =
                     graph.constant(HostTensor::f32([b, 16], data::integers(7, 16 * b as usize, 9).iter().map(|w| *w as f32).collect()));
                 let totals = graph.constant(HostTensor::u32([b], vec![n / 4; b as usize]));
                 let capacities = graph.constant(HostTensor::u32([b, 16], vec![n / 16; 16 * b as usize]));
-                Ok(vec![Allocate::default().budgets(graph, weights, totals, capacities)?])
+                Ok(vec![Allocate::default().build(graph, weights, totals, capacities)?])
             });
         }
     }
@@ -335,7 +335,7 @@ impl Cases {
             self.add("frame_budget", format!("B{b}, {frames} frames"), |graph| {
                 let scores = graph.input("scores", [b, frames], Elem::F32);
                 let sizes = graph.constant(HostTensor::u32([b, frames], vec![196; (b * frames) as usize]));
-                Ok(vec![FrameBudget { base: 0.25, temperature: 0.01 }.find(graph, scores, sizes)?])
+                Ok(vec![FrameBudget { base: 0.25, temperature: 0.01 }.build(graph, scores, sizes)?])
             });
         }
         for [b, h, n, d] in self.shapes(vec![[16, 20, 1500, 64]], vec![[1, 6, 256, 64]]) {
@@ -345,7 +345,7 @@ impl Cases {
             });
             self.add("pooled_attention", format!("pools of 2 {elem} B{b} H{h} N{n} D{d}"), |graph| {
                 let (queries, keys) = (graph.input("queries", [b, h, n, d], elem), graph.input("keys", [b, h, n, d], elem));
-                Ok(vec![PooledAttention { pool: 2, scale: None }.find(graph, queries, keys, None)?.received])
+                Ok(vec![PooledAttention { pool: 2, scale: None }.build(graph, queries, keys, None)?.received])
             });
         }
     }
@@ -363,7 +363,7 @@ impl Cases {
         for objective in [Objective::MaxMin, Objective::Determinant] {
             self.add("greedy_select", name(&format!(" {objective:?}")) + " C16 k2", |graph| {
                 let inputs = GreedyInputs::new(unit(graph));
-                Ok(vec![GreedySelect { objective, k: 2 }.select(graph, inputs)?.indices])
+                Ok(vec![GreedySelect { objective, k: 2 }.build(graph, inputs)?.indices])
             });
         }
         self.add("density_peaks", name("") + " C16", |graph| {
@@ -377,7 +377,7 @@ impl Cases {
         });
         self.add("bipartite_match", name("") + " C16", |graph| {
             let (normalized, partition) = (unit(graph), Partition::even_odd(graph, 2));
-            Ok(vec![BipartiteMatch::default().find(graph, normalized, partition, None)?.partner])
+            Ok(vec![BipartiteMatch::default().build(graph, normalized, partition, None)?.partner])
         });
         self.add("grow_runs", name("") + " C16", |graph| {
             let normalized = unit(graph);
@@ -386,26 +386,26 @@ impl Cases {
         self.add("attention_score", name("") + " H1 D16", |graph| {
             let (queries, keys) = (graph.input("queries", [B, 1, 2, 16], Elem::F32), graph.input("keys", [B, 1, 2, 16], Elem::F32));
             let inputs = AttentionInputs { queries, keys, bias: None, lengths: None, query_lengths: None };
-            Ok(vec![AttentionScore { queries: Queries::All, ..AttentionScore::default() }.score(graph, inputs)?.score])
+            Ok(vec![AttentionScore { queries: Queries::All, ..AttentionScore::default() }.build(graph, inputs)?.score])
         });
         self.add("pooled_attention", name("") + " H1 D16", |graph| {
             let (queries, keys) = (graph.input("queries", [B, 1, 2, 16], Elem::F32), graph.input("keys", [B, 1, 2, 16], Elem::F32));
-            Ok(vec![PooledAttention { pool: 2, scale: None }.find(graph, queries, keys, None)?.received])
+            Ok(vec![PooledAttention { pool: 2, scale: None }.build(graph, queries, keys, None)?.received])
         });
         self.add("frame_budget", name(""), |graph| {
             let (scores, sizes) = (graph.input("scores", [B, 2], Elem::F32), filled(graph, 2, 196));
-            Ok(vec![FrameBudget { base: 0.25, temperature: 0.01 }.find(graph, scores, sizes)?])
+            Ok(vec![FrameBudget { base: 0.25, temperature: 0.01 }.build(graph, scores, sizes)?])
         });
         self.add("allocate", name(""), |graph| {
             let weights = graph.input("weights", [B, 2], Elem::F32);
             let (totals, capacities) = (graph.constant(HostTensor::u32([B], vec![9; B as usize])), filled(graph, 2, 8));
-            Ok(vec![Allocate::default().budgets(graph, weights, totals, capacities)?])
+            Ok(vec![Allocate::default().build(graph, weights, totals, capacities)?])
         });
         self.add("assign_tokens", name(""), |graph| {
             let partition = Partition::even_odd(graph, 2);
             let (partner, unmerged) = (filled(graph, 1, 0), filled(graph, 1, NONE));
             let assign = AssignTokens { tokens: 2, outputs: 1, interleave: false };
-            let assigned = assign.assign(graph, AssignInputs { partition, lengths: None, partner, unmerged })?;
+            let assigned = assign.build(graph, AssignInputs { partition, lengths: None, partner, unmerged })?;
             Ok(vec![assigned.parent, assigned.representative])
         });
     }
@@ -418,7 +418,7 @@ impl Cases {
                 let queries = graph.input("queries", [b, h, m, d], elem);
                 let (keys, values) = (graph.input("keys", [b, h, n, d], elem), graph.input("values", [b, h, n, d], elem));
                 let inputs = QueryKeyValue { queries, keys, values, bias: None, lengths: None, query_lengths: None };
-                Ok(vec![Attention::default().attend(graph, inputs)?.rows])
+                Ok(vec![Attention::default().build(graph, inputs)?.rows])
             });
         }
     }
@@ -455,7 +455,7 @@ impl Cases {
                 let points = Points::Locations(graph.input("locations", [b, queries, heads, 4, 2], elem));
                 let weights = graph.input("weights", [b, queries, heads, 4], elem);
                 let sample = DeformableSample { levels: vec![[side, side]], softmax: true };
-                Ok(vec![sample.sample(graph, DeformableInputs { value, points, weights })?])
+                Ok(vec![sample.build(graph, DeformableInputs { value, points, weights })?])
             });
         }
     }
@@ -466,7 +466,7 @@ impl Cases {
             for (what, norm) in [("LayerNorm", LayerNorm::default()), ("RMSNorm", LayerNorm::root_mean_square(1e-6))] {
                 self.add("layer_norm", format!("{what} {elem} B{b} N{n} C{c}"), |graph| {
                     let (x, weight) = (graph.input("x", [b, n, c], elem), graph.input("weight", [c], elem));
-                    Ok(vec![norm.apply(graph, x, Some(weight), None)?])
+                    Ok(vec![norm.build(graph, x, Some(weight), None)?])
                 });
             }
             self.add("elementwise", format!("sum {elem} B{b} N{n} C{c}"), |graph| {
@@ -532,7 +532,7 @@ pub fn families() -> Vec<Family> {
                 let queries = graph.input("queries", [1, 4, 1, 64], Elem::F32);
                 let keys = graph.input("keys", [1, 4, n, 64], Elem::F32);
                 let inputs = AttentionInputs { queries, keys, bias: None, lengths: None, query_lengths: None };
-                let score = AttentionScore { queries: Queries::CLASS, ..AttentionScore::default() }.score(graph, inputs)?.score;
+                let score = AttentionScore { queries: Queries::CLASS, ..AttentionScore::default() }.build(graph, inputs)?.score;
                 output(graph, &[score])
             },
         },
@@ -544,7 +544,7 @@ pub fn families() -> Vec<Family> {
                 let tensor = graph.input("x", [1, 1, n, 64], Elem::F32);
                 let inputs = AttentionInputs { queries: tensor, keys: tensor, bias: None, lengths: None, query_lengths: None };
                 let score = AttentionScore { queries: Queries::All, rows: RowReduction::Sum, ..AttentionScore::default() };
-                let score = score.score(graph, inputs)?.score;
+                let score = score.build(graph, inputs)?.score;
                 output(graph, &[score])
             },
         },
@@ -554,7 +554,7 @@ pub fn families() -> Vec<Family> {
             sizes: &[16384, 32768, 65536, 131072, 163840],
             build: |graph, n| {
                 let scores = graph.input("scores", [8, n], Elem::F32);
-                let indices = TopK { k: 64, ..TopK::default() }.select(graph, TopKInputs::new(scores))?.indices;
+                let indices = TopK { k: 64, ..TopK::default() }.build(graph, TopKInputs::new(scores))?.indices;
                 output(graph, &[indices])
             },
         },
@@ -566,7 +566,7 @@ pub fn families() -> Vec<Family> {
                 let normalized =
                     Normalized { unit: graph.input("unit", [1, n, 64], Elem::F32), norm: graph.input("norm", [1, n], Elem::F32) };
                 let partition = Partition::even_odd(graph, n);
-                let matches = BipartiteMatch::default().find(graph, normalized, partition, None)?;
+                let matches = BipartiteMatch::default().build(graph, normalized, partition, None)?;
                 output(graph, &[matches.partner])
             },
         },

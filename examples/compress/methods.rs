@@ -380,7 +380,7 @@ fn received(graph: &mut Graph, request: &Request, tokens: &Tokens) -> Result<Ten
     };
     let lengths = Some(tokens.lengths);
     let inputs = AttentionInputs { queries: heads, keys: heads, bias: None, lengths, query_lengths: lengths };
-    Ok(attention.score(graph, inputs)?.score)
+    Ok(attention.build(graph, inputs)?.score)
 }
 
 fn atome(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {

@@ -28,7 +28,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         g.note(k);
         let (b, n) = (g.batch, g.count);
         let (w, t, c) = (g.tensor(graph, &[b, n], F32), g.tensor(graph, &[b], U32), g.tensor(graph, &[b, n], U32));
-        Ok(vec![k.budgets(graph, w, t, c)?])
+        Ok(vec![k.build(graph, w, t, c)?])
     }),
     ("assign_tokens", |g, graph| {
         let p = g.partition(graph)?;
@@ -39,7 +39,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         let u = g.number(ns);
         let (partner, unmerged) = (g.tensor(graph, &[b, ns], U32), g.list(graph, b, u, ns));
         let l = g.lengths(graph, b);
-        let a = k.assign(graph, AssignInputs { partition: p, lengths: l, partner, unmerged })?;
+        let a = k.build(graph, AssignInputs { partition: p, lengths: l, partner, unmerged })?;
         Ok(vec![a.parent, a.representative, a.lengths])
     }),
     ("attention", |g, graph| {
@@ -61,7 +61,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
             _ => None,
         };
         let (l, ql) = (g.lengths(graph, b), g.lengths(graph, b));
-        let a = k.attend(graph, QueryKeyValue { queries: q, keys: kk, values: vv, bias, lengths: l, query_lengths: ql })?;
+        let a = k.build(graph, QueryKeyValue { queries: q, keys: kk, values: vv, bias, lengths: l, query_lengths: ql })?;
         Ok([a.rows].into_iter().chain(a.lse).collect())
     }),
     ("attention_score", |g, graph| {
@@ -102,7 +102,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         let (q, kk) = (g.tensor(graph, &[b, h, m, d], e), g.tensor(graph, &[b, hk, n, d], e));
         let bias = g.optional(graph, &[b, n], F32);
         let (l, ql) = (g.lengths(graph, b), g.lengths(graph, b));
-        let i = k.score(graph, AttentionInputs { queries: q, keys: kk, bias, lengths: l, query_lengths: ql })?;
+        let i = k.build(graph, AttentionInputs { queries: q, keys: kk, bias, lengths: l, query_lengths: ql })?;
         Ok([i.score].into_iter().chain(i.lse).collect())
     }),
     ("bipartite_match", |g, graph| {
@@ -112,7 +112,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         g.note(k);
         let b = g.batch;
         let l = g.lengths(graph, b);
-        let m = k.find(graph, nn, p, l)?;
+        let m = k.build(graph, nn, p, l)?;
         Ok(vec![m.similarity, m.partner])
     }),
     ("compact", |g, graph| {
@@ -174,7 +174,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
                 reference: if g.coin() { g.tensor(graph, &[q, 2], F32) } else { g.tensor(graph, &[b, q, 2], F32) },
             }
         };
-        Ok(vec![k.sample(graph, DeformableInputs { value, points, weights })?])
+        Ok(vec![k.build(graph, DeformableInputs { value, points, weights })?])
     }),
     ("density_peaks", |g, graph| {
         let (b, n, c) = (g.batch, g.count, g.channels);
@@ -202,14 +202,14 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
             _ => vec![1],
         };
         let z = g.tensor(graph, &d, e2);
-        Ok(vec![k.apply(graph, a, z)?])
+        Ok(vec![k.build(graph, a, z)?])
     }),
     ("frame_budget", |g, graph| {
         let k = FrameBudget { base: g.float(), temperature: g.float() };
         g.note(k);
         let (b, n) = (g.batch, g.count);
         let (s, z) = (g.tensor(graph, &[b, n], F32), g.tensor(graph, &[b, n], U32));
-        Ok(vec![k.find(graph, s, z)?])
+        Ok(vec![k.build(graph, s, z)?])
     }),
     ("gather_rows", |g, graph| {
         let (b, n, m, c) = (g.batch, g.count, g.rows, g.channels);
@@ -258,7 +258,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
             lengths: g.lengths(graph, b),
             counts: g.optional(graph, &[b], U32),
         };
-        let s = k.select(graph, inputs)?;
+        let s = k.build(graph, inputs)?;
         Ok(vec![s.indices, s.kept])
     }),
     ("group_tokens", |g, graph| {
@@ -294,7 +294,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
             let (b, n) = (g.batch, g.count);
             let x = g.tensor(graph, &[b, n, c], e);
             let (w, z) = (g.optional(graph, &[c], e), g.optional(graph, &[c], e));
-            Ok(vec![k.apply(graph, x, w, z)?])
+            Ok(vec![k.build(graph, x, w, z)?])
         } else {
             let u = g.unshuffle();
             g.note(u);
@@ -317,7 +317,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         let (b, n, c, o, e) = (g.batch, g.count, g.channels, g.outputs, g.elem);
         let x = if g.coin() { g.tensor(graph, &[b, n, c], e) } else { g.tensor(graph, &[n, c], e) };
         let (w, z) = (g.tensor(graph, &[o, c], e), g.optional(graph, &[o], e));
-        Ok(vec![k.apply(graph, x, w, z)?])
+        Ok(vec![k.build(graph, x, w, z)?])
     }),
     ("float_ratio", |g, graph| {
         let b = g.batch;
@@ -373,7 +373,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         let (b, n) = (g.batch, g.count);
         let s = g.tensor(graph, &[b, n], F32);
         let l = g.lengths(graph, b);
-        Ok(vec![k.apply(graph, s, l)?])
+        Ok(vec![k.build(graph, s, l)?])
     }),
     ("neighbours", |g, graph| {
         let k = Neighbours { nearest: g.number(8), exclude_self: g.coin() };
@@ -494,7 +494,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         let m = if g.chance(0.7) { (m % 100).wrapping_mul(k.pool) } else { m };
         let (q, kk) = (g.tensor(graph, &[b, h, m, d], e), g.tensor(graph, &[b, hk, m, d], e));
         let l = g.lengths(graph, b);
-        let r = k.find(graph, q, kk, l)?;
+        let r = k.build(graph, q, kk, l)?;
         Ok(vec![r.received, r.own])
     }),
     ("previous_equal", |g, graph| {
@@ -556,7 +556,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
             _ => g.tensor(graph, &[b, n], U32),
         };
         let l = g.lengths(graph, b);
-        let s = k.find(graph, j, p, l)?;
+        let s = k.build(graph, j, p, l)?;
         Ok(vec![s.start, s.starts])
     }),
     ("threshold", |g, graph| {
@@ -576,7 +576,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
             _ => None,
         };
         let i = ThresholdInputs { lengths: g.lengths(graph, b), marks, among, ..ThresholdInputs::new(s, lim) };
-        Ok(vec![k.mask(graph, i)?])
+        Ok(vec![k.build(graph, i)?])
     }),
     ("top_k", |g, graph| {
         let (b, h, n, e) = (g.batch, g.heads, g.count, g.elem);
@@ -603,7 +603,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
             _ => None,
         };
         let l = g.lengths(graph, b);
-        Ok(selected(&k.select(graph, TopKInputs { scores: s, lengths: l, counts, marks })?))
+        Ok(selected(&k.build(graph, TopKInputs { scores: s, lengths: l, counts, marks })?))
     }),
     ("unfold", |g, graph| {
         let k =
@@ -613,7 +613,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         let (b, c) = (g.batch, g.channels);
         let e = g.pick(&[F32, F16, U32]);
         let x = if g.chance(0.8) { g.tensor(graph, &[b, h.wrapping_mul(w), c], e) } else { g.tensor(graph, &[b, h, w, c], e) };
-        Ok(vec![k.unfold(graph, x, [h, w])?])
+        Ok(vec![k.build(graph, x, [h, w])?])
     }),
     ("partition", |g, graph| {
         let p = g.partition(graph)?;

@@ -355,7 +355,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         let k = KeyTokens { share: g.share() };
         g.note(k);
         let (q, kk) = g.queries_and_keys(graph, n);
-        Ok(selected(&k.select(graph, &t, q, kk)?))
+        Ok(selected(&k.build(graph, &t, q, kk)?))
     }),
     ("prune", |g, graph| {
         let t = g.tokens(graph)?;
@@ -425,7 +425,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         g.note(k);
         let s = g.tensor(graph, &[b, n], F32);
         let l = g.lengths(graph, b);
-        Ok(vec![k.select(graph, s, l)?])
+        Ok(vec![k.build(graph, s, l)?])
     }),
     ("spatial_spread", |g, _| {
         let (h, w, c) = (g.dim() % 5000, g.dim() % 5000, g.dim() % 100000);

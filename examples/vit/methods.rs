@@ -75,7 +75,7 @@ fn top_k(graph: &mut Graph, layer: &Layer, step: &Step) -> Result<Compressed, Er
     let keys = layer.attention.heads_first(graph, layer.projected.keys)?;
     let lengths = Some(layer.tokens.lengths);
     let inputs = AttentionInputs { queries, keys, bias: None, lengths, query_lengths: None };
-    let score = AttentionScore::default().score(graph, inputs)?.score;
+    let score = AttentionScore::default().build(graph, inputs)?.score;
     keep_best(graph, layer, score, step.numbers[0] as u32)
 }
 

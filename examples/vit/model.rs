@@ -133,7 +133,7 @@ impl Model {
             }
         };
         let norm = self.affine(&mut graph, "backbone.layernorm")?;
-        let features = NORM.apply(&mut graph, dense, Some(norm.weight), norm.bias)?;
+        let features = NORM.build(&mut graph, dense, Some(norm.weight), norm.bias)?;
         graph.output("features", features)?;
         graph.output("tokens", tokens.lengths)?;
         if wanted == Wanted::Saliency {
@@ -196,8 +196,8 @@ impl Model {
         let window = Window { size: [2, 2], stride: [1, 1], padding: [1, 1] };
         for stage in 1..=3 {
             let Affine { weight, bias } = self.affine(graph, &format!("decoder.upconv{stage}"))?;
-            let rows = window.unfold(graph, x, [side, side])?;
-            let places = Linear { activation: Activation::Relu }.apply(graph, rows, weight, bias)?;
+            let rows = window.build(graph, x, [side, side])?;
+            let places = Linear { activation: Activation::Relu }.build(graph, rows, weight, bias)?;
             let (windows, channels) = (side + 1, weight.shape().dims()[0] / 4);
             let places = graph.reshape(places, [1, windows * windows * 4, channels])?;
             side *= 2;

@@ -170,7 +170,7 @@ impl Model {
         let logits = linear(&mut graph, x, embedding, None)?;
         let marks = self.marks(&mut graph, suppressed, prompt, position)?;
         let scores = graph.reshape(logits, [batch, self.vocabulary])?;
-        let chosen = TopK::default().select(&mut graph, TopKInputs { marks: Some(marks), ..TopKInputs::new(scores) })?.indices;
+        let chosen = TopK::default().build(&mut graph, TopKInputs { marks: Some(marks), ..TopKInputs::new(scores) })?.indices;
         let tokens = graph.input("tokens", [batch, steps], Elem::U32);
         let tokens = scatter_rows(&mut graph, tokens, chosen, position)?;
         graph.output("logits", logits)?;
@@ -200,9 +200,9 @@ impl Model {
         for (name, stride) in [("encoder.conv1", 1), ("encoder.conv2", 2)] {
             let window = Window { size: [1, TAPS], stride: [1, stride], padding: [0, 1] };
             let frames = x.shape().dims()[1];
-            let rows = window.unfold(graph, x, [1, frames])?;
+            let rows = window.build(graph, x, [1, frames])?;
             let Affine { weight, bias } = affine(&self.weights, graph, name)?;
-            x = Linear { activation: Activation::Gelu }.apply(graph, rows, weight, bias)?;
+            x = Linear { activation: Activation::Gelu }.build(graph, rows, weight, bias)?;
         }
         let positions = weight(&self.weights, graph, "encoder.positional_embedding")?;
         let positions = graph.reshape(positions, x.shape())?;
@@ -211,7 +211,7 @@ impl Model {
 
     fn norm(&self, graph: &mut Graph, name: &str, x: Tensor) -> Result<Tensor, Error> {
         let Affine { weight, bias } = affine(&self.weights, graph, name)?;
-        NORM.apply(graph, x, Some(weight), bias)
+        NORM.build(graph, x, Some(weight), bias)
     }
 
     fn attention(&self, graph: &mut Graph, name: &str, heads: u32) -> Result<MultiHeadAttention, Error> {

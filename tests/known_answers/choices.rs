@@ -48,7 +48,7 @@ fn listed_twice() -> Known {
     let partition = Partition { sources: list("sources", 2), destinations: list("destinations", 3) };
     let (partner, unmerged) = (list("partner", 2), list("unmerged", 1));
     let assign = AssignInputs { partition, lengths: None, partner, unmerged };
-    let assigned = AssignTokens { tokens: 3, outputs: 3, interleave: false }.assign(&mut graph, assign).expect("shapes agree");
+    let assigned = AssignTokens { tokens: 3, outputs: 3, interleave: false }.build(&mut graph, assign).expect("shapes agree");
     graph.output("parent", assigned.parent).expect("a name");
     graph.output("representative", assigned.representative).expect("a name");
     let lists = [("sources", vec![1, 1]), ("destinations", vec![0, 2, 0]), ("partner", vec![1, 0]), ("unmerged", vec![NONE])];
@@ -113,7 +113,7 @@ fn evit(name: &'static str, broken: f32, expected: [f64; 3]) -> Known {
 fn top_k() -> Known {
     let mut graph = Graph::new();
     let scores = graph.input("scores", [1, 6], Elem::F32);
-    let selection = TopK { k: 6, ..TopK::default() }.select(&mut graph, TopKInputs::new(scores)).expect("a shape");
+    let selection = TopK { k: 6, ..TopK::default() }.build(&mut graph, TopKInputs::new(scores)).expect("a shape");
     graph.output("order", selection.indices).expect("a name");
     let scores = vec![f32::NAN, f32::NEG_INFINITY, 3.0, f32::INFINITY, -f32::NAN, -3.0];
     let inputs = [("scores".to_owned(), HostTensor::f32([1, 6], scores))].into();

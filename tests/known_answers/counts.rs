@@ -77,7 +77,7 @@ pub fn all() -> Vec<Known> {
 fn budgets(name: &'static str, (base, shape): (f32, [u32; 2]), scores: &[f32], sizes: &[u32], expected: &[f64]) -> Known {
     let mut graph = Graph::new();
     let read = (graph.input("scores", shape, Elem::F32), graph.input("sizes", shape, Elem::U32));
-    let found = FrameBudget { base, temperature: 1.0 }.find(&mut graph, read.0, read.1).expect("shapes agree");
+    let found = FrameBudget { base, temperature: 1.0 }.build(&mut graph, read.0, read.1).expect("shapes agree");
     graph.output("budgets", found).expect("a name");
     let inputs =
         [("scores".to_owned(), HostTensor::f32(shape, scores.to_vec())), ("sizes".to_owned(), HostTensor::u32(shape, sizes.to_vec()))];

@@ -46,7 +46,7 @@ impl Row<'_> {
         });
         let kernel = AttentionScore { lse: true, causal: self.causal, ..kernel };
         let read = AttentionInputs { queries, keys, bias, lengths, query_lengths: None };
-        let importance = kernel.score(&mut graph, read).expect("shapes agree");
+        let importance = kernel.build(&mut graph, read).expect("shapes agree");
         graph.output("score", importance.score).expect("a name");
         graph.output("lse", importance.lse.expect("asked for")).expect("a name");
         Known { name, graph, inputs, outputs: vec![("score", score.to_vec(), tolerance), ("lse", lse.to_vec(), tolerance)] }
@@ -67,7 +67,7 @@ impl Row<'_> {
         });
         let kernel = Attention { lse: true, causal: self.causal, ..Attention::default() };
         let read = QueryKeyValue { queries, keys, values, bias, lengths, query_lengths: None };
-        let attended = kernel.attend(&mut graph, read).expect("shapes agree");
+        let attended = kernel.build(&mut graph, read).expect("shapes agree");
         graph.output("rows", attended.rows).expect("a name");
         graph.output("lse", attended.lse.expect("asked for")).expect("a name");
         Known { name, graph, inputs, outputs: vec![("rows", rows.to_vec(), tolerance), ("lse", lse.to_vec(), tolerance)] }
@@ -295,7 +295,7 @@ fn pooled() -> Vec<Known> {
         let keys = Row::input(&mut graph, &mut inputs, "keys", &keys);
         inputs.insert("lengths".to_owned(), HostTensor::u32([1], vec![live]));
         let lengths = graph.input("lengths", [1], Elem::U32);
-        let found = PooledAttention { pool: 1, scale: None }.find(&mut graph, queries, keys, Some(lengths)).expect("shapes agree");
+        let found = PooledAttention { pool: 1, scale: None }.build(&mut graph, queries, keys, Some(lengths)).expect("shapes agree");
         graph.output("received", found.received).expect("a name");
         graph.output("own", found.own).expect("a name");
         Known { name, graph, inputs, outputs: vec![("received", received.to_vec(), 1e-6), ("own", own.to_vec(), 1e-6)] }

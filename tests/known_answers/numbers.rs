@@ -172,7 +172,7 @@ fn pooled(name: &'static str, pool: Pool, row: &[f32], expected: &[f64]) -> Know
 fn norm(name: &'static str, norm: LayerNorm, row: &[f32], expected: &[f64]) -> Known {
     let mut graph = Graph::new();
     let x = graph.input("x", [1, row.len() as u32], Elem::F32);
-    let y = norm.apply(&mut graph, x, None, None).expect("a shape");
+    let y = norm.build(&mut graph, x, None, None).expect("a shape");
     graph.output("y", y).expect("a name");
     let tolerance = 4e-6 * expected.iter().fold(0.0, |most: f64, e| most.max(e.abs()));
     let inputs = [("x".to_owned(), HostTensor::f32([1, row.len() as u32], row.to_vec()))].into();
@@ -219,7 +219,7 @@ fn budgets(name: &'static str, weights: &[f32], total: u32, capacities: &[u32], 
         graph.input("totals", [1], Elem::U32),
         graph.input("capacities", [1, segments], Elem::U32),
     ];
-    let budgets = Allocate::default().budgets(&mut graph, inputs[0], inputs[1], inputs[2]).expect("shapes agree");
+    let budgets = Allocate::default().build(&mut graph, inputs[0], inputs[1], inputs[2]).expect("shapes agree");
     graph.output("budgets", budgets).expect("a name");
     let inputs = [
         ("weights".to_owned(), HostTensor::f32([1, segments], weights.to_vec())),

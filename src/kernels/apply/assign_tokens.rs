@@ -63,7 +63,7 @@ pub(super) static ASSIGN_TOKENS_ALONE: Shader = Shader { name: "assign_tokens.al
 /// let partner = graph.constant(HostTensor::u32([1, 2], vec![1, 0]));
 /// let unmerged = graph.constant(HostTensor::u32([1, 1], vec![1]));
 /// let assign = AssignTokens { tokens: 4, outputs: 3, interleave: false };
-/// let assigned = assign.assign(&mut graph, AssignInputs { partition, lengths: None, partner, unmerged })?;
+/// let assigned = assign.build(&mut graph, AssignInputs { partition, lengths: None, partner, unmerged })?;
 /// graph.output("parent", assigned.parent)?;
 /// graph.output("representative", assigned.representative)?;
 /// let out = graph.run_reference(&[].into())?;
@@ -82,7 +82,7 @@ pub struct AssignTokens {
     pub interleave: bool,
 }
 
-/// What [`AssignTokens::assign`] needs.
+/// What [`AssignTokens::build`] needs.
 #[derive(Debug, Clone, Copy)]
 pub struct AssignInputs {
     /// Positions of sources `[Ns]` or `[B, Ns]`, and of destinations `[Nd]` or `[B, Nd]`.
@@ -99,7 +99,7 @@ pub struct AssignInputs {
     pub unmerged: Tensor,
 }
 
-/// What [`AssignTokens::assign`] gives.
+/// What [`AssignTokens::build`] gives.
 #[derive(Debug, Clone, Copy)]
 pub struct Assignment {
     /// Output row of each token, u32 `[B, N]`; [`NONE`](crate::NONE) for dead tokens and those that are in neither list.
@@ -114,12 +114,18 @@ pub struct Assignment {
 impl AssignTokens {
     /// Adds the call. An output row has its unmerged sources and its live destinations. A source that merges without a partner
     /// goes nowhere.
-    pub fn assign(self, graph: &mut Graph, inputs: AssignInputs) -> Result<Assignment, Error> {
+    pub fn build(self, graph: &mut Graph, inputs: AssignInputs) -> Result<Assignment, Error> {
         let AssignInputs { partition, lengths, partner, unmerged } = inputs;
         let [batch, _] = partner.shape().exactly("assign_tokens: partner", "[B, Ns]")?;
         let lengths = lengths_or_full(graph, lengths, batch, self.tokens);
         let outputs = graph.call(self, &[partition.sources, partition.destinations, lengths, partner, unmerged])?;
         Ok(Assignment { parent: outputs[0], representative: outputs[1], lengths: outputs[2] })
+    }
+
+    /// The old name of `build`.
+    #[deprecated(note = "it is `build` now, as everywhere")]
+    pub fn assign(self, graph: &mut Graph, inputs: AssignInputs) -> Result<Assignment, Error> {
+        self.build(graph, inputs)
     }
 }
 

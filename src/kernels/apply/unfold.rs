@@ -48,7 +48,7 @@ pub(super) static UNFOLD: Shader = Shader {
 /// let mut graph = Graph::new();
 /// // One row of three tokens under a window of two.
 /// let x = graph.constant(HostTensor::u32([1, 3, 1], vec![1, 2, 3]));
-/// let pairs = Window { size: [1, 2], stride: [1, 1], padding: [0, 0] }.unfold(&mut graph, x, [1, 3])?;
+/// let pairs = Window { size: [1, 2], stride: [1, 1], padding: [0, 0] }.build(&mut graph, x, [1, 3])?;
 /// graph.output("pairs", pairs)?;
 /// assert_eq!(graph.run_reference(&[].into())?["pairs"].integers(), [1, 2, 2, 3]);
 /// # Ok::<(), tokenpress::Error>(())
@@ -87,9 +87,15 @@ impl Window {
     ///
     /// `x` is `[B, h * w, C]` or `[B, h, w, C]`, of any element type; `grid` is `[h, w]`. Gives `[B, places, C * kh * kw]`.
     /// Places and taps are counted row by row, in the order of PyTorch's `F.unfold`.
-    pub fn unfold(&self, graph: &mut Graph, x: Tensor, grid: [u32; 2]) -> Result<Tensor, Error> {
+    pub fn build(&self, graph: &mut Graph, x: Tensor, grid: [u32; 2]) -> Result<Tensor, Error> {
         let x = flat(graph, x, grid)?;
         Ok(graph.call(Unfold { window: *self, grid }, &[x])?[0])
+    }
+
+    /// The old name of `build`.
+    #[deprecated(note = "it is `build` now, as everywhere")]
+    pub fn unfold(&self, graph: &mut Graph, x: Tensor, grid: [u32; 2]) -> Result<Tensor, Error> {
+        self.build(graph, x, grid)
     }
 
     pub(crate) fn sliding(&self, grid: [u32; 2]) -> Sliding {

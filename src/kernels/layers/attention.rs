@@ -99,7 +99,7 @@ pub enum Heads {
 /// let queries = graph.constant(HostTensor::f32([1, 1, 1, 2], vec![0.0, 0.0]));
 /// let (keys, values) = (graph.input("keys", [1, 1, 3, 2], Elem::F32), graph.input("values", [1, 1, 3, 1], Elem::F32));
 /// let inputs = QueryKeyValue { queries, keys, values, bias: None, lengths: None, query_lengths: None };
-/// let attended = Attention { lse: true, ..Attention::default() }.attend(&mut graph, inputs)?;
+/// let attended = Attention { lse: true, ..Attention::default() }.build(&mut graph, inputs)?;
 /// graph.output("rows", attended.rows)?;
 /// let values = HostTensor::f32([1, 1, 3, 1], vec![1.0, 2.0, 6.0]);
 /// let inputs = [("keys".to_owned(), HostTensor::f32([1, 1, 3, 2], vec![1.0; 6])), ("values".to_owned(), values)];
@@ -119,7 +119,7 @@ pub struct Attention {
     pub lse: bool,
 }
 
-/// What [`Attention::attend`] reads; shapes for [`Heads::First`].
+/// What [`Attention::build`] reads; shapes for [`Heads::First`].
 #[derive(Debug, Clone, Copy)]
 pub struct QueryKeyValue {
     /// `[B, H, M, D]`, f32 or f16.
@@ -138,7 +138,7 @@ pub struct QueryKeyValue {
     pub query_lengths: Option<Tensor>,
 }
 
-/// What [`Attention::attend`] gives.
+/// What [`Attention::build`] gives.
 #[derive(Debug, Clone, Copy)]
 pub struct Attended {
     /// `[B, H, M, V]` in the layout asked for, of the inputs' element type.
@@ -153,13 +153,19 @@ impl Attention {
     /// # Errors
     /// [`Error::Shape`] and [`Error::Elem`] for tensors other than [`QueryKeyValue`] says; [`Error::Value`] for causal attention with
     /// more queries than keys.
-    pub fn attend(self, graph: &mut Graph, inputs: QueryKeyValue) -> Result<Attended, Error> {
+    pub fn build(self, graph: &mut Graph, inputs: QueryKeyValue) -> Result<Attended, Error> {
         let QueryKeyValue { queries, keys, values, bias, lengths, query_lengths } = inputs;
         let Geometry { batch, query_count, key_count, .. } = self.geometry(&[queries.desc(), keys.desc(), values.desc()])?;
         let [live_keys, live_queries] = live_of_attention(graph, batch, [query_count, key_count], lengths, query_lengths);
         let inputs: Vec<_> = [queries, keys, values, live_keys, live_queries].into_iter().chain(bias).collect();
         let outputs = graph.call(self, &inputs)?;
         Ok(Attended { rows: outputs[0], lse: outputs.get(1).copied() })
+    }
+
+    /// The old name of `build`.
+    #[deprecated(note = "it is `build` now, as everywhere")]
+    pub fn attend(self, graph: &mut Graph, inputs: QueryKeyValue) -> Result<Attended, Error> {
+        self.build(graph, inputs)
     }
 
     /// Batch, rows, heads and channels of one of the four.

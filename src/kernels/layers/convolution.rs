@@ -85,7 +85,7 @@ impl Default for Convolution {
 impl Convolution {
     /// Every output channel from all input channels; `weight` is `[O, C, kh, kw]`, `bias` `[O]`.
     ///
-    /// The window's tokens are laid out in memory by [`Window::unfold`], and then go through one [`linear`]. A window of one
+    /// The window's tokens are laid out in memory by [`Window::build`], and then go through one [`linear`]. A window of one
     /// token needs no layout.
     pub fn dense(&self, graph: &mut Graph, x: Tensor, grid: [u32; 2], weight: Tensor, bias: Option<Tensor>) -> Result<Tensor, Error> {
         let (window, [outputs, channels]) = self.window(weight)?;
@@ -96,7 +96,7 @@ impl Convolution {
             return Err(Error::Shape { argument: "convolution: weight", expected, actual: weight.shape() });
         }
         let single = Window { size: [1, 1], stride: [1, 1], padding: [0, 0] };
-        let rows = if window == single { x } else { window.unfold(graph, x, grid)? };
+        let rows = if window == single { x } else { window.build(graph, x, grid)? };
         let wide = rows.shape().dims()[2];
         let weight = graph.reshape(weight, [outputs, wide])?;
         linear(graph, rows, weight, bias)

@@ -97,7 +97,7 @@ pub struct DeformableInputs {
 /// let points = Points::Locations(graph.constant(HostTensor::f32([1, 1, 1, 1, 2], vec![0.5, 0.5])));
 /// let weights = graph.constant(HostTensor::f32([1, 1, 1, 1], vec![2.0]));
 /// let sampling = DeformableSample { levels: vec![[2, 2]], softmax: false };
-/// let y = sampling.sample(&mut graph, DeformableInputs { value, points, weights })?;
+/// let y = sampling.build(&mut graph, DeformableInputs { value, points, weights })?;
 /// graph.output("y", y)?;
 /// let value = HostTensor::f32([1, 4, 1, 1], vec![1.0, 2.0, 3.0, 4.0]);
 /// assert_eq!(graph.run_reference(&[("value".to_owned(), value)].into())?["y"].floats(), [5.0]);
@@ -114,7 +114,7 @@ pub struct DeformableSample {
 
 impl DeformableSample {
     /// Reads the points of every query.
-    pub fn sample(&self, graph: &mut Graph, inputs: DeformableInputs) -> Result<Tensor, Error> {
+    pub fn build(&self, graph: &mut Graph, inputs: DeformableInputs) -> Result<Tensor, Error> {
         let mut table = Vec::new();
         let mut first = 0u32;
         for &[height, width] in &self.levels {
@@ -128,6 +128,12 @@ impl DeformableSample {
         };
         let inputs: Vec<_> = [inputs.value, points, inputs.weights, levels].into_iter().chain(reference).collect();
         Ok(graph.call(self.clone(), &inputs)?[0])
+    }
+
+    /// The old name of `build`.
+    #[deprecated(note = "it is `build` now, as everywhere")]
+    pub fn sample(&self, graph: &mut Graph, inputs: DeformableInputs) -> Result<Tensor, Error> {
+        self.build(graph, inputs)
     }
 
     fn wrong_levels(&self) -> Error {
@@ -270,7 +276,7 @@ mod tests {
         let wrong = graph.input("wrong", [1, 5, 2], Elem::F32);
         let mut error = |levels: &[[u32; 2]], value, points, weights| {
             let sampling = DeformableSample { levels: levels.to_vec(), softmax: true };
-            sampling.sample(&mut graph, DeformableInputs { value, points, weights }).err()
+            sampling.build(&mut graph, DeformableInputs { value, points, weights }).err()
         };
         let (levels, locations) = ([[2, 3], [1, 1]], Points::Locations(offsets));
         for points in [locations, Points::Offsets { offsets, reference }, Points::Offsets { offsets, reference: own }] {

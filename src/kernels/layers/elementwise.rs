@@ -83,7 +83,7 @@ impl Default for Elementwise {
     }
 }
 
-/// `a + b`, b repeated as [`Elementwise::apply`] says: residuals, biases, embeddings of positions. Cost: one dispatch.
+/// `a + b`, b repeated as [`Elementwise::build`] says: residuals, biases, embeddings of positions. Cost: one dispatch.
 ///
 /// ```
 /// use tokenpress::kernels::add;
@@ -99,10 +99,10 @@ impl Default for Elementwise {
 /// ```
 #[doc(alias("residual", "bias"))]
 pub fn add(graph: &mut Graph, a: Tensor, b: Tensor) -> Result<Tensor, Error> {
-    Elementwise::default().apply(graph, a, b)
+    Elementwise::default().build(graph, a, b)
 }
 
-/// `a b`, b repeated as [`Elementwise::apply`] says: gates of channels `[B, 1, C]`, weights of tokens `[B, N, 1]`. Cost: one
+/// `a b`, b repeated as [`Elementwise::build`] says: gates of channels `[B, 1, C]`, weights of tokens `[B, N, 1]`. Cost: one
 /// dispatch.
 ///
 /// ```
@@ -119,7 +119,7 @@ pub fn add(graph: &mut Graph, a: Tensor, b: Tensor) -> Result<Tensor, Error> {
 /// ```
 #[doc(alias("mul", "gate"))]
 pub fn multiply(graph: &mut Graph, a: Tensor, b: Tensor) -> Result<Tensor, Error> {
-    Elementwise { operation: Operation::Multiply, ..Elementwise::default() }.apply(graph, a, b)
+    Elementwise { operation: Operation::Multiply, ..Elementwise::default() }.build(graph, a, b)
 }
 
 /// `factor a`. Cost: one dispatch.
@@ -137,7 +137,7 @@ pub fn multiply(graph: &mut Graph, a: Tensor, b: Tensor) -> Result<Tensor, Error
 /// ```
 pub fn scale(graph: &mut Graph, a: Tensor, factor: f32) -> Result<Tensor, Error> {
     let one = graph.constant(HostTensor::f32([1], vec![1.0]));
-    Elementwise { operation: Operation::Multiply, scale: factor, ..Elementwise::default() }.apply(graph, a, one)
+    Elementwise { operation: Operation::Multiply, scale: factor, ..Elementwise::default() }.build(graph, a, one)
 }
 
 /// `activation(a)`. Use it where no [`Linear`](crate::kernels::Linear) or sum before it can apply the activation. ReLU of a NaN
@@ -157,7 +157,7 @@ pub fn scale(graph: &mut Graph, a: Tensor, factor: f32) -> Result<Tensor, Error>
 #[doc(alias("relu", "gelu", "silu", "sigmoid"))]
 pub fn activate(graph: &mut Graph, a: Tensor, activation: Activation) -> Result<Tensor, Error> {
     let one = graph.constant(HostTensor::f32([1], vec![1.0]));
-    Elementwise { operation: Operation::Multiply, scale: 1.0, activation }.apply(graph, a, one)
+    Elementwise { operation: Operation::Multiply, scale: 1.0, activation }.build(graph, a, one)
 }
 
 impl Elementwise {
@@ -170,8 +170,14 @@ impl Elementwise {
     /// repeated and not.
     ///
     /// Arithmetic is in f32. No token is left out: dead ones are computed like any other.
-    pub fn apply(self, graph: &mut Graph, a: Tensor, b: Tensor) -> Result<Tensor, Error> {
+    pub fn build(self, graph: &mut Graph, a: Tensor, b: Tensor) -> Result<Tensor, Error> {
         Ok(graph.call(self, &[a, b])?[0])
+    }
+
+    /// The old name of `build`.
+    #[deprecated(note = "it is `build` now, as everywhere")]
+    pub fn apply(self, graph: &mut Graph, a: Tensor, b: Tensor) -> Result<Tensor, Error> {
+        self.build(graph, a, b)
     }
 }
 

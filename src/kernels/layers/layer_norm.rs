@@ -119,8 +119,14 @@ impl LayerNorm {
     ///
     /// # Errors
     /// [`Error::Shape`] and [`Error::Elem`] for other tensors, [`Error::Value`] for an epsilon that is not above 0.
-    pub fn apply(self, graph: &mut Graph, x: Tensor, weight: Option<Tensor>, bias: Option<Tensor>) -> Result<Tensor, Error> {
+    pub fn build(self, graph: &mut Graph, x: Tensor, weight: Option<Tensor>, bias: Option<Tensor>) -> Result<Tensor, Error> {
         self.call(graph, None, x, weight, bias)
+    }
+
+    /// The old name of `build`.
+    #[deprecated(note = "it is `build` now, as everywhere")]
+    pub fn apply(self, graph: &mut Graph, x: Tensor, weight: Option<Tensor>, bias: Option<Tensor>) -> Result<Tensor, Error> {
+        self.build(graph, x, weight, bias)
     }
 
     /// The same of the blocks of an image of tokens, as [`PixelUnshuffle::unshuffle_tokens`] would give them, in the one dispatch.

@@ -67,7 +67,7 @@ pub struct Linear {
 /// ```
 #[doc(alias("matmul", "gemm"))]
 pub fn linear(graph: &mut Graph, x: Tensor, weight: Tensor, bias: Option<Tensor>) -> Result<Tensor, Error> {
-    Linear::default().apply(graph, x, weight, bias)
+    Linear::default().build(graph, x, weight, bias)
 }
 
 impl Linear {
@@ -78,9 +78,15 @@ impl Linear {
     ///
     /// Sums and the activation are in f32; where f16 overflows, so does the result. No row is left out: what a dead token holds
     /// goes through the layer like any other, and stays with it.
-    pub fn apply(self, graph: &mut Graph, x: Tensor, weight: Tensor, bias: Option<Tensor>) -> Result<Tensor, Error> {
+    pub fn build(self, graph: &mut Graph, x: Tensor, weight: Tensor, bias: Option<Tensor>) -> Result<Tensor, Error> {
         let inputs: Vec<_> = [x, weight].into_iter().chain(bias).collect();
         Ok(graph.call(self, &inputs)?[0])
+    }
+
+    /// The old name of `build`.
+    #[deprecated(note = "it is `build` now, as everywhere")]
+    pub fn apply(self, graph: &mut Graph, x: Tensor, weight: Tensor, bias: Option<Tensor>) -> Result<Tensor, Error> {
+        self.build(graph, x, weight, bias)
     }
 }
 

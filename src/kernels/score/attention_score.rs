@@ -216,7 +216,7 @@ pub(super) static SCORE: Shader = Shader {
 /// let inputs = AttentionInputs { queries, keys, bias: None, lengths: None, query_lengths: None };
 /// // Of the last query, which is 2, the logits as they are.
 /// let last = AttentionScore { queries: Queries::Last, norm: Norm::Logits, ..Default::default() };
-/// let score = last.score(&mut graph, inputs)?.score;
+/// let score = last.build(&mut graph, inputs)?.score;
 /// graph.output("score", score)?;
 /// assert_eq!(graph.run_reference(&[].into())?["score"].floats(), [2.0, 6.0, 8.0]);
 /// # Ok::<(), tokenpress::Error>(())
@@ -258,7 +258,7 @@ impl Default for AttentionScore {
     }
 }
 
-/// What [`AttentionScore::score`] reads.
+/// What [`AttentionScore::build`] reads.
 #[derive(Debug, Clone, Copy)]
 pub struct AttentionInputs {
     /// `[B, H, M, D]`, f32 or f16.
@@ -274,7 +274,7 @@ pub struct AttentionInputs {
     pub query_lengths: Option<Tensor>,
 }
 
-/// What [`AttentionScore::score`] gives.
+/// What [`AttentionScore::build`] gives.
 #[derive(Debug, Clone, Copy)]
 pub struct Importance {
     /// f32 `[B, columns]`; `[B, H, columns]` for [`HeadReduction::None`], `[B, R, columns]` for [`RowReduction::None`], and
@@ -314,7 +314,7 @@ impl AttentionScore {
     /// # Errors
     /// [`Error::Shape`] and [`Error::Elem`] for tensors other than [`AttentionInputs`] says; [`Error::Value`] for a row, head or
     /// column that is not there, and for causal attention with more queries than keys.
-    pub fn score(self, graph: &mut Graph, inputs: AttentionInputs) -> Result<Importance, Error> {
+    pub fn build(self, graph: &mut Graph, inputs: AttentionInputs) -> Result<Importance, Error> {
         let AttentionInputs { queries, keys, bias, lengths, query_lengths } = inputs;
         let [batch, _, query_count, _] = queries.shape().exactly("attention_score: queries", "[B, H, M, D]")?;
         let [_, _, key_count, _] = keys.shape().exactly("attention_score: keys", "[B, Hkv, N, D]")?;
@@ -328,6 +328,12 @@ impl AttentionScore {
         let list = graph.constant(HostTensor::u32([list.len() as u32], list));
         let outputs = graph.call(self, &[queries, keys, lengths, query_lengths, bias, list])?;
         Ok(Importance { score: outputs[0], lse: outputs.get(1).copied() })
+    }
+
+    /// The old name of `build`.
+    #[deprecated(note = "it is `build` now, as everywhere")]
+    pub fn score(self, graph: &mut Graph, inputs: AttentionInputs) -> Result<Importance, Error> {
+        self.build(graph, inputs)
     }
 
     /// The rows as the shaders read them: at least one.

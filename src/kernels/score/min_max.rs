@@ -72,7 +72,7 @@ impl MinMax {
     /// `None`).
     ///
     /// Minimum and maximum skip NaN, unlike PyTorch's, on purpose. A score that is NaN stays NaN.
-    pub fn apply(self, graph: &mut Graph, scores: Tensor, lengths: Option<Tensor>) -> Result<Tensor, Error> {
+    pub fn build(self, graph: &mut Graph, scores: Tensor, lengths: Option<Tensor>) -> Result<Tensor, Error> {
         let [batch, tokens] = scores.shape().exactly("min_max: scores", "[B, N]")?;
         let lengths = lengths_or_full(graph, lengths, batch, tokens);
         let mut inputs = vec![scores];
@@ -82,6 +82,12 @@ impl MinMax {
         }
         inputs.push(lengths);
         Ok(graph.call(self, &inputs)?[0])
+    }
+
+    /// The old name of `build`.
+    #[deprecated(note = "it is `build` now, as everywhere")]
+    pub fn apply(self, graph: &mut Graph, scores: Tensor, lengths: Option<Tensor>) -> Result<Tensor, Error> {
+        self.build(graph, scores, lengths)
     }
 
     /// A value for every score, from the score and its row's range; 0 for dead ones.

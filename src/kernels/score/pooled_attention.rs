@@ -74,7 +74,7 @@ const SHORT: u32 = 16;
 /// let queries = graph.constant(HostTensor::f32([1, 1, 4, 1], vec![1.0; 4]));
 /// // All frames look at the second one alone, which is in the first pool.
 /// let keys = graph.constant(HostTensor::f32([1, 1, 4, 1], vec![0.0, 200.0, 0.0, 0.0]));
-/// let found = PooledAttention { pool: 2, scale: None }.find(&mut graph, queries, keys, None)?;
+/// let found = PooledAttention { pool: 2, scale: None }.build(&mut graph, queries, keys, None)?;
 /// graph.output("received", found.received)?;
 /// assert_eq!(graph.run_reference(&[].into())?["received"].floats(), [1.0, 0.0]);
 /// # Ok::<(), tokenpress::Error>(())
@@ -87,7 +87,7 @@ pub struct PooledAttention {
     pub scale: Option<f32>,
 }
 
-/// What [`PooledAttention::find`] gives.
+/// What [`PooledAttention::build`] gives.
 #[derive(Debug, Clone, Copy)]
 pub struct PoolImportance {
     /// f32 `[B, M / pool]`: from all frames, by the strongest head. 0 for pools without a live frame.
@@ -104,11 +104,17 @@ impl PooledAttention {
     ///
     /// Logits saturate at the largest float. A NaN makes all that its query gives NaN. NaN wins in the maximum over heads, and so
     /// the whole batch row's `received` is NaN.
-    pub fn find(self, graph: &mut Graph, queries: Tensor, keys: Tensor, lengths: Option<Tensor>) -> Result<PoolImportance, Error> {
+    pub fn build(self, graph: &mut Graph, queries: Tensor, keys: Tensor, lengths: Option<Tensor>) -> Result<PoolImportance, Error> {
         let [batch, _, frames, _] = queries.shape().exactly("pooled_attention: queries", "[B, H, M, D]")?;
         let lengths = lengths_or_full(graph, lengths, batch, frames);
         let outputs = graph.call(self, &[queries, keys, lengths])?;
         Ok(PoolImportance { received: outputs[0], own: outputs[1] })
+    }
+
+    /// The old name of `build`.
+    #[deprecated(note = "it is `build` now, as everywhere")]
+    pub fn find(self, graph: &mut Graph, queries: Tensor, keys: Tensor, lengths: Option<Tensor>) -> Result<PoolImportance, Error> {
+        self.build(graph, queries, keys, lengths)
     }
 
     fn of(&self, inputs: &[&HostTensor]) -> Vec<Received> {

@@ -111,7 +111,7 @@ fn of_sorted(
     let [batch, entries] = scores.shape().exactly("quantile: scores", "[B, N]")?;
     let lengths = lengths_or_full(graph, lengths, batch, entries);
     let sort = TopK { k: entries, order: Order::Value, largest: false, complement: None, mask: false };
-    let sorted = sort.select(graph, TopKInputs { lengths: Some(lengths), ..TopKInputs::new(scores) })?.values;
+    let sorted = sort.build(graph, TopKInputs { lengths: Some(lengths), ..TopKInputs::new(scores) })?.values;
     let halves = |p: &f32| {
         // 0.9 is meant where 0.9 is written, not the float beside it.
         let p = p.to_string().parse().unwrap_or(f64::from(*p));

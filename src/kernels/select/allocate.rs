@@ -52,7 +52,7 @@ pub(super) static ALLOCATE_ALONE: Shader = Shader { name: "allocate.alone", incl
 /// let weights = graph.constant(HostTensor::f32([1, 2], vec![1.0, 3.0]));
 /// let total = graph.constant(HostTensor::u32([1], vec![8]));
 /// let capacities = graph.constant(HostTensor::u32([1, 2], vec![100, 100]));
-/// let budgets = Allocate::default().budgets(&mut graph, weights, total, capacities)?;
+/// let budgets = Allocate::default().build(&mut graph, weights, total, capacities)?;
 /// graph.output("budgets", budgets)?;
 /// assert_eq!(graph.run_reference(&[].into())?["budgets"].integers(), [2, 6]);
 /// # Ok::<(), tokenpress::Error>(())
@@ -72,8 +72,14 @@ impl Allocate {
     /// A weight that is NaN or below 0 counts as 0, and so does that of a segment without capacity. Where all weights are 0, the
     /// shares are equal. An infinite weight counts as 2^128. Totals and capacities count as at most 2^31 - 1, and there are at
     /// most 65535 segments.
-    pub fn budgets(self, graph: &mut Graph, weights: Tensor, totals: Tensor, capacities: Tensor) -> Result<Tensor, Error> {
+    pub fn build(self, graph: &mut Graph, weights: Tensor, totals: Tensor, capacities: Tensor) -> Result<Tensor, Error> {
         Ok(graph.call(self, &[weights, totals, capacities])?[0])
+    }
+
+    /// The old name of `build`.
+    #[deprecated(note = "it is `build` now, as everywhere")]
+    pub fn budgets(self, graph: &mut Graph, weights: Tensor, totals: Tensor, capacities: Tensor) -> Result<Tensor, Error> {
+        self.build(graph, weights, totals, capacities)
     }
 }
 

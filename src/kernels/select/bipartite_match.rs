@@ -71,7 +71,7 @@ pub(super) static SHORT_ROWS: Shader = Shader {
 /// let normalized = row_normalize(&mut graph, x, None)?;
 /// // Sources are tokens 0 and 2, destinations 1 and 3.
 /// let partition = Partition::even_odd(&mut graph, 4);
-/// let matches = BipartiteMatch::default().find(&mut graph, normalized, partition, None)?;
+/// let matches = BipartiteMatch::default().build(&mut graph, normalized, partition, None)?;
 /// graph.output("partner", matches.partner)?;
 /// assert_eq!(graph.run_reference(&[].into())?["partner"].integers(), [1, 0]);
 /// # Ok::<(), tokenpress::Error>(())
@@ -85,7 +85,7 @@ pub struct BipartiteMatch {
     pub protected_destinations: u32,
 }
 
-/// What [`BipartiteMatch::find`] gives.
+/// What [`BipartiteMatch::build`] gives.
 #[derive(Debug, Clone, Copy)]
 pub struct Matches {
     /// Similarity of each source to its partner, f32 `[B, Ns]`.
@@ -106,12 +106,18 @@ impl BipartiteMatch {
     /// - The similarity to or of a row with a NaN or an infinity is NaN, which ranks lowest. Such a destination is chosen only
     ///   where no other is left. Such a source gets the first destination.
     /// - A source that is dead or protected, or has no candidate, gets -infinity and [`NONE`](crate::NONE).
-    pub fn find(self, graph: &mut Graph, normalized: Normalized, partition: Partition, lengths: Option<Tensor>) -> Result<Matches, Error> {
+    pub fn build(self, graph: &mut Graph, normalized: Normalized, partition: Partition, lengths: Option<Tensor>) -> Result<Matches, Error> {
         let [batch, tokens, _] = normalized.unit.shape().exactly("bipartite_match: unit", "[B, N, C]")?;
         let lengths = lengths_or_full(graph, lengths, batch, tokens);
         let inputs = [normalized.unit, normalized.norm, partition.sources, partition.destinations, lengths];
         let outputs = graph.call(self, &inputs)?;
         Ok(Matches { similarity: outputs[0], partner: outputs[1] })
+    }
+
+    /// The old name of `build`.
+    #[deprecated(note = "it is `build` now, as everywhere")]
+    pub fn find(self, graph: &mut Graph, normalized: Normalized, partition: Partition, lengths: Option<Tensor>) -> Result<Matches, Error> {
+        self.build(graph, normalized, partition, lengths)
     }
 }
 

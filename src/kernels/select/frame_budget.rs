@@ -56,7 +56,7 @@ pub(super) static FRAME_BUDGET_ALONE: Shader =
 /// let scores = graph.constant(HostTensor::f32([1, 2], vec![0.0, 1.0]));
 /// let sizes = graph.constant(HostTensor::u32([1, 2], vec![8, 8]));
 /// // The first frame stands out: p is 1 and 0, their mean 1/2.
-/// let budgets = FrameBudget { base: 0.5, temperature: 0.01 }.find(&mut graph, scores, sizes)?;
+/// let budgets = FrameBudget { base: 0.5, temperature: 0.01 }.build(&mut graph, scores, sizes)?;
 /// graph.output("budgets", budgets)?;
 /// assert_eq!(graph.run_reference(&[].into())?["budgets"].integers(), [6, 2]);
 /// # Ok::<(), tokenpress::Error>(())
@@ -75,8 +75,14 @@ impl FrameBudget {
     ///
     /// Frames without tokens get 0, and their scores do not matter. A score that is NaN stands out least. All others, infinities
     /// too, count as from -2^126 to 2^126. A share has the precision of f32; what it is of a size is computed in whole numbers.
-    pub fn find(self, graph: &mut Graph, scores: Tensor, sizes: Tensor) -> Result<Tensor, Error> {
+    pub fn build(self, graph: &mut Graph, scores: Tensor, sizes: Tensor) -> Result<Tensor, Error> {
         Ok(graph.call(self, &[scores, sizes])?[0])
+    }
+
+    /// The old name of `build`.
+    #[deprecated(note = "it is `build` now, as everywhere")]
+    pub fn find(self, graph: &mut Graph, scores: Tensor, sizes: Tensor) -> Result<Tensor, Error> {
+        self.build(graph, scores, sizes)
     }
 
     fn each<T>(&self, inputs: &[&HostTensor], of: impl Fn(&[f32], &[u32], f32, f32) -> Vec<T>) -> Vec<T> {

@@ -106,7 +106,7 @@ const TILE: u32 = 64;
 /// let x = graph.constant(HostTensor::f32([1, 3, 2], vec![1.0, 0.0, 2.0, 0.0, 0.0, 1.0]));
 /// let normalized = row_normalize(&mut graph, x, None)?;
 /// let two = GreedySelect { objective: Objective::MaxMin, k: 2 };
-/// let selected = two.select(&mut graph, GreedyInputs::new(normalized))?;
+/// let selected = two.build(&mut graph, GreedyInputs::new(normalized))?;
 /// graph.output("selected", selected.indices)?;
 /// // Token 1 has the direction of token 0.
 /// assert_eq!(graph.run_reference(&[].into())?["selected"].integers(), [0, 2]);
@@ -121,7 +121,7 @@ pub struct GreedySelect {
     pub k: u32,
 }
 
-/// What [`GreedySelect::select`] reads.
+/// What [`GreedySelect::build`] reads.
 #[derive(Debug, Clone, Copy)]
 pub struct GreedyInputs {
     /// [`row_normalize`](crate::kernels::row_normalize()) of the features `[B, N, C]`.
@@ -143,7 +143,7 @@ impl GreedyInputs {
     }
 }
 
-/// What [`GreedySelect::select`] gives.
+/// What [`GreedySelect::build`] gives.
 #[derive(Debug, Clone, Copy)]
 pub struct GreedySelected {
     /// `[B, k]` u32: the selected tokens, in order of selection, [`NONE`] behind the last.
@@ -162,7 +162,7 @@ impl GreedySelect {
     ///   tokens go by index. A weight's square must be within the range of f32.
     ///
     /// Errors: wrong shapes and element types, `k` above N, and a relevance outside 0 to 1.
-    pub fn select(self, graph: &mut Graph, inputs: GreedyInputs) -> Result<GreedySelected, Error> {
+    pub fn build(self, graph: &mut Graph, inputs: GreedyInputs) -> Result<GreedySelected, Error> {
         let GreedyInputs { normalized, weights, given, lengths, counts } = inputs;
         let [batch, tokens, _] = normalized.unit.shape().exactly("greedy_select: unit", "[B, N, C]")?;
         let weights = weights.unwrap_or_else(|| graph.filled_f32([batch, tokens], 1.0));
@@ -172,6 +172,12 @@ impl GreedySelect {
         let inputs = [normalized.unit, normalized.norm, weights, given, lengths, counts];
         let outputs = graph.call(self, &inputs)?;
         Ok(GreedySelected { indices: outputs[0], kept: outputs[1] })
+    }
+
+    /// The old name of `build`.
+    #[deprecated(note = "it is `build` now, as everywhere")]
+    pub fn select(self, graph: &mut Graph, inputs: GreedyInputs) -> Result<GreedySelected, Error> {
+        self.build(graph, inputs)
     }
 
     /// Selections of every batch row before the first token, what is given, and how many are asked for.

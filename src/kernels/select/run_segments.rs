@@ -47,7 +47,7 @@ const TILE: u32 = 256;
 /// let mut graph = Graph::new();
 /// let joins = graph.constant(HostTensor::u32([1, 4], vec![0, 1, 1, 0]));
 /// let previous = previous_at(&mut graph, 4, 1);
-/// let segments = RunSegments::default().find(&mut graph, joins, previous, None)?;
+/// let segments = RunSegments::default().build(&mut graph, joins, previous, None)?;
 /// graph.output("start", segments.start)?;
 /// assert_eq!(graph.run_reference(&[].into())?["start"].integers(), [0, 0, 0, 3]);
 /// # Ok::<(), tokenpress::Error>(())
@@ -61,7 +61,7 @@ pub struct RunSegments {
     pub pairs: bool,
 }
 
-/// What [`RunSegments::find`] gives.
+/// What [`RunSegments::build`] gives.
 #[derive(Debug, Clone, Copy)]
 pub struct Segments {
     /// `[B, N]` u32: the first token of each token's segment; [`NONE`](crate::NONE) for dead ones.
@@ -75,11 +75,17 @@ impl RunSegments {
     ///
     /// `joins` is u32 `[B, N]`, `previous` u32 `[B, N]` or `[N]`, `lengths` u32 `[B]` (all alive for `None`). A link to the token
     /// itself or to a later one ([`NONE`](crate::NONE) among them) is none. Exact.
-    pub fn find(self, graph: &mut Graph, joins: Tensor, previous: Tensor, lengths: Option<Tensor>) -> Result<Segments, Error> {
+    pub fn build(self, graph: &mut Graph, joins: Tensor, previous: Tensor, lengths: Option<Tensor>) -> Result<Segments, Error> {
         let [batch, tokens] = joins.shape().exactly("run_segments: joins", "[B, N]")?;
         let lengths = lengths_or_full(graph, lengths, batch, tokens);
         let outputs = graph.call(self, &[joins, previous, lengths])?;
         Ok(Segments { start: outputs[0], starts: outputs[1] })
+    }
+
+    /// The old name of `build`.
+    #[deprecated(note = "it is `build` now, as everywhere")]
+    pub fn find(self, graph: &mut Graph, joins: Tensor, previous: Tensor, lengths: Option<Tensor>) -> Result<Segments, Error> {
+        self.build(graph, joins, previous, lengths)
     }
 }
 

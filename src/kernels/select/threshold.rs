@@ -47,7 +47,7 @@ pub(super) static THRESHOLD: Shader = Shader {
 /// let mut graph = Graph::new();
 /// let scores = graph.constant(HostTensor::f32([1, 3], vec![0.25, 1.0, 0.5]));
 /// let inputs = ThresholdInputs::new(scores, Limit::Constant(0.5));
-/// let mask = Threshold { relation: Relation::AtLeast }.mask(&mut graph, inputs)?;
+/// let mask = Threshold { relation: Relation::AtLeast }.build(&mut graph, inputs)?;
 /// graph.output("mask", mask)?;
 /// assert_eq!(graph.run_reference(&[].into())?["mask"].integers(), [0, 1, 1]);
 /// # Ok::<(), tokenpress::Error>(())
@@ -68,7 +68,7 @@ pub enum Limit {
     PerRow(Tensor),
 }
 
-/// What [`Threshold::mask`] reads.
+/// What [`Threshold::build`] reads.
 #[derive(Debug, Clone, Copy)]
 pub struct ThresholdInputs {
     /// `[B, N]`, f32 or f16.
@@ -96,7 +96,7 @@ impl Threshold {
     /// Adds the call: u32 `[B, N]`, 1 for the live tokens that pass and 0 for all others.
     ///
     /// -0 equals +0. Nothing passes where the score or the threshold is NaN. f16 scores are compared as f32. The result is exact.
-    pub fn mask(self, graph: &mut Graph, inputs: ThresholdInputs) -> Result<Tensor, Error> {
+    pub fn build(self, graph: &mut Graph, inputs: ThresholdInputs) -> Result<Tensor, Error> {
         let [batch, tokens] = inputs.scores.shape().exactly("threshold: scores", "[B, N]")?;
         let threshold = match inputs.threshold {
             Limit::Constant(value) => graph.constant(HostTensor::f32([1], vec![value])),
@@ -107,6 +107,12 @@ impl Threshold {
         let marks = inputs.marks.unwrap_or_else(|| all(mark::CANDIDATE));
         let among = inputs.among.unwrap_or_else(|| all(1));
         Ok(graph.call(self, &[inputs.scores, threshold, lengths, marks, among])?[0])
+    }
+
+    /// The old name of `build`.
+    #[deprecated(note = "it is `build` now, as everywhere")]
+    pub fn mask(self, graph: &mut Graph, inputs: ThresholdInputs) -> Result<Tensor, Error> {
+        self.build(graph, inputs)
     }
 }
 

@@ -204,7 +204,7 @@ pub enum Order {
 ///
 /// let mut graph = Graph::new();
 /// let scores = graph.constant(HostTensor::f32([1, 4], vec![3.0, 1.0, 9.0, 2.0]));
-/// let best = TopK { k: 2, ..Default::default() }.select(&mut graph, TopKInputs::new(scores))?;
+/// let best = TopK { k: 2, ..Default::default() }.build(&mut graph, TopKInputs::new(scores))?;
 /// graph.output("indices", best.indices)?;
 /// graph.output("values", best.values)?;
 /// let out = graph.run_reference(&[].into())?;
@@ -233,7 +233,7 @@ impl Default for TopK {
     }
 }
 
-/// What [`TopK::select`] reads.
+/// What [`TopK::build`] reads.
 #[derive(Debug, Clone, Copy)]
 pub struct TopKInputs {
     /// `[B, N]` or `[B, H, N]`, f32 or f16: one row for each b, or each b and h.
@@ -255,7 +255,7 @@ impl TopKInputs {
     }
 }
 
-/// What [`TopK::select`] gives. The dimensions before the last are those of the scores.
+/// What [`TopK::build`] gives. The dimensions before the last are those of the scores.
 #[derive(Debug, Clone, Copy)]
 pub struct Selection {
     /// `[.., k]` u32: the selected tokens, [`NONE`] behind the last.
@@ -278,7 +278,7 @@ impl TopK {
     /// Adds the selection to a graph.
     ///
     /// Errors: wrong shapes and element types, and `k` above N.
-    pub fn select(self, graph: &mut Graph, inputs: TopKInputs) -> Result<Selection, Error> {
+    pub fn build(self, graph: &mut Graph, inputs: TopKInputs) -> Result<Selection, Error> {
         let shape = inputs.scores.shape();
         let (batch, heads, tokens) = match *shape.dims() {
             [batch, tokens] => (batch, 1, tokens),
@@ -334,6 +334,12 @@ impl TopK {
             mask: more.next().map(|t| reshaped(t, tokens)).transpose()?,
             places: reshaped(outputs[3], tokens)?,
         })
+    }
+
+    /// The old name of `build`.
+    #[deprecated(note = "it is `build` now, as everywhere")]
+    pub fn select(self, graph: &mut Graph, inputs: TopKInputs) -> Result<Selection, Error> {
+        self.build(graph, inputs)
     }
 }
 

@@ -114,14 +114,14 @@ impl BalancedPrune {
         let diversity = self.count(self.diversity).min(capacity);
         let diverse = diverse(graph, tokens, Objective::MaxMin, None, |_| diversity)?.selected.indices;
         let by_attention = RebalancedTopK { select: self.count(self.attention), oversample: self.oversample, early: self.keep };
-        let attended = by_attention.select(graph, score, Some(tokens.lengths))?;
+        let attended = by_attention.build(graph, score, Some(tokens.lengths))?;
 
         let (chosen, _) = concat_rows(graph, (diverse, None), (attended, None))?;
         let spatial = each_row(graph, tokens.batch(), &self.spatial)?;
         let (chosen, _) = concat_rows(graph, (chosen, None), (spatial, None))?;
         let inputs = GreedyInputs { given: Some(chosen), lengths: Some(tokens.lengths), ..GreedyInputs::new(normalized) };
         let fill = GreedySelect { objective: Objective::MaxMin, k: self.keep.min(capacity) };
-        let selected = fill.select(graph, inputs)?;
+        let selected = fill.build(graph, inputs)?;
         let pruned = Prune::listed(graph, tokens, selected.indices, |live| self.keep.min(live))?;
         Ok(BalancedOutput { pruned, selected, diverse, attended })
     }

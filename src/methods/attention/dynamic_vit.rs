@@ -116,6 +116,6 @@ impl Predictor {
         }
         let classes = graph.reshape(x, [batch, twice])?;
         let (keep, drop) = (every_second(graph, classes, 0)?, every_second(graph, classes, 1)?);
-        Elementwise { scale: -1.0, ..Elementwise::default() }.apply(graph, keep, drop)
+        Elementwise { scale: -1.0, ..Elementwise::default() }.build(graph, keep, drop)
     }
 }

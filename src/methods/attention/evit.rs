@@ -79,7 +79,7 @@ impl EVit {
         options::positive_share("evit: keep", self.keep)?;
         let attention = AttentionScore { queries: Queries::Row(0), ..Default::default() };
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
-        let score = attention.score(graph, inputs)?.score;
+        let score = attention.build(graph, inputs)?.score;
         let ratio = self.keep;
         let patches = |live: u32| keep_count(live.saturating_sub(1), ratio, Rounding::Ceil);
         let whole = |live: u32| patches(live) == live.saturating_sub(1);

@@ -66,7 +66,7 @@ impl FastV {
         let image = ImageRange::new(["fastv: image", "fastv: rank"], self.image_start, self.image_tokens, self.rank, capacity)?;
         let attention = AttentionScore { queries: Queries::Last, causal: true, ..Default::default() };
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
-        let score = attention.score(graph, inputs)?.score;
+        let score = attention.build(graph, inputs)?.score;
         let marks = image.others_protected(graph, capacity);
         let rank = self.rank;
         let keep = move |live: u32| image.kept(live, rank);

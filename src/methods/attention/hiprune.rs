@@ -70,7 +70,7 @@ impl HiPrune {
         };
         let (counts, most) = count_by_length(graph, tokens.lengths, capacity, anchors)?;
         let best = TopK { k: most, ..Default::default() };
-        let best = best.select(graph, TopKInputs { lengths, counts: Some(counts), ..TopKInputs::new(middle) })?.indices;
+        let best = best.build(graph, TopKInputs { lengths, counts: Some(counts), ..TopKInputs::new(middle) })?.indices;
         let mut list = best;
         for step in [[0, -1], [0, 1], [-1, 0], [1, 0]] {
             let table = || (0..capacity).map(|i| self.neighbour(i, step)).chain([NONE]).collect();

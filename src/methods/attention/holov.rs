@@ -101,11 +101,11 @@ impl HoloV {
         let weights = graph.reshape(weights, [batch, crops])?;
         let (totals, most) = count_by_length(graph, lengths, capacity, |live| self.keep.min(live))?;
         let divide = Allocate { minimum: 0, leftover: Leftover::LargestWeight };
-        let budgets = divide.budgets(graph, weights, totals, sizes)?;
+        let budgets = divide.build(graph, weights, totals, sizes)?;
 
         let counts = graph.reshape(budgets, [rows])?;
         let best = TopK { k: most.min(width), ..Default::default() };
-        let best = best.select(graph, TopKInputs { lengths: Some(of_crops), counts: Some(counts), ..TopKInputs::new(score) })?;
+        let best = best.build(graph, TopKInputs { lengths: Some(of_crops), counts: Some(counts), ..TopKInputs::new(score) })?;
         let positions = graph.reshape(positions, [rows, width])?;
         let kept = gather_rows(graph, positions, best.indices, None)?;
         let kept = graph.reshape(kept, [batch, crops * best.indices.shape().dims()[1]])?;

@@ -65,7 +65,7 @@ impl IdleVit {
         tokens.checked()?;
         let attention = AttentionScore { queries: Queries::Row(0), norm: Norm::Logits, ..Default::default() };
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
-        let score = attention.score(graph, inputs)?.score;
+        let score = attention.build(graph, inputs)?.score;
         let marks = class_protected(graph, tokens.capacity());
         let patches = self.keep;
         let keep = move |live: u32| live.min(patches.saturating_add(1));

@@ -22,7 +22,7 @@ use crate::token_map::{Tokens, count_by_length};
 /// let mut graph = Graph::new();
 /// let tokens = graph.tokens("x", [1, 5, 1], Elem::F32)?;
 /// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 1, 5, 1], Elem::F32));
-/// let key = KeyTokens { share: 0.5 }.select(&mut graph, &tokens, queries, keys)?;
+/// let key = KeyTokens { share: 0.5 }.build(&mut graph, &tokens, queries, keys)?;
 /// graph.output("key", key.indices)?;
 /// let heads = HostTensor::f32([1, 1, 5, 1], vec![1.0, 0.5, 3.0, 2.0, 0.0]);
 /// let inputs = [("q", heads.clone()), ("k", heads)].map(|(name, value)| (name.to_owned(), value));
@@ -45,18 +45,24 @@ impl Default for KeyTokens {
 impl KeyTokens {
     /// Selects among `tokens`, whose token 0 is the class token, by the queries and keys `[batch, heads, tokens, channels]` of the
     /// encoder's last attention. The indices count patches, from 0.
-    pub fn select(&self, graph: &mut Graph, tokens: &Tokens, queries: Tensor, keys: Tensor) -> Result<Selection, Error> {
+    pub fn build(&self, graph: &mut Graph, tokens: &Tokens, queries: Tensor, keys: Tensor) -> Result<Selection, Error> {
         let [_, capacity, _] = tokens.checked()?;
         options::share("mustdrop: share", self.share)?;
         let attention = AttentionScore { columns: Some(1.min(capacity)..capacity), ..Default::default() };
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
-        let score = attention.score(graph, inputs)?.score;
+        let score = attention.build(graph, inputs)?.score;
         let patches = |live: u32| live.saturating_sub(1);
         let share = self.share;
         let count = move |live: u32| keep_count(patches(live), share, Rounding::Ceil);
         let (lengths, _) = count_by_length(graph, tokens.lengths, capacity, patches)?;
         let (counts, most) = count_by_length(graph, tokens.lengths, capacity, count)?;
         let inputs = TopKInputs { lengths: Some(lengths), counts: Some(counts), ..TopKInputs::new(score) };
-        TopK { k: most, ..Default::default() }.select(graph, inputs)
+        TopK { k: most, ..Default::default() }.build(graph, inputs)
+    }
+
+    /// The old name of `build`.
+    #[deprecated(note = "it is `build` now, as everywhere")]
+    pub fn select(&self, graph: &mut Graph, tokens: &Tokens, queries: Tensor, keys: Tensor) -> Result<Selection, Error> {
+        self.build(graph, tokens, queries, keys)
     }
 }

@@ -89,11 +89,11 @@ impl DualAttention {
 
         let below = Threshold { relation: Relation::Below };
         let together = ThresholdInputs { lengths, among: Some(image), ..ThresholdInputs::new(sum, Limit::PerRow(limit)) };
-        let together = below.mask(graph, together)?;
+        let together = below.build(graph, together)?;
         let alone = ThresholdInputs { lengths, among: Some(together), ..ThresholdInputs::new(largest, Limit::Constant(self.individual)) };
-        let unattended = below.mask(graph, alone)?;
+        let unattended = below.build(graph, alone)?;
         let marks = marks_of(graph, key, capacity, mark::EXCLUDED)?;
-        let dropped = below.mask(graph, ThresholdInputs { marks: Some(marks), ..alone })?;
+        let dropped = below.build(graph, ThresholdInputs { marks: Some(marks), ..alone })?;
 
         let kept = choose(graph, dropped, 1, [1, 0])?;
         let Compressed { tokens, map } = keep_marked(graph, &tokens, kept, capacity)?;
@@ -112,7 +112,7 @@ fn of_text(graph: &mut Graph, inputs: AttentionInputs, lengths: Tensor) -> Resul
     for (rows, live) in blocks(text).zip(live) {
         let queries = Queries::List(rows.collect());
         let attention = AttentionScore { queries, rows: RowReduction::None, causal: true, ..Default::default() };
-        let of_rows = attention.score(graph, inputs)?.score;
+        let of_rows = attention.build(graph, inputs)?.score;
         let [sum, largest] = [Statistic::Sum, Statistic::Max].map(|of| reduce(graph, of_rows, 1, of, Some(live)));
         let (sum, largest) = (sum?, largest?);
         all = Some(match all {

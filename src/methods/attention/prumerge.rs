@@ -104,16 +104,16 @@ impl PruMerge {
         let (with_class, _) = count_by_length(graph, patches.lengths, capacity, |live| live.saturating_add(1))?;
         let attention = AttentionScore { columns: Some(1..capacity + 1), ..Default::default() };
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(with_class), query_lengths: None };
-        let score = attention.score(graph, inputs)?.score;
+        let score = attention.build(graph, inputs)?.score;
         let lengths = Some(patches.lengths);
         let fence = fence(graph, score, self.factor, lengths)?;
         let above = ThresholdInputs { lengths, ..ThresholdInputs::new(score, Limit::PerRow(fence)) };
-        let outlying = Threshold { relation: Relation::Above }.mask(graph, above)?;
+        let outlying = Threshold { relation: Relation::Above }.build(graph, above)?;
         let outliers = compact(graph, outlying, lengths)?.counts;
         let most = most_outliers(capacity);
         let counts = if self.count_from_ratio { float_ratio(graph, outliers, patches.lengths, capacity)?.product } else { outliers };
         let select = TopK { k: most, complement: Some(Order::Index), ..Default::default() };
-        let selection = select.select(graph, TopKInputs { lengths, counts: Some(counts), ..TopKInputs::new(score) })?;
+        let selection = select.build(graph, TopKInputs { lengths, counts: Some(counts), ..TopKInputs::new(score) })?;
         let (kept, dropped) = if self.spatial {
             let distances = Distances { outliers: most, among: self.spatial_among };
             distances.add(graph, patches, (selection.indices, selection.kept), outliers)?

@@ -18,7 +18,7 @@ use crate::token_map::plus_one;
 ///
 /// let mut graph = Graph::new();
 /// let scores = graph.constant(HostTensor::f32([1, 4], vec![0.1, 0.4, 0.3, 0.5]));
-/// let best = RebalancedTopK { select: 2, oversample: 1.5, early: 2 }.select(&mut graph, scores, None)?;
+/// let best = RebalancedTopK { select: 2, oversample: 1.5, early: 2 }.build(&mut graph, scores, None)?;
 /// graph.output("best", best)?;
 /// assert_eq!(graph.run_reference(&[].into())?["best"].integers(), [1, 3]);
 /// # Ok::<(), tokenpress::Error>(())
@@ -36,11 +36,11 @@ pub struct RebalancedTopK {
 impl RebalancedTopK {
     /// Positions by `scores` `[batch, tokens]`: u32 `[batch, select]`, early ones first, each kind in descending score; [`NONE`](crate::NONE)
     /// behind the last.
-    pub fn select(&self, graph: &mut Graph, scores: Tensor, lengths: Option<Tensor>) -> Result<Tensor, Error> {
+    pub fn build(&self, graph: &mut Graph, scores: Tensor, lengths: Option<Tensor>) -> Result<Tensor, Error> {
         let [batch, tokens] = scores.shape().exactly("btp: score", "[B, N]")?;
         options::at_least("btp: oversample", 1.0, self.oversample)?;
         let candidates = ((f64::from(self.select) * self.oversample) as u32).min(tokens);
-        let first = TopK { k: candidates, ..Default::default() }.select(graph, TopKInputs { lengths, ..TopKInputs::new(scores) })?;
+        let first = TopK { k: candidates, ..Default::default() }.build(graph, TopKInputs { lengths, ..TopKInputs::new(scores) })?;
         // Protected candidates rank by their index, which is their rank by score; all others have equal scores, and rank so too.
         let piece = |end, first| Piece { end, first, step: 0 };
         let early = [piece(self.early.min(tokens), mark::PROTECTED), piece(tokens, mark::CANDIDATE), piece(u32::MAX, mark::EXCLUDED)];
@@ -49,8 +49,14 @@ impl RebalancedTopK {
         let marks = lookup(graph, early, first.indices)?;
         let equal = graph.filled_f32([batch, candidates], 0.0);
         let select = TopK { k: self.select.min(candidates), ..Default::default() };
-        let best = select.select(graph, TopKInputs { marks: Some(marks), ..TopKInputs::new(equal) })?;
+        let best = select.build(graph, TopKInputs { marks: Some(marks), ..TopKInputs::new(equal) })?;
         gather_rows(graph, first.indices, best.indices, None)
+    }
+
+    /// The old name of `build`.
+    #[deprecated(note = "it is `build` now, as everywhere")]
+    pub fn select(&self, graph: &mut Graph, scores: Tensor, lengths: Option<Tensor>) -> Result<Tensor, Error> {
+        self.build(graph, scores, lengths)
     }
 }
 

@@ -52,7 +52,7 @@ impl Distances {
         let any = graph.filled_f32([batch, capacity], 0.0);
         let any = ThresholdInputs::new(any, Limit::Constant(-1.0));
         let spatial = ThresholdInputs { lengths: Some(ends), marks: Some(marks), among: Some(chosen), ..any };
-        let spatial = Threshold::default().mask(graph, spatial)?;
+        let spatial = Threshold::default().build(graph, spatial)?;
         let spatial = compact(graph, spatial, None)?;
         // The more outliers there are, the nearer the patches.
         let at_most = |live: u32| {

@@ -81,7 +81,7 @@ impl VisionZip {
         let [_, capacity, _] = tokens.checked()?;
         let attention = AttentionScore { heads: HeadReduction::Sum, ..Default::default() };
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
-        let score = attention.score(graph, inputs)?.score;
+        let score = attention.build(graph, inputs)?.score;
         let class = class_protected(graph, capacity);
         let dominant = self.dominant;
         let keep = move |live: u32| live.min(dominant.saturating_add(1));
@@ -130,7 +130,7 @@ impl VisionZip {
 
         let normalized = row_normalize(graph, keys, Some(tokens.lengths))?;
         let partition = Partition { sources: others, destinations: targets };
-        let target = BipartiteMatch::default().find(graph, normalized, partition, Some(tokens.lengths))?.partner;
+        let target = BipartiteMatch::default().build(graph, normalized, partition, Some(tokens.lengths))?.partner;
         let other_place = invert_index(graph, others, capacity)?;
         let target_of_other = gather_rows(graph, target, other_place, None)?;
         let target_place = invert_index(graph, targets, capacity)?;

@@ -74,7 +74,7 @@ impl VisPruner {
         let lengths = tokens.lengths;
         let (important, most) = count_by_length(graph, lengths, capacity, |live| self.important_of(live))?;
         let inputs = TopKInputs { lengths: Some(lengths), counts: Some(important), ..TopKInputs::new(score) };
-        let by_score = TopK { k: most, complement: Some(Order::Value), ..Default::default() }.select(graph, inputs)?;
+        let by_score = TopK { k: most, complement: Some(Order::Value), ..Default::default() }.build(graph, inputs)?;
 
         let normalized = row_normalize(graph, tokens.x, Some(lengths))?;
         // A selection always has the complement that it is asked for.
@@ -84,10 +84,10 @@ impl VisPruner {
             let longest = round.longest();
             let sources = every_second(graph, rest, 0, longest.div_ceil(2))?;
             let partition = Partition { sources, destinations: every_second(graph, rest, 1, longest / 2)? };
-            let similarity = BipartiteMatch::default().find(graph, normalized, partition, Some(lengths))?.similarity;
+            let similarity = BipartiteMatch::default().build(graph, normalized, partition, Some(lengths))?.similarity;
             let [even, odd, dropped, kept] = round.counts(graph)?;
             let inputs = TopKInputs { lengths: Some(even), counts: Some(dropped), ..TopKInputs::new(similarity) };
-            let selection = TopK { k: round.most_dropped(), complement: Some(Order::Value), ..Default::default() }.select(graph, inputs)?;
+            let selection = TopK { k: round.most_dropped(), complement: Some(Order::Value), ..Default::default() }.build(graph, inputs)?;
             let left = selection.complement.unwrap_or(selection.indices);
             let left = gather_rows(graph, partition.sources, left, None)?;
             rest = concat_rows(graph, (left, Some(kept)), (partition.destinations, Some(odd)))?.0;

@@ -98,7 +98,7 @@ impl WindowMerge {
         let (whole, _) = count_by_length(graph, tokens.lengths, capacity, |live| last.partition_point(|token| *token < live) as u32)?;
 
         let Normalized { unit, norm } = row_normalize(graph, tokens.x, Some(tokens.lengths))?;
-        let alive = Threshold { relation: Relation::Above }.mask(graph, ThresholdInputs::new(norm, Limit::Constant(0.0)))?;
+        let alive = Threshold { relation: Relation::Above }.build(graph, ThresholdInputs::new(norm, Limit::Constant(0.0)))?;
         let [_, _, channels] = unit.shape().exactly("mustdrop: x", "[batch, tokens, channels]")?;
         let list = graph.constant(HostTensor::u32([order.len() as u32], order.clone()));
         let by_window = gather_rows(graph, unit, list, None)?;
@@ -110,7 +110,7 @@ impl WindowMerge {
         let score = graph.reshape(score, [batch, windows])?;
 
         let alike = ThresholdInputs { lengths: Some(whole), ..ThresholdInputs::new(score, Limit::Constant(self.threshold)) };
-        let alike = Threshold { relation: Relation::AtLeast }.mask(graph, alike)?;
+        let alike = Threshold { relation: Relation::AtLeast }.build(graph, alike)?;
         let mut counts = reduce(graph, alike, 1, Statistic::Sum, None)?;
         if self.shared_count {
             let smallest = reduce(graph, counts, 0, Statistic::Min, None)?;
@@ -118,7 +118,7 @@ impl WindowMerge {
             counts = lookup(graph, smallest, everywhere)?;
         }
         let inputs = TopKInputs { lengths: Some(whole), counts: Some(counts), ..TopKInputs::new(score) };
-        let selection = TopK { k: windows, ..Default::default() }.select(graph, inputs)?;
+        let selection = TopK { k: windows, ..Default::default() }.build(graph, inputs)?;
 
         let mut window_of = vec![NONE; capacity as usize];
         order.into_iter().enumerate().for_each(|(place, token)| window_of[token as usize] = place as u32 / members);

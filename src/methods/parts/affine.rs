@@ -21,12 +21,12 @@ impl Affine {
             [outputs, channels, 1, 1] => graph.reshape(self.weight, [outputs, channels])?,
             _ => self.weight,
         };
-        Linear { activation }.apply(graph, x, weight, self.bias)
+        Linear { activation }.build(graph, x, weight, self.bias)
     }
 
     /// A norm over the channels.
     pub(crate) fn norm(&self, graph: &mut Graph, x: Tensor, norm: LayerNorm) -> Result<Tensor, Error> {
-        norm.apply(graph, x, Some(self.weight), self.bias)
+        norm.build(graph, x, Some(self.weight), self.bias)
     }
 
     /// The same of a sum.

@@ -60,7 +60,7 @@ impl DensityClusters {
         let peaks = density_peaks(graph, tokens.x, self.nearest, lengths)?;
         let clusters = self.clusters.min(capacity);
         let select = TopK { k: clusters, order: Order::Value, largest: true, complement: None, mask: false };
-        let centres = select.select(graph, TopKInputs { lengths, ..TopKInputs::new(peaks.score) })?;
+        let centres = select.build(graph, TopKInputs { lengths, ..TopKInputs::new(peaks.score) })?;
         let among = Among { queries: None, candidates: Some(centres.indices), lengths };
         let nearest = Neighbours { nearest: 1, exclude_self: false }.closest(graph, tokens.x, among)?.indices;
         let nearest = graph.reshape(nearest, [batch, capacity])?;

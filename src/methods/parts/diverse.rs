@@ -36,6 +36,6 @@ pub(crate) fn diverse(
     };
     let (counts, k) = count_by_length(graph, tokens.lengths, tokens.capacity(), |live| keep(live).min(live))?;
     let inputs = GreedyInputs { weights, lengths, counts: Some(counts), ..GreedyInputs::new(normalized) };
-    let selected = GreedySelect { objective, k }.select(graph, inputs)?;
+    let selected = GreedySelect { objective, k }.build(graph, inputs)?;
     Ok(Diverse { pruned: Prune::listed(graph, tokens, selected.indices, keep)?, selected })
 }

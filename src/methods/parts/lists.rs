@@ -46,7 +46,7 @@ pub(crate) fn live_mask(graph: &mut Graph, lengths: Tensor, tokens: u32) -> Resu
     let any = graph.filled_f32([batch, tokens], 0.0);
     let every = graph.filled([tokens], mark::PROTECTED);
     let inputs = ThresholdInputs { lengths: Some(lengths), marks: Some(every), ..ThresholdInputs::new(any, Limit::Constant(0.0)) };
-    Threshold::default().mask(graph, inputs)
+    Threshold::default().build(graph, inputs)
 }
 
 /// The live tokens of a list `[entries]` or `[batch, entries]`, in its order, [`NONE`](crate::NONE) behind them, and how many.
@@ -99,7 +99,7 @@ pub(crate) fn rows_of(graph: &mut Graph, x: Tensor, range: Range<u32>) -> Result
 
 /// What a selection takes, as 1 for every entry that it does.
 pub(crate) fn select_mask(graph: &mut Graph, select: TopK, inputs: TopKInputs) -> Result<Tensor, Error> {
-    let selection = TopK { order: Order::Index, mask: true, ..select }.select(graph, inputs)?;
+    let selection = TopK { order: Order::Index, mask: true, ..select }.build(graph, inputs)?;
     // A mask was asked for just above.
     Ok(selection.mask.unwrap_or(selection.indices))
 }

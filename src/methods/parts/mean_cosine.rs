@@ -11,7 +11,7 @@ use crate::tensor::HostTensor;
 pub(crate) fn mean_cosine(graph: &mut Graph, unit: Tensor, alive: Tensor) -> Result<Tensor, Error> {
     let [groups, members, channels] = unit.shape().exactly("mean_cosine: unit", "[groups, members, channels]")?;
     let less = |graph: &mut Graph, a: Tensor, scale: f32, b: Tensor| {
-        Elementwise { operation: Operation::Add, scale: -scale, ..Default::default() }.apply(graph, a, b)
+        Elementwise { operation: Operation::Add, scale: -scale, ..Default::default() }.build(graph, a, b)
     };
     // cos = 1 - |u_i - u_j|^2 / 2, of which the sum over pairs is that of the squares less the square of the sum, of what the rows are apart
     // from the first.

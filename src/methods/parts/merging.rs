@@ -35,17 +35,17 @@ impl ToMe {
         let normalized = row_normalize(graph, metric, Some(tokens.lengths))?;
         let matching =
             BipartiteMatch { protected_sources: u32::from(protected.class), protected_destinations: u32::from(protected.distillation) };
-        let matches = matching.find(graph, normalized, partition, Some(lengths))?;
+        let matches = matching.build(graph, normalized, partition, Some(lengths))?;
         let marks = self.marks(graph, matches, sources, partition, partnered)?;
         let rest = if protected.class { Order::Index } else { Order::Value };
         let select = TopK { k: most, complement: Some(rest), ..Default::default() };
         let inputs = TopKInputs { scores: matches.similarity, lengths: Some(sources), counts: Some(merged), marks };
-        let selection = select.select(graph, inputs)?;
+        let selection = select.build(graph, inputs)?;
         // The complement was asked for just above.
         let unmerged = selection.complement.unwrap_or(selection.indices);
         let inputs = AssignInputs { partition, lengths: Some(lengths), partner: matches.partner, unmerged };
         let assign = AssignTokens { tokens: tokens.capacity(), outputs, interleave: protected.distillation };
-        let Assignment { parent, representative, lengths } = assign.assign(graph, inputs)?;
+        let Assignment { parent, representative, lengths } = assign.build(graph, inputs)?;
         let map = TokenMap { parent, representative, lengths };
         Ok(Merging { map, partition, matches, selection })
     }
@@ -71,7 +71,7 @@ impl ToMe {
         let Some(threshold) = self.threshold else { return Ok(marks) };
         let inputs =
             ThresholdInputs { lengths: Some(sources), marks, ..ThresholdInputs::new(matches.similarity, Limit::Constant(threshold)) };
-        let mask = Threshold { relation: Relation::AtLeast }.mask(graph, inputs)?;
+        let mask = Threshold { relation: Relation::AtLeast }.build(graph, inputs)?;
         choose(graph, mask, 1, [mark::EXCLUDED, mark::CANDIDATE]).map(Some)
     }
 }

@@ -83,7 +83,7 @@ impl MultiHeadAttention {
             None => None,
         };
         let inputs = QueryKeyValue { queries: queries?, keys: keys?, values: values?, bias, lengths, query_lengths };
-        let attended = Attention { heads: Heads::Last, ..Attention::default() }.attend(graph, inputs)?.rows;
+        let attended = Attention { heads: Heads::Last, ..Attention::default() }.build(graph, inputs)?.rows;
         let [batch, rows, heads, channels] = attended.shape().exactly("transformer: rows", "[B, M, H, D]")?;
         let wide = product("transformer: rows", attended.shape(), heads, channels)?;
         let attended = graph.reshape(attended, [batch, rows, wide])?;

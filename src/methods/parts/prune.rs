@@ -90,6 +90,6 @@ impl Prune {
         tokens.checked()?;
         let (counts, most) = count_by_length(graph, tokens.lengths, tokens.capacity(), |live| keep(live).min(live))?;
         let select = TopK { k: most, order: self.order, largest: true, complement: Some(Order::Index), mask: false };
-        select.select(graph, TopKInputs { scores, lengths: Some(tokens.lengths), counts: Some(counts), marks })
+        select.build(graph, TopKInputs { scores, lengths: Some(tokens.lengths), counts: Some(counts), marks })
     }
 }

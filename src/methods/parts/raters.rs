@@ -39,7 +39,7 @@ impl Raters {
         for rows in blocks(text) {
             let queries = Queries::List((image.end + rows.start..image.end + rows.end).collect());
             let attention = AttentionScore { queries, rows: RowReduction::None, causal: true, ..Default::default() };
-            let of_text = attention.score(graph, inputs)?.score;
+            let of_text = attention.build(graph, inputs)?.score;
             let is_rater = rows_of(graph, is_rater, rows)?;
             let listed = compact(graph, is_rater, None)?.indices;
             let listed = as_one(graph, listed)?;
@@ -73,10 +73,10 @@ impl SparseVlm {
         let (lengths, _) = count_by_length(graph, tokens.lengths, capacity, |live| live.saturating_sub(image.end))?;
         let (lengths, query_lengths) = (Some(lengths), Some(image_lengths));
         let attention = AttentionScore { queries: Queries::All, scale: Some(1.0), ..Default::default() };
-        let score = attention.score(graph, AttentionInputs { queries, keys, bias: None, lengths, query_lengths })?.score;
+        let score = attention.build(graph, AttentionInputs { queries, keys, bias: None, lengths, query_lengths })?.score;
         let mean = reduce(graph, score, 1, Statistic::Mean, lengths)?;
         let above = ThresholdInputs { lengths, ..ThresholdInputs::new(score, Limit::PerRow(mean)) };
-        let mask = Threshold::default().mask(graph, above)?;
+        let mask = Threshold::default().build(graph, above)?;
         Ok(Raters { score, listed: compact(graph, mask, lengths)? })
     }
 }

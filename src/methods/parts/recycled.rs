@@ -33,7 +33,7 @@ impl SparseVlm {
         // A score for each entry of the list.
         let scores = gather_rows(graph, score, dropped, None)?;
         let select = TopK { k: taken, ..Default::default() };
-        let best = select.select(graph, TopKInputs { lengths: Some(count), ..TopKInputs::new(scores) })?;
+        let best = select.build(graph, TopKInputs { lengths: Some(count), ..TopKInputs::new(scores) })?;
         let positions = gather_rows(graph, dropped, best.indices, None)?;
         let recycled = keep_listed(graph, tokens, positions, best.kept)?;
         let clusters = DensityClusters { clusters, nearest: clusters.min(64) };

@@ -76,7 +76,7 @@ impl Neighbours {
         let joins = match self.choice {
             PairChoice::Similarity(threshold) => {
                 let inputs = ThresholdInputs { lengths, marks, ..ThresholdInputs::new(similarity, Limit::Constant(threshold)) };
-                Threshold { relation: Relation::AtLeast }.mask(graph, inputs)?
+                Threshold { relation: Relation::AtLeast }.build(graph, inputs)?
             }
             PairChoice::Merge(_) | PairChoice::Keep(_) => {
                 let (counts, k) = count_by_length(graph, tokens.lengths, capacity, count)?;
@@ -103,7 +103,7 @@ pub(crate) fn collapse(
     outputs: u32,
 ) -> Result<TokenMap, Error> {
     let lengths = Some(tokens.lengths);
-    let segments = RunSegments { pairs }.find(graph, joins, previous, lengths)?;
+    let segments = RunSegments { pairs }.build(graph, joins, previous, lengths)?;
     let firsts = compact(graph, segments.starts, lengths)?;
     let parent = gather_rows(graph, firsts.ranks, segments.start, None)?;
     let representative = first_entries(graph, firsts.indices, outputs)?;

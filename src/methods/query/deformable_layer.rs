@@ -76,7 +76,7 @@ impl DeformableLayer {
             points: Points::Offsets { offsets, reference },
             weights: graph.reshape(weights, [batch, count, heads, points])?,
         };
-        let sampled = DeformableSample { levels: vec![all.grid], softmax: true }.sample(graph, inputs)?;
+        let sampled = DeformableSample { levels: vec![all.grid], softmax: true }.build(graph, inputs)?;
         let sampled = self.output.linear(graph, sampled, Activation::None)?;
         let queries = self.sample_norm.residual_norm(graph, queries, sampled, LayerNorm::default())?;
 

@@ -83,7 +83,7 @@ impl LlamaVid {
         let attention = AttentionScore { queries: Queries::All, heads: HeadReduction::One(0), ..Default::default() };
         let query_lengths = Some(lengths_or_full(graph, text_lengths, count, rows));
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: None, query_lengths };
-        let weights = attention.score(graph, inputs)?.score;
+        let weights = attention.build(graph, inputs)?.score;
         let members = graph.counted([count, tokens], 0, 1);
         let all = as_one(graph, members)?;
         let sum = merge_tokens(graph, frames, all, Some(weights), Reduce::WeightedSum)?;

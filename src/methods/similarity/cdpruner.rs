@@ -70,7 +70,7 @@ impl CdPruner {
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, similarity: Tensor) -> Result<CdPrunerOutput, Error> {
         tokens.checked()?;
         let range = MinMax { descending: self.negated, over_batch: self.over_batch, offset: 1e-6, epsilon: 0.0 };
-        let relevance = range.apply(graph, similarity, Some(tokens.lengths))?;
+        let relevance = range.build(graph, similarity, Some(tokens.lengths))?;
         let kept = diverse(graph, tokens, Objective::Determinant, Some(relevance), |live| self.keep.min(live))?;
         Ok(CdPrunerOutput { kept, relevance })
     }
@@ -109,5 +109,5 @@ pub fn text_similarity(
     // A logit of unit rows is their cosine.
     let mean = AttentionScore { queries: Queries::All, norm: Norm::Logits, ..Default::default() };
     let (queries, keys) = (one_head(graph, text)?, one_head(graph, image)?);
-    Ok(mean.score(graph, AttentionInputs { queries, keys, bias: None, lengths, query_lengths: text_lengths })?.score)
+    Ok(mean.build(graph, AttentionInputs { queries, keys, bias: None, lengths, query_lengths: text_lengths })?.score)
 }

@@ -76,7 +76,7 @@ impl Dart {
         let (counts, image_pivots) = count_by_length(graph, lengths, capacity, of_image)?;
         let largest = TopK { k: image_pivots, ..Default::default() };
         let inputs = TopKInputs { lengths: Some(lengths), counts: Some(counts), ..TopKInputs::new(sizes) };
-        let mut order = largest.select(graph, inputs)?.indices;
+        let mut order = largest.build(graph, inputs)?.indices;
         let unit = row_normalize(graph, tokens.x, Some(lengths))?.unit;
         let mut pivots = gather_rows(graph, unit, order, None)?;
         if let Some(text) = text {
@@ -106,11 +106,11 @@ impl Dart {
             // A logit of unit rows is their cosine.
             let cosine = AttentionScore { queries: Queries::Row(pivot), norm: Norm::Logits, ..Default::default() };
             let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(lengths), query_lengths: None };
-            let cosine = cosine.score(graph, inputs)?.score;
+            let cosine = cosine.build(graph, inputs)?.score;
             let marks = Some(marks_of(graph, order, capacity, mark::EXCLUDED)?);
             let least = TopK { k: most, largest: false, ..Default::default() };
             let inputs = TopKInputs { scores: cosine, lengths: Some(lengths), counts: Some(counts), marks };
-            let least = least.select(graph, inputs)?.indices;
+            let least = least.build(graph, inputs)?.indices;
             order = concat_rows(graph, (order, None), (least, None))?.0;
         }
         Ok(DartOutput { pruned: Prune::listed(graph, tokens, order, keep)?, order })

@@ -71,7 +71,7 @@ impl DyCokeCache {
         let (counts, _) = count_by_length(graph, lengths, tokens, keep)?;
         let select = TopK { k: keep(tokens), ..TopK::default() };
         let inputs = TopKInputs { scores: attention, lengths: Some(lengths), counts: Some(counts), marks: None };
-        let fresh = select.select(graph, inputs)?.indices;
+        let fresh = select.build(graph, inputs)?.indices;
 
         // Both steps as tokens of a row.
         let [new, old] = [attention, last.attention].map(|step| graph.reshape(step, [batch, 1, tokens]));
@@ -80,7 +80,7 @@ impl DyCokeCache {
         let before = previous_at(graph, 2, 1);
         let similarity = pair_similarity(graph, normalized, before, None)?;
         let inputs = ThresholdInputs::new(similarity, Limit::Constant(self.similarity));
-        let changed = Threshold { relation: Relation::Below }.mask(graph, inputs)?;
+        let changed = Threshold { relation: Relation::Below }.build(graph, inputs)?;
         let changed = rows_of(graph, changed, 1..2)?;
         let choice = choose(graph, changed, 1, [1, 0])?;
         Ok(DyCokeStep { attention, selected: either(graph, choice, [fresh, last.selected])? })

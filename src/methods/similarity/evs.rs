@@ -74,7 +74,7 @@ impl Evs {
         let (counts, k) = count_by_length(graph, tokens.lengths, capacity, |live| self.kept(live))?;
         let select = TopK { k, order: Order::Index, largest: false, complement: Some(Order::Index), mask: false };
         let inputs = TopKInputs { scores: similarity, lengths, counts: Some(counts), marks: Some(marks) };
-        let selection = select.select(graph, inputs)?;
+        let selection = select.build(graph, inputs)?;
         Ok(EvsOutput { pruned: Pruned::of(graph, tokens, selection)?, similarity })
     }
 }

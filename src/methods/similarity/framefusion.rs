@@ -93,7 +93,7 @@ impl FrameFusion {
         let previous = previous_equal(graph, places, lengths)?;
         let similarity = pair_similarity(graph, normalized, previous, lengths)?;
         let threshold = ThresholdInputs { lengths, ..ThresholdInputs::new(similarity, Limit::Constant(self.similarity)) };
-        let similar = Threshold { relation: Relation::AtLeast }.mask(graph, threshold)?;
+        let similar = Threshold { relation: Relation::AtLeast }.build(graph, threshold)?;
         let joins = if self.most < 1.0 {
             let counts = self.count_video(graph, tokens, places, |n| keep_count(n, self.most, Rounding::Floor))?;
             let marks = choose(graph, similar, 1, [mark::EXCLUDED, mark::CANDIDATE])?;
@@ -123,7 +123,7 @@ impl FrameFusion {
         let marks = self.by_place(graph, places, mark::CANDIDATE, mark::PROTECTED)?;
         let any = ThresholdInputs::new(tokens.size, Limit::Constant(f32::NEG_INFINITY));
         let inputs = ThresholdInputs { lengths: Some(tokens.lengths), marks: Some(marks), among: Some(best), ..any };
-        let mask = Threshold { relation: Relation::AtLeast }.mask(graph, inputs)?;
+        let mask = Threshold { relation: Relation::AtLeast }.build(graph, inputs)?;
         keep_marked(graph, tokens, mask, tokens.capacity())
     }
 

@@ -51,7 +51,7 @@ impl IdPruner {
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, score: Tensor) -> Result<Diverse, Error> {
         tokens.checked()?;
         options::share("idpruner: keep", self.keep)?;
-        let importance = MinMax { epsilon: 1e-6, ..Default::default() }.apply(graph, score, Some(tokens.lengths))?;
+        let importance = MinMax { epsilon: 1e-6, ..Default::default() }.build(graph, score, Some(tokens.lengths))?;
         let objective = Objective::MarginalRelevance { relevance: self.relevance };
         diverse(graph, tokens, objective, Some(importance), |live| keep_count(live, self.keep, Rounding::NearestEven).max(1))
     }

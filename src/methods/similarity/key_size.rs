@@ -26,7 +26,7 @@ pub fn key_size(graph: &mut Graph, keys: Tensor) -> Result<Tensor, Error> {
     let one = graph.constant(HostTensor::f32([1], vec![1.0]));
     // |x| = relu(x) + relu(-x)
     let side = |scale: f32| Elementwise { operation: Operation::Multiply, scale, activation: Activation::Relu };
-    let (positive, negative) = (side(1.0).apply(graph, keys, one)?, side(-1.0).apply(graph, keys, one)?);
+    let (positive, negative) = (side(1.0).build(graph, keys, one)?, side(-1.0).build(graph, keys, one)?);
     let magnitudes = add(graph, positive, negative)?;
     let of_heads = reduce(graph, magnitudes, 3, Statistic::Sum, None)?;
     reduce(graph, of_heads, 1, Statistic::Sum, None)

@@ -83,9 +83,9 @@ fn least_difference(graph: &mut Graph, tokens: &Tokens, scores: Tensor, counts: 
     let (merged, most) = counts.merged;
     let select = TopK { k: most, largest: false, complement: Some(Order::Value), ..Default::default() };
     let inputs = TopKInputs { lengths: Some(sources), counts: Some(merged), ..TopKInputs::new(difference?) };
-    let selection = select.select(graph, inputs)?;
+    let selection = select.build(graph, inputs)?;
     let inputs =
         AssignInputs { partition, lengths: Some(lengths), partner: partner?, unmerged: selection.complement.unwrap_or(selection.indices) };
-    let assigned = AssignTokens { tokens: capacity, outputs: counts.left, interleave: false }.assign(graph, inputs)?;
+    let assigned = AssignTokens { tokens: capacity, outputs: counts.left, interleave: false }.build(graph, inputs)?;
     Ok(TokenMap { parent: assigned.parent, representative: assigned.representative, lengths: assigned.lengths })
 }

@@ -70,7 +70,7 @@ impl Samp {
     /// Importance and relevance of tokens that are `pool` successive frames each of an attention without a mask, whose `queries`
     /// and `keys` are `[batch, heads, tokens * pool, channels]`; `frames` u32 `[batch]` are alive, all for `None`.
     pub fn attention(graph: &mut Graph, queries: Tensor, keys: Tensor, frames: Option<Tensor>, pool: u32) -> Result<PoolImportance, Error> {
-        PooledAttention { pool, scale: None }.find(graph, queries, keys, frames)
+        PooledAttention { pool, scale: None }.build(graph, queries, keys, frames)
     }
 
     /// Compresses `tokens` by their `importance` and `relevance`, f32 `[batch, tokens]`.
@@ -91,7 +91,7 @@ impl Samp {
         let normalized = row_normalize(graph, merged.tokens.x, Some(map.lengths))?;
         let inputs =
             GreedyInputs { weights: Some(relevance), lengths: Some(map.lengths), counts: Some(counts), ..GreedyInputs::new(normalized) };
-        let selected = GreedySelect { objective: Objective::Determinant, k }.select(graph, inputs)?;
+        let selected = GreedySelect { objective: Objective::Determinant, k }.build(graph, inputs)?;
         // In order again.
         let mask = marks_of(graph, selected.indices, capacity, mark::PROTECTED)?;
         let pruned = keep_marked(graph, &merged.tokens, mask, k)?;

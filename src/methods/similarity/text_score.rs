@@ -41,7 +41,7 @@ impl TextScore {
         let means = graph.reshape(metric, [batch, 1, capacity, channels])?;
         let (queries, keys) = if self == Self::Keys { (means, means) } else { (queries, keys) };
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
-        let sum = attention.score(graph, inputs)?.score;
+        let sum = attention.build(graph, inputs)?.score;
         let inverse = reciprocal(graph, text_lengths, text)?;
         multiply(graph, sum, inverse)
     }

@@ -83,7 +83,7 @@ impl VidCom2 {
         let near_video = graph.reshape(near_video, [rows, frames.size])?;
         let of_frame = reduce(graph, near_video, 1, Statistic::Mean, lengths)?;
         let of_frame = graph.reshape(of_frame, [batch, frames.count])?;
-        let budgets = FrameBudget { base: self.base, temperature: 0.01 }.find(graph, of_frame, frame_lengths)?;
+        let budgets = FrameBudget { base: self.base, temperature: 0.01 }.build(graph, of_frame, frame_lengths)?;
 
         let score = add(graph, near_video, near_frame)?;
         let by_frame = graph.reshape(score, [batch, frames.count, frames.size])?;
@@ -103,7 +103,7 @@ fn steady_channels(graph: &mut Graph, tokens: &Tokens) -> Result<Tensor, Error> 
     let variance = reduce(graph, tokens.x, 1, Statistic::Variance, Some(tokens.lengths))?;
     let k = channels / 2;
     let select = TopK { k, order: Order::Index, largest: false, complement: None, mask: false };
-    let indices = select.select(graph, TopKInputs::new(variance))?.indices;
+    let indices = select.build(graph, TopKInputs::new(variance))?.indices;
     // Channels take the place of tokens.
     let x = graph.reshape(tokens.x, [batch, capacity, channels, 1])?;
     let steady = gather_rows(graph, x, indices, None)?;

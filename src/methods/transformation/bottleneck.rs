@@ -104,7 +104,7 @@ impl Bottleneck {
             Some(shortcut) => shortcut.pointwise(graph, x, grid)?,
             None => x,
         };
-        let y = Elementwise { activation: Activation::Silu, ..Default::default() }.apply(graph, conv3, shortcut)?;
+        let y = Elementwise { activation: Activation::Silu, ..Default::default() }.build(graph, conv3, shortcut)?;
         Ok(BottleneckOutput { conv1, conv2, gated, conv3, y })
     }
 }

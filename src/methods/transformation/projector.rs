@@ -100,7 +100,7 @@ impl Projector {
 }
 
 fn normalized(graph: &mut Graph, x: Tensor, norm: Option<LearnedNorm>) -> Result<Tensor, Error> {
-    norm.map_or(Ok(x), |norm| norm.kind.apply(graph, x, Some(norm.weights.weight), norm.weights.bias))
+    norm.map_or(Ok(x), |norm| norm.kind.build(graph, x, Some(norm.weights.weight), norm.weights.bias))
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ pub fn layer_norm(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failur
     let weight = feed.optional_weight(golden, "weight")?;
     let bias = feed.optional_weight(golden, "bias")?;
     let norm = LayerNorm::new(golden.number("eps").unwrap_or(1e-6) as f32);
-    let y = norm.apply(&mut feed.graph, x, weight, bias)?;
+    let y = norm.build(&mut feed.graph, x, weight, bias)?;
     feed.output("y", y)?;
     feed.run(side)
 }
@@ -190,7 +190,7 @@ pub fn deformable(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failur
     let locations = feed.input("locations", golden.input("locations")?.reshaped([batch, queries, heads, samples, 2]));
     let weights = feed.input("weights", weights.reshaped([batch, queries, heads, samples]));
     let inputs = DeformableInputs { value, points: Points::Locations(locations), weights };
-    let y = DeformableSample { levels, softmax: false }.sample(&mut feed.graph, inputs)?;
+    let y = DeformableSample { levels, softmax: false }.build(&mut feed.graph, inputs)?;
     feed.output("y", y)?;
     feed.run(side)
 }

@@ -25,10 +25,10 @@ pub fn column_reduce(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Fai
         ("head_mean_of_sum", all(RowReduction::Sum, HeadReduction::Mean)),
         ("row_last", AttentionScore { queries: Queries::Last, ..all(RowReduction::Sum, HeadReduction::None) }),
     ] {
-        let score = score.score(&mut feed.graph, inputs)?.score;
+        let score = score.build(&mut feed.graph, inputs)?.score;
         feed.output(name, score)?;
     }
-    let sum = AttentionScore { lse: true, ..all(RowReduction::Sum, HeadReduction::None) }.score(&mut feed.graph, inputs)?;
+    let sum = AttentionScore { lse: true, ..all(RowReduction::Sum, HeadReduction::None) }.build(&mut feed.graph, inputs)?;
     feed.output("sum", sum.score)?;
     feed.output("lse", sum.lse.ok_or("no lse")?)?;
     feed.run(side)
@@ -56,11 +56,11 @@ pub fn row_set(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> 
         ("raw_mean", with(Norm::Logits, RowReduction::Mean, HeadReduction::Mean)),
         ("raw_scaled_mean", with(Norm::ScaledLogits, RowReduction::Mean, HeadReduction::Mean)),
     ] {
-        let score = score.score(&mut feed.graph, inputs)?.score;
+        let score = score.build(&mut feed.graph, inputs)?.score;
         feed.output(name, score)?;
         if name == "score_mean" {
             let k = golden.count("K")?.min(score.shape().dims()[1]);
-            let best = TopK { k, ..TopK::default() }.select(&mut feed.graph, TopKInputs::new(score))?;
+            let best = TopK { k, ..TopK::default() }.build(&mut feed.graph, TopKInputs::new(score))?;
             feed.output("topk_idx", best.indices)?;
         }
     }

@@ -140,7 +140,7 @@ pub fn fastv(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
         ..AttentionScore::default()
     };
     let inputs = AttentionInputs { queries, keys, bias: None, lengths: None, query_lengths: None };
-    let sliced = sliced.score(graph, inputs)?.score;
+    let sliced = sliced.build(graph, inputs)?.score;
     graph.output("score", sliced)?;
     graph.output("whole score", output.score)?;
     graph.output("rows by the method", output.pruned.compressed.tokens.x)?;

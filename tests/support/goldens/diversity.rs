@@ -78,7 +78,7 @@ pub fn btp_attention(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Fai
     let score = head_mean(golden, &mut feed)?;
     let oversample = golden.number("oversample").ok_or("no oversample")?;
     let method = RebalancedTopK { select: golden.count("select")?, oversample, early: golden.count("k")? };
-    let selected = method.select(&mut feed.graph, score, None)?;
+    let selected = method.build(&mut feed.graph, score, None)?;
     feed.output("selected", selected)?;
     feed.run(side)
 }
@@ -97,7 +97,7 @@ pub fn btp_diversity(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Fai
     let select = GreedySelect { objective: Objective::MaxMin, k: k + given.shape().dims()[0] };
     let given = Some(feed.input("given", given));
     let normalized = row_normalize(&mut feed.graph, tokens.x, None)?;
-    let output = select.select(&mut feed.graph, GreedyInputs { given, ..GreedyInputs::new(normalized) })?;
+    let output = select.build(&mut feed.graph, GreedyInputs { given, ..GreedyInputs::new(normalized) })?;
     feed.output("selected", output.indices)?;
     feed.run(side)
 }

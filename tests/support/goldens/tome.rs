@@ -225,7 +225,7 @@ pub fn vit(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
         whole = whole.then(graph, &merged.map)?;
         graph.output(&format!("block{layer}"), tokens.x)?;
     }
-    let features = LayerNorm::new(1e-6).apply(graph, tokens.x, Some(last.weight), last.bias)?;
+    let features = LayerNorm::new(1e-6).build(graph, tokens.x, Some(last.weight), last.bias)?;
     graph.output("features", features)?;
     graph.output("size", tokens.size)?;
     graph.output("parent", whole.parent)?;

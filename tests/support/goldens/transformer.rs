@@ -108,11 +108,11 @@ pub fn cross_attention(golden: &Golden, side: Side<'_>) -> Result<HostTensors, F
     let query_lengths = Some(graph.constant(HostTensor::u32([batch], vec![rows; batch as usize])));
     let inputs = AttentionInputs { queries, keys, bias, lengths: None, query_lengths };
     let mean = AttentionScore { queries: Queries::All, rows: RowReduction::Mean, ..AttentionScore::default() };
-    let mean = mean.score(graph, inputs)?.score;
+    let mean = mean.build(graph, inputs)?.score;
     graph.output("colmean", mean)?;
     for row in 0..rows {
         let one = AttentionScore { queries: Queries::Row(row), heads: HeadReduction::None, ..AttentionScore::default() };
-        let weights = one.score(graph, inputs)?.score;
+        let weights = one.build(graph, inputs)?.score;
         graph.output(&format!("row {row}"), weights)?;
     }
     let keys = keys.shape().dims()[2];

@@ -61,7 +61,7 @@ fn case(setup: &Setup<'_>, interleave: bool, partition: impl FnOnce(&mut Graph) 
         partner: graph.input("partner", [batch, count], Elem::U32),
         unmerged: graph.input("unmerged", [batch, count], Elem::U32),
     };
-    let assignment = AssignTokens { tokens, outputs, interleave }.assign(&mut graph, assign).expect("shapes agree");
+    let assignment = AssignTokens { tokens, outputs, interleave }.build(&mut graph, assign).expect("shapes agree");
     graph.output("parent", assignment.parent).expect("a name");
     graph.output("representative", assignment.representative).expect("a name");
     graph.output("lengths_out", assignment.lengths).expect("a name");
@@ -95,7 +95,7 @@ fn any_lists([batch, tokens, outputs, count]: [u32; 4], interleave: bool, seed: 
     );
     let lengths = Some(graph.input("lengths", [batch], Elem::U32));
     let assign = AssignInputs { partition, lengths, partner, unmerged };
-    let assignment = AssignTokens { tokens, outputs, interleave }.assign(&mut graph, assign).expect("shapes agree");
+    let assignment = AssignTokens { tokens, outputs, interleave }.build(&mut graph, assign).expect("shapes agree");
     graph.output("parent", assignment.parent).expect("a name");
     graph.output("representative", assignment.representative).expect("a name");
     graph.output("lengths_out", assignment.lengths).expect("a name");

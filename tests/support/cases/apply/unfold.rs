@@ -33,7 +33,7 @@ fn case(window: Window, grid: [u32; 2], batch: u32, channels: u32, elem: Elem) -
     let mut graph = Graph::new();
     let shape = [batch, grid[0], grid[1], channels];
     let x = graph.input("x", shape, elem);
-    let y = window.unfold(&mut graph, x, grid).expect("shapes agree");
+    let y = window.build(&mut graph, x, grid).expect("shapes agree");
     graph.output("y", y).expect("a name");
     let name = format!("{elem} {shape:?} under {window:?}");
     Case { subject: "unfold", name, heavy: false, graph, inputs: [("x".to_owned(), any(7, shape, elem))].into() }

@@ -120,7 +120,7 @@ fn case(setup: &Setup, attention: Attention) -> Case {
         lengths: setup.lengths.clone().map(|l| input("lengths", HostTensor::u32([batch], l))),
         query_lengths: setup.query_lengths.clone().map(|l| input("query_lengths", HostTensor::u32([batch], l))),
     };
-    let attended = attention.attend(&mut graph, inputs).expect("shapes agree");
+    let attended = attention.build(&mut graph, inputs).expect("shapes agree");
     graph.output("rows", attended.rows).expect("a name");
     if let Some(lse) = attended.lse {
         graph.output("lse", lse).expect("a name");

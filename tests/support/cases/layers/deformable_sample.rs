@@ -54,7 +54,7 @@ fn case(setup: &Setup, elem: Elem) -> Case {
         }
     };
     let sampling = DeformableSample { levels: levels.to_vec(), softmax };
-    let y = sampling.sample(&mut graph, DeformableInputs { value, points, weights }).expect("shapes agree");
+    let y = sampling.build(&mut graph, DeformableInputs { value, points, weights }).expect("shapes agree");
     graph.output("y", y).expect("a name");
     let name = format!("{what}, {elem} {:?} {levels:?} Q{queries} S{samples} softmax {softmax} own {reference:?}", setup.dims);
     Case { subject: "deformable_sample", name, heavy: false, graph, inputs }

@@ -14,7 +14,7 @@ fn case(call: Elementwise, [a, b]: [Shape; 2], [elem, second]: [Elem; 2], values
         graph.input(name, shape, elem)
     };
     let (a, b) = (input("a", 1, a, elem), input("b", 2, b, second));
-    let y = call.apply(&mut graph, a, b).expect("shapes agree");
+    let y = call.build(&mut graph, a, b).expect("shapes agree");
     graph.output("y", y).expect("a name");
     Case { subject: "elementwise", name, heavy: false, graph, inputs: host }
 }

@@ -18,7 +18,7 @@ fn case(norm: LayerNorm, shape: impl Into<Shape>, elem: Elem, [weighted, biased]
     let x = input("x", shape, values);
     let weight = weighted.then(|| input("weight", [channels].into(), &data::normal(2, channels as usize)));
     let bias = biased.then(|| input("bias", [channels].into(), &data::normal(3, channels as usize)));
-    let y = norm.apply(&mut graph, x, weight, bias).expect("shapes agree");
+    let y = norm.build(&mut graph, x, weight, bias).expect("shapes agree");
     graph.output("y", y).expect("a name");
     Case { subject: "layer_norm", name, heavy: false, graph, inputs: host }
 }

@@ -30,7 +30,7 @@ fn activated(
     let tensor = input("x", 1, x, elem);
     let weight = input("weight", 2, [outputs, channels].into(), elem);
     let bias = bias.map(|elem| input("bias", 3, [outputs].into(), elem));
-    let y = Linear { activation }.apply(&mut graph, tensor, weight, bias).expect("shapes agree");
+    let y = Linear { activation }.build(&mut graph, tensor, weight, bias).expect("shapes agree");
     graph.output("y", y).expect("a name");
     Case { subject: "linear", name, heavy: false, graph, inputs: host }
 }

@@ -58,7 +58,7 @@ fn halves(layout: Heads) -> Case {
     let attention = Attention { lse: true, heads: layout, ..Attention::default() };
     let [first, second] = halves.map(|(keys, values)| {
         let inputs = QueryKeyValue { queries, keys, values, bias: None, lengths: None, query_lengths: None };
-        attention.attend(&mut graph, inputs).expect("shapes agree")
+        attention.build(&mut graph, inputs).expect("shapes agree")
     });
     let merged = merge_attention(&mut graph, first, second, layout).expect("parts alike");
     graph.output("rows", merged.rows).expect("a name");

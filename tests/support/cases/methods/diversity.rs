@@ -114,7 +114,7 @@ fn score_of(graph: &mut Graph, given: Given, head: u32) -> Result<Tensor, Error>
     };
     let lengths = Some(given.tokens.lengths);
     let inputs = AttentionInputs { queries: given.queries, keys: given.keys, bias: None, lengths, query_lengths: None };
-    Ok(attention.score(graph, inputs)?.score)
+    Ok(attention.build(graph, inputs)?.score)
 }
 
 fn pruned(graph: &mut Graph, kept: &Pruned) -> Result<(), Error> {

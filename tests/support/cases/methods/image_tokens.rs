@@ -71,7 +71,7 @@ pub const METHODS: &[Method] = &[
         options: "two stages of a prompt",
         build: |graph, given| {
             let (image_start, image_tokens) = image(given);
-            let key = KeyTokens { share: 0.1 }.select(graph, &given.tokens, given.queries, given.keys)?.indices;
+            let key = KeyTokens { share: 0.1 }.build(graph, &given.tokens, given.queries, given.keys)?.indices;
             let prompt = Prefill::new(graph, given.tokens, image_start, image_tokens, key)?;
             let method = DualAttention { global: 0.3, individual: 0.2 };
             let first = method.build(graph, &prompt, given.queries, given.keys)?;

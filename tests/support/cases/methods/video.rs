@@ -42,7 +42,7 @@ pub const METHODS: &[Method] = &[
                     lengths: Some(given.tokens.lengths),
                     query_lengths: None,
                 };
-                let attention = score.score(graph, inputs)?.score;
+                let attention = score.build(graph, inputs)?.score;
                 step = DyCokeCache { keep: 0.3, similarity: 0.9 }.step(graph, attention, Some(given.tokens.lengths), step)?;
                 // As many as the longest rows of all have.
                 let first = graph.constant(HostTensor::u32([12], (0..12).collect()));

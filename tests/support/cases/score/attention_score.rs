@@ -94,7 +94,7 @@ pub fn case(setup: &Setup, score: AttentionScore) -> Case {
         lengths: setup.lengths.clone().map(|l| input("lengths", HostTensor::u32([batch], l))),
         query_lengths: setup.query_lengths.clone().map(|l| input("query_lengths", HostTensor::u32([batch], l))),
     };
-    let importance = score.score(&mut graph, inputs).expect("shapes agree");
+    let importance = score.build(&mut graph, inputs).expect("shapes agree");
     graph.output("score", importance.score).expect("a name");
     if let Some(lse) = importance.lse {
         graph.output("lse", lse).expect("a name");

@@ -26,7 +26,7 @@ pub fn cases() -> Vec<Case> {
                 graph.input("lengths", [4], Elem::U32)
             });
             let method = MinMax { descending, over_batch, offset, epsilon };
-            let brought = method.apply(&mut graph, scores, live).expect("shapes agree");
+            let brought = method.build(&mut graph, scores, live).expect("shapes agree");
             graph.output("y", brought).expect("a name");
             let case = Case { subject: "min_max", name, heavy: false, graph, inputs };
             if case.is_ragged() {

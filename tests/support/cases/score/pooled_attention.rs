@@ -18,7 +18,7 @@ fn case([batch, heads, key_heads, frames, channels]: [u32; 5], pool: u32, elem: 
         inputs.insert("lengths".to_owned(), HostTensor::u32([batch], lengths));
         graph.input("lengths", [batch], Elem::U32)
     });
-    let pools = PooledAttention { pool, scale: None }.find(&mut graph, queries, keys, lengths).expect("shapes agree");
+    let pools = PooledAttention { pool, scale: None }.build(&mut graph, queries, keys, lengths).expect("shapes agree");
     graph.output("received", pools.received).expect("a name");
     graph.output("own", pools.own).expect("a name");
     let name = format!("{elem}[{batch}, {heads} of {key_heads}, {frames}, {channels}] by {pool}");

@@ -25,7 +25,7 @@ pub fn cases() -> Vec<Case> {
             let given = graph.input("weights", shape, Elem::F32);
             let totals = graph.input("totals", [batch], Elem::U32);
             let capacities = graph.input("capacities", shape, Elem::U32);
-            let budgets = Allocate { minimum, leftover }.budgets(&mut graph, given, totals, capacities).expect("shapes agree");
+            let budgets = Allocate { minimum, leftover }.build(&mut graph, given, totals, capacities).expect("shapes agree");
             graph.output("budgets", budgets).expect("a name");
             let totals = (0..batch).map(|b| [0, 1, segments / 2, 3 * segments, 65535, u32::MAX][b as usize % 6]).collect();
             let inputs = [

@@ -26,7 +26,7 @@ fn case(setup: Setup<'_>, partition: impl FnOnce(&mut Graph) -> Partition) -> Ca
     // All rows are normalised: the match has to find the dead ones by itself.
     let normalized = row_normalize(&mut graph, x, None).expect("a shape");
     let matching = BipartiteMatch { protected_sources: protected[0], protected_destinations: protected[1] };
-    let matches = matching.find(&mut graph, normalized, partition, live).expect("shapes agree");
+    let matches = matching.build(&mut graph, normalized, partition, live).expect("shapes agree");
     graph.output("similarity", matches.similarity).expect("a name");
     graph.output("partner", matches.partner).expect("a name");
     let name = format!("{what} {elem}{shape:?} protected {protected:?} lengths {lengths:?}");

@@ -55,7 +55,7 @@ fn case(name: String, budget: FrameBudget, shape: [u32; 2], scores: Vec<f32>, si
     let mut graph = Graph::new();
     let inputs = [("scores".to_owned(), HostTensor::f32(shape, scores)), ("sizes".to_owned(), HostTensor::u32(shape, sizes))];
     let (scores, sizes) = (graph.input("scores", shape, Elem::F32), graph.input("sizes", shape, Elem::U32));
-    let budgets = budget.find(&mut graph, scores, sizes).expect("shapes agree");
+    let budgets = budget.build(&mut graph, scores, sizes).expect("shapes agree");
     graph.output("budgets", budgets).expect("a name");
     Case { subject: "frame_budget", name, heavy: false, graph, inputs: inputs.into() }
 }

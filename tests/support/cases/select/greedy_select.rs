@@ -46,7 +46,7 @@ impl Setup {
             lengths: input(&mut graph, "lengths", of_rows(lengths)),
             counts: input(&mut graph, "counts", of_rows(counts)),
         };
-        let selected = GreedySelect { objective, k }.select(&mut graph, inputs_of).expect("shapes agree");
+        let selected = GreedySelect { objective, k }.build(&mut graph, inputs_of).expect("shapes agree");
         graph.output("indices", selected.indices).expect("a name");
         graph.output("kept", selected.kept).expect("a name");
         Case { subject: "greedy_select", name: format!("{objective:?} {what} {shape:?} {k}"), heavy: false, graph, inputs }

@@ -24,7 +24,7 @@ fn case([batch, tokens]: [u32; 2], offset: Option<u32>, breaks: u32, pairs: bool
         }
     };
     let joins = graph.input("joins", [batch, tokens], Elem::U32);
-    let segments = RunSegments { pairs }.find(&mut graph, joins, previous, lengths).expect("shapes agree");
+    let segments = RunSegments { pairs }.build(&mut graph, joins, previous, lengths).expect("shapes agree");
     graph.output("start", segments.start).expect("a name");
     graph.output("starts", segments.starts).expect("a name");
     let name = format!("[{batch}, {tokens}] offset {offset:?}, 1 in {breaks} breaks{}", if pairs { ", pairs" } else { "" });

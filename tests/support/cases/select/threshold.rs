@@ -36,7 +36,7 @@ fn case([batch, tokens]: [u32; 2], elem: Elem, relation: Relation, limits: Optio
         inputs.insert("lengths".to_owned(), HostTensor::u32([batch], lengths));
         given.lengths = Some(graph.input("lengths", [batch], Elem::U32));
     }
-    let mask = Threshold { relation }.mask(&mut graph, given).expect("shapes agree");
+    let mask = Threshold { relation }.build(&mut graph, given).expect("shapes agree");
     graph.output("mask", mask).expect("a name");
     let name = format!("{elem}[{batch}, {tokens}] {relation:?} {limits:?} lists {lists:?}");
     Case { subject: "threshold", name, heavy: false, graph, inputs }

@@ -97,7 +97,7 @@ fn case(shape: impl Into<Shape>, options: TopK, extra: Extra) -> Case {
         Marks::AllProtected => Some(graph.constant(HostTensor::u32([*tokens], vec![mark::PROTECTED; *tokens as usize]))),
         Marks::AllExcluded => Some(graph.constant(HostTensor::u32([*tokens], vec![mark::EXCLUDED; *tokens as usize]))),
     };
-    let selection = options.select(&mut graph, TopKInputs { scores, lengths, counts, marks }).expect("valid options");
+    let selection = options.build(&mut graph, TopKInputs { scores, lengths, counts, marks }).expect("valid options");
     graph.output("indices", selection.indices).expect("a name");
     graph.output("values", selection.values).expect("a name");
     graph.output("kept", selection.kept).expect("a name");
