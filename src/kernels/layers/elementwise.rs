@@ -59,7 +59,7 @@ const LANES: u32 = 32;
 /// let mut graph = Graph::new();
 /// let a = graph.input("a", [1, 2, 2], Elem::F32);
 /// let b = graph.constant(HostTensor::f32([2], vec![1.0, 3.0]));
-/// let y = Elementwise { scale: -1.0, activation: Activation::Relu, ..Elementwise::default() }.apply(&mut graph, a, b)?;
+/// let y = Elementwise { scale: -1.0, activation: Activation::Relu, ..Elementwise::default() }.build(&mut graph, a, b)?;
 /// graph.output("y", y)?;
 /// let a = HostTensor::f32([1, 2, 2], vec![1.0, 2.0, 3.0, 4.0]);
 /// assert_eq!(graph.run_reference(&[("a".to_owned(), a)].into())?["y"].floats(), [0.0, 0.0, 2.0, 1.0]);

@@ -37,7 +37,7 @@ pub(super) static LINEAR: Shader = Shader {
 /// let mut graph = Graph::new();
 /// let x = graph.input("x", [1, 2], Elem::F32);
 /// let weight = graph.constant(HostTensor::f32([3, 2], vec![1.0, 0.0, 0.0, 1.0, -1.0, 0.0]));
-/// let y = Linear { activation: Activation::Relu }.apply(&mut graph, x, weight, None)?;
+/// let y = Linear { activation: Activation::Relu }.build(&mut graph, x, weight, None)?;
 /// graph.output("y", y)?;
 /// let x = HostTensor::f32([1, 2], vec![2.0, 5.0]);
 /// assert_eq!(graph.run_reference(&[("x".to_owned(), x)].into())?["y"].floats(), [2.0, 5.0, 0.0]);

@@ -49,7 +49,7 @@ pub(super) static MIN_MAX: Shader = Shader {
 ///
 /// let mut graph = Graph::new();
 /// let scores = graph.constant(HostTensor::f32([1, 3], vec![2.0, 6.0, 4.0]));
-/// let y = MinMax::default().apply(&mut graph, scores, None)?;
+/// let y = MinMax::default().build(&mut graph, scores, None)?;
 /// graph.output("y", y)?;
 /// assert_eq!(graph.run_reference(&[].into())?["y"].floats(), [0.0, 1.0, 0.5]);
 /// # Ok::<(), tokenpress::Error>(())
