@@ -71,7 +71,7 @@ const MOVES: u32 = 16;
 ///
 /// let mut graph = Graph::new();
 /// let x = graph.input("x", [1, 4], Elem::F32);
-/// let y = LayerNorm::new(1e-12).apply(&mut graph, x, None, None)?;
+/// let y = LayerNorm::new(1e-12).build(&mut graph, x, None, None)?;
 /// graph.output("y", y)?;
 /// let x = HostTensor::f32([1, 4], vec![1.0, 5.0, 1.0, 5.0]);
 /// assert_eq!(graph.run_reference(&[("x".to_owned(), x)].into())?["y"].floats(), [-1.0, 1.0, -1.0, 1.0]);
