@@ -113,8 +113,8 @@ impl TokenMap {
         Ok(Self { parent: own, representative: own, lengths })
     }
 
-    /// Only the selected tokens stay, in the order of `indices` `[batch, new]`, of which the first `kept[b]` are
-    /// live and the rest [`NONE`]. `old` is the capacity that the indices refer to.
+    /// Only the selected tokens stay, in the order of `indices` `[batch, new]`. The first `kept[b]` of these are live and the
+    /// rest [`NONE`]. `old` is the capacity that the indices refer to.
     pub fn selection(graph: &mut Graph, indices: Tensor, kept: Tensor, old: u32) -> Result<Self, Error> {
         let parent = invert_index(graph, indices, old)?;
         Ok(Self { parent, representative: indices, lengths: kept })

@@ -142,7 +142,7 @@ impl PixelUnshuffle {
         self.call(graph, x, grid, false, Direction::Unshuffle)
     }
 
-    /// The image of these blocks: the inverse of [`PixelUnshuffle::unshuffle_tokens`], but for skipped tokens.
+    /// The image of these blocks: the inverse of [`PixelUnshuffle::unshuffle_tokens`]. Skipped tokens do not come back.
     ///
     /// `blocks` is `[B, ceil(h / kh) * ceil(w / kw), kh * kw * C]`; `grid` is the image's `[h, w]`. Gives `[B, h * w, C]`.
     pub fn shuffle_tokens(&self, graph: &mut Graph, blocks: Tensor, grid: [u32; 2]) -> Result<Tensor, Error> {

@@ -114,8 +114,8 @@ impl Pool {
     /// whose window is dead are 0. Gives `[B, outputs, C]` in x's element type, row by row; see [`Pool::outputs`].
     ///
     /// # Errors
-    /// [`Error::Shape`] and [`Error::Elem`] for tensors that are not as above; [`Error::Value`] for sizes or strides of 0 or above
-    /// 2^24, and for outputs of which an axis of n places has more than `2^30 / (n + 1)`.
+    /// [`Error::Shape`] and [`Error::Elem`] for tensors that are not as above. [`Error::Value`] for sizes or strides of 0 or above 2^24, and
+    /// for more than `2^30 / (n + 1)` outputs on an axis of n places.
     pub fn build(&self, graph: &mut Graph, x: Tensor, grid: [u32; 2], lengths: Option<Tensor>) -> Result<Tensor, Error> {
         let x = flat(graph, x, grid)?;
         let [batch, _, _] = x.shape().exactly("pool: x", "[B, h * w, C]")?;

@@ -65,7 +65,7 @@ pub enum Heads {
     Last,
 }
 
-/// Softmax attention, of which the weights are never stored.
+/// Softmax attention. Its weights are never stored.
 ///
 /// ```text
 /// s[b,h,i,j]   = scale * queries[b,h,i] . keys[b, h / (H / Hkv), j] + bias[b,h,i,j]
@@ -78,7 +78,7 @@ pub enum Heads {
 /// - Rows that are dead or see no key are 0, and their lse is negative infinity, so that parts of an attention can be merged. PyTorch's
 ///   softmax is NaN there; the difference is on purpose.
 /// - Logits saturate at the largest float.
-/// - A bias of negative infinity hides a key, and what a row does not see does not matter, be it a NaN.
+/// - A bias of negative infinity hides a key. What a row does not see does not matter, even a NaN.
 /// - A bias of `f32::MIN` hides nothing: its keys have a weight of `exp` of nearly that. If all keys of a row have it, the row is their
 ///   values' mean.
 /// - A NaN logit that a row sees makes the row NaN, as in PyTorch.

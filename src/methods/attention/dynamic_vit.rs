@@ -88,7 +88,7 @@ impl DynamicVit {
 }
 
 impl Predictor {
-    /// Rates `patches` `[B, N, C]`, of which the first `lengths[b]` are alive: `[B, N]`.
+    /// Rates `patches` `[B, N, C]`: `[B, N]`. The first `lengths[b]` of a row are alive.
     pub fn score(&self, graph: &mut Graph, patches: Tensor, lengths: Tensor) -> Result<Tensor, Error> {
         let x = self.norm.norm(graph, patches, LayerNorm::default())?;
         let x = self.first.linear(graph, x, Activation::Gelu)?;

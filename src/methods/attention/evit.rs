@@ -25,7 +25,7 @@ use crate::token_map::{Compressed, Tokens, count_by_length};
 /// fused = sum of a_j x_j over the dropped patches             appended last; not normalised
 /// ```
 ///
-/// A row of which every patch is kept stays as it is, without a fused token.
+/// Where every patch of a row is kept, the row stays as it is, without a fused token.
 ///
 /// Cost: one attention row of `2 H N D` operations for H heads of D channels, a selection, one copy of the kept tokens. With
 /// `fuse` one more read of the dropped tokens, and a copy to put the fused one behind the others.

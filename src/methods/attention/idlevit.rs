@@ -59,8 +59,8 @@ pub struct IdleVitOutput {
 }
 
 impl IdleVit {
-    /// Selects from `tokens`, whose token 0 is the class token, by keys `[batch, heads, tokens, channels]` and queries
-    /// `[batch, heads, rows, channels]`, of which only row 0 is read.
+    /// Selects from `tokens`, whose token 0 is the class token, by keys `[batch, heads, tokens, channels]` and queries `[batch,
+    /// heads, rows, channels]`. Only row 0 of the queries is read.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, queries: Tensor, keys: Tensor) -> Result<IdleVitOutput, Error> {
         tokens.checked()?;
         let attention = AttentionScore { queries: Queries::Row(0), norm: Norm::Logits, ..Default::default() };

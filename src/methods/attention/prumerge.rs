@@ -70,7 +70,7 @@ pub struct PruMerge {
     pub count_from_ratio: bool,
 }
 
-/// The published settings, but for the count.
+/// The published settings. Only the count differs: it is n itself ([`PruMerge::count_from_ratio`]).
 impl Default for PruMerge {
     fn default() -> Self {
         Self { factor: 1.5, neighbours: 32, spatial: false, spatial_among: None, count_from_ratio: false }

@@ -73,7 +73,7 @@ pub struct WindowMergeOutput {
 }
 
 impl WindowMerge {
-    /// Merges `tokens`, the class token and the patches row-major, of which there are at most as many as places in the grid.
+    /// Merges `tokens`: the class token and the patches row by row. There are at most as many patches as places in the grid.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens) -> Result<WindowMergeOutput, Error> {
         let ([batch, capacity, _], side) = (tokens.checked()?, self.window);
         options::threshold("mustdrop: threshold", self.threshold)?;

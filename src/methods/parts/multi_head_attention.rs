@@ -52,7 +52,7 @@ pub struct Projected {
 pub struct KeyMask {
     /// f32 `[B, N]`, added to the scaled logits: the [`log_size`](crate::kernels::log_size) of merged tokens, or a mask.
     ///
-    /// Negative infinity hides a key, be it NaN. `f32::MIN` hides nothing: keys that all have it share their row. A row that sees
+    /// Negative infinity hides a key, even one that is NaN. `f32::MIN` hides nothing: keys that all have it share their row. A row that sees
     /// nothing gives the last projection's bias.
     pub bias: Option<Tensor>,
     /// u32 `[B]`: live keys; all for `None`.

@@ -23,8 +23,9 @@ pub struct Prefill {
 }
 
 impl Prefill {
-    /// A prompt with `image_tokens` tokens from `image_start` on, of which those of `key` `[batch, key]`, counted from the first image
-    /// token, are the key set.
+    /// A prompt with `image_tokens` tokens of an image from `image_start` on.
+    ///
+    /// `key` `[batch, key]` is the key set, counted from the first image token.
     pub fn new(graph: &mut Graph, tokens: Tokens, image_start: u32, image_tokens: u32, key: Tensor) -> Result<Self, Error> {
         let [batch, capacity, _] = tokens.checked()?;
         let arguments = ["mustdrop: image"; 2];

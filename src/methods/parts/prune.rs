@@ -68,8 +68,8 @@ impl Prune {
         Pruned::of(graph, tokens, selection)
     }
 
-    /// Keeps the tokens listed in `indices` `[batch, entries]` u32 (each once, [`NONE`](crate::NONE) for none), of which there are
-    /// `keep(live)` in each row, in ascending position.
+    /// Keeps the tokens listed in `indices` `[batch, entries]` u32, in ascending position. Each is listed once, and
+    /// [`NONE`](crate::NONE) is none. There are `keep(live)` of them in each row.
     pub fn listed(graph: &mut Graph, tokens: &Tokens, indices: Tensor, keep: impl Fn(u32) -> u32) -> Result<Pruned, Error> {
         let [batch, capacity, _] = tokens.checked()?;
         let marks = marks_of(graph, indices, capacity, mark::PROTECTED)?;

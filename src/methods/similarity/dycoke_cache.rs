@@ -60,8 +60,8 @@ pub struct DyCokeStep {
 }
 
 impl DyCokeCache {
-    /// The selection for `attention` `[batch, tokens]` f32, of which the first `lengths[b]` (u32 `[batch]`, all for `None`) are alive, after
-    /// the step `last`.
+    /// The selection for `attention` `[batch, tokens]` f32, after the step `last`. The first `lengths[b]` tokens are alive (u32
+    /// `[batch]`, all for `None`).
     pub fn step(&self, graph: &mut Graph, attention: Tensor, lengths: Option<Tensor>, last: DyCokeStep) -> Result<DyCokeStep, Error> {
         let [batch, tokens] = attention.shape().exactly("dycoke: attention", "[B, N]")?;
         options::share("dycoke: keep", self.keep)?;

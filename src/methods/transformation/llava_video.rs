@@ -70,7 +70,7 @@ impl LlavaVideo {
     /// Tokens `[B, N', C]` of the videos `x` `[B, F, h * w, C]`, and how many of each are alive, u32 `[B]`.
     ///
     /// `grid` is `[h, w]`. `frames` u32 `[B]` are the live frames of each video, all F for `None`. x is f32 or f16, the learned
-    /// tokens are of its type. A video without frames has no tokens, but for [`Newline::End`].
+    /// tokens are of its type. A video without frames has no tokens, or only that of [`Newline::End`].
     ///
     /// # Errors
     /// [`Error::Value`] for strides and intervals of 0 or above 2^23, and for cells larger than the grid, which would leave nothing.

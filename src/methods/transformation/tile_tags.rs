@@ -8,18 +8,20 @@ use crate::graph::{Graph, Tensor};
 use crate::kernels::{concat_rows, gather_rows};
 use crate::tensor::{Desc, Elem};
 
-/// Tiles with their 1-D tags: of an image of n tiles, the thumbnail last, the first n - 1 have the first n - 1 tags, and the
-/// thumbnail has the last one.
+/// Tiles with their 1-D tags. An image of n tiles has its thumbnail last. Its first n - 1 tiles have the first n - 1 tags, and the thumbnail
+/// has the last tag.
 ///
 /// ```text
 /// tagged[t] = [embedding[tag_ids[tag of t, 0]], .., embedding[tag_ids[tag of t, T - 1]], x[t, 0], .., x[t, S - 1]]
 /// ```
 ///
-/// `x` is `[tiles, S, C]`, the tiles of all images behind each other, of which `images` are the numbers. `tag_ids` u32
-/// `[tags, T]` are the text tokens of `<tile_1>`, `<tile_2>` .. and of the thumbnail's tag, all of one length; `embedding`
-/// `[V, C]` of x's element type is the language model's. Gives `[tiles, T + S, C]`, bit for bit; an id of V or above gives zeros.
-/// `_apply_tile_tagging` in NVIDIA/Megatron-LM, `megatron/core/models/multimodal/llava_model.py`, takes one image and reads its
-/// number of tiles back from the GPU. Images that are not all the tiles, or of more tiles than there are tags, are an error.
+/// - `x` is `[tiles, S, C]`: the tiles of all images behind each other.
+/// - `images` are the numbers of tiles of the images. They must add up to all tiles, and none may be above the number of tags.
+/// - `tag_ids` u32 `[tags, T]` are the text tokens of `<tile_1>`, `<tile_2>` .. and of the thumbnail's tag, all of one length.
+/// - `embedding` `[V, C]` of x's element type is the language model's.
+///
+/// Gives `[tiles, T + S, C]`, bit for bit; an id of V or above gives zeros. `_apply_tile_tagging` in NVIDIA/Megatron-LM,
+/// `megatron/core/models/multimodal/llava_model.py`, takes one image and reads its number of tiles back from the GPU.
 ///
 /// Cost: three dispatches; one read and one write of each element of the result.
 ///

@@ -4,8 +4,9 @@ use std::f64::consts::{PI, SQRT_2};
 
 use crate::compare::EPSILON_F32;
 
-/// A function of each number, applied where a result is written. ReLU of a NaN is 0, on purpose otherwise than PyTorch, where it is NaN; every other
-/// function of a NaN is NaN, as there.
+/// A function of each number, applied where a result is written.
+///
+/// ReLU of a NaN is 0; PyTorch's is NaN, and the difference is on purpose. Every other function of a NaN is NaN, as in PyTorch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Activation {
     /// `x`.
