@@ -37,7 +37,7 @@ use crate::token_map::{Compressed, Tokens, count_by_length, plus_one};
 ///   rows for each;
 /// - one copy of the kept patches, one more read of the dropped ones.
 ///
-/// With `spatial`, where lengths are not known while the graph is built, there is a table of about `N^2 / 4` numbers.
+/// With `spatial` there are about ten small dispatches more, and a table of `N + 2` numbers.
 ///
 /// ```
 /// use tokenpress::methods::PruMerge;
