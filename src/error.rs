@@ -50,19 +50,19 @@ pub enum Error {
         actual: String,
     },
     /// A tensor handle belongs to another graph.
-    #[error("{argument}: this tensor belongs to another graph")]
+    #[error("{argument}: this tensor belongs to another graph: use a handle that this graph gave")]
     ForeignTensor {
         /// The kernel and its argument.
         argument: &'static str,
     },
     /// Two inputs or two outputs of a graph have one name.
-    #[error("the name {name:?} is used twice")]
+    #[error("the name {name:?} is used twice: each input and output needs a name of its own")]
     DuplicateName {
         /// The name.
         name: String,
     },
     /// A graph input or output has no buffer or no data.
-    #[error("{tensor:?}: nothing is bound to this tensor")]
+    #[error("{tensor:?}: nothing is bound to this tensor: each input and output needs a view or data")]
     MissingBinding {
         /// The graph's name of the tensor.
         tensor: String,
@@ -84,7 +84,7 @@ pub enum Error {
         actual: String,
     },
     /// A view does not hold its tensor, or reaches past its buffer.
-    #[error("{tensor:?}: needs {required} bytes at offset {offset}, there are {actual}")]
+    #[error("{tensor:?}: needs {required} bytes at offset {offset}, there are {actual}: bind more of the buffer, or a larger one")]
     BufferTooSmall {
         /// The tensor's name.
         tensor: String,
@@ -96,7 +96,7 @@ pub enum Error {
         actual: u64,
     },
     /// A view's byte offset is not a multiple of its element size.
-    #[error("{tensor:?}: byte offset {offset} is not a multiple of {alignment}")]
+    #[error("{tensor:?}: byte offset {offset} is not a multiple of {alignment}, the size of an element: move the tensor")]
     Misaligned {
         /// The tensor's name.
         tensor: String,
@@ -106,7 +106,7 @@ pub enum Error {
         alignment: u64,
     },
     /// A buffer lacks a usage flag.
-    #[error("{tensor:?}: the buffer needs usage {required}")]
+    #[error("{tensor:?}: the buffer needs usage {required}: create it with that flag")]
     Usage {
         /// The tensor's name.
         tensor: String,
@@ -114,7 +114,9 @@ pub enum Error {
         required: &'static str,
     },
     /// Two byte ranges of one buffer overlap, and at least one of them is written.
-    #[error("{first:?} (bytes {first_range:?}) overlaps {second:?} (bytes {second_range:?}) in one buffer, and one of them is written")]
+    #[error(
+        "{first:?} (bytes {first_range:?}) overlaps {second:?} (bytes {second_range:?}) in one buffer, and one of them is written: place them apart"
+    )]
     Overlap {
         /// One tensor.
         first: String,
@@ -126,7 +128,9 @@ pub enum Error {
         second_range: std::ops::Range<u64>,
     },
     /// A tensor exceeds `max_storage_buffer_binding_size` and cannot be split over the batch, or exceeds `max_buffer_size`.
-    #[error("{kernel}: {tensor} needs a binding of {bytes} bytes, the device's limit is {limit}")]
+    #[error(
+        "{kernel}: {tensor} needs a binding of {bytes} bytes, the device's limit is {limit}: request a device with higher limits (`device::required_limits`), or plan a smaller batch"
+    )]
     BindingTooLarge {
         /// The kernel.
         kernel: &'static str,
@@ -138,7 +142,9 @@ pub enum Error {
         limit: u64,
     },
     /// The workspace exceeds `max_buffer_size`.
-    #[error("the workspace needs {bytes} bytes, the device's largest buffer is {limit}")]
+    #[error(
+        "the workspace needs {bytes} bytes, the device's largest buffer is {limit}: request a device with higher limits (`device::required_limits`), or plan a smaller batch"
+    )]
     WorkspaceTooLarge {
         /// Bytes needed.
         bytes: u64,
@@ -146,7 +152,7 @@ pub enum Error {
         limit: u64,
     },
     /// A dispatch needs more workgroups than two grid dimensions hold.
-    #[error("{kernel}: needs {groups} workgroups, the device's limit is {limit}")]
+    #[error("{kernel}: needs {groups} workgroups, the device's limit is {limit}: plan a smaller batch, or fewer tokens")]
     TooManyGroups {
         /// The kernel.
         kernel: &'static str,
@@ -156,7 +162,7 @@ pub enum Error {
         limit: u64,
     },
     /// The device was made without a feature that the graph needs.
-    #[error("{kernel}: needs the device feature {feature}")]
+    #[error("{kernel}: needs the device feature {feature}: request it with the device (`device::required_features`)")]
     MissingFeature {
         /// The kernel.
         kernel: &'static str,
@@ -164,13 +170,13 @@ pub enum Error {
         feature: &'static str,
     },
     /// A buffer was destroyed, or belongs to another device than the plan.
-    #[error("{tensor:?}: its buffer was destroyed, or belongs to another device than the plan")]
+    #[error("{tensor:?}: its buffer was destroyed, or belongs to another device than the plan: make it anew on the plan's device")]
     UnusableBuffer {
         /// The tensor's name, or `workspace`.
         tensor: String,
     },
     /// A plan was given another device than the one it was made on.
-    #[error("{argument}: the plan was made on another device")]
+    #[error("{argument}: the plan was made on another device: plan the graph again on this one")]
     ForeignDevice {
         /// The call and its argument.
         argument: &'static str,
