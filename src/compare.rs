@@ -108,18 +108,6 @@ impl Comparison {
         })
     }
 
-    /// As [`Comparison::within`], without a bound for what is not finite, nor for what may overflow f16: that may be rounded to its
-    /// largest number instead.
-    pub fn in_range(expected: &HostTensor, actual: &HostTensor, mut bounds: Vec<f64>) -> Self {
-        let half = expected.desc().elem == Elem::F16;
-        for (bound, value) in bounds.iter_mut().zip(expected.floats()) {
-            if !value.is_finite() || (half && f64::from(value.abs()) + *bound > 65504.0) {
-                *bound = f64::INFINITY;
-            }
-        }
-        Self::within(expected, actual, &bounds)
-    }
-
     /// An element-wise judgement of the caller's own: `judge` gives the bound's use, above 1 for a failure.
     pub fn judged(expected: &HostTensor, actual: &HostTensor, mut judge: impl FnMut(usize) -> Worst) -> Self {
         let mut comparison = Self::empty(expected, actual);
@@ -147,6 +135,52 @@ impl Comparison {
 /// What reading a number may lose: all of a denormal one, which devices may take for 0.
 pub(crate) fn flushed(x: f32) -> f64 {
     if x.is_subnormal() { f64::from(x.abs()) } else { 0.0 }
+}
+
+/// Numbers that are added up in f32 in any order, some of them products: what they are exactly, and how far off their sum may be.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Terms {
+    /// Their sum.
+    pub(crate) sum: f64,
+    /// Those above 0, and those below.
+    sides: [f64; 2],
+    /// What may be flushed to 0.
+    lost: f64,
+}
+
+impl Terms {
+    /// A number that is added.
+    pub(crate) fn add(&mut self, x: f64) {
+        self.sum += x;
+        if x.is_finite() {
+            self.sides[usize::from(x < 0.0)] += x.abs();
+        }
+    }
+
+    /// A product that is added. Each factor, and it, may be taken for 0 where it is denormal.
+    pub(crate) fn multiply_add(&mut self, a: f32, b: f32) {
+        let product = f64::from(a) * f64::from(b);
+        self.add(product);
+        self.lost += if a.is_subnormal() || b.is_subnormal() { product.abs() } else { 0.0 } + f64::from(f32::MIN_POSITIVE);
+    }
+
+    /// Sum of the magnitudes of those that are finite.
+    fn magnitude(&self) -> f64 {
+        self.sides[0] + self.sides[1]
+    }
+
+    /// Largest error of the sum, if rounding makes `relative` of the magnitudes: none where it is not finite. Infinite where terms of both sides
+    /// may pass through infinity, or what may be flushed meets it.
+    pub(crate) fn error(&self, relative: f64) -> f64 {
+        let error = relative * self.magnitude() + self.lost;
+        let most = self.sides[0].max(self.sides[1]) + error;
+        let passes = most > f64::from(f32::MAX) && (!self.sum.is_finite() || self.sides[0].min(self.sides[1]) > 0.0);
+        match (error.is_finite() && !passes, self.sum.is_finite()) {
+            (false, _) => f64::INFINITY,
+            (true, true) => error,
+            (true, false) => 0.0,
+        }
+    }
 }
 
 /// Unit roundoff of f32.
@@ -193,5 +227,30 @@ mod tests {
         for (exact, actual, wrong) in [(7e4, f32::INFINITY, 0), (7e4, 65504.0, 0), (7e4, 60000.0, 1), (6e4, f32::INFINITY, 1)] {
             assert_eq!(failures(Elem::F16, exact, 64.0, actual), wrong, "{exact:e} {actual:e}");
         }
+    }
+    #[test]
+    fn a_sum_is_open_only_where_it_may_pass_through_infinity() {
+        let error = |numbers: &[f64]| {
+            let mut terms = Terms::default();
+            numbers.iter().for_each(|x| terms.add(*x));
+            terms.error(1e-6)
+        };
+        assert_eq!(error(&[3.0, -4.0]), 7e-6);
+        // Beyond the range on one side it is infinite in any order; with both sides it may be NaN, or anything.
+        assert_eq!(error(&[3e38, 3e38]), 6e38 * 1e-6);
+        assert_eq!(error(&[3e38, 3e38, -3e38]), f64::INFINITY);
+        assert_eq!(error(&[f64::INFINITY, 1.0]), 0.0);
+        assert_eq!(error(&[f64::INFINITY, -3e38, -3e38]), f64::INFINITY);
+        assert_eq!(error(&[f64::NAN, 1.0]), 0.0);
+        // A denormal factor may be 0, which makes NaN with an infinity, and takes away a number from a product with a large one.
+        let product = |a: f32, b: f32| {
+            let mut terms = Terms::default();
+            terms.multiply_add(a, b);
+            terms.error(0.0)
+        };
+        assert_eq!(product(1e-40, f32::INFINITY), f64::INFINITY);
+        assert_eq!(product(1.0, f32::INFINITY), 0.0);
+        assert!(product(1e-40, 1e38) > 1e-3);
+        assert_eq!(product(0.5, 0.5), f64::from(f32::MIN_POSITIVE));
     }
 }

@@ -212,13 +212,14 @@ impl Kernel for DeformableSample {
         let [batch, queries, heads, _] = inputs[2].dims();
         let [_, _, _, channels] = inputs[0].dims();
         let y = Desc::new([batch, queries, heads * channels].map(|d| d as u32), inputs[0].desc().elem);
-        vec![HostTensor::from_floats(y, self.with_sampling(inputs, reference::deformable_sample))]
+        let sums = self.with_sampling(inputs, reference::deformable_sample);
+        vec![HostTensor::from_floats(y, sums.into_iter().map(|v| v as f32).collect())]
     }
 
     fn compare(&self, inputs: &[&HostTensor], expected: &[HostTensor], actual: &[HostTensor]) -> Vec<Comparison> {
         let elem = expected[0].desc().elem;
         let bounds = self.with_sampling(inputs, |sampling| reference::deformable_sample_bound(sampling, elem));
-        vec![Comparison::in_range(&expected[0], &actual[0], bounds)]
+        vec![Comparison::ranged(&expected[0], &actual[0], &self.with_sampling(inputs, reference::deformable_sample), &bounds)]
     }
 
     fn batched_inputs(&self, inputs: &[Desc]) -> Option<Vec<bool>> {

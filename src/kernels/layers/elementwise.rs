@@ -250,14 +250,15 @@ impl Kernel for Elementwise {
     fn reference(&self, inputs: &[&HostTensor]) -> Vec<HostTensor> {
         let (a, b, pairing) = operands(inputs);
         let y = reference::elementwise(&a, &b, pairing, self.operation, self.scale, self.activation);
-        vec![HostTensor::from_floats(inputs[0].desc(), y)]
+        vec![HostTensor::from_floats(inputs[0].desc(), y.into_iter().map(|v| v as f32).collect())]
     }
 
     fn compare(&self, inputs: &[&HostTensor], expected: &[HostTensor], actual: &[HostTensor]) -> Vec<Comparison> {
         let (a, b, pairing) = operands(inputs);
         let elem = inputs[0].desc().elem;
         let bounds = reference::elementwise_bound(&a, &b, pairing, self.operation, self.scale, self.activation, elem);
-        vec![Comparison::in_range(&expected[0], &actual[0], bounds)]
+        let exact = reference::elementwise(&a, &b, pairing, self.operation, self.scale, self.activation);
+        vec![Comparison::ranged(&expected[0], &actual[0], &exact, &bounds)]
     }
 
     fn batched_inputs(&self, inputs: &[Desc]) -> Option<Vec<bool>> {

@@ -236,13 +236,15 @@ impl Kernel for Normalize {
 
     fn reference(&self, inputs: &[&HostTensor]) -> Vec<HostTensor> {
         let (rows, affine) = (self.rows(inputs[0]), self.affine(inputs));
-        vec![HostTensor::from_floats(rows.desc(), reference::layer_norm(&rows.floats(), &self.scale(&rows, &affine)))]
+        let y = reference::layer_norm(&rows.floats(), &self.scale(&rows, &affine));
+        vec![HostTensor::from_floats(rows.desc(), y.into_iter().map(|v| v as f32).collect())]
     }
 
     fn compare(&self, inputs: &[&HostTensor], expected: &[HostTensor], actual: &[HostTensor]) -> Vec<Comparison> {
         let (rows, affine) = (self.rows(inputs[0]), self.affine(inputs));
-        let bounds = reference::layer_norm_bound(&rows.floats(), &self.scale(&rows, &affine), rows.desc().elem);
-        vec![Comparison::in_range(&expected[0], &actual[0], bounds)]
+        let (x, scale) = (rows.floats(), self.scale(&rows, &affine));
+        let bounds = reference::layer_norm_bound(&x, &scale, rows.desc().elem);
+        vec![Comparison::ranged(&expected[0], &actual[0], &reference::layer_norm(&x, &scale), &bounds)]
     }
 
     fn batched_inputs(&self, inputs: &[Desc]) -> Option<Vec<bool>> {

@@ -148,18 +148,17 @@ impl Kernel for Linear {
         let descs: Vec<_> = inputs.iter().map(|t| t.desc()).collect();
         let (dims, y) = shapes(self, &descs);
         let bias = inputs.get(2).map(|b| b.floats());
-        vec![HostTensor::from_floats(
-            y,
-            reference::linear(&inputs[0].floats(), &inputs[1].floats(), bias.as_deref(), dims, self.activation),
-        )]
+        let sums = reference::linear(&inputs[0].floats(), &inputs[1].floats(), bias.as_deref(), dims, self.activation);
+        vec![HostTensor::from_floats(y, sums.into_iter().map(|v| v as f32).collect())]
     }
 
     fn compare(&self, inputs: &[&HostTensor], expected: &[HostTensor], actual: &[HostTensor]) -> Vec<Comparison> {
         let descs: Vec<_> = inputs.iter().map(|t| t.desc()).collect();
         let (dims, y) = shapes(self, &descs);
-        let bias = inputs.get(2).map(|b| b.floats());
-        let bounds = reference::linear_bound(&inputs[0].floats(), &inputs[1].floats(), bias.as_deref(), dims, self.activation, y.elem);
-        vec![Comparison::in_range(&expected[0], &actual[0], bounds)]
+        let (x, weight, bias) = (inputs[0].floats(), inputs[1].floats(), inputs.get(2).map(|b| b.floats()));
+        let exact = reference::linear(&x, &weight, bias.as_deref(), dims, self.activation);
+        let bounds = reference::linear_bound(&x, &weight, bias.as_deref(), dims, self.activation, y.elem);
+        vec![Comparison::ranged(&expected[0], &actual[0], &exact, &bounds)]
     }
 
     fn batched_inputs(&self, inputs: &[Desc]) -> Option<Vec<bool>> {

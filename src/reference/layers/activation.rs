@@ -2,7 +2,8 @@
 
 use std::f64::consts::{PI, SQRT_2};
 
-use crate::compare::EPSILON_F32;
+use crate::compare::{EPSILON_F32, storage_error};
+use crate::tensor::Elem;
 
 /// A function of each number, applied where a result is written.
 ///
@@ -87,6 +88,20 @@ impl Activation {
             Self::Sigmoid => 0.25 * error + of_sigmoid(x),
         }
     }
+
+    /// The same, stored as `elem`. Whatever is not finite has an exact answer; what may become negative infinity on its way has none, as its
+    /// product with a share of 0 is NaN.
+    pub(crate) fn bound(self, x: f64, error: f64, elem: Elem) -> f64 {
+        let multiplies = matches!(self, Self::Gelu | Self::GeluTanh | Self::QuickGelu | Self::Silu);
+        match x.is_finite() {
+            _ if !error.is_finite() || (multiplies && x.is_finite() && x - error <= -f64::from(f32::MAX)) => f64::INFINITY,
+            false => 0.0,
+            true => {
+                let error = self.error(x, error);
+                error + storage_error(elem, self.apply(x).abs() + error)
+            }
+        }
+    }
 }
 
 fn sigmoid(x: f64) -> f64 {
@@ -153,6 +168,19 @@ mod tests {
             // The sigmoid's is 1 less its other side; the others, but for ReLU, which is max(x, 0), differ from it by x.
             let mirrored = if activation == Activation::Sigmoid { 1.0 - value } else { value + 1.0 };
             assert!(activation == Activation::None || (activation.apply(1.0) - mirrored).abs() < 1e-12, "{activation:?}");
+        }
+    }
+
+    #[test]
+    fn what_overflows_below_is_open_where_it_is_multiplied() {
+        for activation in [Activation::Gelu, Activation::GeluTanh, Activation::QuickGelu, Activation::Silu] {
+            assert_eq!(activation.bound(-4e38, 1e30, Elem::F32), f64::INFINITY, "{activation:?}");
+            assert!(activation.bound(-3e38, 1e30, Elem::F32).is_finite(), "{activation:?}");
+            assert!(activation.bound(4e38, 1e30, Elem::F32).is_finite(), "{activation:?}");
+            assert_eq!(activation.bound(f64::NEG_INFINITY, 0.0, Elem::F32), 0.0, "{activation:?}");
+        }
+        for activation in [Activation::None, Activation::Relu, Activation::Sigmoid] {
+            assert!(activation.bound(-4e38, 1e30, Elem::F32).is_finite(), "{activation:?}");
         }
     }
 }

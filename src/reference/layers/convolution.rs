@@ -1,32 +1,40 @@
 //! A depthwise convolution of a grid of tokens.
 
-use crate::compare::{EPSILON_F32, storage_error};
-use crate::reference::Sliding;
+use crate::compare::{EPSILON_F32, Terms};
+use crate::reference::{Activation, Sliding};
 use crate::tensor::Elem;
 
-/// The values that a sum consists of, for every element of the result: a product for each tap on the grid, then the bias.
-fn terms(x: &[f32], weight: &[f32], bias: Option<&[f32]>, [batch, channels]: [usize; 2], sliding: &Sliding) -> Vec<Vec<f64>> {
+/// What each element of the result is the sum of: a product for each tap on the grid, then the bias. With their number.
+fn terms(x: &[f32], weight: &[f32], bias: Option<&[f32]>, [batch, channels]: [usize; 2], sliding: &Sliding) -> Vec<(Terms, f64)> {
     let mut all = Vec::new();
     for window in sliding.windows(batch) {
         for c in 0..channels {
-            let weight = &weight[c * window.len()..][..window.len()];
-            let product = |(token, w): (&Option<usize>, &f32)| Some(f64::from(x[(*token)? * channels + c]) * f64::from(*w));
-            let bias = bias.map(|b| f64::from(b[c]));
-            all.push(window.iter().zip(weight).filter_map(product).chain(bias).collect());
+            let (mut terms, mut count) = (Terms::default(), 0.0);
+            for (token, w) in window.iter().zip(&weight[c * window.len()..]) {
+                if let Some(token) = token {
+                    terms.multiply_add(x[token * channels + c], *w);
+                    count += 1.0;
+                }
+            }
+            if let Some(bias) = bias {
+                terms.add(f64::from(bias[c]));
+                count += 1.0;
+            }
+            all.push((terms, count));
         }
     }
     all
 }
 
 /// `y[b, place, c] = sum_tap x[b, token under the tap, c] weight[c, tap] + bias[c]`; padding adds nothing.
-pub fn depthwise_convolution(x: &[f32], weight: &[f32], bias: Option<&[f32]>, dims: [usize; 2], sliding: &Sliding) -> Vec<f32> {
-    terms(x, weight, bias, dims, sliding).iter().map(|terms| terms.iter().sum::<f64>() as f32).collect()
+pub fn depthwise_convolution(x: &[f32], weight: &[f32], bias: Option<&[f32]>, dims: [usize; 2], sliding: &Sliding) -> Vec<f64> {
+    terms(x, weight, bias, dims, sliding).iter().map(|(terms, _)| terms.sum).collect()
 }
 
 /// Largest error of [`depthwise_convolution`] on the GPU, stored as `elem`.
 ///
-/// As many products and sums as terms, each within one ulp, that is `2 * 2^-24`: `(terms + 1) ulp sum |term|`; then the
-/// rounding to `elem`.
+/// As many products and sums as terms, each within one ulp, that is `2 * 2^-24`: `(terms + 1) ulp sum |term|`; what is denormal may be flushed to 0;
+/// then the rounding to `elem`. Terms that may pass through infinity have no bound, a sum that is not finite an exact one.
 pub fn depthwise_convolution_bound(
     x: &[f32],
     weight: &[f32],
@@ -35,11 +43,9 @@ pub fn depthwise_convolution_bound(
     sliding: &Sliding,
     elem: Elem,
 ) -> Vec<f64> {
-    let bound = |terms: &Vec<f64>| {
-        let sum = (terms.len() as f64 + 1.0) * 2.0 * EPSILON_F32 * terms.iter().map(|t| t.abs()).sum::<f64>();
-        let bound = sum + storage_error(elem, terms.iter().sum::<f64>().abs() + sum);
-        // Overflow and NaN are the caller's: there is no bound then.
-        if bound.is_finite() { bound } else { f64::INFINITY }
+    let bound = |(terms, count): &(Terms, f64)| {
+        let error = terms.error((count + 1.0) * 2.0 * EPSILON_F32) + f64::from(f32::MIN_POSITIVE);
+        Activation::None.bound(terms.sum, error, elem)
     };
     terms(x, weight, bias, dims, sliding).iter().map(bound).collect()
 }

@@ -135,9 +135,9 @@ impl DeformableSampling<'_> {
 }
 
 /// `y[b,q,h] = sum_s weight sample(value[b,:,h], pixel of s)`, samples bilinear with zeros beyond the grid.
-pub fn deformable_sample(sampling: &DeformableSampling<'_>) -> Vec<f32> {
+pub fn deformable_sample(sampling: &DeformableSampling<'_>) -> Vec<f64> {
     let sum = |batch, head, channel, points: &[Point]| points.iter().map(|p| p.weight * sampling.sample(batch, head, channel, p)).sum();
-    sampling.elements(sum).into_iter().map(|sum: f64| sum as f32).collect()
+    sampling.elements(sum)
 }
 
 /// Largest error of [`deformable_sample`] on the GPU, stored as `elem`.
@@ -146,18 +146,21 @@ pub fn deformable_sample(sampling: &DeformableSampling<'_>) -> Vec<f32> {
 /// pixel moves. To this come 9 operations of each sample and S sums, each within one ulp, and the weight's own error; then
 /// the rounding to `elem`.
 pub fn deformable_sample_bound(sampling: &DeformableSampling<'_>, elem: Elem) -> Vec<f64> {
-    let ulp = 2.0 * EPSILON_F32;
+    let (ulp, tiny) = (2.0 * EPSILON_F32, f64::from(f32::MIN_POSITIVE));
     sampling.elements(|batch, head, channel, points| {
-        let (mut sum, mut error) = (0.0, 0.0);
+        let (mut sum, mut error, mut largest) = (0.0, 0.0, 0.0);
         for point in points {
             let magnitude = sampling.magnitude(batch, head, channel, point);
             let moved = 2.0 * (point.error[0] + point.error[1]) + (9.0 + sampling.samples as f64) * ulp;
-            error += (point.weight.abs() * moved + point.weight_error) * magnitude;
+            // What is denormal may be flushed: the weight, and each token and part of one, of which there are four and two.
+            let flushed = if point.weight.abs() < tiny { point.weight.abs() * magnitude } else { 0.0 };
+            error += (point.weight.abs() * moved + point.weight_error) * magnitude + flushed + (8.0 * point.weight.abs() + 1.0) * tiny;
+            largest += (point.weight.abs() + point.weight_error) * magnitude;
             sum += point.weight * sampling.sample(batch, head, channel, point);
         }
         let bound = error + storage_error(elem, sum.abs() + error);
-        // Overflow and NaN are the caller's: there is no bound then.
-        if bound.is_finite() { bound } else { f64::INFINITY }
+        // There is none where sums may pass through infinity, or something near is no number.
+        if bound.is_finite() && largest + error < f64::from(f32::MAX) { bound } else { f64::INFINITY }
     })
 }
 

@@ -1,6 +1,6 @@
 //! Two tensors number by number.
 
-use crate::compare::{EPSILON_F32, storage_error};
+use crate::compare::EPSILON_F32;
 use crate::reference::Activation;
 use crate::tensor::Elem;
 
@@ -44,12 +44,13 @@ fn combine(operation: Operation, a: f64, scaled: f64) -> f64 {
 }
 
 /// `activation(a + scale b)` or `activation(a (scale b))`.
-pub fn elementwise(a: &[f32], b: &[f32], pairing: Pairing, operation: Operation, scale: f32, activation: Activation) -> Vec<f32> {
-    pairs(a, b, pairing, scale).map(|(a, scaled)| activation.apply(combine(operation, a, scaled)) as f32).collect()
+pub fn elementwise(a: &[f32], b: &[f32], pairing: Pairing, operation: Operation, scale: f32, activation: Activation) -> Vec<f64> {
+    pairs(a, b, pairing, scale).map(|(a, scaled)| activation.apply(combine(operation, a, scaled))).collect()
 }
 
 /// Largest error of [`elementwise`] on the GPU, stored as `elem`: one ulp of the scaled number and one of the result, what
-/// the activation makes of them, and the rounding to `elem`. Denormals may be taken for 0.
+/// the activation makes of them, and the rounding to `elem`. Denormals may be taken for 0. There is none where the scaled number may be infinite and
+/// the result not, or a denormal meets an infinity; what is not finite otherwise is exact.
 pub fn elementwise_bound(
     a: &[f32],
     b: &[f32],
@@ -60,18 +61,32 @@ pub fn elementwise_bound(
     elem: Elem,
 ) -> Vec<f64> {
     let (ulp, tiny) = (2.0 * EPSILON_F32, f64::from(f32::MIN_POSITIVE));
-    let bound = |(a, scaled): (f64, f64)| {
-        let value = combine(operation, a, scaled);
-        let before = match operation {
-            Operation::Add => ulp * (scaled.abs() + value.abs()) + 2.0 * tiny,
-            Operation::Multiply => 2.0 * ulp * value.abs() + tiny * (1.0 + a.abs() + scaled.abs()),
+    let bound = |(i, (of_a, scaled)): (usize, (f64, f64))| {
+        let value = combine(operation, of_a, scaled);
+        let small = |x: f64| x != 0.0 && x.abs() < tiny;
+        let flushed = small(f64::from(b[pairing.of(i)])) || small(f64::from(scale)) || small(scaled);
+        let overflows = scaled.is_finite() && scaled.abs() * (1.0 + ulp) > f64::from(f32::MAX);
+        let (before, open) = match operation {
+            Operation::Add => {
+                let lost = if flushed { scaled.abs() } else { 0.0 };
+                (ulp * (scaled.abs() + value.abs()) + lost + 2.0 * tiny, overflows && of_a.signum() != scaled.signum())
+            }
+            Operation::Multiply => {
+                let lost = if flushed || small(of_a) { value.abs() } else { 0.0 };
+                (2.0 * ulp * value.abs() + lost + tiny, overflows && !(f64::from(f32::MAX)..f64::INFINITY).contains(&value.abs()))
+            }
         };
-        let error = activation.error(value, before);
-        let bound = error + storage_error(elem, activation.apply(value).abs() + error);
-        // Overflow and NaN are the caller's: there is no bound then.
-        if bound.is_finite() && value.abs() < f64::from(f32::MAX) { bound } else { f64::INFINITY }
+        let meets = !value.is_finite() && (flushed || small(of_a));
+        let error = if open || meets {
+            f64::INFINITY
+        } else if value.is_finite() {
+            before
+        } else {
+            0.0
+        };
+        activation.bound(value, error, elem)
     };
-    pairs(a, b, pairing, scale).map(bound).collect()
+    pairs(a, b, pairing, scale).enumerate().map(bound).collect()
 }
 
 #[cfg(test)]

@@ -36,12 +36,12 @@ impl RowScale<'_> {
 }
 
 /// `y_c = (x_c - mean) / sqrt(mean_c (x_c - mean)^2 + epsilon) * weight_c + bias_c` for every row of `x`.
-pub fn layer_norm(x: &[f32], scale: &RowScale<'_>) -> Vec<f32> {
+pub fn layer_norm(x: &[f32], scale: &RowScale<'_>) -> Vec<f64> {
     let mut y = Vec::new();
     for row in x.chunks_exact(scale.channels.max(1)) {
         let (mean, variance) = scale.moments(row);
         let deviation = (variance + f64::from(scale.epsilon)).sqrt();
-        y.extend(row.iter().enumerate().map(|(c, &x)| ((f64::from(x) - mean) / deviation * scale.weight(c) + scale.bias(c)) as f32));
+        y.extend(row.iter().enumerate().map(|(c, &x)| (f64::from(x) - mean) / deviation * scale.weight(c) + scale.bias(c)));
     }
     y
 }
@@ -74,8 +74,14 @@ pub fn layer_norm_bound(x: &[f32], scale: &RowScale<'_>, elem: Elem) -> Vec<f64>
             let product = weight * (moved + (difference + moved) * (of_scale + 3.0 * ulp));
             let error = product + ulp * (weight * difference + product + scale.bias(c).abs());
             let bound = error + storage_error(elem, weight * difference + scale.bias(c).abs() + error);
-            // Overflow and NaN are the caller's: there is no bound then.
-            bounds.push(if bound.is_finite() { bound } else { f64::INFINITY });
+            bounds.push(match bound.is_finite() {
+                // Whatever is in the row, this is NaN.
+                false if variance.is_nan() => 0.0,
+                // A product may pass through infinity.
+                _ if weight * difference + product > f64::from(f32::MAX) => f64::INFINITY,
+                true => bound,
+                false => f64::INFINITY,
+            });
         }
     }
     bounds
@@ -89,6 +95,7 @@ mod tests {
 
     #[test]
     fn two_hand_made_rows() {
+        let layer_norm = |x: &[f32], scale: &RowScale<'_>| -> Vec<f32> { layer_norm(x, scale).iter().map(|y| *y as f32).collect() };
         // Of mean 3 and deviation 2, and of no deviation.
         let x = [1.0, 5.0, 1.0, 5.0, 7.0, 7.0, 7.0, 7.0];
         assert_eq!(layer_norm(&x, &PLAIN), [-1.0, 1.0, -1.0, 1.0, 0.0, 0.0, 0.0, 0.0]);

@@ -1,17 +1,17 @@
 //! A linear layer.
 
-use crate::compare::{EPSILON_F32, storage_error};
+use crate::compare::{EPSILON_F32, Terms, flushed};
 use crate::reference::Activation;
 use crate::tensor::Elem;
 
 /// The rows of `x`, `[rows, channels]`, through `weight`, `[outputs, channels]`:
 /// `y[i,o] = activation(sum_k x[i,k] weight[o,k] + bias[o])`.
-pub fn linear(x: &[f32], weight: &[f32], bias: Option<&[f32]>, [rows, channels, outputs]: [usize; 3], activation: Activation) -> Vec<f32> {
+pub fn linear(x: &[f32], weight: &[f32], bias: Option<&[f32]>, [rows, channels, outputs]: [usize; 3], activation: Activation) -> Vec<f64> {
     let mut y = Vec::new();
     for i in 0..rows {
         for o in 0..outputs {
             let dot: f64 = (0..channels).map(|k| f64::from(x[i * channels + k]) * f64::from(weight[o * channels + k])).sum();
-            y.push(activation.apply(dot + bias.map_or(0.0, |b| f64::from(b[o]))) as f32);
+            y.push(activation.apply(dot + bias.map_or(0.0, |b| f64::from(b[o]))));
         }
     }
     y
@@ -20,7 +20,8 @@ pub fn linear(x: &[f32], weight: &[f32], bias: Option<&[f32]>, [rows, channels, 
 /// Largest error of [`linear`] on the GPU, stored as `elem`.
 ///
 /// K products and K sums in any order, each within one ulp, that is `2 * 2^-24`, and the bias' sum:
-/// `(K + 2) ulp (sum_k |x weight| + |bias|)`; then the activation's own, and the rounding to `elem`.
+/// `(K + 2) ulp (sum_k |x weight| + |bias|)`; what is denormal may be flushed to 0; then the activation's own, and the rounding to `elem`. A sum whose
+/// terms may pass through infinity has no bound, one that is not finite an exact one.
 pub fn linear_bound(
     x: &[f32],
     weight: &[f32],
@@ -32,14 +33,14 @@ pub fn linear_bound(
     let mut bounds = Vec::new();
     for i in 0..rows {
         for o in 0..outputs {
-            let products = || (0..channels).map(|k| f64::from(x[i * channels + k]) * f64::from(weight[o * channels + k]));
-            let offset = bias.map_or(0.0, |b| f64::from(b[o]));
-            let magnitude = products().map(f64::abs).sum::<f64>() + offset.abs();
-            let sum = products().sum::<f64>() + offset;
-            let error = activation.error(sum, (channels as f64 + 2.0) * 2.0 * EPSILON_F32 * magnitude);
-            let bound = error + storage_error(elem, activation.apply(sum).abs() + error);
-            // Overflow and NaN are the caller's: there is no bound then.
-            bounds.push(if bound.is_finite() { bound } else { f64::INFINITY });
+            let mut terms = Terms::default();
+            for k in 0..channels {
+                terms.multiply_add(x[i * channels + k], weight[o * channels + k]);
+            }
+            let offset = bias.map_or(0.0, |b| b[o]);
+            terms.add(f64::from(offset));
+            let error = terms.error((channels as f64 + 2.0) * 2.0 * EPSILON_F32) + flushed(offset);
+            bounds.push(activation.bound(terms.sum, error, elem));
         }
     }
     bounds

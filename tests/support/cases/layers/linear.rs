@@ -44,6 +44,14 @@ pub fn spread(seed: u64, len: usize) -> Vec<f32> {
     data::normal(seed, len).into_iter().enumerate().map(|(i, x)| scale * ((i as f32 / 250.0 - 1.0) + 1e-3 * x)).collect()
 }
 
+/// Sums and products that overflow and that vanish.
+pub fn ends(elem: Elem) -> fn(u64, usize) -> Vec<f32> {
+    match elem {
+        Elem::F16 => |seed, len| data::extremes(seed, len, Elem::F16),
+        _ => |seed, len| data::extremes(seed, len, Elem::F32),
+    }
+}
+
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for elem in [Elem::F32, Elem::F16] {
@@ -69,6 +77,10 @@ pub fn cases() -> Vec<Case> {
             // With a weight of nearly 0 the sum is the bias: every number from where a tail is 0 to where it is all.
             cases.push(activated(activation, [3, 5], 500, elem, Some(Elem::F32), spread));
             cases.push(activated(activation, [2, 9, 12], 13, elem, Some(elem), data::awkward));
+            cases.push(activated(activation, [17, 3], 19, elem, Some(elem), ends(elem)));
+        }
+        for channels in [1, 2, 5] {
+            cases.push(case([23, channels], 21, elem, Some(elem), ends(elem)));
         }
         // Nothing to sum: the bias. Nothing to write.
         cases.push(case([3, 0], 5, elem, Some(elem), data::normal));
