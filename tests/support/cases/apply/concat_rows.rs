@@ -38,7 +38,14 @@ pub fn cases() -> Vec<Case> {
                 ("m".to_owned(), lengths(batch, second_rows, 2)),
             ];
             let name = format!("{elem}[{batch}, {first_rows} + {second_rows}, {width}]");
-            cases.push(Case { subject: "concat_rows", name, heavy: false, graph, inputs: inputs.into() });
+            let case = Case { subject: "concat_rows", name, heavy: false, graph, inputs: inputs.into() };
+            if width > 0 {
+                let live = |name: &str| case.inputs[name].integers().to_vec();
+                let behind = |lengths: Vec<u32>, rows: u32| move |row: usize| row % rows as usize >= lengths[row / rows as usize] as usize;
+                let broken = case.clone().broken("first", width as usize, behind(live("n"), first_rows));
+                cases.push(broken.broken("second", width as usize, behind(live("m"), second_rows)));
+            }
+            cases.push(case);
         }
         let mut graph = Graph::new();
         let (first, second) = (graph.input("first", [2, 3], elem), graph.input("second", [2, 4], elem));

@@ -53,6 +53,31 @@ fn case(source: &[u32], index: &[u32], fallback: bool, elem: Elem) -> Case {
     Case { subject: "gather_rows", name, heavy: false, graph, inputs }
 }
 
+/// With other indices out of range, and anything in the rows that no index names.
+fn broken(case: &Case) -> Option<Case> {
+    let (source, index) = (case.inputs["source"].shape(), case.inputs["index"].clone());
+    // Of [B, N], [B, N, C] and [B, H, N, C].
+    let (heads, tokens, width) = match *source.dims() {
+        [_, tokens] => (1, tokens, 1),
+        [_, tokens, width] => (1, tokens, width),
+        [_, heads, tokens, width] => (heads, tokens, width),
+        _ => return None,
+    };
+    if source.elements() == 0 {
+        return None;
+    }
+    let named = index.integers();
+    let lists = if index.shape().dims().len() == 1 { 1 } else { index.shape().dims()[0] as usize };
+    let list = |batch: usize| &named[batch % lists * (named.len() / lists)..][..named.len() / lists];
+    let left_out = |row: usize| !list(row / (heads * tokens) as usize).contains(&(row as u32 % tokens));
+    let case = case.clone().broken_indices("index", tokens).broken("source", width as usize, left_out);
+    let count = named.len() / lists;
+    Some(match case.inputs.contains_key("fallback") {
+        true => case.broken("fallback", width as usize, |row| list(row / (heads as usize * count))[row % count] < tokens),
+        false => case,
+    })
+}
+
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for elem in [Elem::F32, Elem::F16, Elem::U32] {
@@ -72,8 +97,10 @@ pub fn cases() -> Vec<Case> {
                 cases.push(case(source, index, fallback, elem));
             }
         }
-        cases.push(scatter(elem));
     }
+    let broken: Vec<_> = cases.iter().filter_map(broken).collect();
+    cases.extend(broken);
+    cases.extend([Elem::F32, Elem::F16, Elem::U32].map(scatter));
     cases
 }
 

@@ -16,7 +16,10 @@ pub fn cases() -> Vec<Case> {
             ("index".to_owned(), HostTensor::u32([1, elements], indices(2, elements as usize, entries))),
         ];
         let name = format!("{elements} of {entries} entries");
-        cases.push(Case { subject: "lookup", name, heavy: false, graph, inputs: inputs.into() });
+        let case = Case { subject: "lookup", name, heavy: false, graph, inputs: inputs.into() };
+        let named = case.inputs["index"].integers().to_vec();
+        cases.push(case.clone().broken_indices("index", entries).broken("table", 1, |entry| !named.contains(&(entry as u32))));
+        cases.push(case);
     }
     cases
 }

@@ -112,8 +112,24 @@ pub fn cases() -> Vec<Case> {
         };
         cases.extend(REDUCTIONS.map(|reduce| case(&sizes_alone, elem, reduce)));
     }
-    cases.push(lists());
+    let broken: Vec<_> = cases.iter().filter_map(broken).collect();
+    cases.extend(broken);
+    let lists = lists();
+    cases.push(lists.clone().broken_indices("members", 3));
+    cases.push(lists);
     cases
+}
+
+/// With anything in the rows and weights of tokens that are in no output.
+fn broken(case: &Case) -> Option<Case> {
+    let outputs = case.name.rsplit("to ").next()?.parse().ok()?;
+    let (parent, width) = (case.inputs["parent"].integers().to_vec(), *case.inputs["x"].shape().dims().get(2).unwrap_or(&1));
+    if width == 0 || parent.iter().all(|p| *p < outputs) {
+        return None;
+    }
+    let left_out = |token: usize| parent[token] >= outputs;
+    let case = case.clone().broken("x", width as usize, left_out);
+    Some(if case.inputs.contains_key("weights") { case.broken("weights", 1, left_out) } else { case })
 }
 
 /// Lists that no grouping made: more entries than tokens, a token in two outputs, entries and offsets out of range.
@@ -122,9 +138,9 @@ fn lists() -> Case {
     let x = graph.input("x", [1, 3, 4], Elem::F32);
     let offsets = HostTensor::u32([1, 6], vec![0, 2, 5, 4, 7, 900]);
     let members = HostTensor::u32([1, 8], vec![2, 0, NONE, 2, 2, 1, 3, 0]);
-    let groups = Groups { offsets: graph.constant(offsets), members: graph.constant(members) };
+    let groups = Groups { offsets: graph.constant(offsets), members: graph.input("members", [1, 8], Elem::U32) };
     let merged = merge_tokens(&mut graph, x, groups, None, Reduce::Mean).expect("shapes agree");
     graph.output("merged", merged).expect("a name");
-    let inputs = [("x".to_owned(), data::tensor([1, 3, 4], Elem::F32, &data::normal(53, 12)))].into();
+    let inputs = [("x".to_owned(), data::tensor([1, 3, 4], Elem::F32, &data::normal(53, 12))), ("members".to_owned(), members)].into();
     Case { subject: "merge_tokens", name: "lists of the caller".to_owned(), heavy: false, graph, inputs }
 }

@@ -40,7 +40,11 @@ pub fn cases() -> Vec<Case> {
             "large" => vec![if elem == Elem::F16 { 60000.0 } else { 1e37 }; len],
             _ => data::normal(93, len),
         };
-        cases.push(case(pool, elem, dims, lengths, &values, what));
+        let case = case(pool, elem, dims, lengths, &values, what);
+        if case.is_ragged() {
+            cases.push(case.broken_behind(&[("x", dims[2], dims[3])]));
+        }
+        cases.push(case);
     };
     for elem in [Elem::F32, Elem::F16] {
         // Odd sizes, channels by one and by four.

@@ -2,7 +2,8 @@ use tokenpress::kernels::{Convolution, Window};
 use tokenpress::readback::HostTensors;
 use tokenpress::{Elem, Graph, Shape};
 
-use crate::support::cases::apply::unfold::WINDOWS;
+use crate::support::cases::apply::unfold::{WINDOWS, beside};
+use crate::support::cases::layers::linear::ends;
 use crate::support::{Case, data};
 
 /// Values of a seed, so many.
@@ -37,8 +38,13 @@ pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for elem in [Elem::F32, Elem::F16] {
         for (i, window) in WINDOWS.into_iter().enumerate() {
-            cases.push(case(None, window, [2, 3], elem, i % 2 == 0, data::normal));
+            let plain = case(None, window, [2, 3], elem, i % 2 == 0, data::normal);
+            if let Some(beside) = beside(window.0, window.1) {
+                cases.push(plain.clone().broken("x", 3, beside));
+            }
+            cases.push(plain);
             cases.push(case(None, window, [1, 33], elem, i % 2 == 1, data::awkward));
+            cases.push(case(None, window, [2, 7], elem, i % 2 == 0, ends(elem)));
             cases.push(case(Some(5), window, [2, 4], elem, i % 2 == 0, data::normal));
         }
         let (window, grid) = WINDOWS[0];

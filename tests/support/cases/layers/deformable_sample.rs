@@ -90,5 +90,21 @@ pub fn cases() -> Vec<Case> {
         Setup { what: "no batch", dims: [0, 3, 8], ..plain() },
         Setup { what: "no channels", dims: [2, 3, 0], ..plain() },
     ];
-    [Elem::F32, Elem::F16].iter().flat_map(|elem| setups.iter().map(|setup| case(setup, *elem))).collect()
+    let mut cases: Vec<_> = [Elem::F32, Elem::F16].iter().flat_map(|elem| setups.iter().map(|setup| case(setup, *elem))).collect();
+    // Few points on many tokens, most of which no point is near.
+    for elem in [Elem::F32, Elem::F16] {
+        let few = case(&Setup { levels: &[[12, 17]], queries: 3, samples: 2, what: "few points", ..plain() }, elem);
+        let points = few.inputs["points"].floats();
+        let far = |entry: usize| {
+            let (batch, token, head) = (entry / 3 / 204, entry / 3 % 204, entry % 3);
+            let near = |(i, at): (usize, &[f32])| {
+                let off = |place: usize, at: f32, extent: f32| (place as f32 - (at * extent - 0.5)).abs() < 1.5;
+                i / 18 == batch && i / 2 % 3 == head && off(token % 17, at[0], 17.0) && off(token / 17, at[1], 12.0)
+            };
+            !points.chunks_exact(2).enumerate().any(near)
+        };
+        cases.push(few.clone().broken("value", 8, far));
+        cases.push(few);
+    }
+    cases
 }

@@ -78,5 +78,15 @@ pub fn cases() -> Vec<Case> {
         let opposite: Vec<f32> = head.iter().copied().chain(head.iter().map(|v| if *v == left { left } else { -v })).collect();
         cases.push(case([1, 2, 3, 4], elem, None, &opposite, " keys that cancel"));
     }
+    let broken: Vec<_> = cases
+        .iter()
+        .filter(|case| case.is_ragged())
+        .map(|case| {
+            let shape = case.inputs["x"].shape();
+            let [.., tokens, channels] = *shape.dims() else { panic!("rows of channels") };
+            case.broken_behind(&[("x", tokens, channels)])
+        })
+        .collect();
+    cases.extend(broken);
     cases
 }
