@@ -1,27 +1,29 @@
-// From a match to a map of tokens: the sources that stay come first, then the destinations; every other source goes where its
-// partner goes.
+// Turns a match into a map of tokens. The unmerged sources come first, then the destinations. Every other source goes where its partner
+// goes.
 //
 //   parent[k-th unmerged source] = k           parent[j-th live destination] = unmerged + j
 //   parent[any other live source] = parent of its partner
-//   interleaved: the first live destination stands at row 1, so that the output is [unm_0, dst_0, unm_1.., dst_1..]
+//   interleaved: the first live destination moves to row 1, so the output is [unm_0, dst_0, unm_1.., dst_1..]
 //
 // sources:        [Ns] or [B, Ns] u32, token positions
 // destinations:   [Nd] or [B, Nd] u32, token positions
-// lengths:        [B] u32; positions at or behind it are dead
+// lengths:        [B] u32; positions from it on are dead
 // partner:        [B, Ns] u32, index of each source's destination, or NONE
-// unmerged:       [B, U] u32, indices of sources; NONE behind
+// unmerged:       [B, U] u32, indices of sources; then NONE
 // parent:         [B, N] u32, output row of each token, or NONE
-// representative: [B, N'] u32, the unmerged source or the destination of each row; NONE behind
+// representative: [B, N'] u32, the unmerged source or the destination of each row; then NONE
 // lengths_out:    [B] u32, output rows
 //
-// Whatever the lists say, the result depends on no order of invocations: a token that is listed several times has the lowest of its rows as a
-// destination, or else as an unmerged source, or else as one that merges; entries of `unmerged` that NONE stands before do not count beyond
-// the number that are not NONE. While it is made, `parent` has what a row is a row of in its two leading bits.
+// No list makes the result depend on the order of the invocations. A token that is listed several times takes its lowest row as a
+// destination. If it has none, it takes its lowest row as an unmerged source, and otherwise merges. Let n be the number of entries of
+// `unmerged` that are not NONE: entries from the n-th on do not count.
+// During the pass, the two leading bits of `parent` say what kind of row it holds.
 //
-// One workgroup a batch row, or one invocation of a short one. Cost: one read of the lists, two of the destinations, two passes over `parent`.
+// One workgroup per batch row, or one invocation for a short row. Cost: one read of the lists, two of the destinations, two passes over
+// `parent`.
 
 const NONE = 0xffffffffu;
-const ROW = 0x3fffffffu; // bits of a row; all of them: it does not exist
+const ROW = 0x3fffffffu; // bits of a row; all of them set: no such row
 const UNMERGED = 0x40000000u;
 const MERGES = 0x80000000u;
 

@@ -7,7 +7,7 @@
 // joined:         [batch, first_rows + second_rows, width] elem
 // lengths:        [batch] u32, the sums
 //
-// An invocation moves one elem: 16, 4 or 2 bytes.
+// An invocation moves one elem of 16, 4 or 2 bytes.
 // Cost: one dispatch; one read of the live tokens, one write of the output.
 
 fn first_length(batch: u32) -> u32 {

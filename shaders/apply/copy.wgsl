@@ -1,4 +1,4 @@
-// Copies a tensor bit for bit: 16, 4 or 2 bytes an invocation.
+// Copies a tensor bit for bit. An invocation moves 16, 4 or 2 bytes.
 //
 // source: [elements] elem
 // copied: [elements] elem

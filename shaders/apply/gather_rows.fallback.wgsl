@@ -1,14 +1,13 @@
-// Copies rows by index, bit for bit, over a fallback:
-// gathered[b, h, m] = source[b, h, index[b, m]], or fallback[b, h, m] where the index is at or above
-// `source_rows` (NONE among them).
+// Copies rows by index, bit for bit. Rows without a valid index come from a fallback:
+// gathered[b, h, m] = source[b, h, index[b, m]], or fallback[b, h, m] if the index is `source_rows` or more (this includes NONE).
 //
 // source:   [batch, heads, source_rows, width] elem
 // index:    [batch, rows] u32, or [rows] for all of the batch (index_stride 0)
 // fallback: [batch, heads, rows, width] elem
 // gathered: [batch, heads, rows, width] elem
 //
-// A row is moved by 2^`lanes_log2` invocations, 16, 4 or 2 bytes at a time, so that several moves share the address of their row.
-// Cost: one dispatch; one row is read and one written for each gathered row.
+// 2^`lanes_log2` invocations move a row, each 16, 4 or 2 bytes at a time. They compute the row's address once for several moves.
+// Cost: one dispatch; one row read and one written for each gathered row.
 
 @compute @workgroup_size(128)
 fn main(

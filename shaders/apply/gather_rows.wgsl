@@ -1,12 +1,12 @@
 // Copies rows by index, bit for bit: gathered[b, h, m] = source[b, h, index[b, m]].
-// An index at or above `source_rows` (NONE among them) gives a row of `empty`.
+// An index of `source_rows` or more (this includes NONE) gives a row of `empty`.
 //
 // source:   [batch, heads, source_rows, width] elem
 // index:    [batch, rows] u32, or [rows] for all of the batch (index_stride 0)
 // gathered: [batch, heads, rows, width] elem
 //
-// A row is moved by 2^`lanes_log2` invocations, 16, 4 or 2 bytes at a time, so that several moves share the address of their row.
-// Cost: one dispatch; each gathered row is read once and written once.
+// 2^`lanes_log2` invocations move a row, each 16, 4 or 2 bytes at a time. They compute the row's address once for several moves.
+// Cost: one dispatch; one read and one write of each gathered row.
 
 @compute @workgroup_size(128)
 fn main(

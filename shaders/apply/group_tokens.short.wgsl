@@ -1,12 +1,13 @@
-// Groups tokens by parent in rows of at most 64 tokens: each invocation has a token and an output, and counts what comes before them.
+// Groups the tokens by parent, for rows of at most 64 tokens. Each invocation takes one token and one output, and counts what comes before
+// them.
 //
-// parent:  [B, N] u32; at or above N' (NONE): of no output
+// parent:  [B, N] u32; at or above N' (NONE): in no output
 // offsets: [B, N' + 1] u32; output p has members[offsets[p] .. offsets[p + 1]]
-// members: [B, N] u32, ascending within an output; NONE behind offsets[N']
+// members: [B, N] u32, ascending within an output; NONE from offsets[N'] on
 //
-// Tokens of no output count as those of output N', which stands behind all others: so every place is written once.
+// Tokens of no output count as members of output N', which comes after all others. So every place is written once.
 //
-// Cost: each parent is read by all tokens and outputs of its row, from cache; one write of each output.
+// Cost: all tokens and outputs of a row read each of its parents, from cache; one write of each output.
 
 const NONE = 0xffffffffu;
 
@@ -19,7 +20,7 @@ fn main(
   let width = max(params.tokens, params.outputs + 1u);
   let id = linear_group(group, groups) * 128u + lane.index;
   let batch = id / width;
-  let entry = id % width; // a token, and an output
+  let entry = id % width; // both a token and an output
   if batch >= params.batch { return; }
   let tokens_at = params.parent_base + batch * params.tokens;
 

@@ -1,15 +1,15 @@
-// Turns "where each token went" into "which tokens each output has": a stable counting sort by parent.
+// Turns "where each token went" into "which tokens each output has", with a stable counting sort by parent.
 //
-// parent:  [B, N] u32; at or above N' (NONE): of no output
+// parent:  [B, N] u32; at or above N' (NONE): in no output
 // offsets: [B, N' + 1] u32; output p has members[offsets[p] .. offsets[p + 1]]
-// members: [B, N] u32, ascending within an output; NONE behind offsets[N']
+// members: [B, N] u32, ascending within an output; NONE from offsets[N'] on
 //
-// One workgroup a batch row. A count is kept at the output's end, offsets[p + 1]; the exclusive scan turns it into the output's
-// start, and placing the output's tokens moves it to the end again. Tokens are placed a tile at a time, in ascending
-// order: a token's place is its output's cursor and its rank among the tile's tokens of the same output. Counts do not depend
-// on the order of the atomics.
+// One workgroup per batch row. The count of output p starts in offsets[p + 1]. The exclusive scan turns it into the output's start. Placing
+// the output's tokens moves it on to the output's end.
+// Tokens are placed a tile at a time, in ascending order. A token's place is its output's cursor plus its rank among the tile's tokens of
+// that output. The order of the atomics does not change the counts.
 //
-// Cost: two reads of the parents, one write of the members, N WG comparisons; no more for any distribution.
+// Cost: two reads of the parents, one write of the members, N WG comparisons, for every distribution of parents.
 
 const NONE = 0xffffffffu;
 var<workgroup> tile: array<u32, WG>;
@@ -74,12 +74,12 @@ fn main(
       place = atomicLoad(&offsets[ends_at + p]) + rank;
       members[members_at + place] = token;
     }
-    storageBarrier(); // all have read the cursors
+    storageBarrier(); // wait until all have read the cursors
     if p < params.outputs && is_last {
       atomicStore(&offsets[ends_at + p], place + 1u);
     }
     storageBarrier();
-    workgroupBarrier(); // the tile is written again
+    workgroupBarrier(); // before the tile is written again
   }
   for (var i = total + lane.index; i < params.tokens; i += WG) {
     members[members_at + i] = NONE;

@@ -1,8 +1,8 @@
-// Second pass of two: inverse[b, index[b, m]] is the lowest such m. Indices at or above `tokens` (NONE among
-// them) are passed over. A minimum does not depend on the order of the invocations.
+// Second pass of two: inverse[b, index[b, m]] is the lowest such m. Indices of `tokens` or more (this includes NONE) are skipped. A minimum
+// does not depend on the order of the invocations.
 //
 // index:   [batch, entries] u32
-// inverse: [batch, tokens] u32, NONE where nothing points
+// inverse: [batch, tokens] u32, NONE where no index points
 //
 // Cost: one read of the index, one atomic for each entry.
 

@@ -1,4 +1,4 @@
-// First pass of two: every entry of the inverse is NONE.
+// First pass of two: sets every entry of the inverse to NONE.
 //
 // inverse: [elements] u32
 //

@@ -1,21 +1,22 @@
-// Every output row reduced over its members, in their order.
+// Reduces the members of every output row, in their order.
 //
 //   mean:          sum_i x_i / count        weighted mean: sum_i w_i x_i / sum_i w_i        max: max_i x_i
 //   sum:           sum_i x_i                weighted sum:  sum_i w_i x_i
 //
-// x:       [B, N, C] elem, four channels in one where C and the alignment allow it
+// x:       [B, N, C] elem, four channels per elem where C and the alignment allow it
 // offsets: [B, N' + 1] u32; output p has members[offsets[p] .. offsets[p + 1]]
-// members: [B, M] u32; at or above N (NONE): passed over
-// weights: [B, N] f32; unused without a weighted reduction and without totals
+// members: [B, M] u32; N or more (NONE): skipped
+// weights: [B, N] f32; read only for weighted reductions and totals
 // merged:  [B, N', C] elem
-// totals:  [B, N'] f32, sum_i w_i; where asked for
+// totals:  [B, N'] f32, sum_i w_i; if asked for
 //
-// An output without members is 0. With a single member it is that row bit for bit, but for the weighted sum. A weighted
-// mean of weights that sum to 0 is 0. The maximum is in the crate's order: of equals the first, NaN only where all are.
-// Sums are in f32, one invocation's for each channel. Where one leaves f32's range, or the weights' that of divisors, all
-// are made again of smaller terms: only what lies beyond the range itself is infinite.
+// An output without members is 0. An output with a single member is that row bit for bit, except in the weighted sum. A weighted mean whose
+// weights sum to 0 is 0.
+// The maximum uses the crate's order: the first of equals wins, and it is NaN only if all members are NaN.
+// One invocation sums each channel in f32. If a sum leaves f32's range, or the sum of weights leaves the range of divisors, both are summed
+// again with smaller terms. So a result is infinite only if the exact result lies outside the range.
 //
-// Cost: every member row is read once, every output written once.
+// Cost: one read of every member row, one write of every output.
 
 const MEAN = 0u;
 const SUM = 1u;
@@ -23,22 +24,22 @@ const MAX = 2u;
 const WEIGHTED_MEAN = 3u;
 const WEIGHTED_SUM = 4u;
 
-// Weights and rows whose products have a sum in range: below 2^(128 - 161) each. What they lose is below 2^85, where a sum
-// that overflowed is rounded by 2^104.
+// The factors of weights and rows in the second pass. Each scaled value is below 2^(128 - 161), so the sum of products stays in range. The
+// scaling loses less than 2^85. The sum that overflowed rounds at 2^104, so this loss does not matter.
 const SHRINK_WEIGHT = -80;
 const SHRINK_WEIGHTED = -81;
 
-// Divisions are within 2.5 ulp for divisors of 2^-126 to 2^126.
+// WGSL's division is within 2.5 ulp for divisors from 2^-126 to 2^126.
 fn is_divisor(value: f32) -> bool {
   return (bitcast<u32>(value) & 0x7fffffffu) <= 0x7e800000u;
 }
 
-// 2^shift, for -126 to 127.
+// 2^shift, for shifts from -126 to 127.
 fn power_of_two(shift: i32) -> f32 {
   return bitcast<f32>(u32(127 + clamp(shift, -126, 127)) << 23u);
 }
 
-// sum / divisor * 2^shift, of which the quotient alone may leave the range: the divisor is brought into [1, 2).
+// sum / divisor * 2^shift. Only the quotient may leave the range, so the divisor is first scaled into [1, 2).
 fn wide_quotient(sum: elem_f32, divisor: f32, shift: i32, zero: u32) -> elem_f32 {
   let bits = bitcast<u32>(divisor);
   let field = (bits >> 23u) & 0xffu;
@@ -57,7 +58,7 @@ fn main(
 ) {
   let element = linear_group(group, groups) * 128u + lane.index;
   if element >= params.elements { return; }
-  let columns = max(params.channels, 1u); // rows without channels have totals
+  let columns = max(params.channels, 1u); // rows without channels still have totals
   let channel = element % columns;
   let row = element / columns;
   let batch = row / params.outputs;
@@ -78,10 +79,10 @@ fn main(
   var again = false;
   var done = false;
   let weighted = params.reduce >= WEIGHTED_MEAN;
-  var factor = 1.0; // of the rows
+  var factor = 1.0; // for the rows
   var weight_factor = 1.0;
   let zero = params.with_totals >> 1u; // for made_product
-  // A loop for both passes: a CPU runs the text of a second one also where nobody wants it.
+  // One loop makes both passes. If the second pass had its own code, a CPU would run that code even when nobody needs it.
   loop {
     count = 0u;
     sum = elem_f32();
@@ -122,7 +123,7 @@ fn main(
     continuing { break if done; }
   }
 
-  // What stayed in range is taken as it was.
+  // Sums that stayed in range keep their first values.
   var total_shift = 0;
   if is_finite(plain_weight_sum) {
     weight_sum = plain_weight_sum;
@@ -151,12 +152,12 @@ fn main(
       let shift = select(-SHRINK, -SHRINK_WEIGHT - SHRINK_WEIGHTED, weighted) - total_shift;
       var wide = wide_quotient(sum, divisor, shift, zero);
       if params.reduce == MEAN {
-        // However it is rounded, a mean of finite numbers is at most the largest of all.
+        // Rounding must not lift a mean of finite numbers above the largest float.
         wide = where_finite(sum, clamp(wide, elem_f32(-0x1.fffffep+127f), elem_f32(0x1.fffffep+127f)), wide);
       }
       value = where_finite(plain_sum, value, wide);
     }
-    // On the bits: a NaN is not 0 either.
+    // Tests the bits, so that a NaN does not count as 0.
     if (bitcast<u32>(divisor) & 0x7fffffffu) != 0u { result = elem(value); }
   }
   if params.channels > 0u {

@@ -1,10 +1,10 @@
-// Moves an image to blocks, or back, where one side holds PLANES elements next to each other that lie in PLANES
-// planes on the other: dx of a planar image, (dy, dx) of (channel, dy, dx) blocks. Bit for bit.
+// Moves an image to blocks, or back, bit for bit. On one side, PLANES elements lie next to each other. On the other, they lie in PLANES
+// planes. These elements are the dx of a planar image, or the (dy, dx) of (channel, dy, dx) blocks.
 //
 // interleaved: a0 b0 c0 d0 a1 b1 c1 d1 ..      planes: a0 a1 .., b0 b1 .., c0 c1 .., d0 d1 ..
 //
-// An invocation reads PLANES words of 16 bytes, transposes them in registers, and writes as many, `repeat` times. The other
-// digits of the address are as in pixel_unshuffle.wgsl, in words.
+// An invocation reads PLANES words of 16 bytes, transposes them in registers, and writes as many. It does this `repeat` times. The other
+// digits of the address are those of pixel_unshuffle.wgsl, counted in words.
 //
 // source: [..] 16 bytes
 // moved:  [..] 16 bytes
@@ -12,7 +12,7 @@
 // Cost: one dispatch; one read and one write of each element.
 
 override PLANES: u32 = 2u; // or 4
-override SPLIT: u32 = 0u; // 1: the source is interleaved; 0: planes
+override SPLIT: u32 = 0u; // 1: the source is interleaved; 0: the source is in planes
 
 struct Pair {
   first: elem,

@@ -1,10 +1,11 @@
-// Moves every element of an image to its place in blocks, or back: a strided copy, bit for bit.
+// Moves every element of an image to its place in blocks, or back. This is a strided copy, bit for bit.
 //
-// An image [batch, height, width, channels] (or planar) and its blocks hold the same elements under the six
-// digits (batch, block row, block column, dy, dx, channel), each side with its own strides. The host sorts the
-// digits by the strides of the side that is written, joins neighbours that are adjacent on both sides, and sends
-// them innermost first, so that writes are contiguous. Where the image was padded, elements of row >= `rows` or
-// column >= `columns` do not exist: blocks get `zero` there (fill 1), an image gets nothing (fill 0).
+// An image [batch, height, width, channels] (or a planar one) and its blocks hold the same elements. Both address them by six digits
+// (batch, block row, block column, dy, dx, channel), each side with its own strides.
+// The host sorts the digits by the strides of the written side. It joins neighbours that are adjacent on both sides, and sends the digits
+// innermost first. So writes are contiguous.
+// If the image was padded, elements of row >= `rows` or column >= `columns` do not exist. Blocks get `zero` there (fill 1), and an image
+// gets nothing (fill 0).
 //
 // source: [..] elem
 // moved:  [..] elem
@@ -12,7 +13,7 @@
 // An invocation moves `repeat` elems of 16, 4 or 2 bytes.
 // Cost: one dispatch; one read and one write of each element.
 
-// What the digits taken so far add up to.
+// Sums of the digits taken so far, weighted by their strides.
 struct Place {
   rest: u32,
   read: u32,

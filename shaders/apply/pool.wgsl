@@ -1,24 +1,25 @@
-// Windows of a grid of tokens, each reduced to one token.
+// Reduces each window of a grid of tokens to one token.
 //
 //   average:  sum of the window's x / number of them
 //   maximum:  the window's largest x
 //   bilinear: sum_y sum_x weight_y weight_x x over the two neighbours of a position on each axis
 //
-// x:       [B, rows * columns, C] elem, four channels in one where C and the alignment allow it
+// x:       [B, rows * columns, C] elem, four channels per elem where C and the alignment allow it
 // lengths: [B] u32; live columns of each row
 // pooled:  [B, outputs_y * outputs_x, C] elem
 //
-// Windows on an axis of n live places (floors and ceilings are of whole numbers: exact on every device):
-//   strided:  i stride .. i stride + size, none where that passes n; partial: cut at n, none where the one before reached n
+// Windows on an axis of n live places (floors and ceilings are of integers, so exact on every device):
+//   strided:  i stride .. i stride + size; no window if that end passes n
+//             partial: the end is cut at n; no window if the one before already reached n
 //   adaptive: floor(i n / outputs) .. ceil((i + 1) n / outputs)
-//   bilinear: about p = max((2 i + 1) n / (2 outputs) - 1/2, 0): floor(p) and floor(p) + 1; the first alone, with weight 1,
-//             where p is whole or the second is behind the end
+//   bilinear: floor(p) and floor(p) + 1, for p = max((2 i + 1) n / (2 outputs) - 1/2, 0)
+//             the first alone, with weight 1, if p is an integer or the second lies past the end
 //
-// An empty window gives 0. The maximum is in the crate's order: of equals the first, NaN only where all are. Sums are in
-// f32, one invocation's for each channel, row by row; where one leaves the range, again of smaller terms: a mean of finite
+// An empty window gives 0. The maximum uses the crate's order: the first of equals wins, and it is NaN only if all are NaN.
+// One invocation sums each channel in f32, row by row. If a sum leaves the range, it is made again with smaller terms, so a mean of finite
 // numbers is finite.
 //
-// Cost: windows that do not overlap read each element once; each output is written once.
+// Cost: one read of each element if windows do not overlap; one write of each output.
 
 override WINDOWS: u32 = 0u; // one of the following
 
@@ -30,7 +31,7 @@ const BILINEAR = 3u;
 const AVERAGE = 0u;
 const MAXIMUM = 1u;
 
-// Places begin..end, and the weights of the first and of the others.
+// The places begin..end, the weight of the first place, and the weight of the others.
 struct Window {
   begin: u32,
   end: u32,
@@ -82,9 +83,9 @@ fn main(
   var largest_key = elem_u32(KEY_DEAD);
   var again = false;
   var done = false;
-  var factor = 1.0; // of the terms
+  var factor = 1.0; // for the terms
   let zero = params.reduce >> 2u; // for made_product
-  // A loop for both passes: a CPU runs the text of a second one also where nobody wants it.
+  // One loop makes both passes. If the second pass had its own code, a CPU would run that code even when nobody needs it.
   loop {
     sum = elem_f32();
     for (var row = down.begin; row < down.end; row++) {
@@ -117,7 +118,7 @@ fn main(
     let count = select(1.0, f32(max((down.end - down.begin) * (across.end - across.begin), 1u)), params.reduce == AVERAGE);
     var mean = plain_sum / count;
     if again {
-      // However it is rounded, a mean of finite numbers is at most the largest of all.
+      // Rounding must not lift a mean of finite numbers above the largest float.
       let small = sum / count;
       let largest_small = elem_f32(0x1.fffffep+87f);
       let bounded = where_finite(small, clamp(small, -largest_small, largest_small), small);

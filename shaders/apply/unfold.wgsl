@@ -1,12 +1,13 @@
-// The tokens under a sliding window, as one token.
+// Joins the tokens under each place of a sliding window into one token.
 //
 //   y[b, place, c * taps + tap] = x[b, token under the tap, c], 0 in the padding
 //
 // x: [B, h * w, C] elem
 // y: [B, places, C * taps] elem
 //
-// Places and taps are counted row by row. Elements move bit for bit. Cost: one write of each element of y, one read of each that
-// is not padding: taps / stride^2 times x, through the caches.
+// Places and taps are counted row by row. Elements move bit for bit.
+// Cost: one write of each element of y. Each element of y that is not padding needs one read: taps / stride^2 times the size of x, through
+// the caches.
 
 @compute @workgroup_size(128)
 fn main(

@@ -1,4 +1,5 @@
-// Activations of four numbers at a time. The including shader's parameters say which, if any: a CPU runs all sides of an `if`.
+// Activations of four numbers at a time. The including shader's params choose the activation. ACTIVATED = 0 leaves them out, because a CPU
+// runs all branches of an `if`.
 override ACTIVATED: u32 = 1u; // or 0
 
 const ACTIVATION_RELU = 1u;
@@ -8,14 +9,14 @@ const ACTIVATION_QUICK_GELU = 4u;
 const ACTIVATION_SILU = 5u;
 const ACTIVATION_SIGMOID = 6u;
 
-// 1 / (1 + exp(-v)); the exponential is of a number that is not above 0, and cannot overflow.
+// 1 / (1 + exp(-v)). The exponential's argument is never above 0, so it cannot overflow.
 fn logistic(v: vec4<f32>) -> vec4<f32> {
   let e = exp(-abs(v));
   return select(e, vec4<f32>(1.0), v >= vec4<f32>()) / (1.0 + e);
 }
 
-// The normal distribution's share below x. Its tail beyond z is t Q(t) exp(-z^2 / 2) with t = 1 / (1 + 0.27 z); Q interpolates
-// in Chebyshev's points of 0 <= z <= 20, to within 5.0e-8 of the tail. Beyond 20 the tail is below the smallest float.
+// The standard normal distribution function at x. Its tail beyond z is t Q(t) exp(-z^2 / 2) with t = 1 / (1 + 0.27 z). Q interpolates at
+// the Chebyshev points of 0 <= z <= 20, within 5.0e-8 of the tail. Beyond 20 the tail is below the smallest float.
 fn normal_share(x: vec4<f32>) -> vec4<f32> {
   let z = min(abs(x), vec4<f32>(20.0));
   let t = 1.0 / (1.0 + 0.27 * z);
@@ -34,14 +35,14 @@ fn normal_share(x: vec4<f32>) -> vec4<f32> {
 fn activate(kind: u32, x: vec4<f32>) -> vec4<f32> {
   if ACTIVATED == 0u { return x; }
   if kind == ACTIVATION_RELU {
-    // On the bits: a device may take a maximum with a NaN for either.
+    // Tests the bits, because a device may return either operand for the maximum of a number and a NaN.
     let bits = bitcast<vec4<u32>>(x);
     return bitcast<vec4<f32>>(select(vec4<u32>(), bits, bits <= vec4<u32>(0x7f800000u)));
   }
   if kind == ACTIVATION_GELU { return x * normal_share(x); }
   var v = x;
   if kind == ACTIVATION_GELU_TANH {
-    // 1 + tanh(u) = 2 / (1 + exp(-2u)). Beyond 20 that is 0 or 2, and the cube would overflow.
+    // 1 + tanh(u) = 2 / (1 + exp(-2u)). Beyond 20 the result is 0 or 2, and the cube would overflow.
     let near = clamp(x, vec4<f32>(-20.0), vec4<f32>(20.0));
     v = near * (1.59576912161 + 0.0713548162726 * near * near);
   }

@@ -1,7 +1,7 @@
-// Distances between rows. The shader has the binding `rows`, and `channels` among its params.
+// Squared distances between rows. The including shader has the binding `rows`, and `channels` in its params.
 
-// The sum of squared differences of the rows that start at these elements: one invocation's, over ascending channels, and the
-// same for both orders of the rows.
+// The sum of squared differences of the rows that start at these elements. One invocation sums over ascending channels. Swapping the rows
+// gives the same bits.
 fn squared_distance(a: u32, b: u32) -> f32 {
   var sum = 0.0;
   for (var c = 0u; c < params.channels; c++) {

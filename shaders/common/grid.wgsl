@@ -1,9 +1,9 @@
-// This invocation within its workgroup.
+// An invocation within its workgroup.
 struct Lane {
   @builtin(local_invocation_index) index: u32,
 }
 
-// Linear id of a workgroup in a grid folded into two dimensions.
+// The linear id of a workgroup in a grid that is folded into two dimensions.
 fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
   return group.y * groups.x + group.x;
 }

@@ -1,30 +1,31 @@
-// Softmax attention without the matrix of its weights.
+// Softmax attention that never stores the matrix of its weights.
 //
 //   s[i,j]   = scale * queries[b,h,i] . keys[b,h/(H/Hkv),j] + bias[b,h,i,j]
 //   out[i]   = sum_j exp(s[i,j]) values[b,h/(H/Hkv),j] / sum_j exp(s[i,j])
 //   lse[i]   = ln sum_j exp(s[i,j])
 //
-// queries:       [B, H, M, D] elem, or [B, M, H, D], as the strides say; so the following
+// queries:       [B, H, M, D] elem, or [B, M, H, D], as the strides say; the same holds for keys, values and out
 // keys:          [B, Hkv, N, D] elem
 // values:        [B, Hkv, N, V] elem
 // lengths:       [B] u32; live keys
 // query_lengths: [B] u32; live query rows
 // bias:          [B or 1, H or 1, M or 1, N] f32; negative infinity hides a key from a row
-// out:           [B, H, M, V] elem; 0 where a row is dead or sees nothing, NaN where a logit that it sees is
-// lse:           [B, H, M] f32, if asked for; negative infinity, or NaN, there
+// out:           [B, H, M, V] elem; 0 if a row is dead or sees nothing, NaN if a logit that it sees is NaN
+// lse:           [B, H, M] f32, if asked for; negative infinity if a row is dead or sees nothing, NaN if a logit that it sees is NaN
 //
-// What a row does not see adds nothing to it, be it a NaN. What it sees has a weight of LEAST or more: a seen value that is infinite or NaN is in its
-// row, however small its weight.
+// A key that a row does not see adds nothing to it, even if the key or its value is NaN. A key that the row sees has a weight of at least
+// LEAST. So an infinite or NaN value that the row sees reaches the result, however small its weight.
 //
-// Cost: 2 M N (D + V) operations a head, 2 M N D more for each 16 elem of V above the first 16. A workgroup has ROWS rows and 16
-// elem of V, and walks over the keys KEYS at a time with a running maximum (https://arxiv.org/abs/2205.14135). An invocation has the
-// logits of 16 rows and four keys, then the results of the same rows and of one elem of V, of two where FAR. It has its rows in
-// common with others, which tell each other maxima and weights (`common/tile/shared_rows.wgsl`). Helpers do four rows at a time. Tiles start
-// at key 0 whatever the padding.
+// Cost: 2 M N (D + V) operations per head. Each further 16 elem of V after the first 16 cost 2 M N D more.
+// A workgroup has ROWS rows and 16 elem of V. It walks over the keys, KEYS at a time, with a running maximum
+// (https://arxiv.org/abs/2205.14135).
+// An invocation first makes the logits of 16 rows and four keys. Then it makes the results of these rows for one elem of V, or two if FAR.
+// Several invocations share the same rows and exchange maxima and weights (`common/tile/shared_rows.wgsl`). The helper functions take four
+// rows at a time. Tiles start at key 0 whatever the padding.
 
 override BIASED: u32 = 0u; // or 1
 
-// Query rows and keys that are alive.
+// Live query rows and keys.
 var<workgroup> live: vec2<u32>;
 
 // Where the tensors of this batch row and head begin.
@@ -39,7 +40,7 @@ struct Place {
   live_keys: u32,
 }
 
-// One elem for each of four rows, or of four keys.
+// One elem for each of four rows, or for each of four keys.
 struct Four {
   r0: elem_f32,
   r1: elem_f32,
@@ -47,15 +48,15 @@ struct Four {
   r3: elem_f32,
 }
 
-// What four rows came to so far.
+// The running state of four rows.
 struct Rows {
-  largest: vec4<f32>, // logit
-  total: vec4<f32>, // of the weights of the invocation's own keys
+  largest: vec4<f32>, // largest logit
+  total: vec4<f32>, // sum of the weights of the invocation's own keys
   near: Four,
   far: Four,
 }
 
-// Rows and keys beyond the last read the last: what comes of them is masked.
+// Rows and keys past the last one read the last one. Their results are masked.
 fn row_first(place: Place, row: u32) -> u32 {
   return place.queries + min(row, params.query_count - 1u) * params.query_row;
 }
@@ -72,7 +73,7 @@ fn column_elem(at: u32) -> elem_f32 {
   return elem_f32(keys[at]);
 }
 
-// Values of four keys from this one on, of which those from `reach` on have no weight.
+// Values of the four keys from this one on. Keys from `reach` on have no weight.
 fn four_values(place: Place, key: u32, reach: u32, channel: u32) -> Four {
   let at = place.values + min(channel, params.value_channels - 1u);
   return Four(
@@ -83,14 +84,14 @@ fn four_values(place: Place, key: u32, reach: u32, channel: u32) -> Four {
   );
 }
 
-// How many keys, from the first on, this row sees: none if it is dead. Right-aligned where causal.
+// How many keys, from the first on, this row sees. A dead row sees none. Causal masks are right-aligned.
 fn visible_keys(place: Place, row: u32) -> u32 {
   let reach = row + 1u + place.live_keys;
   let seen = select(place.live_keys, reach - min(reach, place.live_queries), params.causal == 1u);
   return select(0u, seen, row < place.live_queries);
 }
 
-// A row's logits of four keys from `key` on, given their products.
+// A row's logits of the four keys from `key` on, given their products.
 fn row_logits(place: Place, row: u32, key: u32, products: vec4<f32>) -> vec4<f32> {
   var logits = params.scale * products;
   var seen = vec4<u32>(key, key + 1u, key + 2u, key + 3u) < vec4<u32>(visible_keys(place, row));
@@ -152,10 +153,10 @@ fn scaled(rows: Four, factor: vec4<f32>) -> Four {
   return Four(rows.r0 * factor.x, rows.r1 * factor.y, rows.r2 * factor.z, rows.r3 * factor.w);
 }
 
-// The rows under their new maxima.
+// The rows rescaled to their new maxima.
 fn grown(rows: Rows, maxima: vec4<f32>) -> Rows {
   let largest = max(rows.largest, maxima);
-  // The exponential is rounded, so it is applied only where the maximum grew: a masked tile changes nothing.
+  // The exponential is rounded, so it is applied only if the maximum grew. So a masked tile changes nothing.
   let factor = select(exponential(rows.largest - largest), vec4<f32>(1.0), largest == rows.largest);
   return Rows(largest, rows.total * factor, scaled(rows.near, factor), scaled(rows.far, factor));
 }
@@ -173,7 +174,7 @@ fn plus(rows: Four, weights: mat4x4<f32>, keys: Four) -> Four {
   );
 }
 
-// What a key adds to a row: nothing where it has no weight, because the row does not see it.
+// What a key adds to a row. A key without weight adds nothing, because the row does not see it.
 fn taken(weight: f32, key: elem_f32) -> elem_f32 {
   return select(weight * key, elem_f32(), weight == 0.0);
 }
@@ -191,7 +192,7 @@ fn plus_taken(rows: Four, weights: mat4x4<f32>, keys: Four) -> Four {
   );
 }
 
-// Whether a number of these is a NaN or an infinity: what has no weight must then be left out.
+// Whether any of these numbers is NaN or infinite. Then keys without weight must be left out.
 fn is_unbounded(keys: Four) -> bool {
   let largest = max(max(magnitude(keys.r0), magnitude(keys.r1)), max(magnitude(keys.r2), magnitude(keys.r3)));
   return any(largest >= elem_u32(SPOILT));
@@ -201,7 +202,7 @@ fn magnitude(key: elem_f32) -> elem_u32 {
   return bitcast<elem_u32>(key) & elem_u32(0x7fffffffu);
 }
 
-// The rows with four keys more, of which they may not see some.
+// The rows after four more keys, some of which a row may not see.
 fn attended_taken(rows: Rows, weights: mat4x4<f32>, near: Four, far: Four) -> Rows {
   var more = rows;
   more.near = plus_taken(rows.near, weights, near);
@@ -209,7 +210,7 @@ fn attended_taken(rows: Rows, weights: mat4x4<f32>, near: Four, far: Four) -> Ro
   return more;
 }
 
-// The rows with four keys more.
+// The rows after four more keys.
 fn attended(rows: Rows, weights: mat4x4<f32>, near: Four, far: Four) -> Rows {
   var more = rows;
   more.near = plus(rows.near, weights, near);
@@ -217,7 +218,7 @@ fn attended(rows: Rows, weights: mat4x4<f32>, near: Four, far: Four) -> Rows {
   return more;
 }
 
-// Nothing was added to a row that sees nothing; the largest weight is 1 elsewhere.
+// A factor of 0 means that the row sees nothing. Any other row has a largest weight of 1.
 fn store_row(place: Place, row: u32, channel: u32, result: elem_f32, factor: f32) {
   if (row < params.query_count) & (channel < params.value_channels) {
     out[place.out + row * params.out_row + channel] = elem(select(result * factor, elem_f32(), factor == 0.0));
@@ -274,7 +275,7 @@ fn main(
     counts.x,
     counts.y,
   );
-  // Of the live rows the last sees the most.
+  // The last live row sees the most keys.
   let last = min(tile_first + ROWS, max(place.live_queries, 1u)) - 1u;
   let reach = select(0u, visible_keys(place, last), tile_first < place.live_queries);
 
@@ -288,7 +289,7 @@ fn main(
   var rows1 = none;
   var rows2 = none;
   var rows3 = none;
-  // On a CPU a loop that is left at its head runs once more with all its invocations masked: these are left at their ends.
+  // On a CPU, a loop that exits at its head runs once more with all its invocations masked. So these loops exit at their ends.
   if reach > 0u {
     var first = 0u;
     loop {
@@ -323,7 +324,8 @@ fn main(
           let of_rows1 = shared_weights(lane, 4u, four / 4u, weights1);
           let of_rows2 = shared_weights(lane, 8u, four / 4u, weights2);
           let of_rows3 = shared_weights(lane, 12u, four / 4u, weights3);
-          // Without a bias or causality the rows see all the keys that are read, but what stands in for those beyond the last.
+          // Without a bias or causal mask, the rows see every key that is read. The exceptions are keys past the last one, which read the
+          // last one.
           if ((BIASED == 1u) | (params.causal == 1u) | (first + part + four + 4u > reach)) && (is_unbounded(near) || is_unbounded(far)) {
             rows0 = attended_taken(rows0, of_rows0, near, far);
             rows1 = attended_taken(rows1, of_rows1, near, far);

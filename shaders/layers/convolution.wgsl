@@ -1,4 +1,4 @@
-// A depthwise convolution of a grid of tokens: each channel by its own window.
+// A depthwise convolution of a grid of tokens: each channel has a window of its own.
 //
 //   y[b, place, c] = sum_tap x[b, token under the tap, c] * weight[c, tap] + bias[c]
 //
@@ -7,8 +7,8 @@
 // bias:   [C] elem; read if biased = 1
 // y:      [B, places, C] elem
 //
-// Places and taps are counted row by row; padding adds nothing. The sum is in f32, in the order of the taps, the bias last.
-// Cost: one write of each element of y, taps reads through the caches, 2 taps operations.
+// Places and taps are counted row by row. Padding adds nothing. The sum is in f32, in the order of the taps, and the bias comes last.
+// Cost, for each element of y: one write, `taps` reads through the caches, 2 taps operations.
 
 @compute @workgroup_size(128)
 fn main(

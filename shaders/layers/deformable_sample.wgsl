@@ -1,19 +1,19 @@
-// Values of feature grids, read between their tokens at a few points for each query and head, and summed by weight.
+// Samples feature grids at a few points for each query and head, and sums the samples by weight.
 //
 //   y[b,q,h] = sum_s w[b,q,h,s] * sample(value[b,:,h], level of s, pixel of s)
 //
 //   pixel = location * (width, height) - 1/2                          without reference points
-//   pixel = reference[b,q] * (width, height) + offset - 1/2           with them
+//   pixel = reference[b,q] * (width, height) + offset - 1/2           with reference points
 //
-// value:     [B, N, H, D] elem, four channels in one where D and the alignment allow it; the levels behind each other
-// points:    [B, Q, H, S, 2] elem_scalar; (x, y); the points of each level behind each other
-// weights:   [B, Q, H, S] elem_scalar; with softmax = 1 their softmax over S is taken
+// value:     [B, N, H, D] elem, four channels per elem where D and the alignment allow it; one level after another
+// points:    [B, Q, H, S, 2] elem_scalar; (x, y); one level's points after another's
+// weights:   [B, Q, H, S] elem_scalar; if softmax = 1, their softmax over S is used
 // reference: [Q, 2] or [B, Q, 2] f32; read if referenced = 1
 // levels:    [L, 3] u32; height, width, first token
 // y:         [B, Q, H, D] elem
 //
-// A sample is bilinear; beyond the grid lie zeros. A pixel further out than one token adds nothing, nor does a NaN. Sums are in f32,
-// in ascending s. Cost: S samples of four tokens for each element of y, through the caches; one write.
+// Samples are bilinear, with zeros outside the grid. A pixel more than one token outside adds nothing, and neither does a NaN pixel.
+// The sum is in f32, in ascending s. Cost: S samples of four tokens for each element of y, through the caches; one write.
 
 @compute @workgroup_size(64)
 fn main(
@@ -24,7 +24,7 @@ fn main(
   let element = linear_group(group, groups) * 64u + lane.index;
   if element >= params.elements { return; }
   let channel = element % params.channels;
-  let row = element / params.channels; // of weights: batch, query, head
+  let row = element / params.channels; // row of the weights: batch, query, head
   let head = row % params.heads;
   let query = row / params.heads % params.queries;
   let batch = row / params.heads / params.queries;
@@ -51,7 +51,7 @@ fn main(
     let pixel = select(point * extent, anchor * extent + point, params.referenced == 1u) - 0.5;
     let near = is_finite(pixel.x) && is_finite(pixel.y) && all(pixel > vec2<f32>(-1.0)) && all(pixel < extent);
 
-    // Every index is within the level; what lies beyond the grid, or is not near, is read and not taken.
+    // Every index stays within the level. Tokens outside the grid or not near the pixel are read but not used.
     let corner = floor(select(vec2<f32>(), pixel, near));
     let part = select(vec2<f32>(), pixel, near) - corner;
     let low = vec2<u32>(max(corner, vec2<f32>()));

@@ -1,4 +1,4 @@
-// Two tensors number by number, the second one repeated where it has fewer dimensions.
+// Combines two tensors number by number. The second is repeated along dimensions where it has size 1.
 //
 //   y = activation(a + scale * b)   or   activation(a * (scale * b))
 //
@@ -7,8 +7,9 @@
 // b_f32: the same in f32; read if in_f32 = 1
 // y:     [outer, middle, inner] elem
 //
-// Arithmetic is in f32. Cost: one read and one write of each number. A row of `inner` elem is cut into segments, each of
-// 2^`lanes_log2` invocations that make up to eight moves and share the address of their row.
+// Arithmetic is in f32. Cost: one read and one write of each number.
+// A row of `inner` elem is cut into segments. 2^`lanes_log2` invocations move a segment, up to eight moves each. They compute the row's
+// address once for all their moves.
 
 @compute @workgroup_size(128)
 fn main(

@@ -1,36 +1,39 @@
-// Rows without their mean, by their deviation: LayerNorm, and RMSNorm, which leaves the mean in.
+// LayerNorm of rows: subtracts the mean and divides by the standard deviation. RMSNorm does not subtract the mean.
 //
 //   y[i,c] = (x[i,c] - mean_i) / sqrt(mean_c (x[i,c] - mean_i)^2 + epsilon) * weight[c] + bias[c]
 //
-// x:      [rows, C] elem; or [B, skip + h w, C / (kh kw)], whose blocks of kh x kw tokens are the rows: block (i, j) of a grid holds the tokens
-//         (i kh + dy, j kw + dx) behind each other, zeros beyond the grid
+// x:      [rows, C] elem; or [B, skip + h w, C / (kh kw)], whose blocks of kh x kw tokens are the rows: block (i, j) of a grid joins the
+//         tokens (i kh + dy, j kw + dx), with zeros beyond the grid
 // weight: [C] elem; read if weighted
 // bias:   [C] elem; read if biased
 // y:      [rows, C] elem
 //
-// A NaN or an infinity, found on the bits, makes its row NaN; a row of one number, found likewise, gives the bias exactly.
+// A NaN or an infinity makes its row NaN. A row that repeats one number gives the bias exactly. Both are found on the bits.
 //
-// Sums are in f32. The mean that the first pass finds is rounded; the second finds by how much, together with the squares, so
-// that a large offset of a row costs no accuracy. Terms of the first mean are fractions that cannot overflow together. Where squares
-// or epsilon would leave the range of f32, all arithmetic is on the row times a power of two, and on epsilon times its square: it
-// brings the larger of the row's largest magnitude and of epsilon's root to about 1. Cost: x is read three times, twice from cache;
-// without a mean once less, as the first pass has the squares of rows that need no such power. 2^`lanes_log2` invocations share a
-// row: so many for its length, whatever the number of rows, since the order of the sums hangs on it.
+// Sums are in f32. The first pass finds a mean, which is rounded. The second pass finds the rounding error of that mean, together with the
+// squares. So a large offset of a row costs no accuracy.
+// The terms of the first mean are fractions of the numbers, so their sum cannot overflow.
+// If the squares or epsilon would leave f32's range, the row is scaled by a power of two, and epsilon by its square. The power brings the
+// larger of the row's largest magnitude and epsilon's root to about 1.
+// Cost: three reads of x, two of them from cache. Without a mean one read less, because the first pass already has the squares of rows that
+// need no scaling.
+// 2^`lanes_log2` invocations share a row. Their number depends on the row's length, never on the number of rows, because it sets the order
+// of the sums.
 
 const NONE = 0xffffffffu;
 const LARGEST = 0x1.fffffep+127f;
-const SMALLEST = 0x1p-126f; // of the normal numbers
+const SMALLEST = 0x1p-126f; // smallest normal number
 var<workgroup> parts: array<vec2<f32>, 128>;
 var<workgroup> part_bits: array<vec2<u32>, 128>;
 
-// The first of a row's lanes, from which they are added up in their order.
+// The first of a row's lanes. Sums over the lanes start there and go in lane order.
 fn first_lane(lane: Lane) -> u32 {
   return lane.index & ~((1u << params.lanes_log2) - 1u);
 }
 
-// The sum over a row's lanes. From uniform control flow.
+// The sum over a row's lanes. Call from uniform control flow.
 fn sum_of_row(lane: Lane, part: vec2<f32>) -> vec2<f32> {
-  workgroupBarrier(); // the last sums have been read
+  workgroupBarrier(); // wait until the previous sums have been read
   parts[lane.index] = part;
   workgroupBarrier();
   let first = first_lane(lane);
@@ -41,11 +44,11 @@ fn sum_of_row(lane: Lane, part: vec2<f32>) -> vec2<f32> {
   return sum;
 }
 
-// The power of two by which a row is multiplied, from its largest magnitude's bits. The largest power that is a normal number's inverse
-// leaves the largest rows below 4.
+// The power of two that scales a row, from the bits of its largest magnitude. The exponent is capped so that the inverse stays a normal
+// number. So the largest rows are scaled to below 4.
 fn scale_of_row(largest: u32) -> f32 {
   let top = max(largest >> 23u, params.root_exponent);
-  // From 2^-40 to 2^48 the squares of 2^31 channels have a sum, and what is flushed to 0 is below its rounding.
+  // From 2^-40 to 2^48 the squares of 2^31 channels have a finite sum. Squares that are flushed to 0 there are below its rounding.
   if top >= 87u && top < 175u { return 1.0; }
   return bitcast<f32>((254u - min(top, 253u)) << 23u);
 }
@@ -55,7 +58,7 @@ fn largest_of(magnitudes: elem_u32) -> u32 {
   return max(max(four.x, four.y), max(four.z, four.w));
 }
 
-// Where the channels of a position of a row begin, or NONE beyond the grid.
+// Where the channels of one position of a row begin, or NONE beyond the grid.
 fn first_of(row: u32, position: u32) -> u32 {
   let blocks = params.block_rows * params.block_columns;
   let block = row % blocks;
@@ -87,7 +90,7 @@ fn main(
   let positions = select(0u, params.positions, row < params.rows);
   let centred = params.centred == 1u;
 
-  // The mean's terms or the squares, the largest magnitude, and what differs from the row's first number.
+  // The terms of the mean or the squares, the largest magnitude, and the differences from the row's first number.
   let opening = bitcast<elem_u32>(elem_f32(elem_number(number(first_of(min(row, params.rows - 1u), 0u), 0u), 0u)));
   var total = 0.0;
   var magnitudes = elem_u32();

@@ -8,9 +8,9 @@
 // bias_f32: [outputs] f32; read if biased = 2
 // y:        [rows, outputs] elem_scalar
 //
-// The sum is in f32, in ascending k. Cost: one pass, 2 rows outputs K operations. A workgroup makes 64x64 results.
+// The sum is in f32, in ascending k. Cost: one pass, 2 rows outputs K operations. A workgroup makes 64 x 64 results.
 
-// Where a row of x, and one of the weight, begins. Those beyond the last read the last: what comes of them is not stored.
+// Where a row of x, and a row of the weight, begins. Rows past the last one read the last one, and their results are not stored.
 alias Place = bool;
 
 fn row_first(place: Place, row: u32) -> u32 {
@@ -63,7 +63,7 @@ fn main(
   let output = first_output + tile_column(lane);
   let extent = Extent(params.rows, params.outputs, params.channels);
   let tile = dot_tile(lane, true, row, output, wanted_elems(lane, extent, row, first_output));
-  // The sums are in registers until here; what follows is one step for each row.
+  // Until here the sums are in registers. From here on, each step handles one row.
   var sums = rows_of(tile);
   let offset = bias_of_four(output);
   for (var i = 0u; i < 16u; i++) {

@@ -1,14 +1,14 @@
 // Logarithms of token sizes: the key bias of proportional attention.
 //
-//   bias[b,j] = ln size[b,j], and 0 for tokens that are not alive
+//   bias[b,j] = ln size[b,j], and 0 for dead tokens
 //
-// size:    [B, N] f32, in tokens; what is denormal counts as 0, whose logarithm is negative infinity; what is below is NaN
+// size:    [B, N] f32, in tokens; a denormal counts as 0, whose logarithm is negative infinity; a negative size gives NaN
 // lengths: [B] u32; live tokens
 // bias:    [B, N] f32
 //
 // Cost: one read and one write of each element.
 
-// WGSL leaves open what is 0 or less, or no number.
+// WGSL does not define the logarithm of 0, of a negative number, or of a NaN.
 fn log_of(value: f32) -> f32 {
   let bits = bitcast<u32>(value);
   let magnitude = bits & 0x7fffffffu;

@@ -1,18 +1,19 @@
-// Two attentions of the same rows, over keys that have none in common, as one over all of them.
+// Merges two attentions of the same rows over disjoint sets of keys into one attention over all the keys.
 //
 //   largest = max(first_lse, second_lse),     w = exp(lse - largest) of each
 //   rows    = (w_1 first + w_2 second) / (w_1 + w_2),     lse = largest + ln(w_1 + w_2)
 //
 // first, second:         [B, H, M, V] elem, or [B, M, H, V], as `heads_last` says
 // first_lse, second_lse: [B, H, M] f32; negative infinity where a row saw nothing
-// rows:                  as `first`; 0 where neither saw anything, the other to the bit where one did not
-// lse:                   [B, H, M] f32; negative infinity where neither saw anything
+// rows:                  as `first`; 0 if neither saw anything; if only one did, that one bit for bit
+// lse:                   [B, H, M] f32; negative infinity if neither saw anything
 //
-// What a row that saw nothing holds does not matter. Of one that saw something an infinity or NaN is in the result, however small its weight. A NaN log-sum-exp makes the row NaN.
+// If a row saw nothing, its contents do not matter. If it saw something, its infinities and NaNs are in the result, however small its
+// weight. A NaN log-sum-exp makes the row NaN.
 //
-// Cost: one read and one write of each.
+// Cost: one read and one write of each element.
 
-// What counts of two rows: their weights, which add up to `total`, and the larger log-sum-exp.
+// The weights of two rows, their sum `total`, and the larger log-sum-exp.
 struct Weights {
   first: f32,
   second: f32,
@@ -47,7 +48,7 @@ fn main(
   let i = linear_group(group, groups) * 128u + lane.index;
   if i < params.lses {
     let weights = weights_of(i);
-    // The larger as it is, where the other has no weight.
+    // If the other has no weight, the larger log-sum-exp is the result, unchanged.
     let sum = select(log_sum(weights.largest, weights.total), weights.largest, weights.total == 1.0);
     lse[params.lse_base + i] = sum;
   }
@@ -64,7 +65,7 @@ fn main(
     let sum = taken(weights.first, a) + taken(weights.second, b);
     let factor = unless_spoilt(select(1.0 / weights.total, 0.0, weights.total == 0.0), weights.largest);
     var result = select(sum * factor, sum, weights.total == 1.0);
-    // A copy, and no sum, which would take a denormal for 0.
+    // Copies the row. A sum might flush a denormal to 0.
     if bitcast<u32>(weights.largest) != SPOILT {
       result = select(result, a, weights.second == 0.0 && weights.first == 1.0);
       result = select(result, b, weights.first == 0.0 && weights.second == 1.0);

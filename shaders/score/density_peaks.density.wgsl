@@ -1,12 +1,12 @@
-// How dense the surroundings of tokens are.
+// The local density around each token.
 //
-//   density_i = exp(-mean_k distance_ik^2 / channels)      over the nearest that there are
+//   density_i = exp(-mean_k distance_ik^2 / channels)      over the nearest neighbours that exist
 //
-// indices:   [R, K] u32, NONE behind the last
-// distances: [R, K] f32, to the nearest K tokens
+// indices:   [R, K] u32, NONE after the last
+// distances: [R, K] f32, to the K nearest tokens
 // density:   [R] f32
 //
-// A token without neighbours has density 0; one with a neighbour at no finite distance has NaN.
+// A token without neighbours has density 0. A token with a neighbour at a distance that is not finite has NaN.
 //
 // Cost: one read of the distances.
 

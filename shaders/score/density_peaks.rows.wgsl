@@ -1,16 +1,16 @@
-// For every token the squared distance to the nearest that is denser, and to the farthest of all.
+// For every token, the squared distance to the nearest denser token, and to the farthest token of all.
 //
-// rows:      [B, N, C] elem, four channels in one where C is a multiple of 4
+// rows:      [B, N, C] elem, four channels per elem where C is a multiple of 4
 // density:   [B, N] f32
-// lengths:   [B] u32; tokens at or behind it are dead
-// distances: [B, N, 2] f32: nearest denser, or -1 where there is none; farthest
+// lengths:   [B] u32; tokens from it on are dead
+// distances: [B, N, 2] f32: to the nearest denser token, or -1 if there is none; to the farthest token
 //
-// Of densities NaN is the lowest. Distances that are not finite do not count.
+// NaN is the lowest density. Distances that are not finite do not count.
 //
-// Cost: 3 N^2 C operations. Each token has LANES lanes that walk over the others: 32, or one where rows are short. A workgroup has
-// as many tokens as fit, of whatever batch rows.
+// Cost: 3 N^2 C operations. Each token has LANES lanes that walk over the other tokens: 32 lanes, or one if rows are short. A workgroup has
+// as many tokens as fit, from any batch rows.
 
-override LANES: u32 = 32u; // of a token
+override LANES: u32 = 32u; // per token
 var<workgroup> nearest_of_lane: array<f32, 128>;
 var<workgroup> farthest_of_lane: array<f32, 128>;
 

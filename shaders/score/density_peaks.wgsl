@@ -1,19 +1,19 @@
-// How far tokens are from denser ones, and how much they stand out as centres of clusters.
+// How far tokens are from denser tokens, and how well they serve as cluster centres.
 //
-//   separation_i = min over denser j of distance_ij / sqrt(channels), or the largest of all distances in the batch row for those
-//                  that nothing is denser than
+//   separation_i = min over denser j of distance_ij / sqrt(channels); if no token is denser, the largest distance in the batch row
+//                  takes the place of the minimum
 //   score_i      = density_i separation_i
 //
-// distances:  [B, N, 2] f32: square of the nearest denser token's, or -1; square of the farthest's
+// distances:  [B, N, 2] f32: squared distance to the nearest denser token, or -1; squared distance to the farthest token
 // density:    [B, N] f32
 // lengths:    [B] u32
 // separation: [B, N] f32
 // score:      [B, N] f32
 //
-// Tokens that are not alive give 0. A team of LANES invocations has as many tokens of a batch row, and looks at the distances of all: 128, or
-// one where rows are short. A workgroup has as many teams as fit, of whatever batch rows.
+// Dead tokens give 0. A team of LANES invocations has as many tokens of one batch row, and reads the distances of the whole row. LANES is
+// 128, or 1 if rows are short. A workgroup has as many teams as fit, from any batch rows.
 
-override LANES: u32 = 128u; // of a team
+override LANES: u32 = 128u; // invocations of a team
 var<workgroup> farthest_of_lane: array<f32, 128>;
 
 @compute @workgroup_size(128)

@@ -1,19 +1,19 @@
-// How near every token is to a centre: Gaussians of several widths.
+// How similar every token is to a centre: a sum of Gaussians of several widths.
 //
 //   similarity[b,i] = sum_k exp(-|x[b,i] - centers[b]|^2 / (2 2^k)),  k = -3, -2, -1, 0, 1
 //
-// x:          [B, N, C] f32, four channels in one where C is a multiple of 4
+// x:          [B, N, C] f32, four channels per elem where C is a multiple of 4
 // centers:    [B, C] f32
 // lengths:    [B] u32; live tokens
-// similarity: [B, N] f32; 0 for dead tokens and those infinitely far; NaN where the distance is
+// similarity: [B, N] f32; 0 for dead tokens and for infinite distances; NaN if the distance is NaN
 //
-// Sums are in f32: those of 8 invocations, which take every 8th elem, in their order.
+// Sums are in f32. Each of 8 invocations takes every 8th elem, and their sums are added in their order.
 //
 // Cost: one dispatch; one read of x.
 
-const LANES = 8u; // of a row
-const ROWS = 16u; // of a workgroup
-const FAR = 512.0; // the widest is exp(-128) there, which is 0
+const LANES = 8u; // per row
+const ROWS = 16u; // per workgroup
+const FAR = 512.0; // here even the widest Gaussian is exp(-128), which counts as 0
 var<workgroup> sums: array<f32, 128>;
 
 @compute @workgroup_size(128)
@@ -43,12 +43,12 @@ fn main(
       sum += sums[lane.index + i];
     }
     var total = 0.0;
-    var exponent = -4.0 * sum; // of the narrowest: 1 / (2 2^-3)
+    var exponent = -4.0 * sum; // exponent of the narrowest Gaussian: 1 / (2 2^-3)
     for (var k = 0u; k < 5u; k++) {
       total += exp(exponent);
       exponent *= 0.5;
     }
-    // On the bits: a shader may assume that no float is a NaN or an infinity.
+    // Tests the bits, because a shader may assume that no float is a NaN or an infinity.
     let bits = bitcast<u32>(sum) & 0x7fffffffu;
     total = select(total, 0.0, bits >= bitcast<u32>(FAR));
     if bits > 0x7f800000u {

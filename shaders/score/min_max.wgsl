@@ -1,12 +1,12 @@
-// Scores brought between 0 and 1.
+// Min-max normalisation of scores: moves them into [0, 1].
 //
 //   y = (x - lowest + offset) / (highest - lowest + epsilon)        descending: (highest - x + offset) / ...
 //
 // x:       [B, N] f32
 // lowest:  [B] or [1] f32
 // highest: [B] or [1] f32
-// lengths: [B] u32; 0 for tokens that are not alive
-// y:       [B, N] f32; 1 where the divisor is 0
+// lengths: [B] u32; dead tokens give 0
+// y:       [B, N] f32; 1 if the divisor is 0
 //
 // Cost: one read and one write of each element.
 
@@ -26,7 +26,7 @@ fn main(
       let score = x[params.x_base + i];
       let divisor = high - low + params.epsilon;
       value = 1.0;
-      // A NaN on the bits: a device may take it for 0.
+      // Tests for NaN on the bits, because a device may treat a NaN as 0.
       if divisor != 0.0 || (bitcast<u32>(divisor) & 0x7fffffffu) > 0x7f800000u {
         value = (select(score - low, high - score, params.descending != 0u) + params.offset) / divisor;
       }

@@ -1,21 +1,21 @@
-// The cosine of every token and the one that it is paired with.
+// The cosine of every token and its partner.
 //
 //   similarity[b,i] = unit[b,i] . unit[b,previous[i]], at least -1
 //                     near 1: 1 - |unit[b,i] - unit[b,previous[i]]|^2 / 2, which is 1 for equal rows and never more
 //
-// unit:       [B, N, C] elem f32, four channels in one where C is a multiple of 4: rows of norm 1, or 0
+// unit:       [B, N, C] elem f32, four channels per elem where C is a multiple of 4: rows of norm 1, or 0
 // norm:       [B, N] f32; NaN for rows with a NaN or an infinity
 // previous:   [B, N] u32, or [N] for all rows
 // lengths:    [B] u32; live tokens
 // similarity: [B, N] f32
 //
-// A pair with a NaN row gives NaN, a token without a live partner -infinity, a dead one 0. Sums are in f32: those of 8
-// invocations, which take every 8th elem, in their order.
+// A pair with a NaN row gives NaN. A token without a live partner gives -infinity. A dead token gives 0.
+// Sums are in f32. Each of 8 invocations takes every 8th elem, and their sums are added in their order.
 //
-// Cost: one dispatch; two rows are read for each token, one of them mostly from cache.
+// Cost: one dispatch; two row reads for each token, one of them mostly from cache.
 
-const LANES = 8u; // of a row
-const ROWS = 16u; // of a workgroup
+const LANES = 8u; // per row
+const ROWS = 16u; // per workgroup
 const NEAR = 0.984375; // 1 - 2^-6
 var<workgroup> sums: array<f32, 128>;
 var<workgroup> squares: array<f32, 128>;
@@ -36,7 +36,7 @@ fn main(
   let row = first + lane.index / LANES;
   var live = false;
   var paired = false;
-  var partner = 0u; // row of the other token
+  var partner = 0u; // the partner's row
   if row < params.rows {
     let batch = row / params.tokens;
     let token = row % params.tokens;

@@ -1,4 +1,4 @@
-// First pass of few frames: the largest of each query row's scaled logits, and the sum of its exponentials.
+// First pass for few frames: the largest scaled logit of each query row, and the sum of the row's exponentials.
 //
 //   s[b,h,i,j]    = scale * queries[b,h,i] . keys[b,h/(H/Hkv),j]
 //   sums[0,b,h,i] = max_j s[b,h,i,j],     sums[1,b,h,i] = sum_j exp(s[b,h,i,j] - sums[0,b,h,i])
@@ -6,12 +6,13 @@
 // queries: [B, H, M, D] elem
 // keys:    [B, Hkv, M, D] elem
 // lengths: [B] u32; live frames
-// sums:    [2, B, H, M] f32; not written for dead rows, the sum NaN where a logit is
+// sums:    [2, B, H, M] f32; not written for dead rows; the sum is NaN if a logit is NaN
 //
-// One invocation a row, with the logits of its keys, at most 16, in workgroup memory, which is no other invocation's: an invocation's are as far
-// apart as there are invocations, so that all reach theirs at once. The sum is the one that pooled_attention.sums makes of so few keys.
+// One invocation per row. It keeps the logits of its keys, at most 16, in workgroup memory that no other invocation uses. An invocation's
+// logits are as far apart as there are invocations, so all invocations access theirs at once. The sum equals that of pooled_attention.sums
+// for so few keys.
 //
-// Cost: 2 H M^2 D operations; every row reads all keys, from cache.
+// Cost: 2 H M^2 D operations. Every row reads all keys, from cache.
 
 const LANES = 64u;
 const MOST = 16u; // frames

@@ -1,4 +1,4 @@
-// First pass: the largest of each query row's scaled logits, and the sum of its exponentials.
+// First pass: the largest scaled logit of each query row, and the sum of the row's exponentials.
 //
 //   s[b,h,i,j]    = scale * queries[b,h,i] . keys[b,h/(H/Hkv),j]
 //   sums[0,b,h,i] = max_j s[b,h,i,j],     sums[1,b,h,i] = sum_j exp(s[b,h,i,j] - sums[0,b,h,i])
@@ -6,11 +6,11 @@
 // queries: [B, H, M, D] elem
 // keys:    [B, Hkv, M, D] elem
 // lengths: [B] u32; live frames
-// sums:    [2, B, H, M] f32; not written for dead rows, the sum NaN where a logit is
+// sums:    [2, B, H, M] f32; not written for dead rows; the sum is NaN if a logit is NaN
 //
-// One workgroup a row; an invocation keeps a running maximum and sum of every 128th key, and the first combines them in order.
+// One workgroup per row. An invocation keeps a running maximum and sum of every 128th key. The first invocation combines them in order.
 //
-// Cost: 2 H M^2 D operations; every row reads all keys, from cache.
+// Cost: 2 H M^2 D operations. Every row reads all keys, from cache.
 
 const LANES = 128u;
 var<workgroup> maxima: array<f32, LANES>;
@@ -40,7 +40,7 @@ fn main(
     }
     logit = marked_f32(saturated_f32(params.scale * logit));
     let grown = max(largest, logit);
-    // The factor is rounded, so it is applied only where the maximum grew.
+    // The factor is rounded, so it is applied only if the maximum grew.
     sum = sum * select(exp(largest - grown), 1.0, grown == largest) + exp(logit - grown);
     largest = grown;
   }

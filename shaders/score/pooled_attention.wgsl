@@ -1,23 +1,24 @@
-// The attention that pools of frames receive: from all frames by the strongest head, and from themselves.
+// The attention that pools of frames receive: from all frames, through the strongest head, and from themselves.
 //
-// Second pass, behind pooled_attention.sums.
+// This is the second pass, after pooled_attention.sums.
 //
 //   w[h,i,j]    = exp(scale * queries[b,h,i] . keys[b,h/(H/Hkv),j] - largest[b,h,i]) / sum[b,h,i]
 //   received[t] = sum_i sum_{j in t} max_h w[h,i,j] / live frames
 //   own[t]      = sum_{i in t} sum_{j in t} sum_h w[h,i,j] / (H frames of t)
 //
-// queries:  [B, H, M, D] elem, four channels in one where D is a multiple of 4
+// queries:  [B, H, M, D] elem, four channels per elem where D is a multiple of 4
 // keys:     [B, Hkv, M, D] elem
 // lengths:  [B] u32; live frames
 // sums:     [2, B, H, M] f32; each query's largest scaled logit, then the sums of exp(logit - largest)
 // received: [B, M / pool] f32; 0 for pools without a live frame
 // own:      [B, M / pool] f32
 //
-// One workgroup a pool, of which an invocation takes every 128th query row, or one invocation where there are few; all are added up in order.
+// One workgroup per pool, whose invocations take every 128th query row, or one invocation if there are few rows. Results are added in
+// order.
 //
-// A NaN wins in the maximum over the heads.
+// In the maximum over the heads, a NaN wins.
 //
-// Cost: 2 H M^2 D operations; every pool reads all queries, from cache. No matrix is stored.
+// Cost: 2 H M^2 D operations. Every pool reads all queries, from cache. No matrix is stored.
 
 @compute @workgroup_size(GROUP)
 fn main(

@@ -1,24 +1,25 @@
-// Quantiles of sorted rows, by linear interpolation; or the fence above which an entry is an outlier.
+// Quantiles of sorted rows by linear interpolation, or the fence above which an entry is an outlier.
 //
-//   position   = p (n - 1)          in whole numbers; n = min(lengths[b], N)
+//   position   = p (n - 1)          in integers; n = min(lengths[b], N)
 //   quantile_p = sorted[floor(position)] + (sorted[floor(position) + 1] - sorted[floor(position)]) (position - floor(position))
-//   fence      = quantile_1 + factor (quantile_1 - quantile_0)          of the first two probabilities
+//   fence      = quantile_1 + factor (quantile_1 - quantile_0)          from the first two probabilities
 //
 // sorted:        [B, N] f32, ascending, NaN last
 // lengths:       [B] u32
 // probabilities: [Q, 2] u32, the high and the low half of p 2^63, for p in 0..=1
 // quantiles:     [B, Q] f32; [B] for fences
 //
-// A row without entries gives 0. Equal neighbours give their own value, and equal quartiles theirs, without rounding.
+// A row without entries gives 0. If both neighbours are equal, the quantile is exactly their value. If both quartiles are equal, the fence
+// is exactly their value.
 //
-// Cost: two reads and one write a quantile.
+// Cost: two reads and one write per quantile.
 
-// Of `count` entries from `first` on, at least one.
+// The quantile of `count` entries from `first` on; `count` is at least 1.
 fn quantile(first: u32, count: u32, q: u32) -> f32 {
   let last = count - 1u;
   let high_half = probabilities[params.probabilities_base + 2u * q];
   let low_half = probabilities[params.probabilities_base + 2u * q + 1u];
-  // The product's upper 64 of 96 bits, of which 31 are behind the point.
+  // The upper 64 bits of the 96-bit product. The lowest 31 of them are the fraction.
   let carried = multiply_high(low_half, last);
   let low_word = high_half * last + carried;
   let high_word = multiply_high(high_half, last) + select(0u, 1u, low_word < carried);
@@ -46,7 +47,7 @@ fn main(
       let upper = quantile(first, count, 1u);
       let lower = quantile(first, count, 0u);
       result = upper + params.factor * (upper - lower);
-      // Also of infinities.
+      // Equal quartiles, also infinite ones, give their own value.
       if lower == upper { result = upper; }
     } else {
       result = quantile(first, count, element % params.quantiles_of_row);

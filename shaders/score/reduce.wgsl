@@ -1,19 +1,20 @@
-// One axis of a tensor reduced to a statistic.
+// Reduces one axis of a tensor to a statistic.
 //
 //   mean:     sum_i x_i / n                     max: max_i x_i
 //   sum:      sum_i x_i                         min: min_i x_i
 //   variance: sum_i (x_i - mean)^2 / (n - correction)
 //
 // x:       [outer, entries, inner] elem
-// lengths: [L] u32; entries that count, for each outer / L of the outer rows
+// lengths: [L] u32; the number of entries that count, for each outer / L of the outer rows
 // reduced: [outer, inner] elem
 //
-// Nothing to reduce gives 0. Max and min are in the crate's order: NaN only where every entry is, a zero is +0. Integers are
-// summed as integers. A sum is that of `strips` interleaved sums, which depend on inner alone, each in ascending order. A
-// strip that leaves f32's range is summed again of smaller terms, and so are the strips: only what lies beyond the range
-// itself is infinite.
+// Without entries the result is 0. Max and min use the crate's order: the result is NaN only if every entry is NaN, and a zero is +0.
+// Integers are summed as integers.
+// A float sum is made of `strips` interleaved sums, each in ascending order. Their number depends on inner alone. A strip that leaves f32's
+// range is summed again with smaller terms, and so is the sum of the strips. So a result is infinite only if the exact result lies outside
+// the range.
 //
-// Cost: x is read once, by a variance twice; neighbouring invocations read neighbouring elements.
+// Cost: one read of x, two for a variance; neighbouring invocations read neighbouring elements.
 
 const MEAN = 0u;
 const SUM = 1u;
@@ -22,9 +23,9 @@ const MIN = 3u;
 const VARIANCE = 4u;
 
 var<workgroup> sums: array<f32, 128>;
-var<workgroup> words: array<u32, 128>; // sums of integers, or keys, or 1 for a sum of shrunk terms
+var<workgroup> words: array<u32, 128>; // integer sums, or keys, or 1 if the strip's sum has shrunk terms
 
-// The strips of an output added up, at their size if no part leaves the range.
+// The sum of an output's strips. It is shrunk only if some part leaves the range.
 struct Total {
   sum: f32,
   shrunk: bool,
@@ -52,7 +53,7 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   lane: Lane,
 ) {
-  // A team reduces a tile: `strips` invocations for each of its outputs.
+  // A team reduces a tile, with `strips` invocations for each output.
   let team_size = params.width * params.strips;
   let teams = 128u / team_size;
   let first = linear_group(group, groups) * teams;
@@ -78,7 +79,7 @@ fn main(
       var key = u32(value);
       if params.integer == 0u {
         key = order_key(f32(value));
-        // Reversed for a minimum, but for NaN, which stays lowest.
+        // Reversed for a minimum. NaN still stays lowest.
         key = select(key, select(~key, KEY_NAN, key == KEY_NAN), smallest);
       } else {
         key = select(key, ~key, smallest);
@@ -100,7 +101,7 @@ fn main(
   sums[lane.index] = sum;
   words[lane.index] = word;
   workgroupBarrier();
-  // Every invocation of an output adds its strips up in the same order.
+  // Every invocation of an output adds its strips in the same order.
   let first_strip = lane.index - strip * params.width;
   word = 0u;
   for (var s = 0u; s < params.strips; s++) {
@@ -131,7 +132,7 @@ fn main(
         squares += difference * difference;
       }
     }
-    workgroupBarrier(); // all have read the sums
+    workgroupBarrier(); // wait until all have read the sums
     sums[lane.index] = squares;
     words[lane.index] = word;
     workgroupBarrier();

@@ -1,33 +1,34 @@
-// Unit vectors and norms of token rows; of an attention's keys, of their mean over the heads.
+// Unit vectors and norms of token rows. For the keys of an attention, these are of the keys' mean over the heads.
 //
 //   mean_c = sum_h x_hc / H        norm = sqrt(sum_c mean_c^2)        unit_c = mean_c / norm
 //
-// x:       [B, H, N, C] elem, four channels in one where C is a multiple of 4; H is 1 for tokens
+// x:       [B, H, N, C] elem, four channels per elem where C is a multiple of 4; H is 1 for tokens
 // lengths: [B] u32
 // unit:    [B, N, C] elem_f32
 // norm:    [B, N] f32
 //
-// A row of zeros gives zeros. A row with a NaN or an infinity, found on the bits, gives unit 0 and norm NaN; rows at or
-// behind lengths[b] give 0. All arithmetic is on the row scaled by the power of two that brings its largest magnitude
-// into [1, 2), so nothing overflows, and rows that differ by a power of two have bit-equal units. The norm saturates at the
-// largest float. (Devices may read a denormal channel as 0 where it is f16, or below 2^-66 of the largest one.)
+// A row of zeros gives zeros. A row with a NaN or an infinity (found on the bits) gives unit 0 and norm NaN. Rows from lengths[b] on give
+// 0.
+// All arithmetic is on a scaled row: a power of two brings its largest magnitude into [1, 2). So nothing overflows, and rows that differ by
+// a power of two have bit-equal units. The norm saturates at the largest float.
+// Devices may read a denormal channel as 0 if the tensor is f16, or if the channel is below 2^-66 of the largest one.
 //
-// Cost: x is read twice, the second time from cache; the scaled means pass through `unit`, also within the cache.
+// Cost: two reads of x, the second from cache. The scaled means pass through `unit`, also within the cache.
 
-const LANES = 8u; // of a row
-const ROWS = 16u; // of a workgroup
+const LANES = 8u; // per row
+const ROWS = 16u; // per workgroup
 var<workgroup> magnitudes: array<u32, 128>;
 var<workgroup> mean_magnitudes: array<u32, 128>;
 var<workgroup> sums: array<f32, 128>;
 
-// The binary exponent of a non-zero float, biased by 127. A denormal is an integer times 2^-149: no arithmetic on
-// denormals, which devices may flush.
+// The binary exponent of a non-zero float, biased by 127. A denormal is handled as an integer times 2^-149, because devices may flush
+// denormals in arithmetic.
 fn biased_exponent(magnitude: u32) -> i32 {
   if magnitude >= 0x00800000u { return i32(magnitude >> 23u); }
   return i32(bitcast<u32>(f32(magnitude)) >> 23u) - 149;
 }
 
-// A float times 2^shift: exact, but cut towards 0 where the result is denormal, and to the largest float.
+// A float times 2^shift. This is exact, but a denormal result is truncated towards 0, and a too large one becomes the largest float.
 fn shifted(value: f32, shift: i32) -> f32 {
   let bits = bitcast<u32>(value);
   let sign = bits & 0x80000000u;
@@ -48,21 +49,21 @@ fn shift_to_one(magnitude: u32) -> i32 {
   return 127 - biased_exponent(magnitude);
 }
 
-// 2^shift, for -126 to 127.
+// 2^shift, for shifts from -126 to 127.
 fn power_of_two(shift: i32) -> f32 {
   return bitcast<f32>(u32(127 + clamp(shift, -126, 127)) << 23u);
 }
 
-// Channels times 2^shift, of a row that this brings into [1, 2). A factor will do, but for the largest rows, for which it would be
-// denormal, and the smallest, of which it would miss denormal channels, which devices may read as 0: these are integers times
-// 2^-149. Below 2^-60 of the largest they do not count.
+// Channels times 2^shift, the shift that brings their row into [1, 2). One factor usually does it. For the largest rows the factor would be
+// denormal. In the smallest rows devices may read denormal channels as 0, so these are converted as integers times 2^-149. Channels below
+// 2^-60 of the largest do not count.
 fn scaled(value: elem_f32, shift: i32) -> elem_f32 {
   if shift <= 60 && shift >= -126 { return value * power_of_two(shift); }
   let bits = bitcast<elem_u32>(value);
   let magnitude = bits & elem_u32(0x7fffffffu);
   let whole = elem_f32(magnitude) * select(elem_f32(1.0), elem_f32(-1.0), bits > elem_u32(0x80000000u));
   let normal = value * power_of_two(shift / 2) * power_of_two(shift - shift / 2);
-  // Beside the largest rows nothing is left of a denormal, and no power of two is that small.
+  // In the largest rows a denormal scales to nothing, and no power of two is that small.
   let denormal = select(0u, 0x00800000u, shift > 0);
   return select(normal, whole * power_of_two(shift - 149), magnitude < elem_u32(denormal));
 }
@@ -89,7 +90,7 @@ fn main(
   let row = first + lane.index / LANES;
   let batch = row / params.tokens;
   let token = row % params.tokens;
-  // The channels of this invocation, in this row's and in each head's part of x.
+  // This invocation's channels: their place in this row, and in each head's part of x.
   var channels = 0u;
   if row < params.rows {
     channels = params.channels;
@@ -118,7 +119,7 @@ fn main(
   let shift = shift_to_one(magnitude);
   live = live && finite && magnitude > 0u;
 
-  // The sums over the heads, scaled, go to `unit`, where this invocation alone reads them again.
+  // The scaled sums over the heads go to `unit`. Only this invocation reads them again.
   largest = elem_u32();
   for (var c = in_row; c < select(0u, channels, live); c += LANES) {
     var sum = elem_f32();
@@ -129,7 +130,7 @@ fn main(
     largest = max(largest, magnitudes_of(sum));
   }
 
-  // Heads may cancel: their mean has a scale of its own. Below 2^-126 of the row it is rounding.
+  // Heads may cancel, so their mean gets a scale of its own. A mean below 2^-126 of the row is only rounding.
   var mean_shift = 0;
   if params.heads > 1u {
     var mean_magnitude = largest_of(largest);

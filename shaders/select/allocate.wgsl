@@ -1,35 +1,36 @@
-// Whole budgets in proportion to weights, which add up to the total.
+// Splits each total into integer budgets in proportion to weights.
 //
-//   budget_i = min(minimum, capacity_i), the first ones where the total does not suffice for all; then, of what is left (`rest`),
-//   share_i = floor(rest q_i / sum q) over those below their capacity. Where some share exceeds what there is room for, those
-//   are filled up and the others' shares are taken anew. Else all get their share, and what is left of `rest` goes one by one to
-//   the largest remainders, or the largest weights; the lowest index of equal ones.
+//   budget_i = min(minimum, capacity_i); if the total does not suffice for all, the first ones get theirs
+//   Then `rest` is what is left: share_i = floor(rest q_i / sum q), over the segments below their capacity.
+//   If a share exceeds its segment's room, all such segments are filled, and the others' shares are computed again.
+//   Otherwise all get their shares. What is then left of `rest` goes one by one to the largest remainders, or to the
+//   largest weights; of equal ones, to the lowest index.
 //
-// weights:    [B, S] f32; NaN and what is below 0 counts as 0, and that of a segment without capacity
+// weights:    [B, S] f32; NaN and negative weights count as 0, and so does the weight of a segment without capacity
 // totals:     [B] u32
 // capacities: [B, S] u32
 // budgets:    [B, S] u32
 //
-// q is the weight as a 16-bit integer, at the scale at which the row's largest has 16 bits; 1 for all where all are 0. Totals and
-// capacities count as at most 2^31 - 1. Everything is exact: products beyond 32 bits are divided bit by bit.
+// q is the weight as a 16-bit integer, scaled so that the row's largest weight has 16 bits. If all weights are 0, q is 1 for all. Totals
+// and capacities count as at most 2^31 - 1. Everything is exact: products of more than 32 bits are divided bit by bit.
 //
-// One workgroup a row, or one invocation of a short one. Cost: a few reads of each number; S^2 steps for the remainders.
+// One workgroup per row, or one invocation for a short row. Cost: a few reads of each number; S^2 steps for the remainders.
 
 const MOST = 0x7fffffffu;
-const EXTRA = 0x80000000u; // of a budget: one more, to be added when all ranks are known
+const EXTRA = 0x80000000u; // flag in a budget: add one when all ranks are known
 var<workgroup> largest: array<atomic<u32>, TEAMS>;
 var<workgroup> sum: array<atomic<u32>, TEAMS>;
 var<workgroup> open: array<atomic<u32>, TEAMS>;
 var<workgroup> given: array<atomic<u32>, TEAMS>;
 var<workgroup> crowded: array<atomic<u32>, TEAMS>;
 
-// The bits of a weight; 0 for what counts as 0.
+// The bits of a weight; 0 for a weight that counts as 0.
 fn bits_of(i: u32) -> u32 {
   let bits = bitcast<u32>(weights[params.weights_base + i]);
   return select(bits, 0u, bits > 0x7f800000u || capacities[params.capacities_base + i] == 0u);
 }
 
-// The weight as a 16-bit integer, of which the largest has bits `most`.
+// The weight as a 16-bit integer, where `most` holds the bits of the largest weight.
 fn integer_of(i: u32, most: u32) -> u32 {
   let bits = bits_of(i);
   let fraction = (bits & 0x007fffffu) | select(0x00800000u, 0u, bits < 0x00800000u);
@@ -37,10 +38,10 @@ fn integer_of(i: u32, most: u32) -> u32 {
   return fraction >> min(8u + shift, 31u);
 }
 
-// The whole part of left q / all, and the rest. q is at most `all`, so that the former is at most `left`.
+// The quotient and the remainder of left q / all. q is at most `all`, so the quotient is at most `left`.
 fn divided(left: u32, q: u32, all: u32) -> vec2<u32> {
   if left <= 0xffffu { return vec2<u32>(left * q / all, left * q % all); }
-  // The product's two halves: q has 16 bits.
+  // The product in two parts. q has 16 bits.
   let low = (left & 0xffffu) * q;
   let middle = (left >> 16u) * q + (low >> 16u);
   let digits = (middle << 16u) | (low & 0xffffu);
@@ -73,7 +74,7 @@ fn main(
   let team = team_number(lane);
   let first = row * params.segments + team_lane(lane);
   let end = (row + 1u) * params.segments;
-  var rest = min(totals[params.totals_base + row], MOST); // the first invocation's counts
+  var rest = min(totals[params.totals_base + row], MOST); // only the first invocation's copy counts
   if team_lane(lane) == 0u {
     atomicStore(&largest[team], 0u);
     for (var i = first; i < end; i++) {
@@ -90,7 +91,7 @@ fn main(
   team_barrier();
   let most = atomicLoad(&largest[team]);
 
-  // Each round but the last fills up a segment, or all of them.
+  // Each round except the last fills a segment, or all of them.
   for (var round = 0u; round < params.segments + 2u; round++) {
     let left = team_uniform(lane, rest);
     if left == 0u { break; }
@@ -154,7 +155,7 @@ fn main(
     team_barrier();
     if team_lane(lane) == 0u {
       let now = atomicLoad(&given[team]);
-      // Without anything given no segment has room.
+      // If nothing was given, no segment has room.
       rest = select(0u, left - now, now > 0u);
     }
     team_barrier();

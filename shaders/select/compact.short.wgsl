@@ -1,14 +1,15 @@
-// Prefix sum and compaction of rows of at most 64 tokens: each invocation has a token, and counts the set flags before it.
+// Prefix sum and compaction for rows of at most 64 tokens. Each invocation takes one token, and counts the set flags before it.
 //
 // flags:   [rows, tokens] u32, anything but 0 is set
 // lengths: [rows] u32, live tokens of a row
-// indices: [rows, tokens] u32, NONE behind the last
+// indices: [rows, tokens] u32, NONE after the last
 // counts:  [rows] u32
 // ranks:   [rows, tokens] u32, NONE where the flag is not set
 //
-// A token that is not set writes the NONE behind the list: those before it have theirs there, too. So every place is written once.
+// A token whose flag is not set writes one NONE after the list. Its place there follows from the number of such tokens before it. So every
+// place is written once.
 //
-// Cost: each flag is read by all tokens of its row, from cache; one write of each output.
+// Cost: all tokens of a row read each of its flags, from cache; one write of each output.
 
 const NONE = 0xffffffffu;
 

@@ -1,4 +1,4 @@
-// First pass over long rows: how many flags of each chunk are set.
+// First pass over long rows: counts the set flags of each chunk.
 //
 // flags:   [rows, tokens] u32, anything but 0 is set
 // lengths: [rows] u32, live tokens of a row

@@ -1,14 +1,13 @@
-// Prefix sum and compaction: the set flags of each row, listed in ascending index, and the place of each in the list.
+// Prefix sum and compaction: lists the set flags of each row in ascending index, and gives the place of each in the list.
 //
-//   ranks[i] = how many of flags[0..i] are set, where flags[i] is set; indices[ranks[i]] = i
+//   ranks[i] = the number of set flags in flags[0..i], if flags[i] is set; indices[ranks[i]] = i
 //
-// One workgroup a chunk: it adds the tallies of the row's other chunks, and scans its own flags, of which each
-// invocation has a run.
+// One workgroup per chunk. It adds the tallies of the row's other chunks and scans its own flags. Each invocation has a run of these flags.
 //
 // flags:   [rows, tokens] u32, anything but 0 is set
 // lengths: [rows] u32, live tokens of a row
-// tallies: [rows, chunks] u32, set flags of each chunk; not read where a row has one chunk
-// indices: [rows, tokens] u32, NONE behind the last
+// tallies: [rows, chunks] u32, set flags of each chunk; not read if a row has one chunk
+// indices: [rows, tokens] u32, NONE after the last
 // counts:  [rows] u32
 // ranks:   [rows, tokens] u32, NONE where the flag is not set
 //
@@ -64,7 +63,7 @@ fn main(
     ranks[params.ranks_base + row * params.tokens + token] = select(NONE, place, keeps);
     place += select(0u, 1u, keeps);
   }
-  // Places behind the last entry belong to the chunk of the same number.
+  // Each chunk also fills its own range of places with NONE after the last entry.
   for (var i = max(begin, total) + lane.index; i < end; i += WG) {
     indices[params.indices_base + row * params.tokens + i] = NONE;
   }

@@ -1,17 +1,21 @@
-// What 64-bit floats make of m (n / m) and of 1 / (n / m), rounded down, in whole numbers.
+// The results of m (n / m) and of 1 / (n / m) in 64-bit floats, rounded down, computed in integers.
 //
-// n: [B] u32, of more than m there are m
-// m: [B] u32, at most `most` of them, which is at most 2^26
-// product: [B] u32: n, or n - 1 where the float of m (n / m) is below n
-// inverse: [B] u32: m / n, or one less where n divides m and the float is below that; NONE where n is 0
+// n:       [B] u32; n above m counts as m
+// m:       [B] u32; m counts as at most `most`, which is at most 2^26
+// product: [B] u32: n, or n - 1 if the float of m (n / m) is below n
+// inverse: [B] u32: floor(m / n), or one less if n divides m and the float is below the quotient; NONE if n is 0
 //
-// With n in [2^k, 2^(k+1)), m in [2^a, 2^(a+1)) and n < m, the float of n / m is Q / 2^s with 53 bits in Q: s = 52 + a - k, one more
-// where n / 2^k < m / 2^a. Rounded down it misses r / 2^s of the product, r = n 2^s mod m, which is at most m / 2. Floats below n lie
-// 2^(k-52) apart, half as far where n is a power of two, and a product that misses less than half of that is n: r of at most 2^(a-1), or
-// of at most 2^a, which m / 2 does not reach. For the inverse let n divide m, t = m / n in (2^k, 2^(k+1)) and s = 53 + k. Rounded up by
-// u / 2^s, u = t - 2^s mod t, 1 / (n / m) is t u / 2^s below t, and another number where that is more than 2^(k-53): u > 2^(2 k) / t.
+// Let n be in [2^k, 2^(k+1)), m in [2^a, 2^(a+1)), and n < m. The float of n / m is Q / 2^s, where Q has 53 bits and s = 52 + a - k, or one
+// more if n / 2^k < m / 2^a.
 //
-// Cost: one dispatch, some hundred operations a row.
+// The product: rounding n / m down loses r / 2^s of the product, where r = n 2^s mod m. It rounds down only if r is at most m / 2. Floats
+// below n are 2^(k-52) apart, or half as far if n is a power of two. The product is n if it loses less than half that distance. So it is n
+// if r is at most 2^(a-1). With s one larger the limit is 2^a, which m / 2 never reaches.
+//
+// The inverse: let n divide m, t = m / n in (2^k, 2^(k+1)), and s = 53 + k. If n / m is rounded up by u / 2^s, where u = t - 2^s mod t,
+// then 1 / (n / m) is t u / 2^s below t. It is another number if that is more than 2^(k-53), which means u > 2^(2 k) / t.
+//
+// Cost: one dispatch, a few hundred operations per row.
 
 const NONE = 0xffffffffu;
 
@@ -25,7 +29,7 @@ fn doubled(x: u32, times: u32, m: u32) -> u32 {
   return rest;
 }
 
-// For n < m.
+// The product, for n < m.
 fn product_of(n: u32, m: u32) -> u32 {
   let k = firstLeadingBit(n);
   let a = firstLeadingBit(m);

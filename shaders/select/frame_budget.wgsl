@@ -1,20 +1,20 @@
-// How many tokens each frame may keep: more for those that stand out.
+// How many tokens each frame may keep. Frames that stand out may keep more.
 //
 //   p[b,f]      = softmax_f(-(scores[b,f] - min scores) / temperature)       over the frames that have tokens
-//   budget[b,f] = round(sizes[b,f] min(1, base (1 + p[b,f] - mean p))), halves to even, at least 1
+//   budget[b,f] = round(sizes[b,f] min(1, base (1 + p[b,f] - mean p))), ties to even, at least 1
 //
-// scores:  [B, F] f32; the lower, the more a frame stands out; one that is NaN stands out least; all count as from -2^126 to 2^126
+// scores:  [B, F] f32; a lower score stands out more; NaN stands out least; all scores are clamped to -2^126..2^126
 // sizes:   [B, F] u32; tokens of each frame; frames without any get 0
 // budgets: [B, F] u32
 //
-// The share is in f32; its product with the size is rounded in whole numbers, so that none is too large.
+// The share is in f32. Its product with the size is rounded in integers, so no budget is too large.
 //
-// One workgroup a batch row, or one invocation of a short one; the sum is in the order of the frames, of more than 128 of those 128 apart first.
-// The mean of p is 1 over the number of frames.
+// One workgroup per batch row, or one invocation for a short row. The sum is in the order of the frames. With more than 128 frames, frames
+// 128 apart are summed first. The mean of p is 1 / the number of frames.
 
-const MOST = 8.507059173023462e37; // 2^126: differences are finite
+const MOST = 8.507059173023462e37; // 2^126, so that differences are finite
 
-// What a score counts as. On the bits: a shader may assume that no float is a NaN or an infinity.
+// The clamped score. Tests the bits, because a shader may assume that no float is a NaN or an infinity.
 fn counted(i: u32) -> f32 {
   let bits = bitcast<u32>(scores[params.scores_base + i]);
   let magnitude = bits & 0x7fffffffu;
@@ -28,17 +28,17 @@ fn weight(i: u32, lowest: f32) -> f32 {
   return select(exp(-(min(above, params.far) * params.sharpness)), 0.0, above > params.far);
 }
 
-// A number of 64 bits over a power of two, cut off; the result has 32 bits.
+// A 64-bit number over a power of two, truncated. The result has 32 bits.
 fn shifted(high: u32, low: u32, by: u32) -> u32 {
   if by >= 32u { return high >> min(by - 32u, 31u); }
   return (high << (32u - by)) | (low >> by);
 }
 
-// size * share for a share from 0 to 1, with halves to even.
+// size * share, for a share from 0 to 1, with ties to even.
 fn rounded(size: u32, share: f32) -> u32 {
   let bits = bitcast<u32>(share);
   if bits >= 0x3f800000u { return size; }
-  // share = fraction / 2^by, by from 24 on; the product has less than 56 bits. Below 2^-32 nothing is left.
+  // share = fraction / 2^by, with `by` at least 24. The product has less than 56 bits. Shares below 2^-32 give 0.
   let by = 150u - (bits >> 23u);
   if by > 56u { return 0u; }
   let fraction = (bits & 0x007fffffu) | 0x00800000u;
@@ -46,7 +46,7 @@ fn rounded(size: u32, share: f32) -> u32 {
   let low = size * fraction;
   let whole = shifted(high, low, by);
   let half = shifted(high, low, by - 1u) & 1u;
-  // What is behind the half.
+  // The bits after the half.
   let low_bits = min(by - 1u, 31u);
   var behind = low & ((1u << low_bits) - 1u);
   if by > 32u {

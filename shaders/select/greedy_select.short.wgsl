@@ -1,22 +1,22 @@
-// Greedy selection from rows of few numbers: greedy_select, with one invocation for a whole batch row.
+// Greedy selection from short rows. This is greedy_select with one invocation per batch row.
 //
-// unit:    [B, N, C] f32, C / 4 elems of four where C is a multiple of 4
+// unit:    [B, N, C] f32, C / 4 elems of four numbers where C is a multiple of 4
 // weights: [B, N] f32
 // counts:  [B] u32, tokens to select
-// given:   [G] or [B, G] u32, tokens selected before all others; NONE, repeated and dead ones are passed over
+// given:   [G] or [B, G] u32, tokens selected before all others; NONE, repeated and dead ones are skipped
 // indices: [B, K] u32, in order of selection
 // kept:    [B] u32
-// memory:  [B, stride] u32, as greedy_select has it, with one array of ranks in use
+// memory:  [B, stride] u32, with the layout of greedy_select; only one array of ranks is used
 //
-// Sums are in greedy_select's order, that of its 16 lanes, so a row's capacity does not decide what is selected.
+// Sums follow the order of greedy_select's 16 lanes. So a row's capacity does not change what is selected.
 //
-// Cost: as greedy_select, without barriers and without a workgroup for each row.
+// Cost: that of greedy_select, without barriers and without a workgroup per row.
 
 const NONE = 0xffffffffu;
 const MARGINAL = 1u;
 const DETERMINANT = 2u;
 const ROUNDING = 1.52587890625e-5; // 2^-16
-const LANES = 16u; // of greedy_select, whose sums these are
+const LANES = 16u; // those of greedy_select, whose order of sums this follows
 
 // The best token, or NONE.
 fn find(ranks: u32) -> u32 {
@@ -67,7 +67,7 @@ fn main(
     let spans = sound && pivot > 0.0 && depth < params.rank;
     memory[ranks + chosen] = KEY_DEAD;
     for (var token = 0u; token < params.tokens; token++) {
-      if memory[ranks + token] <= KEY_NAN { continue; } // dead, selected, or one that nothing steers
+      if memory[ranks + token] <= KEY_NAN { continue; } // dead, selected, or with a NaN or an infinity
       if !sound { continue; }
       let column = columns + token * params.rank;
       let weight = weights[weights_at + token];

@@ -1,4 +1,4 @@
-// What greedy_select starts from: each token's state and rank before anything is selected, and an empty selection.
+// The initial state of greedy_select: each token's state and rank before anything is selected, and an empty selection.
 //
 // norm:    [B, N] f32, NaN for rows with a NaN or an infinity
 // weights: [B, N] f32
@@ -30,10 +30,11 @@ fn main(
   }
   if params.tokens == 0u { return; }
   let weight = weights[params.weights_base + row];
-  // On the bits: devices may compare a denormal as 0.
+  // Tests the bits, because devices may compare a denormal as 0.
   let size = bitcast<u32>(norm[params.norm_base + row]) & 0x7fffffffu;
 
-  // The state: similarity to the selected, of which there is none yet; or the squared length of what they do not span.
+  // The state: the similarity to the selected tokens, of which there are none yet; or the squared length of the part of the token that the
+  // selected ones do not span.
   var state = -3.4028234e38;
   var key = order_key(weight);
   if params.objective == MAX_MIN {
@@ -43,7 +44,7 @@ fn main(
     state = select(0.0, weight * weight, size != 0u);
     key = order_key(state);
   }
-  key = max(key, KEY_NAN + 1u); // a sound token comes before a broken one, whatever its weight
+  key = max(key, KEY_NAN + 1u); // a finite token comes before one with a NaN or an infinity, whatever its weight
   if size > 0x7f800000u || (params.objective != MAX_MIN && !is_finite(weight)) {
     key = KEY_NAN;
   }

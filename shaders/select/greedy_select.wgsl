@@ -1,35 +1,36 @@
-// Greedy selection of k tokens: the given ones, then again and again the one that scores best beside those selected so far.
+// Greedy selection of k tokens: first the given ones, then in each step the one that scores best, given those already selected.
 //
-//   max-min       -max_s cos(i, s)                                    lowest weight first while nothing is selected
-//   marginal      relevance weight_i - (1 - relevance) max_s cos(i, s)       highest weight first
-//   determinant   d_i: the factor by which det(weight_i weight_j cos(i, j)) over the selected grows with i, by the
-//                 columns e of its Cholesky decomposition:
+//   max-min       -max_s cos(i, s)                                    while nothing is selected, the lowest weight goes first
+//   marginal      relevance weight_i - (1 - relevance) max_s cos(i, s)       while nothing is selected, the highest weight goes first
+//   determinant   d_i: the factor by which det(weight_i weight_j cos(i, j)) over the selected tokens grows with i,
+//                 from the columns e of its Cholesky decomposition:
 //                 e_i = (weight_i weight_p cos(i, p) - sum_s e_s[i] e_s[p]) / sqrt(d_p)      d_i -= e_i^2
 //
-// unit:    [B, N, C] f32, C / 4 elems of four where C is a multiple of 4
+// unit:    [B, N, C] f32, C / 4 elems of four numbers where C is a multiple of 4
 // weights: [B, N] f32
 // counts:  [B] u32, tokens to select
-// given:   [G] or [B, G] u32, tokens selected before all others; NONE, repeated and dead ones are passed over
+// given:   [G] or [B, G] u32, tokens selected before all others; NONE, repeated and dead ones are skipped
 // indices: [B, K] u32, in order of selection
 // kept:    [B] u32
-// memory:  [B, stride] u32: two arrays of the tokens' ranks, which take turns; their states; twice the number of selected
-//          tokens, and of columns, which take turns; the columns e, [N, rank]
+// memory:  [B, stride] u32: two arrays of the tokens' ranks, used in turn; the tokens' states; two numbers of selected tokens and two of
+//          columns, used in turn; the columns e, [N, rank]
 //
-// Ranks are order keys of the scores: ties go to the lowest token. Key KEY_DEAD is no candidate, KEY_NAN one with a NaN or an
-// infinity: selected last, and without effect on the others. A d_i of at most 2^-16 weight_i^2 is rounding, and counts as 0. A token
-// whose d_p is 0 makes no column; as many columns as channels span every token, and all d_i are 0.
+// Ranks are order keys of the scores, and ties go to the lowest token. Key KEY_DEAD is no candidate. Key KEY_NAN marks a token with a NaN
+// or an infinity: it is selected last, and does not affect the others.
+// A d_i of at most 2^-16 weight_i^2 is rounding, and counts as 0. A token whose d_p is 0 makes no column. Once there are as many columns as
+// channels, they span every token, and all d_i are 0.
 //
-// A workgroup has 64 tokens at a time, 4 of them for 16 lanes, and whole batch rows where `parts` is 1: all steps are
-// then one dispatch. Larger rows are parts of 64 tokens and each step is a dispatch, in which every part finds the winner for
-// itself. Sums are in the same order in both.
+// A workgroup takes 64 tokens at a time; 16 lanes share 4 tokens. If `parts` is 1, a workgroup takes whole batch rows, and all steps are
+// one dispatch. Larger rows are split into parts of 64 tokens, and each step is a dispatch in which every part finds the winner by itself.
+// Sums have the same order in both.
 //
-// Cost: for each selected token 2 N C operations and, for the determinant, 2 N operations for each column before it.
+// Cost, for each selected token: 2 N C operations. The determinant needs 2 N more for each earlier column.
 
 const NONE = 0xffffffffu;
 const MARGINAL = 1u;
 const DETERMINANT = 2u;
 const ROUNDING = 1.52587890625e-5; // 2^-16
-const LANES = 16u; // of four tokens
+const LANES = 16u; // lanes that share four tokens
 const TILE = 64u; // tokens
 
 var<workgroup> keys: array<u32, 256>;
@@ -39,7 +40,7 @@ var<workgroup> winner: u32;
 var<workgroup> wanted: u32;
 var<workgroup> selected_before: u32;
 
-// The best of this invocation's share of the tokens, then of 16 invocations, then of all.
+// The best of this invocation's tokens, then of 16 invocations, then of all.
 fn find(lane: Lane, ranks: u32) {
   var key = KEY_DEAD;
   var owner = NONE;
@@ -61,7 +62,7 @@ fn find(lane: Lane, ranks: u32) {
   }
 }
 
-// Entry `first` becomes the best of 16.
+// Entry `first` becomes the best of its 16.
 fn best_of(first: u32, step: u32) {
   var key = keys[first];
   var owner = owners[first];
@@ -189,14 +190,14 @@ fn main(
           memory[states + token] = bitcast<u32>(state);
         }
       }
-      workgroupBarrier(); // the sums are written again, and the winner's state has been read
+      workgroupBarrier(); // before the sums are written again, and after the winner's state has been read
     }
     if part == 0u && lane.index == 0u {
       indices[params.indices_base + batch * params.k + selected] = chosen;
     }
     selected++;
     depth += select(0u, 1u, spans);
-    storageBarrier(); // ranks, states and columns are read by other lanes in the next step
+    storageBarrier(); // other lanes read ranks, states and columns in the next step
     workgroupBarrier();
   }
   if part == 0u && lane.index == 0u {

@@ -1,23 +1,23 @@
-// Grows runs of tokens that are similar to all members of the run.
+// Grows runs of consecutive tokens. A token joins if it is similar enough to all members of the run, on average.
 //
 //   token t joins the run before it iff  sum of cos(s, t) over the run's members s  >=  threshold * members
 //   cos(s, t) = 1 - |unit[s] - unit[t]|^2 / 2, or 0 for zero rows
 //
 // unit:    [B, N, C] f32: rows of norm 1, or 0
-// norm:    [B, N] f32; NaN for rows with a NaN or an infinity, which are runs of their own
+// norm:    [B, N] f32; NaN for rows with a NaN or an infinity; each such row is a run of its own
 // lengths: [B] u32; live tokens
-// joins:   [B, N] u32; 1 where a token joins, 0 where one starts a run or is dead
-// sums:    [B, C] f32, scratch: sum of the run's members, each less the first; each channel is one invocation's
+// joins:   [B, N] u32; 1 if a token joins, 0 if it starts a run or is dead
+// sums:    [B, C] f32, scratch: sum over the run's members of their difference from the first; one invocation has each channel
 //
-// With all rows less the first, d: sum of |d[s] - d[t]|^2 = sum of |d[s]|^2 - 2 d[t] . sum of d[s] + members |d[t]|^2, which is 0 in a run of
-// equal rows, whatever was rounded in them.
+// Let d[s] be the difference of row s from the run's first row. Then the sum of |d[s] - d[t]|^2 is: sum of |d[s]|^2 - 2 d[t] . (sum of
+// d[s]) + members |d[t]|^2. This is exactly 0 in a run of equal rows, whatever rounding they carry.
 //
-// One workgroup a batch row, or one invocation of a short one, a token after the other. Sums are in f32: a run's in order, those over channels of
-// channels 128 apart, as a workgroup's invocations have them, and then over invocations in order.
+// One workgroup per batch row, or one invocation for a short row, one token after another. Sums are in f32. A run's sum is in token order.
+// A sum over channels first adds channels 128 apart, as a workgroup's invocations have them, and then adds these partial sums in order.
 //
-// Cost: one dispatch; each row is read twice, a sum over a workgroup for each token.
+// Cost: one dispatch; two reads of each row, and one sum over a workgroup for each token.
 
-const PARTS = 128u; // of a sum over channels
+const PARTS = 128u; // partial sums of a sum over channels
 
 @compute @workgroup_size(GROUP)
 fn main(
@@ -32,17 +32,17 @@ fn main(
   let sum_at = params.sums_base + batch * params.channels;
 
   var members = 0u;
-  var whole = false; // the run has no broken row
-  var pointing = 0u; // members that are no zero rows
-  var anchor = 0u; // the first of them
-  var squares = 0.0; // of how far the others are from it
+  var whole = false; // the run has no NaN or infinity
+  var pointing = 0u; // members that are not zero rows
+  var anchor = 0u; // the first of these members
+  var squares = 0.0; // sum of the others' squared distances from it
   for (var token = 0u; token < live; token++) {
     let length_bits = bitcast<u32>(norm[params.norm_base + row + token]) & 0x7fffffffu;
     let broken = length_bits > 0x7f800000u;
     let compared = length_bits != 0u && pointing > 0u;
     let source = params.unit_base + (row + token) * params.channels;
     let start = params.unit_base + (row + anchor) * params.channels;
-    // Of how far this token is from the first: the product with the members' sum, and the square.
+    // With this token's difference from the anchor: its product with the members' sum, and its square.
     var apart_sums = vec2<f32>();
     if compared {
       for (var part = team_lane(lane); part < min(params.channels, PARTS); part += TEAM) {

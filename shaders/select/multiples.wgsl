@@ -1,6 +1,6 @@
 // Marks every s-th place: marks[b, i] = 1 where i is a multiple of the row's step.
 //
-// steps: [B] u32; of NONE no place is marked, of 0 every one
+// steps: [B] u32; NONE marks no place, 0 marks every place
 // marks: [B, N] u32
 //
 // Cost: one dispatch, one write of the marks.

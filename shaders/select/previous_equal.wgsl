@@ -1,12 +1,12 @@
-// The nearest earlier token of the same label.
+// The nearest earlier token with the same label.
 //
-//   previous[b,i] = the largest j < i with labels[b,j] = labels[b,i]; NONE where there is none
+//   previous[b,i] = the largest j < i with labels[b,j] = labels[b,i]; NONE if there is none
 //
-// labels:   [B, N] u32; tokens labelled NONE have no equals
+// labels:   [B, N] u32; a token labelled NONE has no equals
 // lengths:  [B] u32; live tokens
 // previous: [B, N] u32; NONE for dead tokens
 //
-// Cost: one dispatch; each token looks back as far as its previous one is, in cached memory.
+// Cost: one dispatch; each token looks back to its previous one, in cached memory.
 
 const NONE = 0xffffffffu;
 

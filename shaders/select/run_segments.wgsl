@@ -1,26 +1,26 @@
-// Follows links between tokens to where each run starts.
+// Follows links between tokens to the start of each run.
 //
-//   a token with joins[i] != 0 and previous[i] < i continues the run of previous[i]; every other live token starts one
+//   a token with joins[i] != 0 and previous[i] < i continues the run of previous[i]; every other live token starts a run
 //   start[i] = the first token of i's run
-//   pairs:     the joins of a run count by turns, from its first on: tokens 0 and 1 of a run make a segment, then 2 and 3 ...
+//   pairs:     only every second join of a run counts, from its first on: tokens 0 and 1 make a segment, then 2 and 3 ...
 //
 // joins:    [B, N] u32
 // previous: [B, N] u32, or [N] for all rows
 // lengths:  [B] u32; live tokens
 // start:    [B, N] u32; NONE for dead tokens
 // starts:   [B, N] u32; 1 for the first token of a segment, else 0
-// places:   [B, N] u32, scratch: joins between a token and the first one of its run
+// places:   [B, N] u32, scratch: joins between a token and the first token of its run
 //
-// One workgroup a batch row takes a tile of tokens at a time, ascending; of rows that are shorter than a tile it has as many as fit.
-// Within a tile links are doubled, so that 8 rounds follow them all; those that leave it end at tokens that are known.
+// One workgroup per batch row takes a tile of tokens at a time, in ascending order. If rows are shorter than a tile, it takes as many rows
+// as fit. Within a tile, pointer doubling follows all links in 8 rounds. Links that leave the tile end at tokens that are already resolved.
 //
-// Cost: one dispatch; one read of each input, 16 barriers for each 256 tokens, whatever the runs are.
+// Cost: one dispatch; one read of each input, 16 barriers for each 256 tokens, for any runs.
 
 const NONE = 0xffffffffu;
 const TILE = 256u;
-var<workgroup> link: array<u32, TILE>; // a token of the tile, as far back as is known
-var<workgroup> steps: array<u32, TILE>; // joins between it and the token
-var<workgroup> outer: array<u32, TILE>; // the token before the tile that the link's own continues, or NONE
+var<workgroup> link: array<u32, TILE>; // the earliest token of the tile known so far in this token's run
+var<workgroup> steps: array<u32, TILE>; // joins between that token and this one
+var<workgroup> outer: array<u32, TILE>; // the token before the tile that the linked token continues, or NONE
 
 @compute @workgroup_size(256)
 fn main(
@@ -31,7 +31,7 @@ fn main(
   let first_batch = linear_group(group, groups) * params.rows;
   if first_batch >= params.batch { return; }
   let row_here = lane.index / params.tokens;
-  let corner = row_here * params.tokens; // of the row within the tile
+  let corner = row_here * params.tokens; // the row's first place in the tile
   let batch = first_batch + row_here;
   let has_row = row_here < params.rows && batch < params.batch;
   let row = batch * params.tokens;
@@ -57,7 +57,7 @@ fn main(
       let further = link[lane.index];
       let next = link[further];
       let taken = steps[further];
-      workgroupBarrier(); // all have read before any writes
+      workgroupBarrier(); // wait until all have read, before any writes
       link[lane.index] = next;
       steps[lane.index] += taken;
       workgroupBarrier();
@@ -79,6 +79,6 @@ fn main(
       starts[params.starts_base + row + token] = select(0u, 1u, token < live && origin == token);
     }
     storageBarrier(); // the next tile continues this one's runs
-    workgroupBarrier(); // and writes the links again
+    workgroupBarrier(); // before the next tile writes the links again
   }
 }

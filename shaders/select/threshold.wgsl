@@ -1,9 +1,9 @@
 // Marks the tokens whose score passes a threshold.
 //
-//   mask[b,i] = 1 if scores[b,i] > threshold[b] (or >=, <, <=) and among[b,i] is not 0, and 0 otherwise
+//   mask[b,i] = 1 if scores[b,i] > threshold[b] (or >=, <, <=) and among[b,i] is not 0; otherwise 0
 //
-// A protected token is 1 and an excluded or dead one 0, whatever its score. Nothing passes where the score or the
-// threshold is NaN. The comparison is of integers, so that no device's flushing of denormals changes it.
+// A protected token is 1, and an excluded or dead one is 0, whatever its score. Nothing passes if the score or the threshold is NaN. The
+// comparison is of integers, so a device that flushes denormals does not change it.
 //
 // scores:    [B, N] elem
 // threshold: [B] f32, or [1] for all rows

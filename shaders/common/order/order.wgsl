@@ -1,13 +1,13 @@
-// The crate's total order on floats, as integers: larger key = larger value, -0 equals +0, NaN lowest.
+// The crate's total order on floats, as integers. A larger key is a larger value; -0 equals +0; NaN is lowest.
 //
-//   key 0                      no candidate: dead, excluded
+//   key 0                      no candidate: dead or excluded
 //   key 1                      NaN
 //   key 0x007fffff             -inf
 //   key 0x80000000             both zeros
 //   key 0xff800000             +inf
 //   key 0xffffffff             protected: before every number
 //
-// Work is on the bits: a shader may assume that no float is a NaN or an infinity.
+// Works on the bits, because a shader may assume that no float is a NaN or an infinity.
 const KEY_DEAD = 0u;
 const KEY_NAN = 1u;
 const KEY_PROTECTED = 0xffffffffu;
@@ -20,13 +20,13 @@ fn order_key(value: f32) -> u32 {
   return select(bits | 0x80000000u, ~bits, bits >= 0x80000000u);
 }
 
-// The same with the order of numbers reversed; NaN stays lowest.
+// The same key with the order of numbers reversed. NaN stays lowest.
 fn order_key_smallest(value: f32) -> u32 {
   let key = order_key(value);
   return select(~key, KEY_NAN, key == KEY_NAN);
 }
 
-// The float of a live key; a zero is +0.
+// The float of a live key. Both zeros give +0.
 fn order_value(key: u32) -> f32 {
   if key == KEY_NAN { return make_nan(); }
   return bitcast<f32>(select(~key, key & 0x7fffffffu, key >= 0x80000000u));
@@ -36,7 +36,7 @@ fn is_finite(value: f32) -> bool {
   return (bitcast<u32>(value) & 0x7fffffffu) < 0x7f800000u;
 }
 
-// A quiet NaN. The bits pass through a variable: a constant expression may not be a NaN.
+// A quiet NaN. The bits pass through a variable, because a constant expression may not be a NaN.
 fn make_nan() -> f32 {
   var bits = 0x7fc00000u;
   return bitcast<f32>(bits);
@@ -48,7 +48,8 @@ fn make_negative_infinity() -> f32 {
 }
 
 
-// A float times 2^shift: by its bits, as a compiler may take products of powers together, of which some are no floats. Denormals are 0.
+// A float times 2^shift, computed on its bits. A compiler might combine a product of two powers of two into one power that is no float.
+// Denormals give 0.
 fn times_power(value: f32, shift: i32) -> f32 {
   let bits = bitcast<u32>(value);
   let field = (bits >> 23u) & 0xffu;
@@ -59,12 +60,12 @@ fn times_power(value: f32, shift: i32) -> f32 {
   return bitcast<f32>((bits & 0x80000000u) | (u32(exponent) << 23u) | fraction);
 }
 
-// Sums that leave f32's range, though their terms do not, are made again of terms of 2^-40 of their size.
+// If a sum leaves f32's range though its terms do not, it is made again with its terms scaled by 2^-40.
 const SHRINK = -40;
 const SHRINK_FACTOR = 0x1p-40f;
 const GROW_FACTOR = 0x1p+40f;
 
-// A mean of such terms at its own size: that of finite numbers is at most the largest of all, however it was rounded.
+// Scales a mean of such terms back. A mean of finite numbers must stay finite after rounding, so it is clamped to the largest float.
 fn grown_mean(mean: f32) -> f32 {
   if !is_finite(mean) { return mean; }
   return times_power(clamp(mean, -0x1.fffffep+87f, 0x1.fffffep+87f), -SHRINK);

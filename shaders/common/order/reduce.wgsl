@@ -1,5 +1,5 @@
 // Reductions and scans over a workgroup of WG invocations (a power of two), in a fixed order.
-// To be called from uniform control flow; every invocation gets the result.
+// Call from uniform control flow. Every invocation gets the result.
 override WG: u32 = 128u;
 var<workgroup> reduce_f32: array<f32, WG>;
 var<workgroup> reduce_u32: array<u32, WG>;
@@ -14,7 +14,7 @@ fn reduce_add(lane: Lane, value: f32) -> f32 {
     workgroupBarrier();
   }
   let total = reduce_f32[0];
-  workgroupBarrier(); // the array is written again by the next call
+  workgroupBarrier(); // the next call writes the array again
   return total;
 }
 
@@ -28,7 +28,7 @@ fn reduce_max(lane: Lane, value: f32) -> f32 {
     workgroupBarrier();
   }
   let largest = reduce_f32[0];
-  workgroupBarrier(); // the array is written again by the next call
+  workgroupBarrier(); // the next call writes the array again
   return largest;
 }
 
@@ -42,16 +42,16 @@ fn reduce_add_u32(lane: Lane, value: u32) -> u32 {
     workgroupBarrier();
   }
   let total = reduce_u32[0];
-  workgroupBarrier(); // the array is written again by the next call
+  workgroupBarrier(); // the next call writes the array again
   return total;
 }
 
-// This invocation's place in the order that scan_add counts by: a permutation of 0..WG.
+// This invocation's place in the order in which scan_add counts: a permutation of 0..WG.
 fn scan_rank(lane: Lane) -> u32 {
   return lane.index;
 }
 
-// Sum of the values of all invocations of a lower scan_rank, and of all.
+// The sum over all invocations with a lower scan_rank, and the sum over all.
 struct Scan {
   before: u32,
   total: u32,
@@ -65,12 +65,12 @@ fn scan_add(lane: Lane, value: u32) -> Scan {
     if lane.index >= stride {
       sum += reduce_u32[lane.index - stride];
     }
-    workgroupBarrier(); // all have read before any writes
+    workgroupBarrier(); // wait until all have read, before any writes
     reduce_u32[lane.index] = sum;
     workgroupBarrier();
   }
   let scan = Scan(reduce_u32[lane.index] - value, reduce_u32[WG - 1u]);
-  workgroupBarrier(); // the array is written again by the next call
+  workgroupBarrier(); // the next call writes the array again
   return scan;
 }
 

@@ -1,6 +1,6 @@
-// Reductions and scans over a workgroup of WG invocations (a power of two), in a fixed order: first within
-// each subgroup, then over the subgroups in ascending order. Any subgroup size will do.
-// To be called from uniform control flow; every invocation gets the result.
+// Reductions and scans over a workgroup of WG invocations (a power of two), in a fixed order. They go first within each subgroup, then over
+// the subgroups in ascending order. Any subgroup size works.
+// Call from uniform control flow. Every invocation gets the result.
 override WG: u32 = 128u;
 var<workgroup> reduce_f32: array<f32, WG>;
 var<workgroup> reduce_u32: array<u32, WG>;
@@ -15,7 +15,7 @@ fn reduce_add(lane: Lane, value: f32) -> f32 {
   for (var i = 0u; i < lane.subgroups; i++) {
     total += reduce_f32[i];
   }
-  workgroupBarrier(); // the array is written again by the next call
+  workgroupBarrier(); // the next call writes the array again
   return total;
 }
 
@@ -29,7 +29,7 @@ fn reduce_max(lane: Lane, value: f32) -> f32 {
   for (var i = 1u; i < lane.subgroups; i++) {
     largest = max(largest, reduce_f32[i]);
   }
-  workgroupBarrier(); // the array is written again by the next call
+  workgroupBarrier(); // the next call writes the array again
   return largest;
 }
 
@@ -37,14 +37,13 @@ fn reduce_add_u32(lane: Lane, value: u32) -> u32 {
   return scan_add(lane, value).total;
 }
 
-// This invocation's place in the order that scan_add counts by: a permutation of 0..WG. Subgroups need not
-// hold consecutive invocations, but all but the last are full when WG is a multiple of their size, which
-// both are powers of two for.
+// This invocation's place in the order in which scan_add counts: a permutation of 0..WG. Subgroups need not hold consecutive invocations.
+// But all except the last are full if WG is a multiple of their size. This holds because both are powers of two.
 fn scan_rank(lane: Lane) -> u32 {
   return lane.subgroup * lane.subgroup_size + lane.in_subgroup;
 }
 
-// Sum of the values of all invocations of a lower scan_rank, and of all.
+// The sum over all invocations with a lower scan_rank, and the sum over all.
 struct Scan {
   before: u32,
   total: u32,
@@ -65,7 +64,7 @@ fn scan_add(lane: Lane, value: u32) -> Scan {
     }
     total += reduce_u32[i];
   }
-  workgroupBarrier(); // the array is written again by the next call
+  workgroupBarrier(); // the next call writes the array again
   return Scan(before + within, total);
 }
 

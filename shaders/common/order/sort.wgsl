@@ -1,16 +1,15 @@
 
-// Sorts pairs of a key and a 16-bit place in workgroup memory: keys descending, equal keys by ascending place.
-// A bitonic network in the order of a power of two; 6 bytes an element, so that 2048 fit into 12 KiB. Word w of both
-// arrays holds the elements 2w and 2w + 1, and comparisons are made on two elements at a time. Between two barriers
-// an invocation takes four words through two or three distances of the network.
+// Sorts pairs of a key and a 16-bit place in workgroup memory, by descending key, then by ascending place.
+// This is a bitonic network whose size is a power of two. An element takes 6 bytes, so 2048 elements fit into 12 KiB. In both arrays, word
+// w holds the elements 2w and 2w + 1, and each comparison handles two elements. Between two barriers, an invocation takes four words
+// through two or three distances of the network.
 //
-// The caller writes the elements, calls sort_blocks, and reads them by rank. To be called from uniform control flow,
-// by all invocations.
+// The caller writes the elements, calls sort_blocks, and reads the elements by rank. Call from uniform control flow, with all invocations.
 override PAIRS: u32 = 1024u;
 var<workgroup> sort_keys: array<vec2<u32>, PAIRS>;
 var<workgroup> sort_places: array<u32, PAIRS>;
 
-// Two words, to be compared: first.x with second.x, first.y with second.y.
+// Two words to compare: first.x with second.x, and first.y with second.y.
 struct Words {
   first_keys: vec2<u32>,
   first_places: vec2<u32>,
@@ -37,7 +36,7 @@ fn sort_store(first: u32, second: u32, w: Words) {
 }
 
 fn sort_exchange(w: Words, reversed: vec2<bool>) -> Words {
-  // Places differ, so one of the two goes first.
+  // Places differ, so one of the two always goes first.
   let second_first = (w.second_keys > w.first_keys) | ((w.second_keys == w.first_keys) & (w.second_places < w.first_places));
   let swapped = second_first != reversed;
   return Words(
@@ -70,13 +69,13 @@ fn sort_seconds(a: Words, b: Words) -> Words {
   return Words(a.second_keys, a.second_places, b.second_keys, b.second_places);
 }
 
-// `lanes` invocations sort each of the blocks of `block` elements that `total` elements consist of: powers of two, at
-// least 8, at most 2 * PAIRS.
+// `lanes` invocations sort each block of `block` elements, out of `total` elements. All three are powers of two; `block` is at least 8 and
+// at most 2 * PAIRS.
 fn sort_blocks(lane: Lane, lanes: u32, block: u32, total: u32) {
-  // Blocks of `size` elements become sorted, every second one in reverse but for the last time.
+  // Sorts blocks of `size` elements. Every second block is sorted in reverse, except in the last round.
   for (var size = 8u; size <= block; size *= 2u) {
     let direction = select(size, 0u, size == block);
-    // Words that are `apart` are compared; an even number of distances is left for what follows.
+    // Compares words that are `apart`, so that an even number of distances is left for the rest.
     var apart = size / 4u;
     if (countTrailingZeros(apart) & 1u) == 0u {
       workgroupBarrier();
@@ -88,7 +87,7 @@ fn sort_blocks(lane: Lane, lanes: u32, block: u32, total: u32) {
       }
       apart /= 2u;
     }
-    // Two distances at a time.
+    // Takes two distances at a time.
     for (; apart >= 2u; apart /= 4u) {
       workgroupBarrier();
       let near = apart / 2u;
@@ -99,7 +98,7 @@ fn sort_blocks(lane: Lane, lanes: u32, block: u32, total: u32) {
         var low = sort_load(first, first + near);
         var high = sort_load(first + 2u * near, first + 3u * near);
         if size == 8u {
-          // The first time, blocks of 2 and of 4 elements have not been sorted yet.
+          // In the first round, blocks of 2 and 4 elements are not sorted yet.
           low = sort_within(low, vec2<bool>(false, true));
           high = sort_within(high, vec2<bool>(false, true));
           low = sort_within(sort_exchange(low, vec2<bool>(false)), vec2<bool>(false));

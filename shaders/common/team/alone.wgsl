@@ -1,8 +1,8 @@
-// A team of one: what team.wgsl and reduce.wgsl have for a workgroup that shares a row, for invocations each of which has a row for itself.
-// There is nothing to wait for, so it may be called from anywhere.
+// A team of one: the functions of team.wgsl and reduce.wgsl for invocations that each have a row of their own. Nothing waits, so these may
+// be called from any control flow.
 const TEAM = 1u;
-const TEAMS = 64u; // of a workgroup
-const GROUP = 64u; // its invocations
+const TEAMS = 64u; // per workgroup
+const GROUP = 64u; // invocations of a workgroup
 
 fn team_row(lane: Lane, group: vec3<u32>, groups: vec3<u32>) -> u32 {
   return linear_group(group, groups) * GROUP + lane.index;

@@ -1,9 +1,9 @@
-// The invocations that share a row: here all of a workgroup. In its twin, alone.wgsl, each has a row for itself: one text serves many short rows
-// as well as long ones, and sums have the same order in both while a row has at most TEAM numbers.
-// To be called from uniform control flow.
+// The invocations that share a row: here the whole workgroup. In the twin, alone.wgsl, each invocation has a row of its own. So one shader
+// serves long rows and many short rows. Both twins sum in the same order while a row has at most TEAM numbers.
+// Call from uniform control flow.
 const TEAM = 128u;
-const TEAMS = 1u; // of a workgroup
-const GROUP = 128u; // its invocations
+const TEAMS = 1u; // per workgroup
+const GROUP = 128u; // invocations of a workgroup
 var<workgroup> team_parts: array<vec2<f32>, TEAM>;
 var<workgroup> team_word: u32;
 
@@ -11,7 +11,7 @@ fn team_row(lane: Lane, group: vec3<u32>, groups: vec3<u32>) -> u32 {
   return linear_group(group, groups);
 }
 
-// Which of the workgroup's teams this invocation is in, and where in it.
+// Which of the workgroup's teams this invocation is in, and its place there.
 fn team_number(lane: Lane) -> u32 {
   return 0u;
 }
@@ -20,7 +20,7 @@ fn team_lane(lane: Lane) -> u32 {
   return lane.index;
 }
 
-// What the team wrote to workgroup memory, and to storage, is there for all of it.
+// Makes the team's writes to workgroup memory and to storage visible to the whole team.
 fn team_barrier() {
   workgroupBarrier();
 }
@@ -29,7 +29,7 @@ fn team_storage_barrier() {
   storageBarrier();
 }
 
-// The first invocation's value, in a way that a compiler knows to be the same for all.
+// The first invocation's value, in a form that the compiler knows to be uniform.
 fn team_uniform(lane: Lane, value: u32) -> u32 {
   if lane.index == 0u {
     team_word = value;
@@ -37,7 +37,7 @@ fn team_uniform(lane: Lane, value: u32) -> u32 {
   return workgroupUniformLoad(&team_word);
 }
 
-// Two sums over the team, in its order.
+// Two sums over the team, in the team's order.
 fn team_add(lane: Lane, values: vec2<f32>) -> vec2<f32> {
   team_parts[lane.index] = values;
   workgroupBarrier();
@@ -50,6 +50,6 @@ fn team_add(lane: Lane, values: vec2<f32>) -> vec2<f32> {
   }
   workgroupBarrier();
   let total = team_parts[0];
-  workgroupBarrier(); // the array is written again by the next call
+  workgroupBarrier(); // the next call writes the array again
   return total;
 }

@@ -1,10 +1,11 @@
-// What a tile's rows are known for besides their elems, in a few words a row, behind tile_lanes. The including shader declares
+// Facts about a tile's rows besides their elems, in a few words per row. Included after tile_lanes. The including shader declares
 //
-//   alias Fact = vec2<u32>;                           or as many words as there are
-//   fn row_fact(place: Place, row: u32) -> Fact        of any row, also beyond the last
+//   alias Fact = vec2<u32>;                           or as many words as a row needs
+//   fn row_fact(place: Place, row: u32) -> Fact        for any row, including rows past the last one
 //
-// `row_facts_portable.wgsl` or `row_facts_subgroup.wgsl` follows, with `row_facts`.
-// Of the 16 rows of an invocation.
+// `row_facts_portable.wgsl` or `row_facts_subgroup.wgsl` follows and has `row_facts`.
+
+// The facts of an invocation's 16 rows.
 struct RowFacts {
   r0: Fact,
   r1: Fact,

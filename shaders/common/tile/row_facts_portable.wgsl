@@ -1,11 +1,11 @@
-// Each invocation finds out one row's facts, and shows them in workgroup memory.
+// Each invocation computes one row's facts, and shares them through workgroup memory.
 var<workgroup> facts_of_rows: array<Fact, 64>;
 
-// Of the 16 rows from this one on. To be called in uniform control flow.
+// The facts of the 16 rows from this one on. Call in uniform control flow.
 fn row_facts(lane: Lane, place: Place, row: u32) -> RowFacts {
   let first = tile_row(lane);
   let mine = row_fact(place, row - first + lane.index);
-  workgroupBarrier(); // the last ones have been read
+  workgroupBarrier(); // wait until the previous ones have been read
   facts_of_rows[lane.index] = mine;
   workgroupBarrier();
   return RowFacts(

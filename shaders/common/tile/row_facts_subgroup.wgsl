@@ -1,6 +1,7 @@
-// For subgroups of exactly eight invocations: each finds out two rows' facts, and the others get them by broadcast, as in
+// For subgroups of exactly eight invocations. Each computes the facts of two rows, and broadcasts them to the others, as in
 // `tile_subgroup.wgsl`.
-// Of the 16 rows from this one on. To be called in uniform control flow.
+
+// The facts of the 16 rows from this one on. Call in uniform control flow.
 fn row_facts(lane: Lane, place: Place, row: u32) -> RowFacts {
   let near = row_fact(place, row + lane.in_subgroup);
   let far = row_fact(place, row + 8u + lane.in_subgroup);

@@ -1,14 +1,14 @@
-// Sixteen invocations that have 16 rows of logits in common, four keys each, as `tile.wgsl` makes them: what they tell each other goes
-// through workgroup memory, 13 KiB of it. A workgroup has four times 16 rows.
+// Sixteen invocations share 16 rows of logits, with four keys each, as `tile.wgsl` makes them. They exchange values through 13 KiB of
+// workgroup memory. A workgroup has four such groups of 16 rows.
 const LANES = 64u;
 const ROWS = 64u;
 const KEYS = 64u;
 const FAR = false;
-// A number for each row of invocation t, four rows at a time: [t, 4].
+// One number for each row of invocation t, four rows at a time: [t, 4].
 var<workgroup> of_lanes: array<vec4<f32>, 256>;
-// What comes of them: [4, 4].
+// The reduced numbers: [4, 4].
 var<workgroup> of_rows: array<vec4<f32>, 16>;
-// Row t and 32 keys, four at a time: [t, 8].
+// Weights of row t and 32 keys, four at a time: [t, 8].
 var<workgroup> weights: array<vec4<f32>, 512>;
 
 fn shared_row(lane: Lane) -> u32 {
@@ -23,13 +23,13 @@ fn shared_channel(lane: Lane) -> u32 {
   return lane.index % 16u;
 }
 
-// Of one number for each row, the sum or the maximum over the invocations.
+// Reduces one number per row over the invocations, to its sum or its maximum.
 fn over_lanes(lane: Lane, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>, sum: bool) -> mat4x4<f32> {
   of_lanes[lane.index * 4u] = a;
   of_lanes[lane.index * 4u + 1u] = b;
   of_lanes[lane.index * 4u + 2u] = c;
   of_lanes[lane.index * 4u + 3u] = d;
-  workgroupBarrier(); // all are there, and the last results have been read
+  workgroupBarrier(); // wait until all are there, and the previous results have been read
   let first = lane.index / 16u;
   let i = lane.index % 16u;
   if i < 4u {
@@ -51,9 +51,9 @@ fn share_four(at: u32, rows: mat4x4<f32>) {
   weights[at + 24u] = rows[3];
 }
 
-// Shows the weights of 32 keys from `key` of the tile on.
+// Shares the weights of the tile's 32 keys from `key` on.
 fn share_weights(lane: Lane, key: u32, a: mat4x4<f32>, b: mat4x4<f32>, c: mat4x4<f32>, d: mat4x4<f32>) {
-  workgroupBarrier(); // the last ones have been read
+  workgroupBarrier(); // wait until the previous ones have been read
   if shared_key(lane) / 32u == key / 32u {
     let at = shared_row(lane) * 8u + shared_key(lane) % 32u / 4u;
     share_four(at, a);
@@ -64,7 +64,7 @@ fn share_weights(lane: Lane, key: u32, a: mat4x4<f32>, b: mat4x4<f32>, c: mat4x4
   workgroupBarrier();
 }
 
-// Of those, the owner-th four keys' of four rows from `row` of the sixteen on.
+// Of the shared weights, those of the owner-th four keys, for four rows from the row-th of the sixteen on.
 fn shared_weights(lane: Lane, row: u32, owner: u32, mine: mat4x4<f32>) -> mat4x4<f32> {
   let at = (shared_row(lane) + row) * 8u + owner;
   return mat4x4<f32>(weights[at], weights[at + 8u], weights[at + 16u], weights[at + 24u]);

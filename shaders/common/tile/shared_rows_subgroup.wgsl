@@ -1,5 +1,5 @@
-// `shared_rows.wgsl` for subgroups of exactly eight invocations, which have 16 rows of logits in common, four keys each, as
-// `tile_subgroup.wgsl` makes them. They tell each other by shuffles, a workgroup is one subgroup, and nothing waits at a barrier.
+// `shared_rows.wgsl` for subgroups of exactly eight invocations. They share 16 rows of logits, with four keys each, as `tile_subgroup.wgsl`
+// makes them. They exchange values by shuffles. A workgroup is one subgroup, so no barrier is needed.
 const LANES = 8u;
 const ROWS = 16u;
 const KEYS = 32u;
@@ -26,7 +26,7 @@ fn over_four(mine: vec4<f32>, sum: bool) -> vec4<f32> {
   return select(max(four, d), four + d, sum);
 }
 
-// Of one number for each row, the sum or the maximum over the invocations.
+// Reduces one number per row over the invocations, to its sum or its maximum.
 fn over_lanes(lane: Lane, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>, sum: bool) -> mat4x4<f32> {
   return mat4x4<f32>(over_four(a, sum), over_four(b, sum), over_four(c, sum), over_four(d, sum));
 }
@@ -34,7 +34,7 @@ fn over_lanes(lane: Lane, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>
 fn share_weights(lane: Lane, key: u32, a: mat4x4<f32>, b: mat4x4<f32>, c: mat4x4<f32>, d: mat4x4<f32>) {
 }
 
-// The owner-th invocation's weights of four rows, of which `mine` are this invocation's.
+// The owner-th invocation's weights of four rows. `mine` are this invocation's weights.
 fn shared_weights(lane: Lane, row: u32, owner: u32, mine: mat4x4<f32>) -> mat4x4<f32> {
   return mat4x4<f32>(
     subgroupShuffle(mine[0], owner),

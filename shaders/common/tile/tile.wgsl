@@ -1,13 +1,15 @@
-// Tiles of 64 rows and 64 columns of dot products by 64 invocations, each of which has 16 rows and 4 columns in registers.
-// The including shader declares `alias Place`, what its rows and columns depend on besides their number, and
+// Tiles of 64 rows and 64 columns of dot products, made by 64 invocations. Each keeps 16 rows and 4 columns in registers.
+// The including shader declares `alias Place`, which holds what locates its rows and columns besides their number, and
 //
-//   fn row_first(place: Place, row: u32) -> u32        where a row's elems begin; any place beyond the last row
-//   fn row_elem(at: u32) -> elem_f32                   one of them
-//   fn column_first, column_elem                       the same of columns
+//   fn row_first(place: Place, row: u32) -> u32        where a row's elems begin; any valid place for rows past the last one
+//   fn row_elem(at: u32) -> elem_f32                   one of these elems
+//   fn column_first, column_elem                       the same for columns
 //
-// `tile_lanes.wgsl` or its twin goes before, with which rows and columns are an invocation's; `tile_portable.wgsl`, `tile_subgroup.wgsl` or
-// `tile_cooperative.wgsl` follows, with `wanted_elems` and `dot_tile`.
-// Row i of the lane and its four columns. Named, since arrays of accumulators would not stay in registers everywhere.
+// `tile_lanes.wgsl` or its twin comes before, and assigns rows and columns to invocations. `tile_portable.wgsl`, `tile_subgroup.wgsl` or
+// `tile_cooperative.wgsl` follows, and has `wanted_elems` and `dot_tile`.
+
+// Row i of the invocation and its four columns. The rows are named fields, because some compilers do not keep arrays of accumulators in
+// registers.
 struct Tile {
   r0: vec4<f32>,
   r1: vec4<f32>,
@@ -27,19 +29,19 @@ struct Tile {
   r15: vec4<f32>,
 }
 
-// What is wanted of all tiles: rows and columns before these, products of so many elems.
+// The part of all tiles that is wanted: rows and columns below these numbers, each product over this many elems.
 struct Extent {
   rows: u32,
   columns: u32,
   elems: u32,
 }
 
-// What one step along the dot product adds to a row: a with each of four.
+// What one step along the dot product adds to a row: the products of `a` with each of four columns.
 fn products(a: elem_f32, b0: elem_f32, b1: elem_f32, b2: elem_f32, b3: elem_f32) -> vec4<f32> {
   return vec4<f32>(elem_dot(a, b0), elem_dot(a, b1), elem_dot(a, b2), elem_dot(a, b3));
 }
 
-// The same to be walked over in a loop, where what follows the products is long.
+// The rows as an array, for a loop. Use it if the code after the products is long.
 fn rows_of(tile: Tile) -> array<vec4<f32>, 16> {
   return array<vec4<f32>, 16>(
     tile.r0, tile.r1, tile.r2, tile.r3, tile.r4, tile.r5, tile.r6, tile.r7,

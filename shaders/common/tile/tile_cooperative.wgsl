@@ -1,22 +1,23 @@
-// For devices with cooperative matrices of f16 whose sums are f32, behind tile_lanes and before `tile_cooperative_8.wgsl` or
-// `tile_cooperative_16.wgsl`, which has `dot_tile`.
+// For devices with cooperative matrices of f16 whose sums are f32. Included after tile_lanes. `tile_cooperative_8.wgsl` or
+// `tile_cooperative_16.wgsl` follows and has `dot_tile`.
 //
-// 16 numbers of each row and column at a time are shown in workgroup memory, where the matrices are loaded from: so the rows may lie anywhere. f16
-// numbers come there unchanged, and products are exact; the order of their sums is the device's own. Takes 14 KiB of workgroup memory.
+// Copies 16 numbers of each row and column at a time to workgroup memory, and loads the matrices from there. So the rows may lie anywhere.
+// f16 numbers are copied unchanged, and products are exact. The device decides the order of their sums. Uses 14 KiB of workgroup memory.
 const SLICE = 16u / ELEM_WIDTH; // elems
-const STRIDE = 24u; // numbers from one row of a slice to the next: these lie in different banks
+const STRIDE = 24u; // numbers from one row of a slice to the next, chosen so that rows lie in different banks
 var<workgroup> row_slice: array<f16, 1536>; // [64, STRIDE]
 var<workgroup> column_slice: array<f16, 1536>;
 var<workgroup> half_tile: array<f32, 2048>; // [64, 32]
-// Elems of the products, and rows that the subgroups make at a time: what the loops around matrices are bounded by must be uniform.
+// The number of elems in the products, and the number of rows that the subgroups make at a time. They are here because loops around
+// matrices need uniform bounds.
 var<workgroup> bounds: vec2<u32>;
 
-// Of every tile all is made: the whole workgroup is needed for it.
+// Makes every tile whole, because the matrices need the whole workgroup.
 fn wanted_elems(lane: Lane, extent: Extent, row: u32, first_column: u32) -> u32 {
   return extent.elems;
 }
 
-// Where the rows and columns that an invocation fetches begin, every 16th of the tile.
+// Where the rows and columns that an invocation fetches begin: every 16th of the tile.
 struct Fetched {
   rows: vec4<u32>,
   columns: vec4<u32>,
@@ -31,9 +32,9 @@ fn fetched_from(lane: Lane, place: Place, row: u32, column: u32) -> Fetched {
   );
 }
 
-// Shows the elems from the k-th on, of which those from `elems` on are 0. To be called in uniform control flow.
+// Copies the elems from the k-th on to workgroup memory, with 0 for those from `elems` on. Call in uniform control flow.
 fn show_slice(lane: Lane, fetched: Fetched, k: u32, elems: u32) {
-  workgroupBarrier(); // the last ones have been read
+  workgroupBarrier(); // wait until the previous ones have been read
   for (var e = lane.index % 4u; e < SLICE; e += 4u) {
     for (var i = 0u; i < 4u; i++) {
       var a = elem_f32();
@@ -64,7 +65,7 @@ fn shown_row(lane: Lane, i: u32) -> vec4<f32> {
   return vec4<f32>(half_tile[at], half_tile[at + 1u], half_tile[at + 2u], half_tile[at + 3u]);
 }
 
-// The invocation's tile, from the rows and the half of the columns that are shown.
+// The invocation's tile, from the rows and the half of the columns in workgroup memory.
 fn shown_tile(lane: Lane) -> Tile {
   return Tile(
     shown_row(lane, 0u),

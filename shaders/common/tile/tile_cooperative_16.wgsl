@@ -1,7 +1,7 @@
-// Matrices of 16 x 16, for subgroups of 32 or 64 invocations: each makes 32 rows of the tile at a time.
+// 16 x 16 matrices, for subgroups of 32 or 64 invocations. Each subgroup makes 32 rows of the tile at a time.
 const BLOCK = 32u;
 
-// Dot products of 16 rows from `row` on with four columns from `column` on. To be called in uniform control flow.
+// Dot products of 16 rows from `row` on with four columns from `column` on. Call in uniform control flow.
 fn dot_tile(lane: Lane, place: Place, row: u32, column: u32, elems: u32) -> Tile {
   let fetched = fetched_from(lane, place, row, column);
   let bounds = uniform_bounds(lane, elems);
@@ -34,14 +34,14 @@ fn dot_tile(lane: Lane, place: Place, row: u32, column: u32, elems: u32) -> Tile
       c7 = coopMultiplyAdd(a1, b3, c7);
     }
     let mine = (tile_row(lane) >= first) & (tile_row(lane) < first + bounds.y);
-    workgroupBarrier(); // the last half has been read
+    workgroupBarrier(); // wait until the previous half has been read
     coopStoreT(c0, &half_tile[block * 32u], 32u);
     coopStoreT(c1, &half_tile[block * 32u + 16u], 32u);
     coopStoreT(c4, &half_tile[(block + 16u) * 32u], 32u);
     coopStoreT(c5, &half_tile[(block + 16u) * 32u + 16u], 32u);
     workgroupBarrier();
     if mine & (tile_column(lane) < 32u) { tile = shown_tile(lane); }
-    workgroupBarrier(); // the last half has been read
+    workgroupBarrier(); // wait until the previous half has been read
     coopStoreT(c2, &half_tile[block * 32u], 32u);
     coopStoreT(c3, &half_tile[block * 32u + 16u], 32u);
     coopStoreT(c6, &half_tile[(block + 16u) * 32u], 32u);

@@ -1,7 +1,7 @@
-// Matrices of 8 x 8, for subgroups of 8 to 32 invocations: each makes 8 rows of the tile at a time.
+// 8 x 8 matrices, for subgroups of 8 to 32 invocations. Each subgroup makes 8 rows of the tile at a time.
 const BLOCK = 8u;
 
-// Dot products of 16 rows from `row` on with four columns from `column` on. To be called in uniform control flow.
+// Dot products of 16 rows from `row` on with four columns from `column` on. Call in uniform control flow.
 fn dot_tile(lane: Lane, place: Place, row: u32, column: u32, elems: u32) -> Tile {
   let fetched = fetched_from(lane, place, row, column);
   let bounds = uniform_bounds(lane, elems);
@@ -39,14 +39,14 @@ fn dot_tile(lane: Lane, place: Place, row: u32, column: u32, elems: u32) -> Tile
       }
     }
     let mine = (tile_row(lane) >= first) & (tile_row(lane) < first + bounds.y);
-    workgroupBarrier(); // the last half has been read
+    workgroupBarrier(); // wait until the previous half has been read
     coopStoreT(c0, &half_tile[block * 32u], 32u);
     coopStoreT(c1, &half_tile[block * 32u + 8u], 32u);
     coopStoreT(c2, &half_tile[block * 32u + 16u], 32u);
     coopStoreT(c3, &half_tile[block * 32u + 24u], 32u);
     workgroupBarrier();
     if mine & (tile_column(lane) < 32u) { tile = shown_tile(lane); }
-    workgroupBarrier(); // the last half has been read
+    workgroupBarrier(); // wait until the previous half has been read
     coopStoreT(c4, &half_tile[block * 32u], 32u);
     coopStoreT(c5, &half_tile[block * 32u + 8u], 32u);
     coopStoreT(c6, &half_tile[block * 32u + 16u], 32u);

@@ -1,4 +1,5 @@
-// Which 16 rows and four columns of a tile of 64 rows and 64 columns are whose of 64 invocations.
+// Assigns 16 rows and four columns of a 64 x 64 tile to each of 64 invocations.
+
 // The first of the invocation's rows and columns within the tile.
 fn tile_row(lane: Lane) -> u32 {
   return lane.index / 16u * 16u;

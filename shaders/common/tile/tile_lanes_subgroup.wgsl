@@ -1,4 +1,5 @@
-// `tile_lanes.wgsl` for subgroups of exactly eight invocations, which have 16 rows in common.
+// `tile_lanes.wgsl` for subgroups of exactly eight invocations, which share 16 rows.
+
 // The first of the invocation's rows and columns within the tile.
 fn tile_row(lane: Lane) -> u32 {
   return lane.subgroup % 4u * 16u;

@@ -1,10 +1,12 @@
-// Rows and columns are read through the caches, each by every invocation that has it.
-// How many elems of the 16 rows from `row` on are wanted, in the tile whose first column this is: none where all it gives is beyond.
+// Every invocation reads its own rows and columns, through the caches.
+
+// How many elems of the 16 rows from `row` on are wanted, in the tile that starts at `first_column`. 0 if the invocation's whole part of
+// the tile lies outside the extent.
 fn wanted_elems(lane: Lane, extent: Extent, row: u32, first_column: u32) -> u32 {
   return select(0u, extent.elems, (row < extent.rows) & (first_column + tile_column(lane) < extent.columns));
 }
 
-// Dot products of 16 rows from `row` on with four columns from `column` on, each a sum over ascending elems.
+// Dot products of 16 rows from `row` on with four columns from `column` on. Each is summed over ascending elems.
 fn dot_tile(lane: Lane, place: Place, row: u32, column: u32, elems: u32) -> Tile {
   let row0 = row_first(place, row + 0u);
   let row1 = row_first(place, row + 1u);

@@ -1,16 +1,15 @@
-// For subgroups of exactly eight invocations, which is what a CPU with 256-bit vectors has.
+// For subgroups of exactly eight invocations, as on a CPU with 256-bit vectors.
 //
-// A subgroup has 16 rows in common: each invocation reads two of them, and the others get them by broadcast. Loads are what a CPU
-// spends its time with: there a load by eight invocations is eight loads, and a broadcast is one instruction. To be called in uniform
-// control flow.
+// A subgroup shares 16 rows. Each invocation reads two of them, and broadcasts them to the others. On a CPU, loads take most of the time: a
+// load by eight invocations is eight loads, and a broadcast is one instruction. Call in uniform control flow.
 
-// How many elems of the 16 rows from `row` on are wanted, in the tile whose first column this is: none where all it gives is beyond. The
-// same for all of a subgroup.
+// How many elems of the 16 rows from `row` on are wanted, in the tile that starts at `first_column`. 0 if the subgroup's whole part of the
+// tile lies outside the extent. The result is the same for the whole subgroup.
 fn wanted_elems(lane: Lane, extent: Extent, row: u32, first_column: u32) -> u32 {
   return select(0u, extent.elems, (row < extent.rows) & (first_column + lane.subgroup / 4u * 32u < extent.columns));
 }
 
-// Dot products of 16 rows from `row` on with four columns from `column` on, each a sum over ascending elems.
+// Dot products of 16 rows from `row` on with four columns from `column` on. Each is summed over ascending elems.
 fn dot_tile(lane: Lane, place: Place, row: u32, column: u32, elems: u32) -> Tile {
   let near = row_first(place, row + lane.in_subgroup);
   let far = row_first(place, row + 8u + lane.in_subgroup);

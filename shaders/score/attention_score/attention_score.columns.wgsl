@@ -1,4 +1,4 @@
-// What each key gets from a chunk of the query rows: the sum, or the maximum, of its weights.
+// The sum or the maximum of the weights that each key gets from a chunk of the query rows.
 //
 //   weight(r, j)        = queries[b,h,row(r)] . keys[b,h/(H/Hkv),j], scaled and biased, or exp(that - largest[b,h,r]) / sum[b,h,r]
 //   partials[s,b,h,j]   = sum (maximum) of weight(r, j) over the rows r of chunk s that see key j
@@ -8,13 +8,13 @@
 // lengths:       [B] u32; live keys
 // query_lengths: [B] u32; live query rows
 // bias:          [B, N] f32
-// list:          [R] u32; rows asked for
+// list:          [R] u32; the rows asked for
 // sums:          [2, B, heads, R] f32; each row's largest logit, then the sums of exp(logit - largest); read for softmax only
-// partials:      [S, B, heads, columns] f32; 0 (the lowest float) where no row of the chunk sees the key
+// partials:      [S, B, heads, columns] f32; 0 for a sum, the lowest float for a maximum, if no row of the chunk sees the key
 //
-// Some of what it reads and what it writes lies in the workspace, one buffer: nothing can be read-only.
+// The workspace is one buffer that holds some inputs and some outputs, so no binding can be read-only.
 //
-// Cost: 2 R N D operations a head (`parts/columns.wgsl`).
+// Cost: 2 R N D operations per head (`parts/columns.wgsl`).
 
 fn add_rows(lane: Lane, place: Place, r: u32, tile_key: u32, offset: vec4<f32>, key: vec4<u32>, totals: vec4<f32>) -> vec4<f32> {
   let column = tile_key + tile_column(lane);

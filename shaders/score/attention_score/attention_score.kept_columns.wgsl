@@ -1,19 +1,19 @@
-// What each key gets from a chunk of the query rows: the sum, or the maximum, of its weights; where the logits were kept.
+// The sum or the maximum of the weights that each key gets from a chunk of the query rows, from stored logits.
 //
 //   weight(r, j)        = logits[b,h,r,j], scaled and biased, or exp(that - largest[b,h,r]) / sum[b,h,r]
 //   partials[s,b,h,j]   = sum (maximum) of weight(r, j) over the rows r of chunk s that see key j
 //
-// logits:        [B, heads, ceil(R / 16), ceil(N / 32), 16, 8] of four f32; unscaled, those that are not seen undefined
+// logits:        [B, heads, ceil(R / 16), ceil(N / 32), 16, 8] of four f32; unscaled; undefined where the row does not see the key
 // lengths:       [B] u32; live keys
 // query_lengths: [B] u32; live query rows
 // bias:          [B, N] f32
-// list:          [R] u32; rows asked for
+// list:          [R] u32; the rows asked for
 // sums:          [2, B, heads, R] f32; each row's largest logit, then the sums of exp(logit - largest); read for softmax only
-// partials:      [S, B, heads, columns] f32; 0 (the lowest float) where no row of the chunk sees the key
+// partials:      [S, B, heads, columns] f32; 0 for a sum, the lowest float for a maximum, if no row of the chunk sees the key
 //
-// What it reads and writes lies in the workspace, one buffer: nothing can be read-only.
+// The workspace is one buffer that holds inputs and outputs, so no binding can be read-only.
 //
-// Cost: one read of the logits (`parts/columns.wgsl`). The results are those of `attention_score.columns.wgsl`, to the bit.
+// Cost: one read of the logits (`parts/columns.wgsl`). The results equal those of `attention_score.columns.wgsl` bit for bit.
 
 fn add_rows(lane: Lane, place: Place, r: u32, tile_key: u32, offset: vec4<f32>, key: vec4<u32>, totals: vec4<f32>) -> vec4<f32> {
   let facts = row_facts(lane, place, r);

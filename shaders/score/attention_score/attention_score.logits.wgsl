@@ -1,4 +1,5 @@
-// Dot products of a few query rows with the keys that each sees, unscaled; and the largest and the sum of their exponentials where a workgroup has a whole row.
+// Unscaled dot products of a few query rows with the keys that each row sees. If a workgroup has a whole row, it also makes the row's
+// largest logit and the sum of its exponentials.
 //
 //   logits[b,h,r,j] = sum_c queries[b, h, row(r), c] * keys[b, h / (H / Hkv), j, c]
 //   s[b,h,r,j]      = scale * logits[b,h,r,j] + bias[b,j]
@@ -9,14 +10,14 @@
 // lengths:       [B] u32; live keys
 // query_lengths: [B] u32; live query rows
 // bias:          [B, N] f32
-// list:          [R] u32; rows asked for
-// logits:        [B, heads, R, N] f32; those that are not seen stay undefined
-// sums:          [2, B, heads, R] f32, if asked for; the sum is 0 where a row is dead or sees nothing, NaN where a logit that it sees is
+// list:          [R] u32; the rows asked for
+// logits:        [B, heads, R, N] f32; undefined where the row does not see the key
+// sums:          [2, B, heads, R] f32, if asked for; the sum is 0 if a row is dead or sees nothing, NaN if a logit that it sees is NaN
 //
-// Cost: one pass over the keys. A workgroup has `block` of a row's keys, an invocation every TEAM-th of them, four at a time; these are
-// the ones that it reads again for the sum. Of short rows an invocation has a whole one.
+// Cost: one pass over the keys. A workgroup has `block` of a row's keys. An invocation takes every TEAM-th of them, four at a time, and
+// reads its own logits again for the sum. A short row belongs to one invocation.
 
-// What one step along the dot product adds to one row of a tile: a with each of four.
+// What one step along the dot product adds to one row of a tile: the products of `a` with each of four keys.
 fn products(a: elem_f32, b0: elem_f32, b1: elem_f32, b2: elem_f32, b3: elem_f32) -> vec4<f32> {
   return vec4<f32>(elem_dot(a, b0), elem_dot(a, b1), elem_dot(a, b2), elem_dot(a, b3));
 }

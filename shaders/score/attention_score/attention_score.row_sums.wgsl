@@ -1,4 +1,4 @@
-// The largest of many query rows' scaled and biased logits, and the sum of its exponentials, over the keys that each row sees.
+// The largest scaled and biased logit of each of many query rows, and the sum of the row's exponentials, over the keys that the row sees.
 //
 //   s[b,h,r,j]     = scale * queries[b,h,row(r)] . keys[b,h/(H/Hkv),j] + bias[b,j]
 //   sums[0,b,h,r]  = max_j s[b,h,r,j],     sums[1,b,h,r] = sum_j exp(s[b,h,r,j] - sums[0,b,h,r])
@@ -8,13 +8,14 @@
 // lengths:       [B] u32; live keys
 // query_lengths: [B] u32; live query rows
 // bias:          [B, N] f32
-// list:          [R] u32; rows asked for
-// sums:          [2, B, heads, R] f32; the sum is 0 where a row is dead or sees nothing, NaN where a logit that it sees is
+// list:          [R] u32; the rows asked for
+// sums:          [2, B, heads, R] f32; the sum is 0 if a row is dead or sees nothing, NaN if a logit that it sees is NaN
 // logits:        [B, heads, ceil(R / 16), ceil(N / 32), 16, 8] of four f32, if KEPT; unscaled
 //
-// Cost: 2 R N D operations a head. Query-stationary: a workgroup has 64 rows and walks over the keys 64 at a time; an invocation
-// keeps a running maximum and sum for each of its rows, and those of a row are combined at the end. Nothing of size R x N is
-// stored, unless KEPT. Tiles start at key 0 whatever the padding.
+// Cost: 2 R N D operations per head.
+// Query-stationary: a workgroup has 64 rows and walks over the keys 64 at a time. An invocation keeps a running maximum and sum for each of
+// its rows. At the end, the invocations of a row combine theirs. Nothing of size R x N is stored, unless KEPT. Tiles start at key 0
+// whatever the padding.
 
 override KEPT: u32 = 0u; // or 1
 
@@ -22,7 +23,7 @@ override KEPT: u32 = 0u; // or 1
 var<workgroup> maxima: array<f32, 1024>;
 var<workgroup> totals: array<f32, 1024>;
 
-// Of four rows the largest logit so far, and the sum of exp(logit - largest).
+// The largest logit of four rows so far, and the sum of exp(logit - largest).
 struct Running {
   largest: vec4<f32>,
   sum: vec4<f32>,
@@ -55,10 +56,10 @@ fn sum_of(logits: Logits, largest: f32) -> f32 {
   return (terms.x + terms.y) + (terms.z + terms.w);
 }
 
-// The running values of four rows after four more keys, of which the masked ones do not count.
+// The running values of four rows after four more keys. Masked keys do not count.
 fn add_rows(running: Running, a: Logits, b: Logits, c: Logits, d: Logits) -> Running {
   let largest = max(running.largest, vec4<f32>(largest_of(a), largest_of(b), largest_of(c), largest_of(d)));
-  // The factor is rounded, so it is applied only where the maximum grew.
+  // The factor is rounded, so it is applied only if the maximum grew.
   let factor = select(exp(running.largest - largest), vec4<f32>(1.0), largest == running.largest);
   let sums = vec4<f32>(sum_of(a, largest.x), sum_of(b, largest.y), sum_of(c, largest.z), sum_of(d, largest.w));
   return Running(largest, running.sum * factor + sums);
@@ -92,7 +93,7 @@ fn main(
   var rows1 = none;
   var rows2 = none;
   var rows3 = none;
-  // Of rows in order the last sees the most.
+  // If the rows are in order, the last one sees the most keys.
   let last = min(tile_first + 63u, max(place.live_queries, 1u) - 1u);
   let reach = select(place.live_keys, visible_keys(last, place.live_queries, place.live_keys), params.every_row == 1u);
   let extent = Extent(select(params.rows, place.live_queries, params.every_row == 1u), reach, params.channels);

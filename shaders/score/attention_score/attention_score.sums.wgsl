@@ -1,4 +1,4 @@
-// The largest of the scaled and biased logits of a few query rows, and the sum of its exponentials, over the keys that each row sees.
+// The largest scaled and biased logit of each of a few query rows, and the sum of the row's exponentials, over the keys that the row sees.
 //
 //   s[b,h,r,j]    = scale * logits[b,h,r,j] + bias[b,j]
 //   sums[0,b,h,r] = max_j s[b,h,r,j],     sums[1,b,h,r] = sum_j exp(s[b,h,r,j] - sums[0,b,h,r])
@@ -7,12 +7,12 @@
 // lengths:       [B] u32; live keys
 // query_lengths: [B] u32; live query rows
 // bias:          [B, N] f32
-// list:          [R] u32; rows asked for
-// sums:          [2, B, heads, R] f32; the sum is 0 where a row is dead or sees nothing, NaN where a logit that it sees is
+// list:          [R] u32; the rows asked for
+// sums:          [2, B, heads, R] f32; the sum is 0 if a row is dead or sees nothing, NaN if a logit that it sees is NaN
 //
-// Some of what it reads and what it writes lies in the workspace, one buffer: nothing can be read-only.
+// The workspace is one buffer that holds some inputs and some outputs, so no binding can be read-only.
 //
-// Cost: two reads of each visible logit. One workgroup a row: for rows that are too long for one workgroup to make their logits.
+// Cost: two reads of each visible logit. One workgroup per row. This serves rows whose logits are too many for one workgroup to make.
 
 @compute @workgroup_size(GROUP)
 fn main(

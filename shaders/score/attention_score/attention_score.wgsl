@@ -1,23 +1,23 @@
-// Importance of keys: the attention that they receive, reduced over query rows, then over heads. The last pass.
+// The importance of keys: the attention that they receive, reduced over query rows, then over heads. This is the last pass.
 //
 //   score[b,(h,)j] = heads_h rows_r weight[b,h,r,j],   weight = logit, scaled logit, or exp(scaled logit - largest[b,h,r]) / sum[b,h,r]
 //   lse[b,h,r]        = largest[b,h,r] + ln sum[b,h,r]
 //
 // parts:         [B, heads, R, N] f32, the unscaled logits of few rows (stored = 1), or
 //                [S, B, heads, columns] f32, sums or maxima of the weights over chunks of rows (stored = 0)
-// sums:          [2, B, heads, R] f32; each row's largest logit, then the sums of exp(logit - largest); read for softmax of stored logits, and
-//                for the log-sum-exp
+// sums:          [2, B, heads, R] f32; each row's largest logit, then the sums of exp(logit - largest); read for softmax of stored logits,
+//                and for the log-sum-exp
 // lengths:       [B] u32; live keys
 // query_lengths: [B] u32; live query rows
 // bias:          [B, N] f32
-// list:          [R] u32; rows asked for
-// score:         [B, columns] f32, with dimensions of picked heads and of rows before the columns where these are kept;
-//                0 for keys that are dead, hidden by their bias, or that no row sees
-// lse:           [B, heads, R] f32, if asked for; negative infinity where a row is dead or sees nothing
+// list:          [R] u32; the rows asked for
+// score:         [B, columns] f32; kept heads and kept rows are further dimensions before the columns; 0 for keys that are dead, hidden by
+//                their bias, or seen by no row
+// lse:           [B, heads, R] f32, if asked for; negative infinity if a row is dead or sees nothing
 //
 // In a maximum a NaN wins.
 //
-// Cost: one read of the parts. An invocation makes one score, over heads, then rows or chunks, in ascending order.
+// Cost: one read of the parts. An invocation makes one score. It sums over heads, then over rows or chunks, in ascending order.
 
 const SOFTMAX = 2u;
 // Row reductions.
@@ -50,7 +50,7 @@ fn main(
   let live_keys = min(lengths[params.lengths_base + batch], params.key_count);
   let live_queries = min(query_lengths[params.query_lengths_base + batch], params.query_count);
 
-  // How many of the rows are alive, and how many see this key.
+  // The number of live rows, and the number of rows that see this key.
   var live_rows = live_queries;
   var seeing = select(live_queries, min(live_queries, live_keys - min(live_keys, j)), params.causal == 1u);
   if params.every_row == 0u {

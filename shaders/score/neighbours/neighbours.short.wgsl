@@ -1,22 +1,22 @@
-// The nearest candidates of every query, nearest first, of few candidates: neighbours, with one invocation for a query.
+// The nearest of few candidates for every query, nearest first. This is neighbours with one invocation per query.
 //
 //   similarity_ij = rows_i . rows_j                     of unit rows; the largest first
 //                   near 1: 1 - |rows_i - rows_j|^2 / 2, which is 1 for equal rows and never more; at least -1
 //   distance_ij   = sqrt(sum_c (rows_ic - rows_jc)^2)   the smallest first
 //
-// rows:       [B, N, C] elem, four channels in one where C is a multiple of 4
+// rows:       [B, N, C] elem, four channels per elem where C is a multiple of 4
 // norm:       [B, N] f32, NaN for rows with a NaN or an infinity; unused for distances
 // queries:    [Q] or [B, Q] u32, token positions; unused where every token is one
 // candidates: [M] or [B, M] u32, token positions; unused where every token is one
-// lengths:    [B] u32; positions at or behind it are dead
+// lengths:    [B] u32; positions from it on are dead
 // indices:    [B, Q, K] u32, indices into the list of candidates
 // values:     [B, Q, K] f32
 //
-// Equally near ones are in the order of the list. NaN, the similarity to and of a row with a NaN or an infinity, and a
-// distance that is not finite rank last. Behind the last candidate, and for dead queries, index is NONE and value 0.
+// Equally near candidates keep the order of the list. These rank last: a NaN similarity, a similarity with a row that has a NaN or an
+// infinity, and a distance that is not finite. After the last candidate, and for dead queries, the index is NONE and the value 0.
 //
-// A sorted list of the nearest K, of at most 16 entries, is kept in workgroup memory, which is no other invocation's: an invocation's entries are
-// as far apart as there are invocations, so that all reach theirs at once.
+// Each invocation keeps a sorted list of its nearest K, at most 16 entries, in workgroup memory. It shares the list with no other
+// invocation. An invocation's entries are as far apart as there are invocations, so all invocations access theirs at once.
 //
 // Cost: 2 Q M C operations, 3 for distances, and up to 16 moves for each pair. No barriers.
 

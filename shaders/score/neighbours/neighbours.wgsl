@@ -4,24 +4,24 @@
 //                   near 1: 1 - |rows_i - rows_j|^2 / 2, which is 1 for equal rows and never more; at least -1
 //   distance_ij   = sqrt(sum_c (rows_ic - rows_jc)^2)   the smallest first
 //
-// rows:       [B, N, C] elem, four channels in one where C is a multiple of 4
+// rows:       [B, N, C] elem, four channels per elem where C is a multiple of 4
 // norm:       [B, N] f32, NaN for rows with a NaN or an infinity; unused for distances
 // queries:    [Q] or [B, Q] u32, token positions; unused where every token is one
 // candidates: [M] or [B, M] u32, token positions; unused where every token is one
-// lengths:    [B] u32; positions at or behind it are dead
+// lengths:    [B] u32; positions from it on are dead
 // indices:    [B, Q, K] u32, indices into the list of candidates
 // values:     [B, Q, K] f32
 //
-// Equally near ones are in the order of the list. NaN, the similarity to and of a row with a NaN or an infinity, and a
-// distance that is not finite rank last. Behind the last candidate, and for dead queries, index is NONE and value 0.
+// Equally near candidates keep the order of the list. These rank last: a NaN similarity, a similarity with a row that has a NaN or an
+// infinity, and a distance that is not finite. After the last candidate, and for dead queries, the index is NONE and the value 0.
 //
-// A workgroup has 4 queries, each with 32 lanes that walk over the candidates 32 at a time. A sorted list of the nearest K is
-// kept in workgroup memory: each lane counts how many of the old and the new entries come before its own, which is its place.
+// A workgroup has 4 queries. Each has 32 lanes that walk over the candidates 32 at a time. A sorted list of the nearest K lies in workgroup
+// memory. Each lane counts how many old and new entries come before its own; this count is the entry's place.
 //
-// Cost: 2 Q M C operations, 3 for distances. The candidates' rows are read from cache once for 4 queries.
+// Cost: 2 Q M C operations, 3 Q M C for distances. 4 queries share one read of the candidates' rows from cache.
 
-const LANES = 32u; // of a query
-const CAPACITY = 64u; // of its list
+const LANES = 32u; // per query
+const CAPACITY = 64u; // of a query's list
 var<workgroup> list_keys: array<u32, 256>;
 var<workgroup> list_indices: array<u32, 256>;
 var<workgroup> new_keys: array<u32, 128>;
@@ -67,7 +67,7 @@ fn main(
     }
     new_keys[lane.index] = key;
     workgroupBarrier();
-    // All indices in the list are lower than the new ones: of equal keys the old ones go first.
+    // All indices in the list are lower than the new ones. So among equal keys the old ones go first.
     let first_new = team * LANES;
     var place = 0u;
     for (var i = 0u; i < params.nearest; i++) {
@@ -85,7 +85,7 @@ fn main(
       old_place += select(0u, 1u, other > old_key);
       other_place += select(0u, 1u, other > other_key);
     }
-    workgroupBarrier(); // all have read the list
+    workgroupBarrier(); // wait until all have read the list
     if old_key != KEY_DEAD && old_place < params.nearest {
       list_keys[first_entry + old_place] = old_key;
       list_indices[first_entry + old_place] = old_index;
@@ -98,7 +98,7 @@ fn main(
       list_keys[first_entry + place] = key;
       list_indices[first_entry + place] = index;
     }
-    workgroupBarrier(); // the list is complete
+    workgroupBarrier(); // wait until the list is complete
   }
 
   if first_query + team < params.query_count {

@@ -1,24 +1,25 @@
-// For every source the most similar of few destinations: bipartite_match, with one invocation for a source.
+// The most similar of few destinations for every source. This is bipartite_match with one invocation per source.
 //
 //   similarity_i = max_j unit[source_i] . unit[destination_j]        partner_i = the lowest such j
 //
-// unit:         [B, N, C] f32, C / 4 elems of four where C is a multiple of 4
+// unit:         [B, N, C] f32; C / 4 elems of four numbers where C is a multiple of 4
 // norm:         [B, N] f32, NaN for rows with a NaN or an infinity
 // sources:      [Ns] or [B, Ns] u32, token positions
 // destinations: [Nd] or [B, Nd] u32, token positions
-// lengths:      [B] u32; positions at or behind it are dead
+// lengths:      [B] u32; positions from it on are dead
 // similarity:   [B, Ns] f32
 // partner:      [B, Ns] u32, indices into the list of destinations
 //
-// Candidates are ordered by similarity descending, then index; NaN, the similarity to and of a row with a NaN or an
-// infinity, ranks lowest. Dead and protected (leading) entries of the lists are no candidates: without any, and for a
-// dead or protected source, similarity is -infinity and partner NONE.
+// Candidates are ordered by descending similarity, then by index. NaN ranks lowest; so does a similarity with a row that has a NaN or an
+// infinity. Dead and protected (leading) entries of the lists are no candidates. Without candidates, and for a dead or protected source,
+// the similarity is -infinity and the partner NONE.
 //
-// Near 1 the similarity is 1 - |unit[source_i] - unit[destination_j]|^2 / 2, which is 1 for equal rows and never more. It is never below -1.
+// Near 1 the similarity is 1 - |unit[source_i] - unit[destination_j]|^2 / 2. This is 1 for equal rows and never more. The similarity is
+// never below -1.
 //
-// Each inner product is a sum over ascending channels, as in bipartite_match.
+// Each inner product is summed over ascending channels, as in bipartite_match.
 //
-// Cost: 2 Ns Nd C operations, of rows that are read from cache. No barriers.
+// Cost: 2 Ns Nd C operations. Rows are read from cache. No barriers.
 
 @compute @workgroup_size(64)
 fn main(
@@ -49,7 +50,7 @@ fn main(
         product += elem_dot(unit[b + c], unit[a + c]);
       }
     }
-    // The first of equals stays.
+    // Of equals, the first stays.
     if best == NONE || product > value {
       best = j;
       value = product;

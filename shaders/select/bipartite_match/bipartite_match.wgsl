@@ -1,33 +1,34 @@
-// For every source the most similar destination. The matrix of similarities stays in registers.
+// The most similar destination for every source. The matrix of similarities stays in registers.
 //
 //   similarity_i = max_j unit[source_i] . unit[destination_j]        partner_i = the lowest such j
 //
-// unit:         [B, N, C] f32, C / 4 elems of four where C is a multiple of 4
+// unit:         [B, N, C] f32; C / 4 elems of four numbers where C is a multiple of 4
 // norm:         [B, N] f32, NaN for rows with a NaN or an infinity
 // sources:      [Ns] or [B, Ns] u32, token positions
 // destinations: [Nd] or [B, Nd] u32, token positions
-// lengths:      [B] u32; positions at or behind it are dead
+// lengths:      [B] u32; positions from it on are dead
 // similarity:   [B, Ns] f32
 // partner:      [B, Ns] u32, indices into the list of destinations
 //
-// Candidates are ordered by similarity descending, then index; NaN, the similarity to and of a row with a NaN or an
-// infinity, ranks lowest. Dead and protected (leading) entries of the lists are no candidates: without any, and for a
-// dead or protected source, similarity is -infinity and partner NONE.
+// Candidates are ordered by descending similarity, then by index. NaN ranks lowest; so does a similarity with a row that has a NaN or an
+// infinity. Dead and protected (leading) entries of the lists are no candidates. Without candidates, and for a dead or protected source,
+// the similarity is -infinity and the partner NONE.
 //
-// Near 1 the similarity is 1 - |unit[source_i] - unit[destination_j]|^2 / 2, which is 1 for equal rows and never more. It is never below -1.
+// Near 1 the similarity is 1 - |unit[source_i] - unit[destination_j]|^2 / 2. This is 1 for equal rows and never more. The similarity is
+// never below -1.
 //
-// A workgroup has 64 sources: a lane has four of them, and 16 of each 64 destinations. Each inner product is one invocation's sum
-// over ascending channels, whatever the batch and the padding.
+// A workgroup has 64 sources. An invocation has four of them, and 16 of every 64 destinations. One invocation sums each inner product over
+// ascending channels, whatever the batch and the padding.
 //
-// Cost: 2 Ns Nd C operations. The unit rows of the destinations are read from cache once for 64 sources, those of the sources
-// once for 64 destinations.
+// Cost: 2 Ns Nd C operations. 64 sources share one read of the destinations' unit rows from cache, and 64 destinations share one of the
+// sources' rows.
 
-// Of source t: [t, four parts of the destinations].
+// The best of source t: [t, four parts of the destinations].
 var<workgroup> similarities: array<f32, 256>;
 var<workgroup> partners: array<u32, 256>;
 var<workgroup> some_source: atomic<u32>;
 
-// The rows of the tiles are destinations, their columns sources.
+// A tile's rows are destinations, and its columns are sources.
 fn row_first(place: Place, j: u32) -> u32 {
   return params.unit_base + row_of(place, destination_token(place, j)) * params.channels;
 }
@@ -44,7 +45,7 @@ fn column_elem(at: u32) -> elem_f32 {
   return unit[at];
 }
 
-// The token of destination j, or NONE, and whether its row is sound.
+// The token of destination j, or NONE, and whether its row is free of NaN and infinities.
 alias Fact = vec2<u32>;
 
 fn row_fact(place: Place, j: u32) -> Fact {
@@ -52,13 +53,13 @@ fn row_fact(place: Place, j: u32) -> Fact {
   return vec2<u32>(token, select(0u, 1u, is_sound(place, token)));
 }
 
-// The best of what four sources were compared with.
+// The best destinations of four sources so far.
 struct Best {
   similarity: vec4<f32>,
   partner: vec4<u32>,
 }
 
-// After destination j, which comes later: the first of equals stays.
+// The state after destination j. Destinations come in ascending order, so of equals the first stays.
 fn best_of(best: Best, products: vec4<f32>, sound: vec4<bool>, fact: Fact, j: u32) -> Best {
   let values = select(vec4<f32>(LOWEST), products, sound & vec4<bool>(fact.y == 1u));
   let wins = ((values > best.similarity) | (best.partner == vec4<u32>(NONE))) & vec4<bool>(fact.x != NONE);
@@ -91,7 +92,7 @@ fn main(
     is_sound(place, tokens.z),
     is_sound(place, tokens.w),
   );
-  // A tile of sources that are all dead has nothing to compare.
+  // A tile whose sources are all dead has nothing to compare.
   if lane.index == 0u {
     atomicStore(&some_source, 0u);
   }

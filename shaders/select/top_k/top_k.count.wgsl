@@ -1,20 +1,20 @@
-// The k first of each row in the crate's total order, for rows of at most 64 tokens. A token's rank is the number of
-// tokens that go before it, which its invocation counts; a workgroup has as many whole rows as fit.
+// The first k of each row in the crate's total order, for rows of at most 64 tokens. Each invocation takes a token and counts the tokens
+// that go before it; this is the token's rank. A workgroup has as many whole rows as fit.
 //
-// Order: protected by index; then scores from the largest (or smallest), -0 equal to +0, NaN last; equal scores by
+// Order: protected tokens by index; then scores, largest (or smallest) first, -0 equal to +0, NaN last; equal scores by
 // lowest index. Excluded and dead tokens are never selected.
 //
 // scores:  [rows, tokens] elem
 // lengths: [rows / rows_per_length] u32, live tokens of a row
 // counts:  [rows / rows_per_count] u32, how many to select, at most k
 // marks:   [tokens] or [rows, tokens] u32: 1 protected, 2 excluded
-// indices: [rows, k] u32 by rank or by index, NONE behind the kept
-// values:  [rows, k] f32, 0 behind the kept
+// indices: [rows, k] u32 by rank or by index, NONE after the kept ones
+// values:  [rows, k] f32, 0 after the kept ones
 // kept:    [rows] u32
-// rest:    [rows, capacity] u32 live tokens that are not selected, by rank or by index, NONE behind; or
-//          [rows, tokens] u32 mask of the selected, or their places among `indices` and NONE for all others
+// rest:    [rows, capacity] u32 live tokens that are not selected, by rank or by index, then NONE; or [rows, tokens] u32, a mask of the
+//          selected, or their places among `indices` and NONE for all others
 //
-// Cost: one dispatch; scores once, every output once; tokens^2 comparisons, two barriers.
+// Cost: one dispatch; one read of the scores, one write of every output; tokens^2 comparisons, two barriers.
 
 const NONE = 0xffffffffu;
 const REST_BY_RANK = 1u;
@@ -33,7 +33,7 @@ fn main(
 ) {
   let rows_here = 256u / params.span;
   let row_here = lane.index / params.span;
-  let first = row_here * params.span; // in workgroup memory, where a row takes a multiple of 4
+  let first = row_here * params.span; // the row's start in workgroup memory, where a row takes a multiple of 4
   let token = lane.index - first;
   let row = linear_group(group, groups) * rows_here + row_here;
   let has_row = row_here < rows_here && row < params.rows;
@@ -84,7 +84,7 @@ fn main(
   }
   if token >= params.tokens { return; }
   let is_selected = rank < selected;
-  var before = 0u; // how many of the selected have a lower index
+  var before = 0u; // the number of selected tokens with a lower index
   if params.by_index != 0u || params.rest_kind == REST_BY_INDEX {
     for (var i = 0u; i < token; i++) {
       before += select(0u, 1u, ranks[first + i] < selected);
@@ -107,7 +107,7 @@ fn main(
   } else if params.rest_kind == REST_PLACES {
     rest[out_rest + token] = select(NONE, place, is_selected);
   } else if params.rest_kind != 0u {
-    // By rank, behind the candidates, the excluded come before the dead: their indices are lower.
+    // By rank, the excluded come after the candidates and before the dead, because their indices are lower.
     let other_place = select(rank - selected, token - before, params.rest_kind == REST_BY_INDEX);
     if !is_selected && token < live && other_place < params.capacity {
       rest[out_rest + other_place] = token;

@@ -1,14 +1,14 @@
-// Last pass of the radix select: what is selected, and what is not, in ascending index. All keys greater than the
-// last selected one are, and of the equal ones those with the lowest indices.
+// Last pass of the radix select: lists what is selected, and what is not, in ascending index. All keys greater than the last selected key
+// are selected. Of the keys equal to it, those with the lowest indices are.
 //
 // keys:       [rows, tokens] u32
 // scores:     [rows, tokens] elem
-// state:      [rows, 12] u32: live tokens, unused, how many are selected, ..., last selected key, how many equal to it
-// tallies:    [rows, chunks, 2] u32: keys greater than and equal to the last selected one
-// indices:    [rows, k] u32, NONE behind the kept
-// values:     [rows, k] f32, 0 behind the kept; where asked for
-// complement: [rows, capacity] u32, NONE behind; where asked for
-// each:       [rows, tokens] u32, a mask of the selected, or their places among `indices` and NONE for all others; where asked for
+// state:      [rows, 12] u32: live tokens, unused, number of selected tokens, ..., last selected key, number of selected keys equal to it
+// tallies:    [rows, chunks, 2] u32: keys greater than the last selected key, and keys equal to it
+// indices:    [rows, k] u32, NONE after the kept ones
+// values:     [rows, k] f32, 0 after the kept ones; if asked for
+// complement: [rows, capacity] u32, then NONE; if asked for
+// each:       [rows, tokens] u32, a mask of the selected, or their places among `indices` and NONE for all others; if asked for
 //
 // Cost: two reads of the keys, one of the tallies of earlier chunks, one write of each output.
 
@@ -60,7 +60,7 @@ fn main(
   let out_complement = params.complement_base + row * params.capacity;
   for (var token = first; token < end; token++) {
     let key = keys[row_keys + token];
-    let place = greater + min(equal, wanted); // how many are selected before this one
+    let place = greater + min(equal, wanted); // the number of selected tokens before this one
     let is_selected = key > last_key || (key == last_key && equal < wanted);
     if is_selected {
       indices[out + place] = token;
@@ -79,7 +79,7 @@ fn main(
     equal += select(0u, 1u, key == last_key);
   }
 
-  // Places behind the last entry belong to the chunk of the same number.
+  // Each chunk also fills its own range of places after the last entry.
   for (var i = begin + lane.index; i < min(begin + params.chunk, params.tokens); i += WG) {
     if i >= selected && i < params.k {
       indices[out + i] = NONE;

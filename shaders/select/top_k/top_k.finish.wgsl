@@ -1,14 +1,14 @@
-// Last pass of a long sort: the outputs by rank.
+// Last pass of a long sort: writes the outputs by rank.
 //
 // pairs:      [rows, entries, 2] u32: key and index, sorted; all tokens of the row, or only the selected
 // scores:     [rows, tokens] elem
-// state:      [rows, 12] u32: live tokens, how many are wanted
-// indices:    [rows, k] u32, NONE behind the kept; where asked for
-// values:     [rows, k] f32, 0 behind the kept; where asked for
+// state:      [rows, 12] u32: live tokens, number of wanted tokens
+// indices:    [rows, k] u32, NONE after the kept ones; if asked for
+// values:     [rows, k] f32, 0 after the kept ones; if asked for
 // kept:       [rows] u32
-// complement: [rows, capacity] u32 live tokens that are not selected, NONE behind; where asked for
-// each:       [rows, tokens] u32, of the sorted tokens: a mask of the selected, or their places among `indices` and NONE for the
-//             others; where asked for
+// complement: [rows, capacity] u32 live tokens that are not selected, then NONE; if asked for
+// each:       [rows, tokens] u32, for the sorted tokens: a mask of the selected, or their places among `indices` and NONE for the others;
+//             if asked for
 //
 // Cost: one read of the pairs, one write of each output.
 

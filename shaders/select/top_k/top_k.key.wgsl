@@ -1,4 +1,4 @@
-// First pass over long rows: scores as integer keys, and everything that the next passes count in set to zero.
+// First pass over long rows: turns scores into integer keys, and zeroes all counters of the next passes.
 //
 // scores:    [rows, tokens] elem
 // lengths:   [rows / rows_per_length] u32, live tokens of a row
@@ -6,7 +6,7 @@
 // marks:     [tokens] or [rows, tokens] u32: 1 protected, 2 excluded
 // keys:      [rows, tokens] u32, 0 for excluded and dead tokens
 // histogram: [rows, 4, 256] u32, zeros
-// state:     [rows, 12] u32: live tokens, how many are wanted; the rest is for the next passes
+// state:     [rows, 12] u32: live tokens, number of wanted tokens; the rest is for the next passes
 //
 // Cost: one read of the scores, one write of the keys.
 

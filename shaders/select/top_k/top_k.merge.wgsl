@@ -1,5 +1,5 @@
-// Merges neighbouring sorted runs: every pair finds its place by binary search in the other run. Pairs of the left
-// run have the lower indices, so they go first among equal keys, and places are unique.
+// Merges neighbouring sorted runs. Every pair finds its place by binary search in the other run. Pairs of the left run have lower indices,
+// so they go first among equal keys, and every place is unique.
 //
 // source: [rows, entries, 2] u32: key and index, in sorted runs of `run` pairs
 // merged: [rows, entries, 2] u32, in sorted runs of 2 * `run`
@@ -23,7 +23,7 @@ fn main(
   let right = (run & 1u) == 1u;
   let other = (run ^ 1u) * params.run;
 
-  // How many pairs of the other run go before this one.
+  // The number of pairs of the other run that go before this one.
   var low = min(other, params.entries);
   var high = min(other + params.run, params.entries);
   let other_begin = low;

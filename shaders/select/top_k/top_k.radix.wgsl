@@ -1,18 +1,18 @@
-// Radix select over long rows, dispatched five times: four histograms of 8-bit digits from the highest, each over
-// the keys that begin with the digits found so far; then, with the last selected key known, how many keys of each
-// chunk are greater than it and how many are equal.
+// Radix select over long rows, in five dispatches. The first four make histograms of 8-bit digits, highest digit first. Each counts the
+// keys that begin with the digits found so far. After them the last selected key is known. The fifth counts, for each chunk, the keys
+// greater than it and the keys equal to it.
 //
-// Every workgroup finds the digit of the histogram before by itself, from 256 counts; the one of a row's first
-// chunk writes it down for the next pass. Integer atomics: the order of the workgroups does not matter.
+// Every workgroup finds the digit of the previous histogram by itself, from 256 counts. The workgroup of a row's first chunk stores it for
+// the next pass. Atomics are on integers, so the order of the workgroups does not matter.
 //
-// keys:      [rows, tokens] u32, 0 for what is never selected
+// keys:      [rows, tokens] u32, 0 for tokens that are never selected
 // histogram: [rows, 4, 256] u32, zeros before the first pass
-// state:     [rows, 12] u32: live tokens, how many are wanted, how many are selected, unused; then after each
-//            histogram the digits found so far and how many of the keys that begin with them are selected
-// tallies:   [rows, chunks, 2] u32: keys greater than and equal to the last selected one
+// state:     [rows, 12] u32: live tokens, number of wanted tokens, number of selected tokens, unused; then, after each histogram, the
+//            digits found so far and how many of the keys that begin with them are selected
+// tallies:   [rows, chunks, 2] u32: keys greater than the last selected key, and keys equal to it
 // kept:      [rows] u32
 //
-// Cost: one read of the keys each time, one workgroup atomic for each run of equal digits of an invocation.
+// Cost: one read of the keys in each dispatch, one workgroup atomic for each run of equal digits of an invocation.
 
 const NO_DIGIT = 256u;
 var<workgroup> bins: array<atomic<u32>, 256>;
@@ -32,7 +32,7 @@ fn main(
   let row_state = params.state_base + row * 12u;
   let row_histogram = params.histogram_base + row * 1024u;
 
-  // The digits found by the passes before, left-aligned, and how many keys that begin with them are wanted.
+  // The digits found by the earlier passes, left-aligned, and the number of wanted keys that begin with them.
   var prefix = 0u;
   var wanted = state[row_state + 1u];
   if params.digits > 0u {
@@ -40,7 +40,7 @@ fn main(
       prefix = state[row_state + 2u * params.digits];
       wanted = state[row_state + 2u * params.digits + 1u];
     }
-    // From the highest digit down: the one in which the sum of the counts reaches what is wanted.
+    // From the highest digit down: the digit at which the sum of the counts reaches the wanted number.
     let digit = 255u - scan_rank(lane);
     let count = atomicLoad(&histogram[row_histogram + (params.digits - 1u) * 256u + digit]);
     let scan = scan_add(lane, count);
@@ -48,7 +48,7 @@ fn main(
       wanted = min(wanted, scan.total);
     }
     if lane.index == 0u {
-      found_digit = 255u; // where nothing is wanted: no key is greater, and none of the equal is taken
+      found_digit = 255u; // if nothing is wanted: no key is greater, and no equal key is taken
       found_wanted = 0u;
     }
     workgroupBarrier();

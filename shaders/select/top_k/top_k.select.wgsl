@@ -1,29 +1,29 @@
-// The k first of each row in the crate's total order, by index, or by value where k is small: rows of at most 32 tokens an
-// invocation, which keeps their keys. The last key that is selected is found bit by bit, from the highest: each time all count
-// the keys that reach it.
+// The first k of each row in the crate's total order, by index, or by value if k is small. Each invocation keeps the keys of at most 32
+// tokens in registers. The last selected key is found bit by bit, from the highest bit. In each step, all invocations count the keys that
+// are at least the trial key.
 //
-// Order: protected by index; then scores from the largest (or smallest), -0 equal to +0, NaN last; equal scores by
+// Order: protected tokens by index; then scores, largest (or smallest) first, -0 equal to +0, NaN last; equal scores by
 // lowest index. Excluded and dead tokens are never selected.
 //
 // scores:  [rows, tokens] elem
 // lengths: [rows / rows_per_length] u32, live tokens of a row
 // counts:  [rows / rows_per_count] u32, how many to select, at most k
 // marks:   [tokens] or [rows, tokens] u32: 1 protected, 2 excluded
-// indices: [rows, k] u32 by rank or by index, NONE behind the kept
-// values:  [rows, k] f32, 0 behind the kept
+// indices: [rows, k] u32 by rank or by index, NONE after the kept ones
+// values:  [rows, k] f32, 0 after the kept ones
 // kept:    [rows] u32
-// rest:    [rows, capacity] u32 live tokens that are not selected, by index, NONE behind; or
-//          [rows, tokens] u32 mask of the selected, or their places among `indices` and NONE for all others
+// rest:    [rows, capacity] u32 live tokens that are not selected, by index, then NONE; or [rows, tokens] u32, a mask of the selected, or
+//          their places among `indices` and NONE for all others
 //
-// Cost: one dispatch; scores once, and once more where they are selected, every output once; 33 sums over the workgroup; by value
-// k^2 comparisons.
+// Cost: one dispatch; one read of the scores and a second one of those selected; one write of every output; 33 sums over the workgroup; by
+// value, k^2 comparisons.
 
 const NONE = 0xffffffffu;
 const REST_BY_INDEX = 2u;
 const REST_MASK = 3u;
 const REST_PLACES = 4u;
 
-// Keys and tokens of what is selected, by index.
+// Keys and tokens of the selected, by index.
 var<workgroup> selected_keys: array<u32, 256>;
 var<workgroup> selected_tokens: array<u32, 256>;
 
@@ -36,7 +36,7 @@ fn mark_of(row: u32, token: u32) -> u32 {
   return marks[params.marks_base + row * params.marks_stride + min(token, params.tokens - 1u)];
 }
 
-// Keys of four tokens from this one on.
+// Keys of the four tokens from this one on.
 fn keys_of(row: u32, first: u32, live: u32) -> vec4<u32> {
   let tokens = vec4<u32>(first, first + 1u, first + 2u, first + 3u);
   let four = vec4<f32>(score_of(row, tokens.x), score_of(row, tokens.y), score_of(row, tokens.z), score_of(row, tokens.w));
@@ -50,7 +50,7 @@ fn keys_of(row: u32, first: u32, live: u32) -> vec4<u32> {
   return select(protects, vec4<u32>(KEY_DEAD), (mark == vec4<u32>(2u)) | (tokens >= vec4<u32>(live)));
 }
 
-// The 32 tokens of an invocation.
+// The keys of an invocation's 32 tokens.
 struct Keys {
   k0: vec4<u32>,
   k1: vec4<u32>,
@@ -66,7 +66,7 @@ fn ones_of(flags: vec4<bool>) -> vec4<u32> {
   return select(vec4<u32>(), vec4<u32>(1u), flags);
 }
 
-// How many of the keys are at least this one.
+// The number of keys that are at least this one.
 fn reaching(keys: Keys, key: u32) -> u32 {
   let least = vec4<u32>(key);
   let near = ones_of(keys.k0 >= least) + ones_of(keys.k1 >= least) + ones_of(keys.k2 >= least) + ones_of(keys.k3 >= least);
@@ -78,7 +78,7 @@ fn bits_of(flags: vec4<bool>) -> u32 {
   return dot(ones_of(flags), vec4<u32>(1u, 2u, 4u, 8u));
 }
 
-// Which of the tokens have a key above this one, a bit each.
+// The tokens with a key above this one, as a bit mask.
 fn above(keys: Keys, key: u32) -> u32 {
   let most = vec4<u32>(key);
   return bits_of(keys.k0 > most) | (bits_of(keys.k1 > most) << 4u)
@@ -87,7 +87,7 @@ fn above(keys: Keys, key: u32) -> u32 {
     | (bits_of(keys.k6 > most) << 24u) | (bits_of(keys.k7 > most) << 28u);
 }
 
-// How many of the selected go before the one with this key at this place.
+// The number of selected tokens that go before the one with this key at this place.
 fn rank_of(key: u32, place: u32, selected: u32) -> u32 {
   var ranks = vec4<u32>();
   for (var i = 0u; i < selected; i += 4u) {
@@ -122,14 +122,14 @@ fn main(
   let limit = min(counts[params.counts_base + row / params.rows_per_count], params.k);
   let selected = min(limit, candidates);
 
-  // The largest key that as many reach as are selected.
+  // The largest key for which at least `selected` keys are as large.
   var last = 0u;
   for (var bit = 0x80000000u; bit > 0u; bit >>= 1u) {
     if reduce_add_u32(lane, reaching(keys, last | bit)) >= selected {
       last |= bit;
     }
   }
-  // All above it are selected, and of those that have it the first. Both counts are at most 32768.
+  // All keys above it are selected, and of the keys equal to it the first ones. Both counts are at most 32768.
   var chosen = above(keys, last);
   var equal = above(keys, last - min(last, 1u)) & ~chosen;
   let scan = scan_add(lane, (countOneBits(chosen) << 16u) | countOneBits(equal));
@@ -166,7 +166,7 @@ fn main(
   }
   if params.by_index == 0u {
     if lane.index < 4u && selected + lane.index < 256u {
-      selected_keys[selected + lane.index] = KEY_DEAD; // read with the last of four
+      selected_keys[selected + lane.index] = KEY_DEAD; // padding, which is read with the last group of four
     }
     workgroupBarrier();
     for (var i = lane.index; i < selected; i += WG) {

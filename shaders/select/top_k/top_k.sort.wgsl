@@ -1,8 +1,8 @@
-// First pass of a long sort: runs of 2048 entries, each sorted by one workgroup. Entries are in ascending index, so
-// that the place within a run decides between equal keys.
+// First pass of a long sort: one workgroup sorts each run of 2048 entries. Entries are in ascending index, so the place within a run breaks
+// ties between equal keys.
 //
 // keys:    [rows, tokens] u32
-// indices: [rows, entries] u32, which tokens to sort, NONE behind the last; or all tokens
+// indices: [rows, entries] u32, the tokens to sort, then NONE; or all tokens
 // pairs:   [rows, entries, 2] u32: key and index, keys descending within a run
 //
 // Cost: one read of each entry and its key, one write of each pair; 60 steps of a bitonic network.

@@ -1,20 +1,20 @@
-// The k first of each row in the crate's total order, for rows that one workgroup sorts whole: of at most 2048 tokens.
+// The first k of each row in the crate's total order, for rows of at most 2048 tokens. One workgroup sorts a whole row.
 //
-// Order: protected by index; then scores from the largest (or smallest), -0 equal to +0, NaN last; equal scores by
+// Order: protected tokens by index; then scores, largest (or smallest) first, -0 equal to +0, NaN last; equal scores by
 // lowest index. Excluded and dead tokens are never selected.
 //
 // scores:  [rows, tokens] elem
 // lengths: [rows / rows_per_length] u32, live tokens of a row
 // counts:  [rows / rows_per_count] u32, how many to select, at most k
 // marks:   [tokens] or [rows, tokens] u32: 1 protected, 2 excluded
-// indices: [rows, k] u32 by rank or by index, NONE behind the kept
-// values:  [rows, k] f32, 0 behind the kept
+// indices: [rows, k] u32 by rank or by index, NONE after the kept ones
+// values:  [rows, k] f32, 0 after the kept ones
 // kept:    [rows] u32
-// rest:    [rows, capacity] u32 live tokens that are not selected, by rank or by index, NONE behind; or
-//          [rows, tokens] u32 mask of the selected, or their places among `indices` and NONE for all others
+// rest:    [rows, capacity] u32 live tokens that are not selected, by rank or by index, then NONE; or [rows, tokens] u32, a mask of the
+//          selected, or their places among `indices` and NONE for all others
 //
-// Cost: one dispatch; scores once (twice where something is written by index), every output once;
-// log2(tokens)^2 / 2 steps of a bitonic network.
+// Cost: one dispatch; one read of the scores (two if something is written by index), one write of every output; log2(tokens)^2 / 2 steps of
+// a bitonic network.
 
 const NONE = 0xffffffffu;
 const REST_BY_RANK = 1u;
@@ -87,7 +87,7 @@ fn main(
     }
   }
   if params.rest_kind == REST_BY_RANK {
-    // Behind the candidates, the excluded come before the dead: their indices are lower.
+    // After the candidates, the excluded come before the dead, because their indices are lower.
     for (var i = lane.index; i < min(live - selected, params.capacity); i += WG) {
       rest[out_rest + i] = sorted_place(selected + i);
     }
@@ -103,7 +103,7 @@ fn main(
   }
 
   if params.by_index != 0u || params.rest_kind == REST_BY_INDEX || params.rest_kind == REST_MASK {
-    // Each invocation has a run of at most 32 tokens: what is selected is what does not come after the last one.
+    // Each invocation has a run of at most 32 tokens. A token is selected if it does not come after the last selected one.
     var last_key = KEY_PROTECTED;
     var last_end = 0u;
     if selected > 0u {

@@ -1,18 +1,20 @@
-// What attention_score gives each key of a chunk of the query rows, behind attention_place, tile_lanes, row_facts and softmax. The
-// including shader declares `params`, `sums`, `partials`, and
+// What attention_score gives each key from a chunk of the query rows. Included after attention_place, tile_lanes, row_facts and softmax.
+// The including shader declares `params`, `sums`, `partials`, and
 //
 //   fn add_rows(lane: Lane, place: Place, r: u32, tile_key: u32, offset: vec4<f32>, key: vec4<u32>, totals: vec4<f32>) -> vec4<f32>
 //
-// which is `add_row` for the 16 rows from the r-th on. Key-stationary: a workgroup has 64 keys and walks over its chunk 64 rows at a time;
-// an invocation keeps one sum (maximum) for each of its keys, and those of a key are combined at the end. The chunks are cut from the
-// rows that are alive, so that the order of the sum does not depend on padding.
+// which calls `add_row` for the 16 rows from the r-th on.
+// Key-stationary: a workgroup has 64 keys and walks over its chunk 64 rows at a time. An invocation keeps one sum (maximum) for each of its
+// keys. At the end, the invocations of a key combine theirs. The chunks divide the live rows, so padding does not change the order of the
+// sum.
+
 // Key t of the tile: [t, sixteen rows].
 var<workgroup> column_parts: array<f32, 256>;
 
 const SOFTMAX = 2u;
 const MAXIMUM = 3u;
 
-// How many keys the r-th row sees, and the bits of its largest logit and of one over its sum.
+// How many keys the r-th row sees, the bits of its largest logit, and the bits of 1 / its sum.
 alias Fact = vec3<u32>;
 
 fn row_fact(place: Place, r: u32) -> Fact {
@@ -26,7 +28,7 @@ fn row_fact(place: Place, r: u32) -> Fact {
   return Fact(visible_to(place, r), bitcast<u32>(largest), bitcast<u32>(1.0 / sum));
 }
 
-// Four keys' totals after a row, of which the masked weights do not count. Without branches: it is inlined sixteen times.
+// Four keys' totals after one more row. Masked weights do not count. It has no branches, because it is inlined sixteen times.
 fn add_row(totals: vec4<f32>, products: vec4<f32>, offset: vec4<f32>, fact: Fact, key: vec4<u32>) -> vec4<f32> {
   let logits = saturated(select(params.scale * products + offset, products, params.norm == 0u));
   let weights = select(logits, exp(logits - bitcast<f32>(fact.y)) * bitcast<f32>(fact.z), params.norm == SOFTMAX);
@@ -51,14 +53,14 @@ fn main(
   let tile_key = params.column_first + column_first;
   let place = place_of(lane, batch, head);
 
-  // The rows are cut into at most `chunks` chunks, whole tiles long.
+  // The rows form at most `chunks` chunks, each a whole number of tiles long.
   let rows = select(params.rows, place.live_queries, params.every_row == 1u);
   let length = max(128u, ((rows + params.chunks - 1u) / params.chunks + 63u) / 64u * 64u);
   var first = chunk * length;
-  // A tile of keys that are all dead has no rows.
+  // A tile whose keys are all dead has no rows.
   let end = select(0u, min(first + length, rows), tile_key < place.live_keys);
   if params.causal == 1u && params.every_row == 1u {
-    // The tile's first key is seen from this row on. Tiles before it would add nothing.
+    // The first row that sees the tile's first key. Row tiles before it would add nothing.
     let sees = max(tile_key + place.live_queries, place.live_keys) - place.live_keys;
     first = max(first, sees / 64u * 64u);
   }

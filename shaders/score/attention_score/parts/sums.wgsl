@@ -1,5 +1,5 @@
-// The largest of one row's stored logits and the sum of exp(logit - largest), behind reduce, team and softmax. The including shader declares
-// `params`, `logits` and `bias`.
+// The largest of one row's stored logits, and the sum of exp(logit - largest). Included after reduce, team and softmax. The including
+// shader declares `params`, `logits` and `bias`.
 fn logit(first: u32, bias_first: u32, key: u32) -> f32 {
   var s = params.scale * logits[first + key];
   if params.biased == 1u { s += bias[bias_first + key]; }
@@ -11,8 +11,8 @@ fn is_hidden(bias_first: u32, key: u32) -> bool {
   return bitcast<u32>(bias[bias_first + key]) == HIDDEN;
 }
 
-// Over the keys that the row sees, of logits that begin at `first`; a sum of 0 if there are none. Invocation i reads every TEAM-th key from
-// the i-th on, whatever their number: the order of the sum does not depend on padding. To be called in uniform control flow.
+// Over the keys that the row sees. The row's logits begin at `first`. The sum is 0 if there are none. Invocation i always reads every
+// TEAM-th key from the i-th on, so padding does not change the order of the sum. Call in uniform control flow.
 fn stored_sums(lane: Lane, batch: u32, first: u32, visible: u32) -> vec2<f32> {
   let bias_first = params.bias_base + batch * params.key_count;
   var largest = LOWEST;

@@ -1,6 +1,7 @@
-// Rows and columns of attention_score's wide passes, behind attention_place and before tile. The including shader declares
-// `params`, `queries` and `keys`.
-// The r-th row asked for, which may be beyond the last.
+// The rows and columns of the tiles in attention_score's wide passes. Included after attention_place and before tile. The including shader
+// declares `params`, `queries` and `keys`.
+
+// The r-th of the rows asked for, which may be past the last one.
 fn row_first(place: Place, r: u32) -> u32 {
   return query_base(place.query, query_row(min(r, params.rows - 1u), place.live_queries));
 }

@@ -1,4 +1,4 @@
-// What neighbours compares, behind order and distance. The including shader declares `params` and the bindings of the inputs.
+// The sort keys of neighbours. Included after order and distance. The including shader declares `params` and the bindings of the inputs.
 const NONE = 0xffffffffu;
 const NEAR = 0.984375; // 1 - 2^-6
 
@@ -14,7 +14,7 @@ fn candidate_at(batch: u32, c: u32) -> u32 {
   return candidates[params.candidates_base + batch * params.candidate_stride + c];
 }
 
-// The larger the nearer.
+// A larger key is a nearer candidate.
 fn key_of(batch: u32, query: u32, candidate: u32) -> u32 {
   let a = batch * params.tokens + query;
   let b = batch * params.tokens + candidate;
@@ -37,7 +37,7 @@ fn key_of(batch: u32, query: u32, candidate: u32) -> u32 {
   return select(KEY_NAN, order_key(similarity), sound);
 }
 
-// The similarity or distance of which this is the key.
+// The similarity or distance with this key.
 fn value_of(key: u32) -> f32 {
   if key == KEY_NAN { return make_nan(); }
   if key == KEY_DEAD { return 0.0; }

@@ -1,5 +1,5 @@
-// Which entries of the lists bipartite_match compares, and what is said of the best, behind order. The including shader declares `params` and the
-// bindings of the inputs.
+// Which entries of the lists bipartite_match compares, and what it reports of the best. Included after order. The including shader declares
+// `params` and the bindings of the inputs.
 const NONE = 0xffffffffu;
 const LOWEST = -3.4028234e38; // stands for a NaN
 const NEAR = 0.984375; // 1 - 2^-6
@@ -9,8 +9,8 @@ struct Place {
   live: u32,
 }
 
-// The token of an entry of the lists, or NONE where it is no candidate. Without branches, `&&` among them: some compilers take minutes over
-// this shader's many copies of them.
+// The token of an entry of the lists, or NONE if it is no candidate. It has no branches and no `&&`, because some compilers take minutes
+// over this shader's many inlined copies of them.
 fn source_token(place: Place, i: u32) -> u32 {
   let token = sources[params.sources_base + place.batch * params.source_stride + min(i, params.source_count - 1u)];
   return select(NONE, token, (i >= params.protected_sources) & (i < params.source_count) & (token < place.live));
@@ -22,17 +22,17 @@ fn destination_token(place: Place, j: u32) -> u32 {
   return select(NONE, token, (j >= params.protected_destinations) & (j <= last) & (token < place.live));
 }
 
-// The batch row's first token stands for none.
+// NONE reads the batch row's first token.
 fn row_of(place: Place, token: u32) -> u32 {
   return place.batch * params.tokens + select(token, 0u, token == NONE);
 }
 
-// Whether it has neither a NaN nor an infinity.
+// Whether the row has neither a NaN nor an infinity.
 fn is_sound(place: Place, token: u32) -> bool {
   return (bitcast<u32>(norm[params.norm_base + row_of(place, token)]) & 0x7fffffffu) <= 0x7f800000u;
 }
 
-// The similarity of a source to the best destination, if there is one, of which this is the inner product.
+// The similarity of a source to its best destination, if there is one. `product` is their inner product.
 fn similarity_of(place: Place, source: u32, j: u32, product: f32) -> f32 {
   if j == NONE { return make_negative_infinity(); }
   let a_token = source_token(place, source);
