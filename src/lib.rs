@@ -1,8 +1,8 @@
 //! Token-compression kernels for transformers, in WGSL on [wgpu](https://wgpu.rs).
 //!
 //! A [`Graph`] is a list of kernel calls over tensor handles. The [`methods`] (ToMe, EViT, FastV ...) are short functions that add calls to it.
-//! [`Graph::plan`] checks it against your buffers and makes every object. [`Plan::record`] records it into your compute pass. The same graph runs
-//! on the CPU by [`Graph::run_reference`], and [`verify`] compares the two after every call.
+//! [`Graph::plan`] checks the graph against your buffers, and makes pipelines and bind groups. [`Plan::record`] records it into your compute pass.
+//! [`Graph::run_reference`] runs the same graph on the CPU, and [`verify`] compares the two after every call.
 //!
 //! ```
 //! use tokenpress::methods::{Protect, ToMe};
@@ -18,6 +18,9 @@
 //! # Ok::<(), Error>(())
 //! ```
 //!
+//! The README has a whole program, from device to result. The guide (`docs/guide.md`) goes on with buffers that tensors share, rows of different
+//! lengths, several layers, and the choice of a method.
+//!
 //! # Where to look
 //!
 //! | question | kernels | methods |
@@ -25,15 +28,17 @@
 //! | Which tokens matter, and which are alike? | [`kernels::score`] | [`methods::attention`], [`methods::similarity`] |
 //! | Which of them stay? | [`kernels::select`] | [`methods::Prune`], [`schedule`] |
 //! | What moves where? | [`kernels::apply`], [`TokenMap`] | [`methods::query`], [`methods::transformation`] |
-//! | What is between? | [`kernels::layers`] | [`methods::TransformerBlock`] |
+//! | What does a model compute between these? | [`kernels::layers`] | [`methods::TransformerBlock`] |
 //!
-//! | floor | what it has |
+//! From the highest layer of the crate to the lowest:
+//!
+//! | layer | what it has |
 //! |---|---|
-//! | [`readback`], [`verify`], [`tune`](tune()) | a device of one's own, comparing, measuring |
+//! | [`readback`], [`verify`], [`tune`](tune()) | a device for tests and tools; comparing, measuring |
 //! | [`Plan`], [`Bindings`], [`Cost`] | a graph on a device |
 //! | [`Graph`], [`Tensor`], [`kernels::Kernel`] | what is computed |
 //! | [`device`]: [`Gpu`], [`TensorView`], [`device::Shader`] | your device, your buffers, shaders and their variants |
-//! | [`reference`](mod@reference), [`compare`] | the CPU twins, and how results are compared |
+//! | [`reference`](mod@reference), [`compare`] | every kernel on the CPU, and how results are compared |
 //!
 //! # Contract
 //!
@@ -41,17 +46,17 @@
 //!   reference.
 //! - Order is total: value descending, then lowest index; -0 equals +0; NaN ranks lowest. Maxima of `reduce`, `pool` and `merge_tokens` skip NaN, and
 //!   ReLU of it is 0; a NaN logit makes its row of attention NaN.
-//! - A cosine is from -1 to 1, and of two rows of one direction exactly 1, whatever was rounded in them: near 1 it is taken from their difference.
-//!   So equal rows pass a threshold of 1 on every device. A zero row has cosine 0 to everything.
+//! - A cosine is from -1 to 1. That of two rows of one direction is exactly 1, whatever was rounded in them: near 1 it is taken from their
+//!   difference. So equal rows pass a threshold of 1 on every device. A zero row has cosine 0 to everything.
 //! - Sums have a fixed order: two runs on one device are bit-identical. Where a tensor lies is not part of its value: the same numbers at another
-//!   address, or in one buffer with others, give the same bits (but for which NaN a NaN is).
-//! - The mean, weighted by positive numbers or not, and the pooled average of finite numbers are finite: a sum, or a sum of weights, that leaves f32's range on the way does
-//!   not spoil them. Only what itself lies beyond the range is infinite (in f16 perhaps the largest number); a NaN or an infinity
+//!   address, or in one buffer with others, give the same bits. Only the bits of a NaN may differ.
+//! - The mean of finite numbers is finite, weighted by positive numbers or not, and so is the pooled average: a sum, or a sum of weights, may leave
+//!   f32's range on the way. Only what itself lies beyond the range is infinite (in f16 perhaps the largest number). A NaN or an infinity
 //!   among the numbers counts as in IEEE arithmetic.
-//! - Softmax keeps a row's largest logit and its sum as two numbers. A bias of negative infinity hides a key, and what a row does not see does not
-//!   matter, be it a NaN. A row that sees nothing is 0 and its log-sum-exp negative infinity. Logits saturate at the largest float.
-//! - A batch row's live tokens are its first `lengths[b]`. What is behind them never changes a result, and each row
-//!   gets what it would get alone. Behind the live ones outputs hold 0, or [`NONE`] for indices.
+//! - Softmax keeps a row's largest logit and its sum as two numbers. A bias of negative infinity hides a key. What a row does not see
+//!   does not matter, even a NaN. A row that sees nothing is 0, and its log-sum-exp is negative infinity. Logits saturate at the largest float.
+//! - The live tokens of batch row `b` are its first `lengths[b]`. What comes after them never changes a result, and each row gets what it
+//!   would get alone. After the live tokens outputs hold 0, or [`NONE`] for indices.
 //! - Shapes and options are checked while a graph is built, buffers and limits in `plan`; recording cannot fail.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]

@@ -95,6 +95,10 @@ pub enum Positions {
 ///
 /// Pruning, merging and idling are all token maps: one plan applies a map to tensors of any width, undoes it,
 /// or composes it with the next layer's. Tensors that no output needs cost nothing.
+///
+/// [`unmerge`](Self::unmerge) reads `parent` alone, [`gather`](Self::gather) `representative` alone. [`merge`](Self::merge) and
+/// [`sizes`](Self::sizes) read `parent`, and the shape of `representative`. Make a map of one tensor with [`from_parent`](Self::from_parent) or
+/// [`selection`](Self::selection), not by filling the fields with something else.
 #[derive(Debug, Clone, Copy)]
 pub struct TokenMap {
     /// New row of each old token, `[batch, old]` u32, or [`NONE`] for dropped and dead ones.
@@ -165,7 +169,8 @@ impl TokenMap {
         Ok(Self { parent, representative, lengths: next.lengths })
     }
 
-    /// This map's rows, and behind them those of another map of the same tokens, which says where the tokens go that this one drops.
+    /// This map's rows, and after them those of another map of the same tokens, which says where the tokens go that this one drops.
+    /// So a part of the tokens, such as the class token and registers, can stay apart from the rest.
     pub fn append(&self, graph: &mut Graph, other: &Self) -> Result<Self, Error> {
         let [batch, rows] = self.representative.shape().exactly("token map: representative", "[batch, new]")?;
         let [_, more] = other.representative.shape().exactly("token map: representative", "[batch, new]")?;
@@ -264,7 +269,7 @@ impl Compressed {
         Ok(Self { map: self.map.then(graph, &next.map)?, ..*next })
     }
 
-    /// These tokens, and behind them others that were made of the same old ones ([`TokenMap::append`]).
+    /// These tokens, and after them others that were made of the same old ones ([`TokenMap::append`]).
     pub fn append(&self, graph: &mut Graph, other: &Self) -> Result<Self, Error> {
         let (kept, added) = (Some(self.tokens.lengths), Some(other.tokens.lengths));
         let (x, lengths) = concat_rows(graph, (self.tokens.x, kept), (other.tokens.x, added))?;

@@ -126,8 +126,9 @@ impl Policy {
     }
 }
 
-/// Features that tokenpress can use and this adapter has: merge them into the application's own request.
-/// None of them is required; without `SHADER_F16` a graph with f16 tensors cannot be planned.
+/// Features that tokenpress can use and this adapter has, for `DeviceDescriptor::required_features`: merge them into the application's own.
+///
+/// `adapter` is `adapter.features()`. The kernels require none of them; but without `SHADER_F16` a graph with f16 tensors cannot be planned.
 pub fn required_features(adapter: wgpu::Features) -> wgpu::Features {
     adapter & (wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP)
 }

@@ -26,7 +26,7 @@ impl TensorView {
     /// A view of exactly the tensor's bytes, rounded up to 4.
     ///
     /// `offset` is in bytes. `shape` is the tensor's in the graph, outermost dimension first, such as `[batch, tokens,
-    /// channels]`.
+    /// channels]`: an array, or a [`Shape`]. Of a slice of dimensions make one with `Shape::try_from(dims)?`, an error for too many.
     pub fn new(buffer: &wgpu::Buffer, offset: u64, shape: impl Into<Shape>, elem: Elem) -> Self {
         let desc = Desc::new(shape, elem);
         Self { buffer: buffer.clone(), offset, size: None, desc }

@@ -82,7 +82,7 @@ impl Plan {
         self.record(&mut encoder.begin_compute_pass(&descriptor));
     }
 
-    /// The kernel calls, in order: what [`Plan::record_call`] takes an index into.
+    /// The kernel calls, in order: what [`Plan::record_call`] takes an index into. One whose result no output needs is here too, without a dispatch.
     pub fn calls(&self) -> &[&'static str] {
         &self.shared.kernels
     }

@@ -49,5 +49,8 @@ pub enum Matching {
     Kth(u32),
     /// The caller's lists, such as [`Partition::grid2d_random`] of tomesd or [`Partition::random`]. Of a ragged row those entries
     /// count that are live; where none of them is a destination, nothing merges.
+    ///
+    /// A token in neither list is dropped: its [`parent`](crate::TokenMap::parent) is [`NONE`](crate::NONE). To keep leading tokens out of it,
+    /// such as registers, leave them out of the lists, and put them in front with [`Compressed::append`](crate::Compressed::append).
     Lists(Partition),
 }
