@@ -56,7 +56,8 @@
 //! - Softmax keeps a row's largest logit and its sum as two numbers. A bias of negative infinity hides a key. What a row does not see
 //!   does not matter, even a NaN. A row that sees nothing is 0, and its log-sum-exp is negative infinity. Logits saturate at the largest float.
 //! - The live tokens of batch row `b` are its first `lengths[b]`. What comes after them never changes a result, and each row gets what it
-//!   would get alone. After the live tokens outputs hold 0, or [`NONE`] for indices.
+//!   would get alone, to the bit. Alone at another capacity another form may fit, whose sums have another order. After the live tokens outputs
+//!   hold 0, or [`NONE`] for indices.
 //! - Shapes and options are checked while a graph is built, buffers and limits in `plan`; recording cannot fail.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]

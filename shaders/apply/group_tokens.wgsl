@@ -64,10 +64,14 @@ fn main(
     workgroupBarrier();
     var rank = 0u;
     var is_last = true;
-    for (var other = 0u; other < WG; other++) {
-      let same = tile[other] == p;
-      rank += select(0u, 1u, same && other < lane.index);
-      is_last = is_last && !(same && other > lane.index);
+    // Four a turn, for llvmpipe's sake: it ends all loops after 65,535 turns.
+    for (var other = 0u; other < WG; other += 4u) {
+      let place_of = vec4<u32>(other, other + 1u, other + 2u, other + 3u);
+      let four = vec4<u32>(tile[other], tile[other + 1u], tile[other + 2u], tile[other + 3u]);
+      let same = four == vec4<u32>(p);
+      let before = select(vec4<u32>(), vec4<u32>(1u), same & (place_of < vec4<u32>(lane.index)));
+      rank += before.x + before.y + before.z + before.w;
+      is_last = is_last && !any(same & (place_of > vec4<u32>(lane.index)));
     }
     var place = 0u;
     if p < params.outputs {

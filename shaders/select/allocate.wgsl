@@ -10,14 +10,15 @@
 // totals:     [B] u32
 // capacities: [B, S] u32
 // budgets:    [B, S] u32
+// keys:       [B, S] u32, scratch: who comes first for what is left; 0 for a segment without room
 //
 // q is the weight as a 16-bit integer, scaled so that the row's largest weight has 16 bits. If all weights are 0, q is 1 for all. Totals
 // and capacities count as at most 2^31 - 1. Everything is exact: products of more than 32 bits are divided bit by bit.
 //
-// One workgroup per row, or one invocation for a short row. Cost: a few reads of each number; S^2 steps for the remainders.
+// One workgroup per row, or one invocation for a short row. Cost: a few reads of each number; 32 passes over the keys of a row to deal out
+// what is left.
 
 const MOST = 0x7fffffffu;
-const EXTRA = 0x80000000u; // flag in a budget: add one when all ranks are known
 var<workgroup> largest: array<atomic<u32>, TEAMS>;
 var<workgroup> sum: array<atomic<u32>, TEAMS>;
 var<workgroup> open: array<atomic<u32>, TEAMS>;
@@ -60,7 +61,16 @@ fn divided(left: u32, q: u32, all: u32) -> vec2<u32> {
 }
 
 fn room_of(i: u32) -> u32 {
-  return min(capacities[params.capacities_base + i], MOST) - (budgets[params.budgets_base + i] & ~EXTRA);
+  return min(capacities[params.capacities_base + i], MOST) - budgets[params.budgets_base + i];
+}
+
+// How many of this invocation's segments have such a key or a larger one.
+fn reaching(first: u32, end: u32, key: u32) -> u32 {
+  var count = 0u;
+  for (var i = first; i < end; i += TEAM) {
+    count += select(0u, 1u, keys[params.keys_base + i] >= key);
+  }
+  return count;
 }
 
 @compute @workgroup_size(GROUP)
@@ -122,35 +132,44 @@ fn main(
     let crowds = atomicLoad(&crowded[team]) == 1u;
     for (var i = first; i < end; i += TEAM) {
       let room = room_of(i);
-      let share = divided(left, select(1u, integer_of(i, most), weighted), all).x;
-      let taken = select(select(share, 0u, crowds), room, share > room);
+      let split = divided(left, select(1u, integer_of(i, most), weighted), all);
+      let taken = select(select(split.x, 0u, crowds), room, split.x > room);
       if room > 0u {
         budgets[params.budgets_base + i] += taken;
         atomicAdd(&given[team], taken);
       }
+      keys[params.keys_base + i] = select(0u, 1u + select(split.y, bits_of(i), params.by_weight != 0u), room > taken);
     }
     team_storage_barrier();
     team_barrier();
     let over = select(left - atomicLoad(&given[team]), 0u, crowds);
-    for (var i = first; i < end; i += TEAM) {
-      let own = select(divided(left, select(1u, integer_of(i, most), weighted), all).y, bits_of(i), params.by_weight != 0u);
-      var rank = 0u;
-      for (var j = row * params.segments; j < end; j++) {
-        let other = select(divided(left, select(1u, integer_of(j, most), weighted), all).y, bits_of(j), params.by_weight != 0u);
-        rank += select(0u, 1u, room_of(j) > 0u && (other > own || (other == own && j < i)));
+    let wanted = team_uniform(lane, over);
+    if wanted > 0u {
+      // The largest key that at least `wanted` segments reach, bit by bit; 0 if there are fewer segments with room.
+      var least = 0u;
+      for (var bit = 0x80000000u; bit > 0u; bit >>= 1u) {
+        if reduce_add_u32(lane, reaching(first, end, least | bit)) >= wanted {
+          least |= bit;
+        }
       }
-      if room_of(i) > 0u && rank < over {
-        budgets[params.budgets_base + i] |= EXTRA;
+      // The segments above it get one more each. What is then left goes to those that have this key, from the lowest index on.
+      let above = reduce_add_u32(lane, reaching(first, end, least + 1u));
+      var ties = wanted - above;
+      for (var tile = row * params.segments; tile < end; tile += TEAM) {
+        let i = tile + scan_rank(lane);
+        var key = 0u;
+        if i < end {
+          key = keys[params.keys_base + i];
+        }
+        let tied = key == least && key > 0u;
+        let scan = scan_add(lane, select(0u, 1u, tied));
+        if key > least || (tied && scan.before < ties) {
+          budgets[params.budgets_base + i] += 1u;
+          atomicAdd(&given[team], 1u);
+        }
+        ties -= min(ties, scan.total);
       }
-    }
-    team_storage_barrier();
-    team_barrier();
-    for (var i = first; i < end; i += TEAM) {
-      let budget = budgets[params.budgets_base + i];
-      if budget >= EXTRA {
-        budgets[params.budgets_base + i] = budget - EXTRA + 1u;
-        atomicAdd(&given[team], 1u);
-      }
+      team_storage_barrier(); // other lanes read these budgets in the next round
     }
     team_barrier();
     if team_lane(lane) == 0u {

@@ -7,6 +7,8 @@
 // norm:    [B, N] f32; NaN for rows with a NaN or an infinity; each such row is a run of its own
 // lengths: [B] u32; live tokens
 // joins:   [B, N] u32; 1 if a token joins, 0 if it starts a run or is dead
+// runs:    [B, 5] u32, scratch: the run at the end of a dispatch's tokens: its members, 1 if it is whole, members that point somewhere, anchor,
+//          squares
 // sums:    [B, C] f32, scratch: sum over the run's members of their difference from the first; one invocation has each channel
 //
 // Let d[s] be the difference of row s from the run's first row. Then the sum of |d[s] - d[t]|^2 is: sum of |d[s]|^2 - 2 d[t] . (sum of
@@ -15,7 +17,7 @@
 // One workgroup per batch row, or one invocation for a short row, one token after another. Sums are in f32. A run's sum is in token order.
 // A sum over channels first adds channels 128 apart, as a workgroup's invocations have them, and then adds these partial sums in order.
 //
-// Cost: one dispatch; two reads of each row, and one sum over a workgroup for each token.
+// Cost: a dispatch for some hundred tokens; two reads of each row, and one sum over a workgroup for each token.
 
 const PARTS = 128u; // partial sums of a sum over channels
 
@@ -36,7 +38,15 @@ fn main(
   var pointing = 0u; // members that are not zero rows
   var anchor = 0u; // the first of these members
   var squares = 0.0; // sum of the others' squared distances from it
-  for (var token = 0u; token < live; token++) {
+  let run = params.runs_base + batch * 5u;
+  if params.first > 0u {
+    members = runs[run];
+    whole = runs[run + 1u] == 1u;
+    pointing = runs[run + 2u];
+    anchor = runs[run + 3u];
+    squares = bitcast<f32>(runs[run + 4u]);
+  }
+  for (var token = params.first; token < min(live, params.last); token++) {
     let length_bits = bitcast<u32>(norm[params.norm_base + row + token]) & 0x7fffffffu;
     let broken = length_bits > 0x7f800000u;
     let compared = length_bits != 0u && pointing > 0u;
@@ -86,7 +96,14 @@ fn main(
       joins[params.joins_base + row + token] = select(0u, 1u, joined);
     }
   }
-  for (var token = live + team_lane(lane); token < params.tokens; token += TEAM) {
+  for (var token = max(live, params.first) + team_lane(lane); token < params.last; token += TEAM) {
     joins[params.joins_base + row + token] = 0u;
+  }
+  if team_lane(lane) == 0u {
+    runs[run] = members;
+    runs[run + 1u] = select(0u, 1u, whole);
+    runs[run + 2u] = pointing;
+    runs[run + 3u] = anchor;
+    runs[run + 4u] = bitcast<u32>(squares);
   }
 }

@@ -19,6 +19,12 @@ pub(crate) fn alone(tokens: u32, pairs: u64, channels: u32) -> bool {
     tokens <= 64 && pairs.saturating_mul(u64::from(channels) + 16) <= 8192
 }
 
+/// The steps of a long loop that one dispatch makes, where each takes so many turns of loops, those inside it included. llvmpipe of Mesa 22
+/// ends all loops of an invocation after 65,535 turns in all, without a word; the rest is for the loops beside.
+pub(crate) fn steps_of_dispatch(turns: u64) -> u32 {
+    (60_000 / turns.max(1)).max(1) as u32
+}
+
 /// Which of a text's two uses has `rows` rows, and its workgroups: 64 rows each where they have an invocation each, or else one.
 pub(crate) fn team(is_alone: bool, together: &'static Shader, each_alone: &'static Shader, rows: u64) -> (&'static Shader, u64) {
     if is_alone { (each_alone, rows.div_ceil(64)) } else { (together, rows) }

@@ -17,10 +17,10 @@ params! {
 pub(super) static ALLOCATE: Shader = Shader {
     name: "allocate",
     source: include_str!("../../../shaders/select/allocate.wgsl"),
-    includes: &[Include::Team],
+    includes: &[Include::Team, Include::Reduce],
     headers: &[Header::F32],
     inputs: &[("weights", BindingElem::F32), ("totals", BindingElem::U32), ("capacities", BindingElem::U32)],
-    outputs: &[("budgets", BindingElem::U32)],
+    outputs: &[("budgets", BindingElem::U32), ("keys", BindingElem::U32)],
     params: Params::NAMES,
     tunings: &[&[]],
 };
@@ -41,8 +41,8 @@ pub(super) static ALLOCATE_ALONE: Shader = Shader { name: "allocate.alone", incl
 /// Weights are taken as 16-bit integers at the scale of the row's largest. All that follows is in integers: the result is the
 /// same on every device.
 ///
-/// Cost: one dispatch, one workgroup a row, or one invocation of up to 22 segments. A few reads of each number, and S^2 steps to
-/// deal out what is left among S segments.
+/// Cost: one dispatch, one workgroup a row, or one invocation of up to 16 segments. A few reads of each number, and 32
+/// passes over 4 bytes a segment of workspace to deal out what is left.
 ///
 /// ```
 /// use tokenpress::kernels::Allocate;
@@ -125,13 +125,14 @@ impl Kernel for Allocate {
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
         let [rows, segments] = lowering.input(0).shape.exactly("allocate: weights", "[B, S]")?;
+        let keys = lowering.scratch(u64::from(rows) * u64::from(segments), Elem::U32);
         let all = if segments == 0 { 0 } else { u64::from(rows) };
-        let (shader, groups) = team(alone(segments, u64::from(segments).pow(2), 0), &ALLOCATE, &ALLOCATE_ALONE, all);
+        let (shader, groups) = team(alone(segments, 32 * u64::from(segments), 0), &ALLOCATE, &ALLOCATE_ALONE, all);
         lowering.dispatch(Call {
             shader,
             header: Header::F32,
             constants: &[],
-            slots: &[Slot::Input(0), Slot::Input(1), Slot::Input(2), Slot::Output(0)],
+            slots: &[Slot::Input(0), Slot::Input(1), Slot::Input(2), Slot::Output(0), keys],
             params: Params { rows, segments, minimum: self.minimum, by_weight: u32::from(self.leftover == Leftover::LargestWeight) },
             groups,
         })

@@ -6,7 +6,7 @@ use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, 
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
 use crate::kernels::Normalized;
-use crate::kernels::operands::{alone, lengths_or_full, list, list_of};
+use crate::kernels::operands::{alone, lengths_or_full, list, list_of, steps_of_dispatch};
 use crate::reference::{self, Field, GreedySelection};
 use crate::tensor::{Desc, Elem, HostTensor, NONE};
 
@@ -284,13 +284,16 @@ impl Kernel for GreedySelect {
         let (header, [unit]) = lowering.vectors(Elem::F32, channels, [Slot::Input(0)]);
         let steps = given_count.saturating_add(self.k);
         let persistent = tokens <= PERSISTENT.0 && u64::from(tokens) * u64::from(channels) <= PERSISTENT.1;
-        let (parts, dispatches) = if persistent { (1, 1) } else { (tokens.div_ceil(TILE), steps) };
+        // Of a step: the winner is found, then each tile's channels, columns and sums are gone through.
+        let of_tile = u64::from(channels.div_ceil(16)) + u64::from(rank.div_ceil(16)) + 17;
+        let turns = u64::from(tokens.div_ceil(256)) + 33 + u64::from(tokens.div_ceil(TILE)) * of_tile;
+        let (parts, steps_each) = if persistent { (1, steps_of_dispatch(turns)) } else { (tokens.div_ceil(TILE), 1) };
         let short = alone(tokens, u64::from(steps) * u64::from(tokens), channels);
         let shader = if short { &SHORT_ROWS } else { &SELECT };
         let parts_in_all = u64::from(batch) * u64::from(parts);
         let groups = if short { parts_in_all.div_ceil(64) } else { parts_in_all };
-        for dispatch in 0..dispatches {
-            let (first, last) = if dispatches == 1 { (0, steps) } else { (dispatch, dispatch + 1) };
+        for first in (0..steps).step_by(steps_each as usize) {
+            let last = first.saturating_add(steps_each).min(steps);
             lowering.dispatch(Call {
                 shader,
                 header,

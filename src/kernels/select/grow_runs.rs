@@ -6,12 +6,17 @@ use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, 
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
 use crate::kernels::Normalized;
-use crate::kernels::operands::{alone, lengths_or_full, team};
+use crate::kernels::operands::{alone, lengths_or_full, steps_of_dispatch, team};
 use crate::reference::{self, Growth};
 use crate::tensor::{Desc, Elem, HostTensor};
 
 params! {
-    struct Params { batch: u32, tokens: u32, channels: u32, threshold: f32 }
+    struct Params {
+        batch: u32, tokens: u32,
+        /// Tokens of this dispatch.
+        first: u32, last: u32,
+        channels: u32, threshold: f32,
+    }
 }
 
 pub(super) static GROW_RUNS: Shader = Shader {
@@ -20,7 +25,7 @@ pub(super) static GROW_RUNS: Shader = Shader {
     includes: &[Include::Team],
     headers: &[Header::F32],
     inputs: &[("unit", BindingElem::F32), ("norm", BindingElem::F32), ("lengths", BindingElem::U32)],
-    outputs: &[("joins", BindingElem::U32), ("sums", BindingElem::F32)],
+    outputs: &[("joins", BindingElem::U32), ("runs", BindingElem::U32), ("sums", BindingElem::F32)],
     params: Params::NAMES,
     tunings: &[&[]],
 };
@@ -47,8 +52,8 @@ struct GrowRuns {
 /// - A zero row has cosine 0.
 /// - A row with a NaN or an infinity is a run of its own.
 ///
-/// Cost: one dispatch of one workgroup a batch row, or one invocation where it has few numbers; linear in N; `4 B N C`
-/// operations, two reads of each row. Workspace: 4 C bytes a batch row.
+/// Cost: a dispatch for each 400 tokens or so, of one workgroup a batch row, or of one invocation where it has few numbers; linear in N;
+/// `4 B N C` operations, two reads of each row. Workspace: 4 C + 20 bytes a batch row.
 ///
 /// ```
 /// use tokenpress::kernels::{grow_runs, row_normalize};
@@ -120,17 +125,23 @@ impl Kernel for GrowRuns {
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
         let [batch, tokens, channels] = lowering.input(0).shape.exactly("grow_runs: unit", "[B, N, C]")?;
+        let runs = lowering.scratch(5 * u64::from(batch), Elem::U32);
         let sums = lowering.scratch(u64::from(batch) * u64::from(channels), Elem::F32);
-        let rows = if tokens == 0 { 0 } else { u64::from(batch) };
-        let (shader, groups) = team(alone(tokens, 2 * u64::from(tokens), channels), &GROW_RUNS, &GROW_RUNS_ALONE, rows);
-        lowering.dispatch(Call {
-            shader,
-            header: Header::F32,
-            constants: &[],
-            slots: &[Slot::Input(0), Slot::Input(1), Slot::Input(2), Slot::Output(0), sums],
-            params: Params { batch, tokens, channels, threshold: self.threshold },
-            groups,
-        })
+        let (shader, groups) = team(alone(tokens, 2 * u64::from(tokens), channels), &GROW_RUNS, &GROW_RUNS_ALONE, u64::from(batch));
+        // A token's channels, its sum over the team, and the run's sums.
+        let tokens_each = steps_of_dispatch(2 * u64::from(channels.div_ceil(128)) + 132);
+        for first in (0..tokens).step_by(tokens_each as usize) {
+            let last = first.saturating_add(tokens_each).min(tokens);
+            lowering.dispatch(Call {
+                shader,
+                header: Header::F32,
+                constants: &[],
+                slots: &[Slot::Input(0), Slot::Input(1), Slot::Input(2), Slot::Output(0), runs, sums],
+                params: Params { batch, tokens, first, last, channels, threshold: self.threshold },
+                groups,
+            })?;
+        }
+        Ok(())
     }
 
     /// A decision is right if the exact mean, over the run as it was decided, is on its side of the threshold, or as near to it as

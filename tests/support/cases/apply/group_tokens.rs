@@ -39,6 +39,8 @@ pub fn cases() -> Vec<Case> {
         (5, 65, 65),
         (7, 3, 200), // more outputs than tokens
         (300, 0, 1),
+        // More than llvmpipe's loops have turns.
+        (1, 70_000, 3),
     ] {
         let len = (batch * tokens) as usize;
         let any = case(batch, tokens, outputs, parents(31, len, outputs), "");

@@ -194,8 +194,10 @@ pub fn cases() -> Vec<Case> {
     }
 
     // f16, and a scale of the caller's.
-    for channels in [3, 8] {
+    for channels in [3, 8, 4] {
         let half = Setup { elem: Elem::F16, bias: true, lengths: Some(vec![60]), ..setup(61, 61, channels) };
+        // An odd number of cases, so that those of 8 channels and of 4 lie differently.
+        cases.push(case(&half, class.clone()));
         cases.push(case(&half, AttentionScore { causal: true, ..all.clone() }));
         cases.push(case(&half, AttentionScore { scale: Some(-0.5), ..class.clone() }));
         cases.push(case(
@@ -204,6 +206,8 @@ pub fn cases() -> Vec<Case> {
         ));
         cases.push(case(&half, AttentionScore { queries: Queries::Last, norm: Norm::Logits, ..class.clone() }));
     }
+
+    cases.push(case(&Setup { elem: Elem::F16, ..setup(61, 61, 16) }, all.clone()));
 
     // Nothing to read, nothing to write.
     for (queries, keys, channels) in [(0, 0, 4), (0, 5, 4), (5, 0, 4), (40, 0, 4), (5, 5, 0), (40, 40, 0)] {

@@ -26,6 +26,7 @@ pub fn cases() -> Vec<Case> {
         case("normal", Elem::F32, [2, 1, 3], 4, &normal(6), None),
         case("normal", Elem::F32, [3, 33, 8], 5, &normal(3 * 33 * 8), Some(vec![33, 0, 3])),
         case("normal", Elem::F32, [2, 140, 3], 2, &normal(2 * 140 * 3), Some(vec![140, 129])),
+        case("normal", Elem::F32, [2, 140, 8], 2, &normal(2 * 140 * 8), Some(vec![140, 129])),
         case("normal", Elem::F16, [1, 40, 5], 4, &normal(200), None),
         case("normal", Elem::F16, [1, 40, 8], 4, &normal(320), None),
         case("short", Elem::F32, [70, 2, 16], 2, &normal(70 * 32), Some((0..70).map(|b| [2, 1, 0, u32::MAX][b % 4]).collect())),

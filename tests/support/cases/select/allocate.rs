@@ -11,11 +11,11 @@ pub fn cases() -> Vec<Case> {
         // An invocation for a row: more than a workgroup of them, and the longest; the next have a workgroup.
         (70, 2, data::normal(1, 140)),
         (6, 16, data::normal(2, 96)),
-        (6, 22, data::awkward(2, 132)),
-        (6, 23, data::normal(2, 138)),
+        (6, 17, data::awkward(2, 102)),
         (6, 33, data::ties(3, 198)),
         (6, 129, data::awkward(4, 774)),
         (6, 300, data::normal(5, 1800)),
+        (6, 1500, data::ties(5, 9000)),
     ] {
         for (minimum, leftover, below) in
             [(0, Leftover::LargestRemainder, u32::MAX), (1, Leftover::LargestWeight, 9), (3, Leftover::LargestRemainder, 40)]

@@ -48,6 +48,8 @@ pub fn cases() -> Vec<Case> {
         ([3, 64, 40], 0.4, false),
         ([3, 64, 50], 0.4, false),
         ([5, 65, 3], 0.4, false),
+        // Of several dispatches, the last of which some rows do not reach.
+        ([2, 1000, 5], 0.4, true),
         ([0, 3, 4], 0.5, false),
         ([2, 0, 4], 0.5, false),
         ([2, 3, 0], 0.0, false),
