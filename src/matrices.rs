@@ -35,8 +35,7 @@ impl Gpu {
     /// [`Error::Device`] where the device is lost or the queue is another's.
     pub fn with_cooperative_matrices(&self, queue: &wgpu::Queue, properties: &[wgpu::CooperativeMatrixProperties]) -> Result<Self, Error> {
         present(self.device())?;
-        let features = self.device().features();
-        let Some(size) = listed(self.capabilities(), features, properties) else {
+        let Some(size) = self.listed_matrices(properties) else {
             log::info!("no cooperative matrices of f16 with f32 sums that tokenpress can use");
             return Ok(self.clone());
         };
@@ -48,6 +47,11 @@ impl Gpu {
             }
         }
         Ok(with)
+    }
+
+    /// The size of the matrices that [`Gpu::with_cooperative_matrices`] takes up if they multiply rightly.
+    pub fn listed_matrices(&self, properties: &[wgpu::CooperativeMatrixProperties]) -> Option<MatrixSize> {
+        listed(self.capabilities(), self.device().features(), properties)
     }
 }
 

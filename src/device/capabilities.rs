@@ -66,6 +66,16 @@ impl Capabilities {
         self.cooperative_matrix.map(Form::cooperative)
     }
 
+    /// The form that a dispatch of this shader gets here under this policy and header.
+    pub fn form(&self, policy: Policy, shader: &Shader, header: Header) -> Form {
+        let tuning = policy.tuning;
+        match self.cooperative_form() {
+            Some(form) if shader.has_form(form, header) && !tuning.is_without_matrices(shader.name) => form,
+            _ if self.runs_subgroup_form(shader) && !tuning.is_portable(shader.name) => Form::Subgroup,
+            _ => Form::Portable,
+        }
+    }
+
     /// Whether a form of a shader works here under this header.
     pub(crate) fn supports(&self, shader: &Shader, header: Header, form: Form) -> bool {
         (self.f16 || !header.is_f16())

@@ -142,12 +142,7 @@ impl<'a> Lowering<'a> {
 
     /// The form that a dispatch of this shader gets under this header.
     pub fn form(&self, shader: &Shader, header: Header) -> Form {
-        let tuning = self.policy.tuning;
-        match self.capabilities.cooperative_form() {
-            Some(form) if shader.has_form(form, header) && !tuning.is_without_matrices(shader.name) => form,
-            _ if self.capabilities.runs_subgroup_form(shader) && !tuning.is_portable(shader.name) => Form::Subgroup,
-            _ => Form::Portable,
-        }
+        self.capabilities.form(self.policy, shader, header)
     }
 
     /// Number of inputs of the call.

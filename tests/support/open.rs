@@ -5,6 +5,13 @@ use tokenpress::{Error, wgpu};
 
 /// As [`Context::new`], and with cooperative matrices where the adapter has any.
 pub async fn open(adapter: &wgpu::Adapter) -> Result<Context, Error> {
+    let context = Context::with_descriptor(adapter, &descriptor(adapter)).await?;
+    let gpu = context.gpu.with_cooperative_matrices(&context.queue, &adapter.cooperative_matrix_properties())?;
+    Ok(Context { gpu, ..context })
+}
+
+/// As [`Context::descriptor`], and with the feature of cooperative matrices where the adapter has it.
+pub fn descriptor(adapter: &wgpu::Adapter) -> wgpu::DeviceDescriptor<'static> {
     let mut descriptor = Context::descriptor(adapter);
     let matrices = adapter.features() & wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
     if !matrices.is_empty() {
@@ -13,7 +20,5 @@ pub async fn open(adapter: &wgpu::Adapter) -> Result<Context, Error> {
         let acknowledged = unsafe { wgpu::ExperimentalFeatures::enabled() };
         descriptor.experimental_features = acknowledged;
     }
-    let context = Context::with_descriptor(adapter, &descriptor).await?;
-    let gpu = context.gpu.with_cooperative_matrices(&context.queue, &adapter.cooperative_matrix_properties())?;
-    Ok(Context { gpu, ..context })
+    descriptor
 }
