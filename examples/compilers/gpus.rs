@@ -60,7 +60,7 @@ impl Chip {
 
     /// Processes that share its variants: NVIDIA's compiler takes most of the time, with all that it prints.
     pub(crate) fn parts(&self) -> usize {
-        if self.compiler == Compiler::Nak { 4 } else { 1 }
+        if self.compiler == Compiler::Nak { 5 } else { 1 }
     }
 
     /// What an invocation's registers are called.
