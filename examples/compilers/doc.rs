@@ -16,7 +16,8 @@ Mesa has the shader compilers of AMD, NVIDIA, Apple and Adreno GPUs. Its drivers
 in for the kernel's driver. So every variant of every shader is compiled to machine code through wgpu, in the SPIR-V that
 an application gets, and the compilers say what it needs. Nothing runs, and no time is measured: a variant that spills is
 slow, but one that does not spill may be slow as well. Mesa's NVIDIA compiler is not NVIDIA's own, and Apple's is not
-Metal's. What spills on one of them is a warning, and what spills on several is a fault of the shader.
+Metal's. What spills on one of them is a warning, and what spills on several is a fault of the shader. Intel's GPUs are
+missing: Debian has no shim for them.
 
 A program writes this page:
 

@@ -58,7 +58,8 @@ impl Chip {
         self.environment.iter().copied().chain([talk, ("MESA_SHADER_CACHE_DISABLE", "true")])
     }
 
-    /// Processes that share its variants: NVIDIA's compiler takes most of the time, with all that it prints.
+    /// Processes that share its variants: NVIDIA's compiler takes most of the time, with all that it prints. Their
+    /// number has no factor in common with those of headers and constants, so that each gets some of every kind.
     pub(crate) fn parts(&self) -> usize {
         if self.compiler == Compiler::Nak { 5 } else { 1 }
     }

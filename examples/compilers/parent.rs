@@ -79,7 +79,7 @@ impl Text {
         Ok((Self(path), file))
     }
 
-    /// The last line that is no compiler's figure.
+    /// The last line that is not empty.
     fn last_words(&self) -> String {
         let text = std::fs::read(&self.0).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);

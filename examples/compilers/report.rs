@@ -51,6 +51,7 @@ impl Compiled {
 
     fn remark(&self) -> String {
         match (self.verdict(), &self.outcome) {
+            (Verdict::Unused, Outcome::Error(error)) => format!("not run here, nor compiled: {error}"),
             (_, Outcome::Error(error)) => format!("FAILED: {error}"),
             (Verdict::Known, _) => "KNOWN to spill".to_owned(),
             (Verdict::Spills, _) => "SPILLS".to_owned(),
@@ -71,7 +72,7 @@ impl Compilation {
         let chosen = self.compiled.len() - unused;
         let Adapter { adapter, driver, .. } = &self.adapter;
         format!(
-            "{} ({adapter}, {driver}): the crate runs {chosen} variants; {spills} spill, {known} are known to, {failed} fail",
+            "{} ({adapter}, {driver}): the crate runs {chosen} variants; {known} are known to spill, {spills} others spill, {failed} fail",
             self.chip.name
         )
     }
