@@ -124,3 +124,76 @@ fn what_cannot_be_compiled_is_refused_with_a_sentence() {
         assert!(said.starts_with(&format!("error: {sentence}")), "{said}");
     }
 }
+
+/// A folder of a driver that says this in place of a GPU's: a shell's text, in which `$from` is the first variant that is asked for.
+#[cfg(unix)]
+fn driver(name: &str, text: &str) -> String {
+    use std::os::unix::fs::PermissionsExt;
+
+    const ADAPTER: &str = r#"{"adapter":{"adapter":"a GPU","driver":"1.2","subgroups":[32,32],"f16":true,"matrices":false}}"#;
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("compilers").join(name);
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let program = folder.join("run-gpu");
+    let from = "from=$(echo \"$@\" | sed 's/.*--from \\([0-9]*\\).*/\\1/')";
+    std::fs::write(&program, format!("#!/bin/sh\n{from}\necho '{ADAPTER}'\n{text}\n")).expect("a file");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("its permissions");
+    folder.to_str().expect("a path").to_owned()
+}
+
+#[cfg(unix)]
+fn begin(index: usize, shader: &str, chosen: bool) -> String {
+    format!("echo '{{\"begin\":[{index},{{\"shader\":\"{shader}\",\"variant\":\"f32\",\"chosen\":{chosen}}}]}}'\n")
+}
+
+#[cfg(unix)]
+fn end(spills: u32) -> String {
+    let figures = format!("\"registers\":9,\"spills\":{spills},\"scratch\":0,\"occupancy\":4,\"instructions\":70");
+    format!("echo '{{\"end\":{{\"figures\":{{{figures}}}}}}}'\n")
+}
+
+/// Exit code and what was printed, for one GPU.
+#[cfg(unix)]
+fn compilers(folder: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = example::run("compilers", &[&["--gpu", "M1", "--folder", folder], arguments].concat(), &[]);
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+#[cfg(unix)]
+fn what_spills_fails_where_it_runs_and_is_not_known_to() {
+    let fine = [begin(1, "copy", true), end(0), begin(2, "linear", true), end(3), begin(3, "copy", false), end(3)].concat();
+    let (code, said) = compilers(&driver("fine", &fine), &[]);
+    assert!(code == Some(0) && said.contains("\n1 passed, 0 failed, 1 skipped\n"), "{said}");
+    let (code, said) = compilers(&driver("spills", &(fine + &begin(4, "copy", true) + &end(3))), &[]);
+    assert!(code == Some(1) && said.contains("SPILLS\n") && said.contains("\n1 passed, 1 failed, 1 skipped\n"), "{said}");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_compiler_that_crashes_goes_on_behind_what_it_does_not_compile() {
+    let crash = format!("{}echo 'assertion failed' >&2; exit 3", begin(6, "copy", true));
+    let text = format!("if [ $from = 0 ]; then\n{crash}; fi\n[ $from = 7 ] || exit 9\n{}{}", begin(8, "lookup", true), end(0));
+    let (code, said) = compilers(&driver("crash", &text), &[]);
+    assert!(said.contains("FAILED: the compiler ended with exit status: 3: assertion failed\n"), "{said}");
+    assert!(code == Some(1) && said.contains("\n1 passed, 1 failed, 0 skipped\n"), "{said}");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_driver_that_does_not_start_is_named() {
+    let (code, said) = compilers(&driver("absent", "echo 'the shim is not there' >&2; exit 3"), &[]);
+    assert!(said.contains("FAILED Apple M1: honeykrisp does not start: "), "{said}");
+    assert!(code == Some(2) && said.contains("the shim is not there"), "{said}");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_file_of_json_is_compared_with() {
+    let file = concat!(env!("CARGO_TARGET_TMPDIR"), "/compilers.json");
+    let first = driver("before", &(begin(1, "copy", true) + &end(0)));
+    assert_eq!(compilers(&first, &["--json", file]).0, Some(0));
+    let (_, said) = compilers(&first, &["--against", file]);
+    assert!(said.contains("\n0 of 1 variants are worse than before\n"), "{said}");
+    let (_, said) = compilers(&driver("after", &(begin(1, "copy", true) + &end(2))), &["--against", file]);
+    assert!(said.contains("\nWORSE Apple M1, copy.f32: spills 0 -> 2\n"), "{said}");
+}
