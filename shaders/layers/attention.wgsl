@@ -28,6 +28,9 @@ override BIASED: u32 = 0u; // or 1
 // Live query rows and keys.
 var<workgroup> live: vec2<u32>;
 
+// 1 if a result of the workgroup is NaN or infinite.
+var<workgroup> spoilt: atomic<u32>;
+
 // Where the tensors of this batch row and head begin.
 struct Place {
   queries: u32,
@@ -54,6 +57,14 @@ struct Rows {
   total: vec4<f32>, // sum of the weights of the invocation's own keys
   near: Four,
   far: Four,
+}
+
+// The running state of sixteen rows, four at a time.
+struct Sixteen {
+  r0: Rows,
+  r1: Rows,
+  r2: Rows,
+  r3: Rows,
 }
 
 // Rows and keys past the last one read the last one. Their results are masked.
@@ -192,7 +203,11 @@ fn plus_taken(rows: Four, weights: mat4x4<f32>, keys: Four) -> Four {
   );
 }
 
-// Whether any of these numbers is NaN or infinite. Then keys without weight must be left out.
+// Whether a result of these rows is NaN or infinite.
+fn is_spoilt(rows: Rows) -> bool {
+  return is_unbounded(rows.near) || (FAR && is_unbounded(rows.far));
+}
+
 fn is_unbounded(keys: Four) -> bool {
   let largest = max(max(magnitude(keys.r0), magnitude(keys.r1)), max(magnitude(keys.r2), magnitude(keys.r3)));
   return any(largest >= elem_u32(SPOILT));
@@ -244,46 +259,10 @@ fn store(place: Place, row: u32, channel: u32, rows: Rows, total: vec4<f32>) {
   }
 }
 
-@compute @workgroup_size(LANES)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let id = linear_group(group, groups);
-  if id >= params.groups { return; }
-  let tiles = (params.query_count + ROWS - 1u) / ROWS;
-  let chunk = id % params.chunks;
-  let tile_first = id / params.chunks % tiles * ROWS;
-  let head = id / params.chunks / tiles % params.heads;
-  let batch = id / params.chunks / tiles / params.heads;
-  let key_head = head / (params.heads / params.key_heads);
-  if lane.index == 0u {
-    live = vec2<u32>(
-      min(query_lengths[params.query_lengths_base + batch], params.query_count),
-      min(lengths[params.lengths_base + batch], params.key_count),
-    );
-  }
-  let counts = workgroupUniformLoad(&live);
-  let place = Place(
-    params.queries_base + batch * params.heads * params.query_count * params.channels + head * params.query_head,
-    params.keys_base + batch * params.key_heads * params.key_count * params.channels + key_head * params.key_head,
-    params.values_base + batch * params.key_heads * params.key_count * params.value_channels + key_head * params.value_head,
-    params.bias_base + batch * params.bias_batch + head * params.bias_head,
-    params.out_base + batch * params.heads * params.query_count * params.value_channels + head * params.out_head,
-    params.lse_base + (batch * params.heads + head) * params.query_count,
-    counts.x,
-    counts.y,
-  );
-  // The last live row sees the most keys.
-  let last = min(tile_first + ROWS, max(place.live_queries, 1u)) - 1u;
-  let reach = select(0u, visible_keys(place, last), tile_first < place.live_queries);
-
-  let row = tile_first + shared_row(lane);
-  let channel = chunk * 16u + shared_channel(lane);
+// The sixteen rows after the keys below `reach`, of which the invocation's rows need those below `end`. A careful walk leaves out the values
+// that have no weight. Call in uniform control flow.
+fn attend(lane: Lane, place: Place, row: u32, channel: u32, reach: u32, end: u32, careful: bool) -> Sixteen {
   let extent = Extent(place.live_queries, reach, params.channels);
-  // Sixteen dead rows take no time.
-  let end = select(0u, reach, row < place.live_queries);
   let none = Rows(vec4<f32>(LOWEST), vec4<f32>(), Four(), Four());
   var rows0 = none;
   var rows1 = none;
@@ -324,9 +303,7 @@ fn main(
           let of_rows1 = shared_weights(lane, 4u, four / 4u, weights1);
           let of_rows2 = shared_weights(lane, 8u, four / 4u, weights2);
           let of_rows3 = shared_weights(lane, 12u, four / 4u, weights3);
-          // Without a bias or causal mask, the rows see every key that is read. The exceptions are keys past the last one, which read the
-          // last one.
-          if ((BIASED == 1u) | (params.causal == 1u) | (first + part + four + 4u > reach)) && (is_unbounded(near) || is_unbounded(far)) {
+          if careful {
             rows0 = attended_taken(rows0, of_rows0, near, far);
             rows1 = attended_taken(rows1, of_rows1, near, far);
             rows2 = attended_taken(rows2, of_rows2, near, far);
@@ -353,10 +330,62 @@ fn main(
       }
     }
   }
+  return Sixteen(rows0, rows1, rows2, rows3);
+}
 
-  let totals = over_lanes(lane, rows0.total, rows1.total, rows2.total, rows3.total, true);
-  store(place, row, channel, rows0, totals[0]);
-  store(place, row + 4u, channel, rows1, totals[1]);
-  store(place, row + 8u, channel, rows2, totals[2]);
-  store(place, row + 12u, channel, rows3, totals[3]);
+@compute @workgroup_size(LANES)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  lane: Lane,
+) {
+  let id = linear_group(group, groups);
+  if id >= params.groups { return; }
+  let tiles = (params.query_count + ROWS - 1u) / ROWS;
+  let chunk = id % params.chunks;
+  let tile_first = id / params.chunks % tiles * ROWS;
+  let head = id / params.chunks / tiles % params.heads;
+  let batch = id / params.chunks / tiles / params.heads;
+  let key_head = head / (params.heads / params.key_heads);
+  if lane.index == 0u {
+    atomicStore(&spoilt, 0u);
+    live = vec2<u32>(
+      min(query_lengths[params.query_lengths_base + batch], params.query_count),
+      min(lengths[params.lengths_base + batch], params.key_count),
+    );
+  }
+  let counts = workgroupUniformLoad(&live);
+  let place = Place(
+    params.queries_base + batch * params.heads * params.query_count * params.channels + head * params.query_head,
+    params.keys_base + batch * params.key_heads * params.key_count * params.channels + key_head * params.key_head,
+    params.values_base + batch * params.key_heads * params.key_count * params.value_channels + key_head * params.value_head,
+    params.bias_base + batch * params.bias_batch + head * params.bias_head,
+    params.out_base + batch * params.heads * params.query_count * params.value_channels + head * params.out_head,
+    params.lse_base + (batch * params.heads + head) * params.query_count,
+    counts.x,
+    counts.y,
+  );
+  // The last live row sees the most keys.
+  let last = min(tile_first + ROWS, max(place.live_queries, 1u)) - 1u;
+  let reach = select(0u, visible_keys(place, last), tile_first < place.live_queries);
+
+  let row = tile_first + shared_row(lane);
+  let channel = chunk * 16u + shared_channel(lane);
+  // Sixteen dead rows take no time.
+  let end = select(0u, reach, row < place.live_queries);
+  var rows = attend(lane, place, row, channel, reach, end, false);
+  // An infinite or NaN value without weight gives a NaN. This is rare, so the loop does not ask, and all is done once more.
+  if is_spoilt(rows.r0) || is_spoilt(rows.r1) || is_spoilt(rows.r2) || is_spoilt(rows.r3) {
+    atomicStore(&spoilt, 1u);
+  }
+  workgroupBarrier();
+  if workgroupUniformLoad(&spoilt) == 1u {
+    rows = attend(lane, place, row, channel, reach, end, true);
+  }
+
+  let totals = over_lanes(lane, rows.r0.total, rows.r1.total, rows.r2.total, rows.r3.total, true);
+  store(place, row, channel, rows.r0, totals[0]);
+  store(place, row + 4u, channel, rows.r1, totals[1]);
+  store(place, row + 8u, channel, rows.r2, totals[2]);
+  store(place, row + 12u, channel, rows.r3, totals[3]);
 }
