@@ -47,29 +47,24 @@ fn main(
     partner = batch * params.tokens + min(other, params.tokens - 1u);
   }
 
+  // Both sums share their loads, which take most of the time.
   var sum = 0.0;
+  var square = 0.0;
   for (var c = in_row; c < select(0u, params.channels, paired); c += LANES) {
-    sum += elem_dot(unit[params.unit_base + row * params.channels + c], unit[params.unit_base + partner * params.channels + c]);
+    let mine = unit[params.unit_base + row * params.channels + c];
+    let others = unit[params.unit_base + partner * params.channels + c];
+    sum += elem_dot(mine, others);
+    square += elem_dot(mine - others, mine - others);
   }
   sums[lane.index] = sum;
-  workgroupBarrier();
-  sum = 0.0;
-  for (var i = 0u; i < LANES; i++) {
-    sum += sums[lane.index - in_row + i];
-  }
-  let near = sum >= NEAR;
-  var square = 0.0;
-  for (var c = in_row; c < select(0u, params.channels, paired && near); c += LANES) {
-    let difference = unit[params.unit_base + row * params.channels + c] - unit[params.unit_base + partner * params.channels + c];
-    square += elem_dot(difference, difference);
-  }
   squares[lane.index] = square;
   workgroupBarrier();
   if in_row == 0u && row < params.rows {
     for (var i = 1u; i < LANES; i++) {
+      sum += sums[lane.index + i];
       square += squares[lane.index + i];
     }
-    sum = select(max(sum, -1.0), 1.0 - 0.5 * square, near);
+    sum = select(max(sum, -1.0), 1.0 - 0.5 * square, sum >= NEAR);
     if is_nan(norm[params.norm_base + row]) || is_nan(norm[params.norm_base + partner]) {
       sum = make_nan();
     }
