@@ -375,7 +375,7 @@ fn main(
   let end = select(0u, reach, row < place.live_queries);
   var rows = attend(lane, place, row, channel, reach, end, false);
   // An infinite or NaN value without weight gives a NaN. This is rare, so the loop does not ask, and all is done once more.
-  if is_spoilt(rows.r0) || is_spoilt(rows.r1) || is_spoilt(rows.r2) || is_spoilt(rows.r3) {
+  if is_spoilt(rows.r0) || is_spoilt(rows.r1) || (TALL && (is_spoilt(rows.r2) || is_spoilt(rows.r3))) {
     atomicStore(&spoilt, 1u);
   }
   workgroupBarrier();
@@ -386,6 +386,8 @@ fn main(
   let totals = over_lanes(lane, rows.r0.total, rows.r1.total, rows.r2.total, rows.r3.total, true);
   store(place, row, channel, rows.r0, totals[0]);
   store(place, row + 4u, channel, rows.r1, totals[1]);
-  store(place, row + 8u, channel, rows.r2, totals[2]);
-  store(place, row + 12u, channel, rows.r3, totals[3]);
+  if TALL {
+    store(place, row + 8u, channel, rows.r2, totals[2]);
+    store(place, row + 12u, channel, rows.r3, totals[3]);
+  }
 }

@@ -49,7 +49,7 @@ fn store_four(row: u32, output: u32, values: vec4<f32>) {
   if output + 3u < params.outputs { y[first + 3u] = elem_scalar(values.w); }
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(TILE_LANES)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
@@ -63,10 +63,21 @@ fn main(
   let output = first_output + tile_column(lane);
   let extent = Extent(params.rows, params.outputs, params.channels);
   let tile = dot_tile(lane, true, row, output, wanted_elems(lane, extent, row, first_output));
-  // Until here the sums are in registers. From here on, each step handles one row.
-  var sums = rows_of(tile);
   let offset = bias_of_four(output);
-  for (var i = 0u; i < 16u; i++) {
-    store_four(row + i, output, activate(params.activation, sums[i] + offset));
+  if TALL {
+    // Until here the sums are in registers. From here on, each step handles one row.
+    var sums = rows_of(tile);
+    for (var i = 0u; i < 16u; i++) {
+      store_four(row + i, output, activate(params.activation, sums[i] + offset));
+    }
+  } else {
+    store_four(row, output, activate(params.activation, tile.r0 + offset));
+    store_four(row + 1u, output, activate(params.activation, tile.r1 + offset));
+    store_four(row + 2u, output, activate(params.activation, tile.r2 + offset));
+    store_four(row + 3u, output, activate(params.activation, tile.r3 + offset));
+    store_four(row + 4u, output, activate(params.activation, tile.r4 + offset));
+    store_four(row + 5u, output, activate(params.activation, tile.r5 + offset));
+    store_four(row + 6u, output, activate(params.activation, tile.r6 + offset));
+    store_four(row + 7u, output, activate(params.activation, tile.r7 + offset));
   }
 }

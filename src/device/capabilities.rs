@@ -71,6 +71,12 @@ impl Capabilities {
         let tuning = policy.tuning;
         match self.cooperative_form() {
             Some(form) if shader.has_form(form, header) && !tuning.is_without_matrices(shader.name) => form,
+            // Loads take most of a CPU's time, and registers of a GPU's.
+            _ if shader.has_form(Form::Staged, header)
+                && (tuning.is_staged(shader.name) || !(self.software || tuning.is_portable(shader.name))) =>
+            {
+                Form::Staged
+            }
             _ if self.runs_subgroup_form(shader) && !tuning.is_portable(shader.name) => Form::Subgroup,
             _ => Form::Portable,
         }
@@ -80,7 +86,7 @@ impl Capabilities {
     pub(crate) fn supports(&self, shader: &Shader, header: Header, form: Form) -> bool {
         (self.f16 || !header.is_f16())
             && match form {
-                Form::Portable => true,
+                Form::Portable | Form::Staged => true,
                 Form::Subgroup => self.runs_subgroup_form(shader),
                 form => self.cooperative_form() == Some(form),
             }

@@ -308,6 +308,8 @@ pub enum Form {
     Portable,
     /// Operations of subgroups; of exactly eight invocations where tiles of products are made.
     Subgroup,
+    /// Tiles of products for GPUs, whose rows and columns pass through workgroup memory.
+    Staged,
     /// Tiles of products by cooperative matrices of 8 x 8.
     Cooperative8,
     /// Tiles of products by cooperative matrices of 16 x 16.
@@ -330,13 +332,14 @@ impl Form {
 
     /// Whether it asks which subgroup an invocation is in.
     pub const fn uses_subgroups(self) -> bool {
-        !matches!(self, Self::Portable)
+        !matches!(self, Self::Portable | Self::Staged)
     }
 
     pub(super) const fn suffix(self) -> &'static str {
         match self {
             Self::Portable => "",
             Self::Subgroup => ".subgroup",
+            Self::Staged => ".staged",
             Self::Cooperative8 => ".cooperative_8",
             Self::Cooperative16 => ".cooperative_16",
         }
@@ -383,6 +386,7 @@ impl Shader {
         match form {
             Form::Portable => true,
             Form::Subgroup => self.has_subgroup_form(),
+            Form::Staged => self.needs_subgroups_of_eight(),
             Form::Cooperative8 | Form::Cooperative16 => self.makes_tiles() && header.is_f16(),
         }
     }

@@ -8,7 +8,9 @@ use crate::error::Error;
 /// The shaders that do not run in the most capable of their forms that the device has: none, unless [`tune`](crate::tune) finds otherwise.
 ///
 /// As text it is JSON, for a cache of the application's: `{"portable": ["compact.tally"], "without_matrices": ["linear"]}`. The first run in
-/// their portable form though the device has subgroups, the second without its cooperative matrices. The second list may be left out.
+/// their portable form though the device has subgroups, or is a GPU, for which tiles of products have a form of their own. The second run without
+/// its cooperative matrices. A third list, `staged`, names those that run in the form for GPUs though the device is a CPU. All but the first may be
+/// left out.
 ///
 /// ```
 /// use tokenpress::{Policy, Tuning};
@@ -24,6 +26,7 @@ pub struct Tuning {
     /// Bit i for the i-th shader of several forms; so the following.
     portable: u32,
     without_matrices: u32,
+    staged: u32,
 }
 
 /// The shaders that have several forms, by name; at most 32.
@@ -61,13 +64,16 @@ fn names(bits: u32) -> impl Iterator<Item = &'static str> {
 
 impl Tuning {
     /// Every shader in the most capable form.
-    pub(crate) const NONE: Self = Self { portable: 0, without_matrices: 0 };
+    pub(crate) const NONE: Self = Self { portable: 0, without_matrices: 0, staged: 0 };
 
     /// Every shader in its portable form.
-    pub const PORTABLE: Self = Self { portable: u32::MAX, without_matrices: u32::MAX };
+    pub const PORTABLE: Self = Self { portable: u32::MAX, without_matrices: u32::MAX, staged: 0 };
 
     /// No shader with cooperative matrices.
-    pub const WITHOUT_MATRICES: Self = Self { portable: 0, without_matrices: u32::MAX };
+    pub const WITHOUT_MATRICES: Self = Self { portable: 0, without_matrices: u32::MAX, staged: 0 };
+
+    /// Every shader that makes tiles of products in its form for GPUs, on a CPU too.
+    pub const STAGED: Self = Self { portable: 0, without_matrices: u32::MAX, staged: u32::MAX };
 
     /// Whether this shader runs in its portable form.
     pub(crate) fn is_portable(self, shader: &str) -> bool {
@@ -77,6 +83,11 @@ impl Tuning {
     /// Whether this shader runs without cooperative matrices.
     pub(crate) fn is_without_matrices(self, shader: &str) -> bool {
         has(self.without_matrices, shader)
+    }
+
+    /// Whether this shader runs in its form for GPUs on a CPU too.
+    pub(crate) fn is_staged(self, shader: &str) -> bool {
+        has(self.staged, shader)
     }
 
     /// The shaders that run in their portable form.
@@ -104,8 +115,10 @@ impl fmt::Display for Tuning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |bits| names(bits).map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
         write!(f, "{{\"portable\": [{}]", list(self.portable))?;
-        if self.without_matrices != 0 {
-            write!(f, ", \"without_matrices\": [{}]", list(self.without_matrices))?;
+        for (key, bits) in [("without_matrices", self.without_matrices), ("staged", self.staged)] {
+            if bits != 0 {
+                write!(f, ", \"{key}\": [{}]", list(bits))?;
+            }
         }
         f.write_str("}")
     }
@@ -136,6 +149,7 @@ fn parse(dense: &str) -> Option<Tuning> {
             match key {
                 "\"portable\"" => tuning.with_portable(name),
                 "\"without_matrices\"" => tuning.with_no_matrices(name),
+                "\"staged\"" => Some(Tuning { staged: tuning.staged | bit(name)?, ..tuning }),
                 _ => None,
             }
         })

@@ -89,6 +89,7 @@ impl Variant {
                     )
                 }
                 (Include::SharedRows, Form::Subgroup) => include_str!("../../shaders/common/tile/shared_rows_subgroup.wgsl"),
+                (Include::SharedRows, Form::Staged) => include_str!("../../shaders/common/tile/shared_rows_staged.wgsl"),
                 (Include::SharedRows, _) => include_str!("../../shaders/common/tile/shared_rows.wgsl"),
                 (Include::Softmax, _) => include_str!("../../shaders/common/softmax.wgsl"),
                 (Include::Sort, _) => include_str!("../../shaders/common/order/sort.wgsl"),
@@ -104,6 +105,12 @@ impl Variant {
                         include_str!("../../shaders/common/tile/tile_subgroup.wgsl")
                     )
                 }
+                (Include::Tile, Form::Staged) => {
+                    concat!(
+                        include_str!("../../shaders/common/tile/tile.wgsl"),
+                        include_str!("../../shaders/common/tile/tile_staged.wgsl")
+                    )
+                }
                 (Include::Tile, Form::Cooperative8) => concat!(
                     include_str!("../../shaders/common/tile/tile.wgsl"),
                     include_str!("../../shaders/common/tile/tile_cooperative.wgsl"),
@@ -117,6 +124,7 @@ impl Variant {
                 (Include::Team, _) => include_str!("../../shaders/common/team/team.wgsl"),
                 (Include::Alone, _) => include_str!("../../shaders/common/team/alone.wgsl"),
                 (Include::TileLanes, Form::Subgroup) => include_str!("../../shaders/common/tile/tile_lanes_subgroup.wgsl"),
+                (Include::TileLanes, Form::Staged) => include_str!("../../shaders/common/tile/tile_lanes_staged.wgsl"),
                 (Include::TileLanes, _) => include_str!("../../shaders/common/tile/tile_lanes.wgsl"),
                 (Include::Wide, _) => include_str!("../../shaders/common/order/wide.wgsl"),
                 (Include::Window, _) => include_str!("../../shaders/common/window.wgsl"),
@@ -146,7 +154,7 @@ impl Shader {
     pub fn variants(&'static self) -> Vec<Variant> {
         let mut all = Vec::new();
         for &header in self.headers {
-            for form in [Form::Portable, Form::Subgroup, Form::Cooperative8, Form::Cooperative16] {
+            for form in [Form::Portable, Form::Subgroup, Form::Staged, Form::Cooperative8, Form::Cooperative16] {
                 for access in [Access::Read, Access::ReadWrite] {
                     for &constants in self.tunings {
                         if self.has_form(form, header) {

@@ -52,7 +52,7 @@ impl Adapter {
     /// The feature that it lacks for a mode, if any.
     pub fn lacks(&self, mode: &Mode) -> Option<&'static str> {
         let matrices = (mode.matrices() && !self.matrices()).then_some("cooperative matrices");
-        matrices.or((!mode.portable() && !self.subgroups()).then_some("SUBGROUP"))
+        matrices.or((!mode.portable() && !mode.staged() && !self.subgroups()).then_some("SUBGROUP"))
     }
 }
 
@@ -122,6 +122,11 @@ impl Mode {
         self.policy.tuning == Tuning::PORTABLE
     }
 
+    /// Whether it runs tiles of products in their form for GPUs.
+    pub fn staged(&self) -> bool {
+        self.policy.tuning == Tuning::STAGED
+    }
+
     /// Whether it runs shaders with cooperative matrices where there are any.
     pub fn matrices(&self) -> bool {
         self.policy.tuning == Tuning::default()
@@ -136,7 +141,7 @@ impl Mode {
 }
 
 /// Together they run every variant, with tensors apart and in one buffer, aligned and not.
-pub const MODES: [Mode; 6] = [
+pub const MODES: [Mode; 8] = [
     Mode {
         name: "subgroup.read",
         always: true,
@@ -155,6 +160,18 @@ pub const MODES: [Mode; 6] = [
         always: true,
         policy: Policy::forced(true, true),
         placement: Placement { gap: 4, one_buffer: true },
+    },
+    Mode {
+        name: "staged.read",
+        always: false,
+        policy: Policy::AUTO.with_tuning(Tuning::STAGED),
+        placement: Placement { gap: 1, one_buffer: false },
+    },
+    Mode {
+        name: "staged.read_write",
+        always: false,
+        policy: Policy::POOLED.with_tuning(Tuning::STAGED),
+        placement: Placement { gap: 2, one_buffer: true },
     },
     Mode { name: "matrices.read", always: false, policy: Policy::AUTO, placement: Placement { gap: 1, one_buffer: false } },
     Mode { name: "matrices.read_write", always: false, policy: Policy::POOLED, placement: Placement { gap: 2, one_buffer: true } },

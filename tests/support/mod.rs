@@ -93,6 +93,9 @@ impl Case {
         if mode.matrices() && !(self.needs_f16() && ["attention", "attention_score", "linear"].contains(&self.subject)) {
             return false;
         }
+        if mode.staged() && !["attention", "attention_score", "bipartite_match", "linear"].contains(&self.subject) {
+            return false;
+        }
         mode.always || !(self.heavy || cases::methods::all().any(|m| m.subject == self.subject))
     }
 

@@ -1,12 +1,12 @@
 // Each invocation computes one row's facts, and shares them through workgroup memory.
-var<workgroup> facts_of_rows: array<Fact, 64>;
+var<workgroup> facts_of_rows: array<Fact, 72>; // eight more than rows, for invocations that have only eight
 
 // The facts of the 16 rows from this one on. Call in uniform control flow.
 fn row_facts(lane: Lane, place: Place, row: u32) -> RowFacts {
   let first = tile_row(lane);
-  let mine = row_fact(place, row - first + lane.index);
+  let mine = row_fact(place, row - first + lane.index % 64u);
   workgroupBarrier(); // wait until the previous ones have been read
-  facts_of_rows[lane.index] = mine;
+  if lane.index < 64u { facts_of_rows[lane.index] = mine; }
   workgroupBarrier();
   return RowFacts(
     facts_of_rows[first + 0u],

@@ -30,13 +30,15 @@ fn add_rows(lane: Lane, place: Place, r: u32, tile_key: u32, offset: vec4<f32>, 
   sums = add_row(sums, tile.r5, offset, facts.r5, key);
   sums = add_row(sums, tile.r6, offset, facts.r6, key);
   sums = add_row(sums, tile.r7, offset, facts.r7, key);
-  sums = add_row(sums, tile.r8, offset, facts.r8, key);
-  sums = add_row(sums, tile.r9, offset, facts.r9, key);
-  sums = add_row(sums, tile.r10, offset, facts.r10, key);
-  sums = add_row(sums, tile.r11, offset, facts.r11, key);
-  sums = add_row(sums, tile.r12, offset, facts.r12, key);
-  sums = add_row(sums, tile.r13, offset, facts.r13, key);
-  sums = add_row(sums, tile.r14, offset, facts.r14, key);
-  sums = add_row(sums, tile.r15, offset, facts.r15, key);
+  if TALL {
+    sums = add_row(sums, tile.r8, offset, facts.r8, key);
+    sums = add_row(sums, tile.r9, offset, facts.r9, key);
+    sums = add_row(sums, tile.r10, offset, facts.r10, key);
+    sums = add_row(sums, tile.r11, offset, facts.r11, key);
+    sums = add_row(sums, tile.r12, offset, facts.r12, key);
+    sums = add_row(sums, tile.r13, offset, facts.r13, key);
+    sums = add_row(sums, tile.r14, offset, facts.r14, key);
+    sums = add_row(sums, tile.r15, offset, facts.r15, key);
+  }
   return sums;
 }

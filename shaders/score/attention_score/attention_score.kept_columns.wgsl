@@ -27,13 +27,15 @@ fn add_rows(lane: Lane, place: Place, r: u32, tile_key: u32, offset: vec4<f32>, 
   sums = add_row(sums, logits[at + 40u], offset, facts.r5, key);
   sums = add_row(sums, logits[at + 48u], offset, facts.r6, key);
   sums = add_row(sums, logits[at + 56u], offset, facts.r7, key);
-  sums = add_row(sums, logits[at + 64u], offset, facts.r8, key);
-  sums = add_row(sums, logits[at + 72u], offset, facts.r9, key);
-  sums = add_row(sums, logits[at + 80u], offset, facts.r10, key);
-  sums = add_row(sums, logits[at + 88u], offset, facts.r11, key);
-  sums = add_row(sums, logits[at + 96u], offset, facts.r12, key);
-  sums = add_row(sums, logits[at + 104u], offset, facts.r13, key);
-  sums = add_row(sums, logits[at + 112u], offset, facts.r14, key);
-  sums = add_row(sums, logits[at + 120u], offset, facts.r15, key);
+  if TALL {
+    sums = add_row(sums, logits[at + 64u], offset, facts.r8, key);
+    sums = add_row(sums, logits[at + 72u], offset, facts.r9, key);
+    sums = add_row(sums, logits[at + 80u], offset, facts.r10, key);
+    sums = add_row(sums, logits[at + 88u], offset, facts.r11, key);
+    sums = add_row(sums, logits[at + 96u], offset, facts.r12, key);
+    sums = add_row(sums, logits[at + 104u], offset, facts.r13, key);
+    sums = add_row(sums, logits[at + 112u], offset, facts.r14, key);
+    sums = add_row(sums, logits[at + 120u], offset, facts.r15, key);
+  }
   return sums;
 }

@@ -19,9 +19,10 @@
 
 override KEPT: u32 = 0u; // or 1
 
-// Row t of the tile: [t, lane of keys].
-var<workgroup> maxima: array<f32, 1024>;
-var<workgroup> totals: array<f32, 1024>;
+// What the invocations of a row have, first their maxima and then their sums: [row of the tile, lane of keys].
+var<workgroup> shown: array<f32, 1024>;
+// The maxima of the tile's rows.
+var<workgroup> maxima: array<f32, 64>;
 
 // The largest logit of four rows so far, and the sum of exp(logit - largest).
 struct Running {
@@ -65,14 +66,18 @@ fn add_rows(running: Running, a: Logits, b: Logits, c: Logits, d: Logits) -> Run
   return Running(largest, running.sum * factor + sums);
 }
 
-fn show(slot: u32, running: Running) {
+fn show(slot: u32, values: vec4<f32>) {
   for (var i = 0u; i < 4u; i++) {
-    maxima[slot + i * 16u] = running.largest[i];
-    totals[slot + i * 16u] = running.sum[i];
+    shown[slot + i * 16u] = values[i];
   }
 }
 
-@compute @workgroup_size(64)
+// The sums of four rows, relative to the maxima of the whole rows.
+fn rescaled(running: Running, row: u32) -> vec4<f32> {
+  return running.sum * exp(running.largest - vec4<f32>(maxima[row], maxima[row + 1u], maxima[row + 2u], maxima[row + 3u]));
+}
+
+@compute @workgroup_size(TILE_LANES)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
@@ -112,14 +117,16 @@ fn main(
       logits[at + 40u] = tile.r5;
       logits[at + 48u] = tile.r6;
       logits[at + 56u] = tile.r7;
-      logits[at + 64u] = tile.r8;
-      logits[at + 72u] = tile.r9;
-      logits[at + 80u] = tile.r10;
-      logits[at + 88u] = tile.r11;
-      logits[at + 96u] = tile.r12;
-      logits[at + 104u] = tile.r13;
-      logits[at + 112u] = tile.r14;
-      logits[at + 120u] = tile.r15;
+      if TALL {
+        logits[at + 64u] = tile.r8;
+        logits[at + 72u] = tile.r9;
+        logits[at + 80u] = tile.r10;
+        logits[at + 88u] = tile.r11;
+        logits[at + 96u] = tile.r12;
+        logits[at + 104u] = tile.r13;
+        logits[at + 112u] = tile.r14;
+        logits[at + 120u] = tile.r15;
+      }
     }
     rows0 = add_rows(
       rows0,
@@ -135,37 +142,54 @@ fn main(
       logits_of(tile.r6, offset, key, facts.r6),
       logits_of(tile.r7, offset, key, facts.r7),
     );
-    rows2 = add_rows(
-      rows2,
-      logits_of(tile.r8, offset, key, facts.r8),
-      logits_of(tile.r9, offset, key, facts.r9),
-      logits_of(tile.r10, offset, key, facts.r10),
-      logits_of(tile.r11, offset, key, facts.r11),
-    );
-    rows3 = add_rows(
-      rows3,
-      logits_of(tile.r12, offset, key, facts.r12),
-      logits_of(tile.r13, offset, key, facts.r13),
-      logits_of(tile.r14, offset, key, facts.r14),
-      logits_of(tile.r15, offset, key, facts.r15),
-    );
+    if TALL {
+      rows2 = add_rows(
+        rows2,
+        logits_of(tile.r8, offset, key, facts.r8),
+        logits_of(tile.r9, offset, key, facts.r9),
+        logits_of(tile.r10, offset, key, facts.r10),
+        logits_of(tile.r11, offset, key, facts.r11),
+      );
+      rows3 = add_rows(
+        rows3,
+        logits_of(tile.r12, offset, key, facts.r12),
+        logits_of(tile.r13, offset, key, facts.r13),
+        logits_of(tile.r14, offset, key, facts.r14),
+        logits_of(tile.r15, offset, key, facts.r15),
+      );
+    }
   }
 
-  let slot = tile_row(lane) * 16u + tile_column(lane) / 4u;
-  show(slot, rows0);
-  show(slot + 64u, rows1);
-  show(slot + 128u, rows2);
-  show(slot + 192u, rows3);
+  let in_tile = tile_row(lane);
+  let slot = in_tile * 16u + tile_column(lane) / 4u;
+  show(slot, rows0.largest);
+  show(slot + 64u, rows1.largest);
+  if TALL {
+    show(slot + 128u, rows2.largest);
+    show(slot + 192u, rows3.largest);
+  }
   workgroupBarrier();
-  let r = tile_first + lane.index;
-  if r < params.rows {
+  if lane.index < 64u {
     var most = LOWEST;
     for (var i = 0u; i < 16u; i++) {
-      most = max(most, maxima[lane.index * 16u + i]);
+      most = max(most, shown[lane.index * 16u + i]);
     }
+    maxima[lane.index] = most;
+  }
+  workgroupBarrier(); // the maxima are there, and what was shown has been read
+  show(slot, rescaled(rows0, in_tile));
+  show(slot + 64u, rescaled(rows1, in_tile + 4u));
+  if TALL {
+    show(slot + 128u, rescaled(rows2, in_tile + 8u));
+    show(slot + 192u, rescaled(rows3, in_tile + 12u));
+  }
+  workgroupBarrier();
+  let r = tile_first + lane.index;
+  if lane.index < 64u && r < params.rows {
+    let most = maxima[lane.index];
     var total = 0.0;
     for (var i = 0u; i < 16u; i++) {
-      total += totals[lane.index * 16u + i] * exp(maxima[lane.index * 16u + i] - most);
+      total += shown[lane.index * 16u + i];
     }
     let at = params.sums_base + (batch * params.heads + head) * params.rows + r;
     sums[at] = most;

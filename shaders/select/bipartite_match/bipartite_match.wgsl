@@ -23,9 +23,11 @@
 // Cost: 2 Ns Nd C operations. 64 sources share one read of the destinations' unit rows from cache, and 64 destinations share one of the
 // sources' rows.
 
-// The best of source t: [t, four parts of the destinations].
-var<workgroup> similarities: array<f32, 256>;
-var<workgroup> partners: array<u32, 256>;
+const PARTS = 64u / TILE_ROWS; // of 64 destinations
+
+// The best of source t: [t, part of the destinations].
+var<workgroup> similarities: array<f32, 4u * TILE_LANES>;
+var<workgroup> partners: array<u32, 4u * TILE_LANES>;
 var<workgroup> some_source: atomic<u32>;
 
 // A tile's rows are destinations, and its columns are sources.
@@ -66,7 +68,7 @@ fn best_of(best: Best, products: vec4<f32>, sound: vec4<bool>, fact: Fact, j: u3
   return Best(select(best.similarity, values, wins), select(best.partner, vec4<u32>(j), wins));
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(TILE_LANES)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
@@ -116,28 +118,30 @@ fn main(
     best = best_of(best, tile.r5, sound, facts.r5, j + 5u);
     best = best_of(best, tile.r6, sound, facts.r6, j + 6u);
     best = best_of(best, tile.r7, sound, facts.r7, j + 7u);
-    best = best_of(best, tile.r8, sound, facts.r8, j + 8u);
-    best = best_of(best, tile.r9, sound, facts.r9, j + 9u);
-    best = best_of(best, tile.r10, sound, facts.r10, j + 10u);
-    best = best_of(best, tile.r11, sound, facts.r11, j + 11u);
-    best = best_of(best, tile.r12, sound, facts.r12, j + 12u);
-    best = best_of(best, tile.r13, sound, facts.r13, j + 13u);
-    best = best_of(best, tile.r14, sound, facts.r14, j + 14u);
-    best = best_of(best, tile.r15, sound, facts.r15, j + 15u);
+    if TALL {
+      best = best_of(best, tile.r8, sound, facts.r8, j + 8u);
+      best = best_of(best, tile.r9, sound, facts.r9, j + 9u);
+      best = best_of(best, tile.r10, sound, facts.r10, j + 10u);
+      best = best_of(best, tile.r11, sound, facts.r11, j + 11u);
+      best = best_of(best, tile.r12, sound, facts.r12, j + 12u);
+      best = best_of(best, tile.r13, sound, facts.r13, j + 13u);
+      best = best_of(best, tile.r14, sound, facts.r14, j + 14u);
+      best = best_of(best, tile.r15, sound, facts.r15, j + 15u);
+    }
   }
 
-  let slot = tile_column(lane) * 4u + tile_row(lane) / 16u;
+  let slot = tile_column(lane) * PARTS + tile_row(lane) / TILE_ROWS;
   for (var i = 0u; i < 4u; i++) {
-    similarities[slot + i * 4u] = best.similarity[i];
+    similarities[slot + i * PARTS] = best.similarity[i];
     // A dead source has no partner.
-    partners[slot + i * 4u] = select(best.partner[i], NONE, tokens[i] == NONE);
+    partners[slot + i * PARTS] = select(best.partner[i], NONE, tokens[i] == NONE);
   }
   workgroupBarrier();
   let source = first_source + lane.index;
-  if source >= params.source_count { return; }
+  if lane.index >= 64u || source >= params.source_count { return; }
   var value = LOWEST;
   var j = NONE;
-  for (var part = lane.index * 4u; part < lane.index * 4u + 4u; part++) {
+  for (var part = lane.index * PARTS; part < lane.index * PARTS + PARTS; part++) {
     if partners[part] != NONE && (j == NONE || similarities[part] > value || (similarities[part] == value && partners[part] < j)) {
       value = similarities[part];
       j = partners[part];

@@ -3,13 +3,15 @@
 //
 //   fn add_rows(lane: Lane, place: Place, r: u32, tile_key: u32, offset: vec4<f32>, key: vec4<u32>, totals: vec4<f32>) -> vec4<f32>
 //
-// which calls `add_row` for the 16 rows from the r-th on.
+// which calls `add_row` for the invocation's rows from the r-th on.
 // Key-stationary: a workgroup has 64 keys and walks over its chunk 64 rows at a time. An invocation keeps one sum (maximum) for each of its
 // keys. At the end, the invocations of a key combine theirs. The chunks divide the live rows, so padding does not change the order of the
 // sum.
 
-// Key t of the tile: [t, sixteen rows].
-var<workgroup> column_parts: array<f32, 256>;
+const PARTS = 64u / TILE_ROWS; // of 64 rows
+
+// Key t of the tile: [t, part of the rows].
+var<workgroup> column_parts: array<f32, 4u * TILE_LANES>;
 
 const SOFTMAX = 2u;
 const MAXIMUM = 3u;
@@ -36,7 +38,7 @@ fn add_row(totals: vec4<f32>, products: vec4<f32>, offset: vec4<f32>, fact: Fact
   return select(totals, reduced, key < vec4<u32>(fact.x));
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(TILE_LANES)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(num_workgroups) groups: vec3<u32>,
@@ -74,17 +76,17 @@ fn main(
     totals = add_rows(lane, place, r, tile_key, offset, key, totals);
   }
 
-  let slot = tile_column(lane) * 4u + tile_row(lane) / 16u;
-  column_parts[slot + 0u] = totals.x;
-  column_parts[slot + 4u] = totals.y;
-  column_parts[slot + 8u] = totals.z;
-  column_parts[slot + 12u] = totals.w;
+  let slot = tile_column(lane) * PARTS + tile_row(lane) / TILE_ROWS;
+  column_parts[slot] = totals.x;
+  column_parts[slot + PARTS] = totals.y;
+  column_parts[slot + 2u * PARTS] = totals.z;
+  column_parts[slot + 3u * PARTS] = totals.w;
   workgroupBarrier();
   let index = column_first + lane.index;
-  if index < params.columns {
+  if lane.index < 64u && index < params.columns {
     var total = start;
-    for (var i = 0u; i < 4u; i++) {
-      let part = column_parts[lane.index * 4u + i];
+    for (var i = 0u; i < PARTS; i++) {
+      let part = column_parts[lane.index * PARTS + i];
       total = select(total + part, max(total, part), params.row_reduction == MAXIMUM);
     }
     partials[params.partials_base + ((chunk * params.batch + batch) * params.heads + head) * params.columns + index] = total;
