@@ -242,7 +242,7 @@ impl Generator {
 
     /// A list for each row of numbers below n, none of them twice; NONE behind.
     pub(crate) fn list(&mut self, graph: &mut Graph, batch: u32, entries: u32, n: u32) -> Tensor {
-        if u64::from(batch) * u64::from(entries.max(n)) > 100_000 {
+        if u64::from(batch) * u64::from(entries.max(n).max(1)) > 100_000 {
             return self.tensor(graph, &[batch, entries], Elem::U32);
         }
         let mut values = Vec::new();

@@ -23,7 +23,7 @@ impl Sliding {
     }
 
     /// The token under each tap of the window at a place, row by row; `None` in the padding.
-    pub fn tokens(&self, place: [usize; 2]) -> impl Iterator<Item = Option<usize>> + use<> {
+    pub fn tokens(&self, place: [usize; 2]) -> impl Iterator<Item = Option<usize>> + Clone + use<> {
         let Self { grid, window, stride, padding } = *self;
         let inside = move |i: usize, tap: usize| (place[i] * stride[i] + tap).checked_sub(padding[i]).filter(|at| *at < grid[i]);
         let taps = (0..window[0]).flat_map(move |dy| (0..window[1]).map(move |dx| (dy, dx)));
@@ -31,15 +31,11 @@ impl Sliding {
     }
 
     /// [`Sliding::tokens`] of every place, of every image of a batch: tokens are counted over the batch.
-    pub fn windows(&self, batch: usize) -> Vec<Vec<Option<usize>>> {
+    pub fn windows(&self, batch: usize) -> impl Iterator<Item = impl Iterator<Item = Option<usize>> + Clone> {
         let [rows, columns] = self.places();
-        let mut windows = Vec::new();
-        for image in 0..batch {
-            for place in (0..rows).flat_map(|y| (0..columns).map(move |x| [y, x])) {
-                windows.push(self.tokens(place).map(|token| Some(image * self.grid[0] * self.grid[1] + token?)).collect());
-            }
-        }
-        windows
+        let places = move || (0..rows).flat_map(move |y| (0..columns).map(move |x| [y, x]));
+        let size = self.grid[0] * self.grid[1];
+        (0..batch).flat_map(move |image| places().map(move |place| self.tokens(place).map(move |token| Some(image * size + token?))))
     }
 }
 
@@ -48,7 +44,7 @@ pub fn unfold<T: Copy>(x: &[T], [batch, channels]: [usize; 2], sliding: &Sliding
     let mut y = Vec::new();
     for window in sliding.windows(batch) {
         for c in 0..channels {
-            y.extend(window.iter().map(|token| token.map_or(zero, |token| x[token * channels + c])));
+            y.extend(window.clone().map(|token| token.map_or(zero, |token| x[token * channels + c])));
         }
     }
     y

@@ -5,12 +5,18 @@ use crate::reference::{Activation, Sliding};
 use crate::tensor::Elem;
 
 /// What each element of the result is the sum of: a product for each tap on the grid, then the bias. With their number.
-fn terms(x: &[f32], weight: &[f32], bias: Option<&[f32]>, [batch, channels]: [usize; 2], sliding: &Sliding) -> Vec<(Terms, f64)> {
-    let mut all = Vec::new();
-    for window in sliding.windows(batch) {
-        for c in 0..channels {
+fn terms<'a>(
+    x: &'a [f32],
+    weight: &'a [f32],
+    bias: Option<&'a [f32]>,
+    [batch, channels]: [usize; 2],
+    sliding: &'a Sliding,
+) -> impl Iterator<Item = (Terms, f64)> + 'a {
+    let taps = sliding.window[0] * sliding.window[1];
+    sliding.windows(batch).flat_map(move |window| {
+        (0..channels).map(move |c| {
             let (mut terms, mut count) = (Terms::default(), 0.0);
-            for (token, w) in window.iter().zip(&weight[c * window.len()..]) {
+            for (token, w) in window.clone().zip(&weight[c * taps..]) {
                 if let Some(token) = token {
                     terms.multiply_add(x[token * channels + c], *w);
                     count += 1.0;
@@ -20,15 +26,14 @@ fn terms(x: &[f32], weight: &[f32], bias: Option<&[f32]>, [batch, channels]: [us
                 terms.add(f64::from(bias[c]));
                 count += 1.0;
             }
-            all.push((terms, count));
-        }
-    }
-    all
+            (terms, count)
+        })
+    })
 }
 
 /// `y[b, place, c] = sum_tap x[b, token under the tap, c] weight[c, tap] + bias[c]`; padding adds nothing.
 pub fn depthwise_convolution(x: &[f32], weight: &[f32], bias: Option<&[f32]>, dims: [usize; 2], sliding: &Sliding) -> Vec<f64> {
-    terms(x, weight, bias, dims, sliding).iter().map(|(terms, _)| terms.sum).collect()
+    terms(x, weight, bias, dims, sliding).map(|(terms, _)| terms.sum).collect()
 }
 
 /// Largest error of [`depthwise_convolution`] on the GPU, stored as `elem`.
@@ -43,11 +48,11 @@ pub fn depthwise_convolution_bound(
     sliding: &Sliding,
     elem: Elem,
 ) -> Vec<f64> {
-    let bound = |(terms, count): &(Terms, f64)| {
+    let bound = |(terms, count): (Terms, f64)| {
         let error = terms.error((count + 1.0) * 2.0 * EPSILON_F32) + f64::from(f32::MIN_POSITIVE);
         Activation::None.bound(terms.sum, error, elem)
     };
-    terms(x, weight, bias, dims, sliding).iter().map(bound).collect()
+    terms(x, weight, bias, dims, sliding).map(bound).collect()
 }
 
 #[cfg(test)]
