@@ -40,7 +40,7 @@ fn main(
   if batch >= params.groups { return; }
   let ranks = params.memory_base + batch * params.stride;
   let states = ranks + 2u * params.tokens;
-  let columns = states + params.tokens + 4u;
+  let columns = states + params.tokens + 6u;
   let first_row = batch * params.tokens;
   let weights_at = params.weights_base + first_row;
   let count = min(counts[params.counts_base + batch], params.k);

@@ -27,6 +27,7 @@ fn main(
     let tallies = params.memory_base + batch * params.stride + 3u * params.tokens;
     memory[tallies] = 0u;
     memory[tallies + 2u] = 0u;
+    memory[tallies + 4u] = 0u;
   }
   if params.tokens == 0u { return; }
   let weight = weights[params.weights_base + row];

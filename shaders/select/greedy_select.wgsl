@@ -13,7 +13,7 @@
 // indices: [B, K] u32, in order of selection
 // kept:    [B] u32
 // memory:  [B, stride] u32: two arrays of the tokens' ranks, used in turn; the tokens' states; two numbers of selected tokens and two of
-//          columns, used in turn; the columns e, [N, rank]
+//          columns, and two of given entries that are done with, used in turn; the columns e, [N, rank]
 //
 // Ranks are order keys of the scores, and ties go to the lowest token. Key KEY_DEAD is no candidate. Key KEY_NAN marks a token with a NaN
 // or an infinity: it is selected last, and does not affect the others.
@@ -39,6 +39,8 @@ var<workgroup> sums: array<f32, 1024>; // [lane, one of four tokens]
 var<workgroup> winner: u32;
 var<workgroup> wanted: u32;
 var<workgroup> selected_before: u32;
+var<workgroup> given_before: u32;
+var<workgroup> first_given: atomic<u32>;
 
 // The best of this invocation's tokens, then of 16 invocations, then of all.
 fn find(lane: Lane, ranks: u32) {
@@ -90,7 +92,7 @@ fn main(
   let ranks = params.memory_base + batch * params.stride;
   let states = ranks + 2u * params.tokens;
   let tallies = states + params.tokens;
-  let columns = tallies + 4u;
+  let columns = tallies + 6u;
   let first_row = batch * params.tokens;
   let in_row = lane.index % LANES;
   let of_four = lane.index / LANES * 4u;
@@ -98,25 +100,40 @@ fn main(
   if lane.index == 0u {
     wanted = min(counts[params.counts_base + batch], params.k);
     selected_before = memory[tallies + params.first % 2u];
+    given_before = memory[tallies + 4u + params.first % 2u];
   }
   let count = workgroupUniformLoad(&wanted);
   var selected = workgroupUniformLoad(&selected_before);
+  var next_given = workgroupUniformLoad(&given_before);
   var depth = memory[tallies + 2u + params.first % 2u];
   for (var step = params.first; step < params.last; step++) {
     if selected >= count { break; }
     let ranks_before = ranks + selected % 2u * params.tokens;
     let ranks_after = ranks + (selected + 1u) % 2u * params.tokens;
-    if step < params.given_count {
+    // The next given token that can be selected, of 256 entries at a time.
+    var found = NONE;
+    while found == NONE && next_given < params.given_count {
       if lane.index == 0u {
-        let token = given[params.given_base + batch * params.given_stride + step];
-        let key = memory[ranks_before + min(token, params.tokens - 1u)];
-        winner = select(NONE, token, token < params.tokens && key != KEY_DEAD);
+        atomicStore(&first_given, NONE);
       }
-    } else {
+      workgroupBarrier();
+      let entry = next_given + lane.index;
+      if entry < params.given_count {
+        let token = given[params.given_base + batch * params.given_stride + entry];
+        if token < params.tokens && memory[ranks_before + min(token, params.tokens - 1u)] != KEY_DEAD {
+          atomicMin(&first_given, entry);
+        }
+      }
+      found = workgroupUniformLoad(&first_given);
+      next_given = select(found + 1u, next_given + 256u, found == NONE);
+    }
+    if found == NONE {
       find(lane, ranks_before);
+    } else if lane.index == 0u {
+      winner = given[params.given_base + batch * params.given_stride + found];
     }
     let chosen = workgroupUniformLoad(&winner);
-    if chosen == NONE { continue; }
+    if chosen == NONE { break; }
 
     let sound = memory[ranks_before + chosen] != KEY_NAN;
     let pivot = bitcast<f32>(memory[states + chosen]);
@@ -203,6 +220,7 @@ fn main(
   if part == 0u && lane.index == 0u {
     memory[tallies + params.last % 2u] = selected;
     memory[tallies + 2u + params.last % 2u] = depth;
+    memory[tallies + 4u + params.last % 2u] = next_given;
     kept[params.kept_base + batch] = selected;
   }
 }

@@ -95,7 +95,7 @@ const TILE: u32 = 64;
 ///
 /// Cost: `2 k N C` operations, and `k min(k, C) N` more for the determinant. Two dispatches, of one workgroup a row, or of one
 /// invocation where a row has little to add up. Where N is above 4096, or a row above 1 MiB, it is one dispatch for each selected
-/// or given token, of a workgroup for each 64 tokens. Workspace: 12 bytes a token, and `4 min(k, C)` more for the determinant. C
+/// token, of a workgroup for each 64 tokens. Workspace: 12 bytes a token, and `4 min(k, C)` more for the determinant. C
 /// tokens span all that there is, and what is selected behind them goes by index.
 ///
 /// ```
@@ -266,7 +266,7 @@ impl Kernel for GreedySelect {
         };
         // No more directions than channels can be spanned, however many tokens are selected.
         let rank = if self.objective == Objective::Determinant { self.k.min(channels) } else { 0 };
-        let stride = (3 * u64::from(tokens) + 4).saturating_add(u64::from(tokens) * u64::from(rank));
+        let stride = (3 * u64::from(tokens) + 6).saturating_add(u64::from(tokens) * u64::from(rank));
         let memory = lowering.scratch(u64::from(batch).saturating_mul(stride), Elem::U32);
         let stride = stride as u32;
         let total = u64::from(batch) * u64::from(tokens.max(1));
@@ -282,14 +282,15 @@ impl Kernel for GreedySelect {
             return Ok(());
         }
         let (header, [unit]) = lowering.vectors(Elem::F32, channels, [Slot::Input(0)]);
-        let steps = given_count.saturating_add(self.k);
         let persistent = tokens <= PERSISTENT.0 && u64::from(tokens) * u64::from(channels) <= PERSISTENT.1;
         // Of a step: the winner is found, then each tile's channels, columns and sums are gone through.
         let of_tile = u64::from(channels.div_ceil(16)) + u64::from(rank.div_ceil(16)) + 17;
         let turns = u64::from(tokens.div_ceil(256)) + 33 + u64::from(tokens.div_ceil(TILE)) * of_tile;
         let (parts, steps_each) = if persistent { (1, steps_of_dispatch(turns)) } else { (tokens.div_ceil(TILE), 1) };
-        let short = alone(tokens, u64::from(steps) * u64::from(tokens), channels);
-        let shader = if short { &SHORT_ROWS } else { &SELECT };
+        let entries = given_count.saturating_add(self.k);
+        let short = alone(tokens, u64::from(entries) * u64::from(tokens), channels);
+        // A step selects a token. That for short rows goes through entries of the list one by one.
+        let (shader, steps) = if short { (&SHORT_ROWS, entries) } else { (&SELECT, self.k) };
         let parts_in_all = u64::from(batch) * u64::from(parts);
         let groups = if short { parts_in_all.div_ceil(64) } else { parts_in_all };
         for first in (0..steps).step_by(steps_each as usize) {
