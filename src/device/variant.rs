@@ -106,10 +106,7 @@ impl Variant {
                     )
                 }
                 (Include::Tile, Form::Staged) => {
-                    concat!(
-                        include_str!("../../shaders/common/tile/tile.wgsl"),
-                        include_str!("../../shaders/common/tile/tile_staged.wgsl")
-                    )
+                    concat!(include_str!("../../shaders/common/tile/tile.wgsl"), include_str!("../../shaders/common/tile/tile_staged.wgsl"))
                 }
                 (Include::Tile, Form::Cooperative8) => concat!(
                     include_str!("../../shaders/common/tile/tile.wgsl"),
