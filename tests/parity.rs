@@ -107,6 +107,7 @@ fn trials(adapters: &[Arc<Adapter>]) -> Vec<Trial> {
             for mode in MODES.iter().filter(|mode| group.iter().all(|c| c.runs_in(mode))) {
                 let name = format!("{}::{subject}.{elem}::{}", adapter.name, mode.name);
                 let lacking = (*f16 && !adapter.f16()).then_some("SHADER_F16").or(adapter.lacks(mode));
+                let lacking = lacking.or((mode.staged() && takes_minutes(adapter, subject)).then_some("time: it compiles for minutes"));
                 trials.push(match lacking {
                     Some(feature) if complete && (!mode.matrices() || adapters::matrices_required()) => {
                         adapters::absent(&name, format!("no {feature}"))
@@ -123,12 +124,18 @@ fn trials(adapters: &[Arc<Adapter>]) -> Vec<Trial> {
     trials
 }
 
+/// SwiftShader compiles the attention kernels' form for GPUs, 128 invocations with barriers in nested loops, for minutes and in gigabytes.
+fn takes_minutes(adapter: &Adapter, shader: &str) -> bool {
+    adapter.name == "swiftshader" && shader.starts_with("attention")
+}
+
 /// Variants that an adapter could run and did not.
 fn unrun(adapter: &Adapter) -> Vec<String> {
     let ran = RAN.lock().unwrap_or_else(PoisonError::into_inner);
     let ran = ran.get(&adapter.name);
     let supported = tokenpress::kernels::shaders().into_iter().flat_map(|s| s.variants()).filter(|v| adapter.context.gpu.supports(v));
-    supported.map(|v| v.label()).filter(|label| ran.is_none_or(|ran| !ran.contains(label))).collect()
+    let hopeless = |label: &String| label.contains(".staged") && takes_minutes(adapter, label);
+    supported.map(|v| v.label()).filter(|label| ran.is_none_or(|ran| !ran.contains(label)) && !hopeless(label)).collect()
 }
 
 fn main() -> ExitCode {
