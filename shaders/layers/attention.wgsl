@@ -19,7 +19,8 @@
 // Cost: 2 M N (D + V) operations per head. Each further 16 elem of V after the first 16 cost 2 M N D more.
 // A workgroup has ROWS rows and 16 elem of V. It walks over the keys, KEYS at a time, with a running maximum
 // (https://arxiv.org/abs/2205.14135).
-// An invocation first makes the logits of 16 rows and four keys. Then it makes the results of these rows for one elem of V, or two if FAR.
+// An invocation first makes the logits of 16 rows and four keys, or of eight rows in the form for GPUs. Then it makes the results of these
+// rows for one elem of V, or two if FAR.
 // Several invocations share the same rows and exchange maxima and weights (`common/tile/shared_rows.wgsl`). The helper functions take four
 // rows at a time. Tiles start at key 0 whatever the padding.
 
@@ -59,7 +60,7 @@ struct Rows {
   far: Four,
 }
 
-// The running state of sixteen rows, four at a time.
+// The running state of an invocation's rows, four at a time. Only tall tiles have the last eight.
 struct Sixteen {
   r0: Rows,
   r1: Rows,
@@ -259,8 +260,8 @@ fn store(place: Place, row: u32, channel: u32, rows: Rows, total: vec4<f32>) {
   }
 }
 
-// The sixteen rows after the keys below `reach`, of which the invocation's rows need those below `end`. A careful walk leaves out the values
-// that have no weight. Call in uniform control flow.
+// The invocation's rows after the keys below `reach`, of which they need those below `end`. A careful walk leaves out the values that have no
+// weight. Call in uniform control flow.
 fn attend(lane: Lane, place: Place, row: u32, channel: u32, reach: u32, end: u32, careful: bool) -> Sixteen {
   let extent = Extent(place.live_queries, reach, params.channels);
   let none = Rows(vec4<f32>(LOWEST), vec4<f32>(), Four(), Four());
@@ -378,7 +379,6 @@ fn main(
   if is_spoilt(rows.r0) || is_spoilt(rows.r1) || (TALL && (is_spoilt(rows.r2) || is_spoilt(rows.r3))) {
     atomicStore(&spoilt, 1u);
   }
-  workgroupBarrier();
   if workgroupUniformLoad(&spoilt) == 1u {
     rows = attend(lane, place, row, channel, reach, end, true);
   }

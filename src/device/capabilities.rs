@@ -164,3 +164,22 @@ pub fn required_limits(application: wgpu::Limits, adapter: &wgpu::Limits) -> wgp
         ..application
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tiles of products have a form for GPUs, which CPUs run only where they are told to.
+    #[test]
+    fn only_gpus_stage_tiles() {
+        let linear = crate::kernels::shaders().into_iter().find(|shader| shader.name == "linear").unwrap();
+        let forms = |software, tuning| {
+            let capabilities = Capabilities { software, ..Capabilities::portable() };
+            capabilities.form(Policy::AUTO.with_tuning(tuning), linear, Header::F32)
+        };
+        assert_eq!(forms(false, Tuning::default()), Form::Staged);
+        assert_eq!(forms(false, Tuning::PORTABLE), Form::Portable);
+        assert_eq!(forms(true, Tuning::default()), Form::Portable);
+        assert_eq!(forms(true, Tuning::STAGED), Form::Staged);
+    }
+}

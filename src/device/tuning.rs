@@ -170,6 +170,8 @@ mod tests {
         let both = tuning.with_no_matrices("linear").unwrap();
         assert_eq!(both.to_string().parse(), Ok(both));
         assert_eq!(both.without_matrices().collect::<Vec<_>>(), ["linear"]);
+        let staged = "{\"portable\": [], \"staged\": [\"linear\"]}";
+        assert_eq!(staged.parse::<Tuning>().unwrap().to_string(), staged);
         for wrong in ["", "{}", "[\"linear\"]", "{\"portable\": [\"copy\"]}", "{\"portable\": [linear\"]}", "{\"slow\": [\"linear\"]}"] {
             assert!(wrong.parse::<Tuning>().is_err(), "{wrong}");
         }

@@ -89,8 +89,18 @@ impl Variant {
                     )
                 }
                 (Include::SharedRows, Form::Subgroup) => include_str!("../../shaders/common/tile/shared_rows_subgroup.wgsl"),
-                (Include::SharedRows, Form::Staged) => include_str!("../../shaders/common/tile/shared_rows_staged.wgsl"),
-                (Include::SharedRows, _) => include_str!("../../shaders/common/tile/shared_rows.wgsl"),
+                (Include::SharedRows, Form::Staged) => {
+                    concat!(
+                        include_str!("../../shaders/common/tile/shared_rows_staged.wgsl"),
+                        include_str!("../../shaders/common/tile/shared_rows.wgsl")
+                    )
+                }
+                (Include::SharedRows, _) => {
+                    concat!(
+                        include_str!("../../shaders/common/tile/shared_rows_portable.wgsl"),
+                        include_str!("../../shaders/common/tile/shared_rows.wgsl")
+                    )
+                }
                 (Include::Softmax, _) => include_str!("../../shaders/common/softmax.wgsl"),
                 (Include::Sort, _) => include_str!("../../shaders/common/order/sort.wgsl"),
                 (Include::Tile, Form::Portable) => {

@@ -5,7 +5,7 @@
 //
 // `row_facts_portable.wgsl` or `row_facts_subgroup.wgsl` follows and has `row_facts`.
 
-// The facts of an invocation's 16 rows.
+// The facts of an invocation's rows. Only those of tall tiles have more than eight.
 struct RowFacts {
   r0: Fact,
   r1: Fact,

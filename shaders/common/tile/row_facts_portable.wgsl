@@ -1,7 +1,7 @@
 // Each invocation computes one row's facts, and shares them through workgroup memory.
 var<workgroup> facts_of_rows: array<Fact, 72>; // eight more than rows, for invocations that have only eight
 
-// The facts of the 16 rows from this one on. Call in uniform control flow.
+// The facts of the invocation's rows, from this one on. Call in uniform control flow.
 fn row_facts(lane: Lane, place: Place, row: u32) -> RowFacts {
   let first = tile_row(lane);
   let mine = row_fact(place, row - first + lane.index % 64u);

@@ -1,14 +1,15 @@
-// Tiles of 64 rows and 64 columns of dot products, made by 64 invocations. Each keeps 16 rows and 4 columns in registers.
+// Tiles of 64 rows and 64 columns of dot products. Each of 64 invocations keeps 16 rows and 4 columns in registers. In the form for GPUs each
+// of 128 keeps eight rows and 4 columns.
 // The including shader declares `alias Place`, which holds what locates its rows and columns besides their number, and
 //
 //   fn row_first(place: Place, row: u32) -> u32        where a row's elems begin; any valid place for rows past the last one
 //   fn row_elem(at: u32) -> elem_f32                   one of these elems
 //   fn column_first, column_elem                       the same for columns
 //
-// `tile_lanes.wgsl` or its twin comes before, and assigns rows and columns to invocations. `tile_portable.wgsl`, `tile_subgroup.wgsl` or
-// `tile_cooperative.wgsl` follows, and has `wanted_elems` and `dot_tile`.
+// `tile_lanes.wgsl` or a twin comes before, and assigns rows and columns to invocations. `tile_portable.wgsl`, `tile_subgroup.wgsl`,
+// `tile_staged.wgsl` or `tile_cooperative.wgsl` follows, and has `wanted_elems` and `dot_tile`.
 
-// Row i of the invocation and its four columns. The rows are named fields, because some compilers do not keep arrays of accumulators in
+// Row i of the invocation and its four columns. Only tall tiles have more than eight rows. The rows are named fields, because some compilers do not keep arrays of accumulators in
 // registers.
 struct Tile {
   r0: vec4<f32>,

@@ -17,8 +17,8 @@
 // Near 1 the similarity is 1 - |unit[source_i] - unit[destination_j]|^2 / 2. This is 1 for equal rows and never more. The similarity is
 // never below -1.
 //
-// A workgroup has 64 sources. An invocation has four of them, and 16 of every 64 destinations. One invocation sums each inner product over
-// ascending channels, whatever the batch and the padding.
+// A workgroup has 64 sources. An invocation has four of them, and 16 of every 64 destinations, or eight in the form for GPUs. One
+// invocation sums each inner product over ascending channels, whatever the batch and the padding.
 //
 // Cost: 2 Ns Nd C operations. 64 sources share one read of the destinations' unit rows from cache, and 64 destinations share one of the
 // sources' rows.

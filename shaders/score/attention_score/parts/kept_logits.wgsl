@@ -1,6 +1,5 @@
-// The logits that attention_score keeps on a CPU: [B, heads, ceil(R / 16), ceil(N / 32), 16, 8] of four f32. Included after
-//                                                 attention_place. With this layout, a subgroup of `tile_lanes_subgroup.wgsl` reads or
-//                                                 writes one contiguous piece. The including shader declares `params`.
+// The logits that attention_score keeps: [B, heads, ceil(R / 16), ceil(N / 32), 16, 8] of four f32. With this layout, a subgroup of
+// `tile_lanes_subgroup.wgsl` reads or writes one contiguous piece. Included after attention_place. The including shader declares `params`.
 
 // Where the four keys from this one on are kept for row r. Those of the next row of the same 16 are eight further on. Rows and keys
 // past the last one have places too.

@@ -78,9 +78,11 @@ pub fn cases() -> Vec<Case> {
     let determinant = Objective::Determinant;
     let shared = HostTensor::u32([3], vec![0, 30, NONE]);
     cases.push(Setup { given: Some(shared), weights: None, ..Setup::new("given to all", [2, 40, 12], 9) }.case(determinant));
-    // More steps than a dispatch makes.
+    // More given entries than are looked at together, most of which are skipped.
     let given = HostTensor::u32([1500], (0..1500).map(|i| if i % 700 == 0 { i / 700 } else { NONE }).collect());
     cases.push(Setup { given: Some(given), ..Setup::new("given many", [2, 40, 12], 9) }.case(determinant));
+    // More steps than a dispatch makes.
+    cases.push(Setup::new("long", [1, 1000, 20], 200).case(Objective::MaxMin));
     // Every step is a dispatch here.
     let given = HostTensor::u32([2], vec![69, 5]);
     cases.push(Setup { given: Some(given), counts: Some(vec![3, 12]), ..Setup::new("wide", [2, 70, 3748], 5) }.case(determinant));
