@@ -12,8 +12,7 @@ use crate::parent::{Compilation, Compiled};
 use crate::stamp::Stamp;
 
 /// Shaders that are known to spill, and are waiting for another form. This list is to become shorter.
-pub(crate) const KNOWN: &[&str] =
-    &["attention", "attention_score.columns", "attention_score.kept_columns", "attention_score.row_sums", "bipartite_match", "linear"];
+pub(crate) const KNOWN: &[&str] = &["attention", "attention_score.row_sums", "linear"];
 
 /// What a compiled variant means for the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
