@@ -14,13 +14,13 @@ tokenpress::params! {
     struct Params { elements: u32, cap: f32 }
 }
 
-// 2. The shader. Before this text stand `elem`, `Lane`, `linear_group`, `params`, and the arrays `x` and `y`.
+// 2. The shader. Before this text stand `elem`, `Grid`, `Lane`, `linear_group`, `params`, and the arrays `x` and `y`.
 static SOFT_CAP: Shader = Shader {
     name: "soft_cap",
     source: "
 @compute @workgroup_size(128)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, lane: Lane) {
-  let i = linear_group(group, groups) * 128u + lane.index;
+fn main(grid: Grid, lane: Lane) {
+  let i = linear_group(grid) * 128u + lane.index;
   if i >= params.elements { return; }
   // tanh(z) = 1 - 2 / (exp(2 z) + 1); it is 1 from 10 on, where exp does not overflow yet.
   let z = clamp(f32(x[params.x_base + i]) / params.cap, -10.0, 10.0);

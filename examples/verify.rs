@@ -229,7 +229,7 @@ fn progress(length: usize) -> ProgressBar {
 /// Why a case cannot run in a mode on an adapter.
 fn lacking(case: &Case, mode: &Mode, adapter: &Adapter) -> Option<String> {
     let f16 = (case.needs_f16() && !adapter.f16()).then_some("SHADER_F16");
-    f16.or(adapter.lacks(mode)).map(|feature| format!("no {feature}"))
+    f16.or(adapter.lacks(mode, case.subject)).map(|feature| format!("no {feature}"))
 }
 
 /// What a step really ran: a kernel without reductions has no subgroup form, a dispatch on one buffer no read-only one.

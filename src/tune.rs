@@ -6,8 +6,8 @@ use crate::device::{Capabilities, Form, Gpu, Policy, TensorView, Tuning, buffer,
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
-    Attention, AttentionInputs, AttentionScore, FrameBudget, Norm, Queries, QueryKeyValue, TopK, TopKInputs, compact, grow_runs, linear,
-    row_normalize,
+    Allocate, Attention, AttentionInputs, AttentionScore, FrameBudget, Norm, Queries, QueryKeyValue, TopK, TopKInputs, compact, grow_runs,
+    linear, row_normalize,
 };
 use crate::methods::ToMe;
 use crate::plan::{Bindings, Plan};
@@ -135,7 +135,7 @@ const PRODUCTS: [Build; 4] = [
 ];
 
 /// The other calls that run shaders of several forms.
-const OTHERS: [Build; 7] = [
+const OTHERS: [Build; 8] = [
     |graph, _| {
         let tokens = graph.tokens("x", [4, 577, 256], Elem::F32)?;
         let metric = noise_f32(graph, [4, 577, 64]);
@@ -165,6 +165,12 @@ const OTHERS: [Build; 7] = [
         let budgets = FrameBudget { base: 0.25, temperature: 0.01 }.build(graph, scores, sizes)?;
         graph.output("joins", joins)?;
         Ok(budgets)
+    },
+    |graph, _| {
+        let weights = noise_f32(graph, [4, 256]);
+        let totals = graph.filled([4], 4096);
+        let capacities = graph.filled([4, 256], 196);
+        Allocate::default().build(graph, weights, totals, capacities)
     },
 ];
 

@@ -64,7 +64,7 @@ fn main() -> ExitCode {
             trials.push(Trial::test(format!("{}::{subject}", adapter.name), move || {
                 let _turn = adapter.turn.lock().unwrap_or_else(PoisonError::into_inner);
                 let possible: Vec<_> = pairs.iter().filter(|(case, _)| adapter.f16() || !case.needs_f16()).cloned().collect();
-                for mode in MODES.iter().filter(|mode| mode.always && adapter.lacks(mode).is_none()) {
+                for mode in MODES.iter().filter(|mode| mode.always && adapter.lacks(mode, subject).is_none()) {
                     let mut context = adapter.context.clone();
                     context.gpu = context.gpu.with_policy(mode.policy);
                     check(&possible, mode.name, |case| pollster::block_on(context.run(&case.graph, &case.inputs)))?;

@@ -351,9 +351,8 @@ fn a_shared_buffer_makes_inputs_read_write() {
     assert_eq!(forced.variants().collect::<Vec<_>>(), ["double.f32.read_write"]);
 }
 
-#[test]
-fn a_callers_workspace_is_checked() {
-    let noop = noop();
+/// Three calls with scratch, two of whose intermediate tensors are alive at once, and the size of their workspace.
+fn three_doubles(noop: &Noop) -> (Graph, u64) {
     let mut graph = Graph::new();
     let mut y = graph.input("x", [64], Elem::F32);
     for scratch in 0..3 {
@@ -361,6 +360,13 @@ fn a_callers_workspace_is_checked() {
     }
     graph.output("y", y).expect("an output");
     let bytes = graph.workspace_size(&noop.gpu).expect("a size");
+    (graph, bytes)
+}
+
+#[test]
+fn a_callers_workspace_is_checked() {
+    let noop = noop();
+    let (graph, bytes) = three_doubles(&noop);
     assert!(bytes >= 512, "two intermediate tensors are alive at once, {bytes} bytes");
     let buffer = noop.buffer(8192);
     let at = |offset| TensorView::new(&buffer, offset, [64], Elem::F32);
@@ -578,13 +584,7 @@ fn a_plan_binds_again_wherever_its_tensors_lie() {
 #[test]
 fn a_kept_workspace_is_checked_when_a_plan_is_bound_again() {
     let noop = noop();
-    let mut graph = Graph::new();
-    let mut y = graph.input("x", [64], Elem::F32);
-    for scratch in 0..3 {
-        y = Double { scratch, ..Double::default() }.call(&mut graph, y).expect("a call");
-    }
-    graph.output("y", y).expect("an output");
-    let bytes = graph.workspace_size(&noop.gpu).expect("a size");
+    let (graph, bytes) = three_doubles(&noop);
     let buffer = noop.buffer(8192);
     let at = |offset| TensorView::new(&buffer, offset, [64], Elem::F32);
     let plan = noop.plan(&graph, &bound(at(4096), at(4352)).workspace(&buffer, 0, bytes)).expect("a plan");

@@ -106,8 +106,7 @@ fn trials(adapters: &[Arc<Adapter>]) -> Vec<Trial> {
             }
             for mode in MODES.iter().filter(|mode| group.iter().all(|c| c.runs_in(mode))) {
                 let name = format!("{}::{subject}.{elem}::{}", adapter.name, mode.name);
-                let lacking = (*f16 && !adapter.f16()).then_some("SHADER_F16").or(adapter.lacks(mode));
-                let lacking = lacking.or((mode.staged() && takes_minutes(adapter, subject)).then_some("time: it compiles for minutes"));
+                let lacking = (*f16 && !adapter.f16()).then_some("SHADER_F16").or(adapter.lacks(mode, subject));
                 trials.push(match lacking {
                     Some(feature) if complete && (!mode.matrices() || adapters::matrices_required()) => {
                         adapters::absent(&name, format!("no {feature}"))
@@ -124,17 +123,12 @@ fn trials(adapters: &[Arc<Adapter>]) -> Vec<Trial> {
     trials
 }
 
-/// SwiftShader compiles the form for GPUs, 128 invocations with barriers in nested loops, for minutes and in gigabytes, but that of `linear`.
-fn takes_minutes(adapter: &Adapter, shader: &str) -> bool {
-    adapter.name == "swiftshader" && !shader.starts_with("linear")
-}
-
 /// Variants that an adapter could run and did not.
 fn unrun(adapter: &Adapter) -> Vec<String> {
     let ran = RAN.lock().unwrap_or_else(PoisonError::into_inner);
     let ran = ran.get(&adapter.name);
     let supported = tokenpress::kernels::shaders().into_iter().flat_map(|s| s.variants()).filter(|v| adapter.context.gpu.supports(v));
-    let hopeless = |label: &String| label.contains(".staged") && takes_minutes(adapter, label);
+    let hopeless = |label: &String| label.contains(".staged") && adapter.takes_minutes(label);
     supported.map(|v| v.label()).filter(|label| ran.is_none_or(|ran| !ran.contains(label)) && !hopeless(label)).collect()
 }
 

@@ -21,6 +21,19 @@ fn float(g: &mut Generator) -> Elem {
     if g.chance(0.25) { F16 } else { F32 }
 }
 
+/// Previous tokens of one kind or another.
+fn previous(g: &mut Generator, graph: &mut Graph) -> Tensor {
+    let (b, n) = (g.batch, g.count);
+    match g.below(3) {
+        0 if n < 1 << 24 => {
+            let offset = g.number(n);
+            previous_at(graph, n, offset)
+        }
+        1 => g.tensor(graph, &[n], U32),
+        _ => g.tensor(graph, &[b, n], U32),
+    }
+}
+
 /// Every target by name.
 pub(crate) const TARGETS: &[(&str, Build)] = &[
     ("allocate", |g, graph| {
@@ -406,15 +419,8 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
     }),
     ("pair_similarity", |g, graph| {
         let nn = g.normalized(graph)?;
-        let (b, n) = (g.batch, g.count);
-        let p = match g.below(3) {
-            0 if n < 1 << 24 => {
-                let o = g.number(n);
-                previous_at(graph, n, o)
-            }
-            1 => g.tensor(graph, &[n], U32),
-            _ => g.tensor(graph, &[b, n], U32),
-        };
+        let b = g.batch;
+        let p = previous(g, graph);
         let l = g.lengths(graph, b);
         Ok(vec![pair_similarity(graph, nn, p, l)?])
     }),
@@ -547,14 +553,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         g.note(k);
         let (b, n) = (g.batch, g.count);
         let j = g.tensor(graph, &[b, n], U32);
-        let p = match g.below(3) {
-            0 if n < 1 << 24 => {
-                let o = g.number(n);
-                previous_at(graph, n, o)
-            }
-            1 => g.tensor(graph, &[n], U32),
-            _ => g.tensor(graph, &[b, n], U32),
-        };
+        let p = previous(g, graph);
         let l = g.lengths(graph, b);
         let s = k.build(graph, j, p, l)?;
         Ok(vec![s.start, s.starts])

@@ -28,12 +28,8 @@ const UNMERGED = 0x40000000u;
 const MERGES = 0x80000000u;
 
 @compute @workgroup_size(GROUP)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let batch = team_row(lane, group, groups);
+fn main(grid: Grid, lane: Lane) {
+  let batch = team_row(grid, lane);
   if batch >= params.batch { return; }
   let sources_at = params.sources_base + batch * params.source_stride;
   let destinations_at = params.destinations_base + batch * params.destination_stride;

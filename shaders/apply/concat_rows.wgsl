@@ -19,12 +19,8 @@ fn second_length(batch: u32) -> u32 {
 }
 
 @compute @workgroup_size(128)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let i = linear_group(group, groups) * 128u + lane.index;
+fn main(grid: Grid, lane: Lane) {
+  let i = linear_group(grid) * 128u + lane.index;
   if i < params.batch {
     lengths[params.lengths_base + i] = first_length(i) + second_length(i);
   }

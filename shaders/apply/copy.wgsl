@@ -6,12 +6,8 @@
 // Cost: one read and one write of each element.
 
 @compute @workgroup_size(128)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let i = linear_group(group, groups) * 128u + lane.index;
+fn main(grid: Grid, lane: Lane) {
+  let i = linear_group(grid) * 128u + lane.index;
   if i < params.elements {
     copied[params.copied_base + i] = source[params.source_base + i];
   }

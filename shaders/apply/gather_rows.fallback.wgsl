@@ -10,13 +10,9 @@
 // Cost: one dispatch; one row read and one written for each gathered row.
 
 @compute @workgroup_size(128)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
+fn main(grid: Grid, lane: Lane) {
   let lanes = 1u << params.lanes_log2;
-  let row = linear_group(group, groups) * (128u >> params.lanes_log2) + (lane.index >> params.lanes_log2);
+  let row = linear_group(grid) * (128u >> params.lanes_log2) + (lane.index >> params.lanes_log2);
   if row < params.all_rows {
     let head = row / params.rows; // of the whole batch
     let m = row - head * params.rows;

@@ -12,13 +12,9 @@
 const NONE = 0xffffffffu;
 
 @compute @workgroup_size(128)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
+fn main(grid: Grid, lane: Lane) {
   let width = max(params.tokens, params.outputs + 1u);
-  let id = linear_group(group, groups) * 128u + lane.index;
+  let id = linear_group(grid) * 128u + lane.index;
   let batch = id / width;
   let entry = id % width; // both a token and an output
   if batch >= params.batch { return; }

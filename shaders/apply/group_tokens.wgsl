@@ -15,12 +15,8 @@ const NONE = 0xffffffffu;
 var<workgroup> tile: array<u32, WG>;
 
 @compute @workgroup_size(WG)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let batch = linear_group(group, groups);
+fn main(grid: Grid, lane: Lane) {
+  let batch = linear_group(grid);
   if batch >= params.batch { return; }
   let tokens_at = params.parent_base + batch * params.tokens;
   let members_at = params.members_base + batch * params.tokens;

@@ -7,12 +7,8 @@
 // Cost: one read of the index, one atomic for each entry.
 
 @compute @workgroup_size(128)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let i = linear_group(group, groups) * 128u + lane.index;
+fn main(grid: Grid, lane: Lane) {
+  let i = linear_group(grid) * 128u + lane.index;
   if i < params.elements {
     let batch = i / params.entries;
     let token = index[params.index_base + i];

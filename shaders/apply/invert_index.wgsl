@@ -5,12 +5,8 @@
 // Cost: one write of the inverse.
 
 @compute @workgroup_size(128)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let i = linear_group(group, groups) * 128u + lane.index;
+fn main(grid: Grid, lane: Lane) {
+  let i = linear_group(grid) * 128u + lane.index;
   if i < params.elements {
     inverse[params.inverse_base + i] = 0xffffffffu;
   }

@@ -13,8 +13,8 @@
 // An output without members is 0. An output with a single member is that row bit for bit, except in the weighted sum. A weighted mean whose
 // weights sum to 0 is 0.
 // The maximum uses the crate's order: the first of equals wins, and it is NaN only if all members are NaN.
-// One invocation sums each channel in f32. If a sum leaves f32's range, or the sum of weights leaves the range of divisors, both are summed
-// again with smaller terms. So a result is infinite only if the exact result lies outside the range.
+// One invocation sums each channel in f32, and beside it smaller terms, which take its place if the sum leaves f32's range or the sum of
+// weights leaves the range of divisors. So a result is infinite only if the exact result lies outside the range.
 //
 // Cost: one read of every member row, one write of every output.
 
@@ -24,7 +24,7 @@ const MAX = 2u;
 const WEIGHTED_MEAN = 3u;
 const WEIGHTED_SUM = 4u;
 
-// The factors of weights and rows in the second pass. Each scaled value is below 2^(128 - 161), so the sum of products stays in range. The
+// The factors of weights and rows in the smaller sums. Each scaled value is below 2^(128 - 161), so the sum of products stays in range. The
 // scaling loses less than 2^85. The sum that overflowed rounds at 2^104, so this loss does not matter.
 const SHRINK_WEIGHT = -80;
 const SHRINK_WEIGHTED = -81;
@@ -51,12 +51,8 @@ fn wide_quotient(sum: elem_f32, divisor: f32, shift: i32, zero: u32) -> elem_f32
 }
 
 @compute @workgroup_size(128)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let element = linear_group(group, groups) * 128u + lane.index;
+fn main(grid: Grid, lane: Lane) {
+  let element = linear_group(grid) * 128u + lane.index;
   if element >= params.elements { return; }
   let columns = max(params.channels, 1u); // rows without channels still have totals
   let channel = element % columns;
@@ -74,60 +70,46 @@ fn main(
   var weight_sum = 0.0;
   var largest = elem();
   var largest_key = elem_u32(KEY_DEAD);
-  var plain_sum = elem_f32();
-  var plain_weight_sum = 0.0;
-  var again = false;
-  var done = false;
+  var small_sum = elem_f32();
+  var small_weight = 0.0;
+  var small_weight_sum = 0.0;
   let weighted = params.reduce >= WEIGHTED_MEAN;
-  var factor = 1.0; // for the rows
-  var weight_factor = 1.0;
+  let factor = elem_f32(select(SHRINK_FACTOR, power_of_two(SHRINK_WEIGHTED), weighted)); // for the rows
   let zero = params.with_totals >> 1u; // for made_product
-  // One loop makes both passes. If the second pass had its own code, a CPU would run that code even when nobody needs it.
-  loop {
-    count = 0u;
-    sum = elem_f32();
-    weight_sum = 0.0;
-    for (var m = begin; m < end; m++) {
-      let token = members[params.members_base + batch * params.entries + m];
-      if token >= params.tokens { continue; }
-      count++;
-      let source = batch * params.tokens + token;
-      if params.channels > 0u {
-        last = x[params.x_base + source * params.channels + channel];
-      }
-      let value = elem_f32(last);
-      if weighted || writes_total {
-        last_weight = weights[params.weights_base + source];
-      }
-      let weight = bitcast<f32>(bitcast<u32>(last_weight * weight_factor) | zero);
-      weight_sum += weight;
-      if params.reduce == MAX {
-        let key = order_keys(value);
-        largest = select(largest, last, key > largest_key);
-        largest_key = max(largest_key, key);
-      } else if weighted {
-        sum += weight * made_product(value, elem_f32(factor), zero);
-      } else {
-        sum += made_product(value, elem_f32(factor), zero);
-      }
+  for (var m = begin; m < end; m++) {
+    let token = members[params.members_base + batch * params.entries + m];
+    if token >= params.tokens { continue; }
+    count++;
+    let source = batch * params.tokens + token;
+    if params.channels > 0u {
+      last = x[params.x_base + source * params.channels + channel];
     }
-    done = again;
-    if !done {
-      plain_sum = sum;
-      plain_weight_sum = weight_sum;
-      again = !(all_finite(sum) && is_divisor(weight_sum));
-      done = !again;
-      factor = select(1.0, select(SHRINK_FACTOR, power_of_two(SHRINK_WEIGHTED), weighted), again);
-      weight_factor = select(1.0, power_of_two(SHRINK_WEIGHT), again);
+    let value = elem_f32(last);
+    if params.reduce == MAX {
+      let key = order_keys(value);
+      largest = select(largest, last, key > largest_key);
+      largest_key = max(largest_key, key);
     }
-    continuing { break if done; }
+    let small = made_product(value, factor, zero);
+    if weighted || writes_total {
+      last_weight = weights[params.weights_base + source];
+      small_weight = bitcast<f32>(bitcast<u32>(last_weight * power_of_two(SHRINK_WEIGHT)) | zero);
+      weight_sum += last_weight;
+      small_weight_sum += small_weight;
+    }
+    if weighted {
+      sum += last_weight * value;
+      small_sum += small_weight * small;
+    } else {
+      sum += value;
+      small_sum += small;
+    }
   }
+  let again = !(all_finite(sum) && is_divisor(weight_sum));
 
-  // Sums that stayed in range keep their first values.
   var total_shift = 0;
-  if is_finite(plain_weight_sum) {
-    weight_sum = plain_weight_sum;
-  } else {
+  if !is_finite(weight_sum) {
+    weight_sum = small_weight_sum;
     total_shift = -SHRINK_WEIGHT;
   }
   if writes_total {
@@ -142,20 +124,20 @@ fn main(
     var divisor = 1.0;
     if params.reduce == MEAN { divisor = f32(count); }
     if params.reduce == WEIGHTED_MEAN { divisor = weight_sum; }
-    var value = plain_sum / divisor;
+    var value = sum / divisor;
     if again {
       if params.reduce != WEIGHTED_MEAN {
         total_shift = 0;
       } else if total_shift != 0 || !is_divisor(divisor) {
-        value = wide_quotient(plain_sum, divisor, -total_shift, zero);
+        value = wide_quotient(sum, divisor, -total_shift, zero);
       }
       let shift = select(-SHRINK, -SHRINK_WEIGHT - SHRINK_WEIGHTED, weighted) - total_shift;
-      var wide = wide_quotient(sum, divisor, shift, zero);
+      var wide = wide_quotient(small_sum, divisor, shift, zero);
       if params.reduce == MEAN {
         // Rounding must not lift a mean of finite numbers above the largest float.
-        wide = where_finite(sum, clamp(wide, elem_f32(-0x1.fffffep+127f), elem_f32(0x1.fffffep+127f)), wide);
+        wide = where_finite(small_sum, clamp(wide, elem_f32(-0x1.fffffep+127f), elem_f32(0x1.fffffep+127f)), wide);
       }
-      value = where_finite(plain_sum, value, wide);
+      value = where_finite(sum, value, wide);
     }
     // Tests the bits, so that a NaN does not count as 0.
     if (bitcast<u32>(divisor) & 0x7fffffffu) != 0u { result = elem(value); }

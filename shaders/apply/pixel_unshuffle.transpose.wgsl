@@ -52,12 +52,8 @@ fn take(place: Place, size: u32, read: u32, write: u32) -> Place {
 }
 
 @compute @workgroup_size(128)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let i = linear_group(group, groups) * 128u + lane.index;
+fn main(grid: Grid, lane: Lane) {
+  let i = linear_group(grid) * 128u + lane.index;
   if i < params.tiles {
     var place = Place(i, params.source_base + params.offset, params.moved_base);
     place = take(place, params.size0, params.read0, params.write0);

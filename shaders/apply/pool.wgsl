@@ -16,8 +16,8 @@
 //             the first alone, with weight 1, if p is an integer or the second lies past the end
 //
 // An empty window gives 0. The maximum uses the crate's order: the first of equals wins, and it is NaN only if all are NaN.
-// One invocation sums each channel in f32, row by row. If a sum leaves the range, it is made again with smaller terms, so a mean of finite
-// numbers is finite.
+// One invocation sums each channel in f32, row by row, and beside it smaller terms, which take its place if the sum leaves the range. So a
+// mean of finite numbers is finite.
 //
 // Cost: one read of each element if windows do not overlap; one write of each output.
 
@@ -62,12 +62,8 @@ fn window(i: u32, live: u32, outputs: u32, size: u32, stride: u32) -> Window {
 }
 
 @compute @workgroup_size(128)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let element = linear_group(group, groups) * 128u + lane.index;
+fn main(grid: Grid, lane: Lane) {
+  let element = linear_group(grid) * 128u + lane.index;
   if element >= params.elements { return; }
   let channel = element % params.channels;
   let cell = element / params.channels;
@@ -78,52 +74,36 @@ fn main(
   let across = window(cell % params.outputs_x, live, params.outputs_x, params.size_x, params.stride_x);
 
   var sum = elem_f32();
-  var plain_sum = elem_f32();
+  var small_sum = elem_f32();
   var largest = elem();
   var largest_key = elem_u32(KEY_DEAD);
-  var again = false;
-  var done = false;
-  var factor = 1.0; // for the terms
   let zero = params.reduce >> 2u; // for made_product
-  // One loop makes both passes. If the second pass had its own code, a CPU would run that code even when nobody needs it.
-  loop {
-    sum = elem_f32();
-    for (var row = down.begin; row < down.end; row++) {
-      let weight = select(down.other, down.first, row == down.begin);
-      let source = params.x_base + (batch * params.rows + row) * params.columns * params.channels + channel;
-      for (var column = across.begin; column < across.end; column++) {
-        let place = x[source + column * params.channels];
-        let value = elem_f32(place);
-        if params.reduce == MAXIMUM {
-          let key = order_keys(value);
-          largest = select(largest, place, key > largest_key);
-          largest_key = max(largest_key, key);
-        } else {
-          sum += weight * select(across.other, across.first, column == across.begin) * made_product(value, elem_f32(factor), zero);
-        }
+  for (var row = down.begin; row < down.end; row++) {
+    let weight = select(down.other, down.first, row == down.begin);
+    let source = params.x_base + (batch * params.rows + row) * params.columns * params.channels + channel;
+    for (var column = across.begin; column < across.end; column++) {
+      let place = x[source + column * params.channels];
+      let value = elem_f32(place);
+      if params.reduce == MAXIMUM {
+        let key = order_keys(value);
+        largest = select(largest, place, key > largest_key);
+        largest_key = max(largest_key, key);
+      } else {
+        let share = weight * select(across.other, across.first, column == across.begin);
+        sum += share * value;
+        small_sum += share * made_product(value, elem_f32(SHRINK_FACTOR), zero);
       }
     }
-    done = again;
-    if !done {
-      plain_sum = sum;
-      again = !all_finite(sum);
-      done = !again;
-      factor = select(1.0, SHRINK_FACTOR, again);
-    }
-    continuing { break if done; }
   }
 
   var result = largest;
   if params.reduce != MAXIMUM {
     let count = select(1.0, f32(max((down.end - down.begin) * (across.end - across.begin), 1u)), params.reduce == AVERAGE);
-    var mean = plain_sum / count;
-    if again {
-      // Rounding must not lift a mean of finite numbers above the largest float.
-      let small = sum / count;
-      let largest_small = elem_f32(0x1.fffffep+87f);
-      let bounded = where_finite(small, clamp(small, -largest_small, largest_small), small);
-      mean = where_finite(plain_sum, mean, bounded * GROW_FACTOR);
-    }
+    // Rounding must not lift a mean of finite numbers above the largest float.
+    let small = small_sum / count;
+    let largest_small = elem_f32(0x1.fffffep+87f);
+    let bounded = where_finite(small, clamp(small, -largest_small, largest_small), small);
+    let mean = where_finite(sum, sum / count, bounded * GROW_FACTOR);
     result = elem(mean);
   }
   pooled[params.pooled_base + element] = result;

@@ -1,10 +1,12 @@
-// An invocation within its workgroup.
-struct Lane {
-  @builtin(local_invocation_index) index: u32,
+// A workgroup within its grid, which is folded into two dimensions. It is not in Lane, because a struct counts as uniform only if all its
+// members do.
+struct Grid {
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
 }
 
-// The linear id of a workgroup in a grid that is folded into two dimensions.
-fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
-  return group.y * groups.x + group.x;
+// The linear id of the workgroup.
+fn linear_group(grid: Grid) -> u32 {
+  return grid.group.y * grid.groups.x + grid.group.x;
 }
 

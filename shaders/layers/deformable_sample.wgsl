@@ -16,12 +16,8 @@
 // The sum is in f32, in ascending s. Cost: S samples of four tokens for each element of y, through the caches; one write.
 
 @compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let element = linear_group(group, groups) * 64u + lane.index;
+fn main(grid: Grid, lane: Lane) {
+  let element = linear_group(grid) * 64u + lane.index;
   if element >= params.elements { return; }
   let channel = element % params.channels;
   let row = element / params.channels; // row of the weights: batch, query, head

@@ -12,13 +12,9 @@
 // address once for all their moves.
 
 @compute @workgroup_size(128)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
+fn main(grid: Grid, lane: Lane) {
   let lanes = 1u << params.lanes_log2;
-  let segment = linear_group(group, groups) * (128u >> params.lanes_log2) + (lane.index >> params.lanes_log2);
+  let segment = linear_group(grid) * (128u >> params.lanes_log2) + (lane.index >> params.lanes_log2);
   let row = segment / params.segments;
   if row >= params.rows { return; }
   let outer = row / params.middle;

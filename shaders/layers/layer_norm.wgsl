@@ -77,12 +77,8 @@ fn number(first: u32, c: u32) -> elem_f32 {
 }
 
 @compute @workgroup_size(128)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let first_row = linear_group(group, groups) * (128u >> params.lanes_log2);
+fn main(grid: Grid, lane: Lane) {
+  let first_row = linear_group(grid) * (128u >> params.lanes_log2);
   if first_row >= params.rows { return; }
   let lanes = 1u << params.lanes_log2;
   let row = first_row + (lane.index >> params.lanes_log2);

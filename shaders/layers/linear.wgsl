@@ -50,12 +50,8 @@ fn store_four(row: u32, output: u32, values: vec4<f32>) {
 }
 
 @compute @workgroup_size(TILE_LANES)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let id = linear_group(group, groups);
+fn main(grid: Grid, lane: Lane) {
+  let id = linear_group(grid);
   if id >= params.groups { return; }
   let tiles = (params.outputs + 63u) / 64u;
   let row = id / tiles * 64u + tile_row(lane);

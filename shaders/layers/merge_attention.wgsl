@@ -40,12 +40,8 @@ fn taken(weight: f32, value: elem_f32) -> elem_f32 {
 }
 
 @compute @workgroup_size(128)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let i = linear_group(group, groups) * 128u + lane.index;
+fn main(grid: Grid, lane: Lane) {
+  let i = linear_group(grid) * 128u + lane.index;
   if i < params.lses {
     let weights = weights_of(i);
     // If the other has no weight, the larger log-sum-exp is the result, unchanged.

@@ -13,12 +13,8 @@
 const NONE = 0xffffffffu;
 
 @compute @workgroup_size(128)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let row = linear_group(group, groups) * 128u + lane.index;
+fn main(grid: Grid, lane: Lane) {
+  let row = linear_group(grid) * 128u + lane.index;
   if row >= params.rows { return; }
   var sum = 0.0;
   var count = 0u;

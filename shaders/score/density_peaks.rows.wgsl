@@ -15,12 +15,8 @@ var<workgroup> nearest_of_lane: array<f32, 128>;
 var<workgroup> farthest_of_lane: array<f32, 128>;
 
 @compute @workgroup_size(128)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let first_of_group = linear_group(group, groups) * (128u / LANES);
+fn main(grid: Grid, lane: Lane) {
+  let first_of_group = linear_group(grid) * (128u / LANES);
   if first_of_group >= params.rows { return; }
   let row = first_of_group + lane.index / LANES;
   let batch = min(row, params.rows - 1u) / params.tokens;

@@ -17,12 +17,8 @@ override LANES: u32 = 128u; // invocations of a team
 var<workgroup> farthest_of_lane: array<f32, 128>;
 
 @compute @workgroup_size(128)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let first_tile = linear_group(group, groups) * (128u / LANES);
+fn main(grid: Grid, lane: Lane) {
+  let first_tile = linear_group(grid) * (128u / LANES);
   if first_tile >= params.tiles { return; }
   let tile = first_tile + lane.index / LANES;
   let in_team = lane.index % LANES;

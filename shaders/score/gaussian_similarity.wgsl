@@ -17,12 +17,8 @@ const FAR = 512.0; // here even the widest Gaussian is exp(-128), which counts a
 var<workgroup> sums: array<f32, 128>;
 
 @compute @workgroup_size(128)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let first = linear_group(group, groups) * ROWS;
+fn main(grid: Grid, lane: Lane) {
+  let first = linear_group(grid) * ROWS;
   if first >= params.rows { return; }
   let in_row = lane.index % LANES;
   let row = first + lane.index / LANES;

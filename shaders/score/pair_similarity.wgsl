@@ -25,12 +25,8 @@ fn is_nan(value: f32) -> bool {
 }
 
 @compute @workgroup_size(128)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let first = linear_group(group, groups) * ROWS;
+fn main(grid: Grid, lane: Lane) {
+  let first = linear_group(grid) * ROWS;
   if first >= params.rows { return; }
   let in_row = lane.index % LANES;
   let row = first + lane.index / LANES;

@@ -19,12 +19,8 @@ const MOST = 16u; // frames
 var<workgroup> logits: array<f32, 1024>; // [frame, lane]
 
 @compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let row = linear_group(group, groups) * LANES + lane.index;
+fn main(grid: Grid, lane: Lane) {
+  let row = linear_group(grid) * LANES + lane.index;
   if row >= params.groups { return; }
   let head = row / params.frames;
   let batch = head / params.heads;

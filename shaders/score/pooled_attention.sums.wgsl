@@ -17,12 +17,8 @@ var<workgroup> maxima: array<f32, LANES>;
 var<workgroup> totals: array<f32, LANES>;
 
 @compute @workgroup_size(128)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let row = linear_group(group, groups);
+fn main(grid: Grid, lane: Lane) {
+  let row = linear_group(grid);
   if row >= params.groups { return; }
   let head = row / params.frames;
   let batch = head / params.heads;

@@ -21,12 +21,8 @@
 // Cost: 2 H M^2 D operations. Every pool reads all queries, from cache. No matrix is stored.
 
 @compute @workgroup_size(GROUP)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let id = team_row(lane, group, groups);
+fn main(grid: Grid, lane: Lane) {
+  let id = team_row(grid, lane);
   if id >= params.groups { return; }
   let batch = id / params.pools;
   let live = min(lengths[params.lengths_base + batch], params.frames);

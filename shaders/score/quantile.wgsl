@@ -31,12 +31,8 @@ fn quantile(first: u32, count: u32, q: u32) -> f32 {
 }
 
 @compute @workgroup_size(128)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let element = linear_group(group, groups) * 128u + lane.index;
+fn main(grid: Grid, lane: Lane) {
+  let element = linear_group(grid) * 128u + lane.index;
   if element >= params.elements { return; }
   let batch = element / params.quantiles_of_row;
   let count = min(lengths[params.lengths_base + batch], params.entries);

@@ -10,9 +10,8 @@
 //
 // Without entries the result is 0. Max and min use the crate's order: the result is NaN only if every entry is NaN, and a zero is +0.
 // Integers are summed as integers.
-// A float sum is made of `strips` interleaved sums, each in ascending order. Their number depends on inner alone. A strip that leaves f32's
-// range is summed again with smaller terms, and so is the sum of the strips. So a result is infinite only if the exact result lies outside
-// the range.
+// A float sum is made of `strips` interleaved sums, each in ascending order. Their number depends on inner alone. Beside it a sum of smaller
+// terms is made, which takes its place if it leaves f32's range. So a result is infinite only if the exact result lies outside the range.
 //
 // Cost: one read of x, two for a variance; neighbouring invocations read neighbouring elements.
 
@@ -23,40 +22,37 @@ const MIN = 3u;
 const VARIANCE = 4u;
 
 var<workgroup> sums: array<f32, 128>;
-var<workgroup> words: array<u32, 128>; // integer sums, or keys, or 1 if the strip's sum has shrunk terms
+var<workgroup> words: array<u32, 128>; // integer sums, or keys, or the bits of sums of smaller terms
 
-// The sum of an output's strips. It is shrunk only if some part leaves the range.
+// The sum of an output's strips. If it leaves the range, it is that of the smaller terms.
 struct Total {
   sum: f32,
   shrunk: bool,
 }
 
-fn total_of(first_strip: u32, shrunk_strips: u32) -> Total {
+// Every invocation of an output adds its strips in the same order.
+fn total_of(first_strip: u32) -> Total {
   var sum = 0.0;
+  var small = 0.0;
   for (var s = 0u; s < params.strips; s++) {
     sum += sums[first_strip + s * params.width];
+    small += bitcast<f32>(words[first_strip + s * params.width]);
   }
-  let shrunk = shrunk_strips != 0u || !is_finite(sum);
-  if shrunk {
-    sum = 0.0;
-    for (var s = 0u; s < params.strips; s++) {
-      let strip = first_strip + s * params.width;
-      sum += times_power(sums[strip], select(SHRINK, 0, words[strip] == 1u));
-    }
-  }
-  return Total(sum, shrunk);
+  let shrunk = !is_finite(sum);
+  return Total(select(sum, small, shrunk), shrunk);
+}
+
+// A product that the compiler cannot take out of a sum. `zero` is always 0, but the compiler cannot know this.
+fn scaled(value: f32, factor: f32, zero: u32) -> f32 {
+  return bitcast<f32>(bitcast<u32>(value * factor) | zero);
 }
 
 @compute @workgroup_size(128)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
+fn main(grid: Grid, lane: Lane) {
   // A team reduces a tile, with `strips` invocations for each output.
   let team_size = params.width * params.strips;
   let teams = 128u / team_size;
-  let first = linear_group(group, groups) * teams;
+  let first = linear_group(grid) * teams;
   if first >= params.tiles { return; }
   let tile = first + lane.index / team_size;
   let strip = lane.index % team_size / params.width;
@@ -71,7 +67,10 @@ fn main(
   let source = params.x_base + outer * params.entries * params.inner + column;
   let smallest = params.statistic == MIN;
 
+  let summed = params.integer == 0u && params.statistic != MAX && !smallest;
+  let zero = params.width >> 8u; // for scaled
   var sum = 0.0;
+  var small = 0.0;
   var word = 0u;
   for (var i = strip; i < count; i += params.strips) {
     let value = x[source + i * params.inner];
@@ -89,27 +88,19 @@ fn main(
       word += u32(value);
     } else {
       sum += f32(value);
-    }
-  }
-  if !is_finite(sum) {
-    sum = 0.0;
-    word = 1u;
-    for (var i = strip; i < count; i += params.strips) {
-      sum += times_power(f32(x[source + i * params.inner]), SHRINK);
+      small += scaled(f32(value), SHRINK_FACTOR, zero);
     }
   }
   sums[lane.index] = sum;
-  words[lane.index] = word;
+  words[lane.index] = select(word, bitcast<u32>(small), summed);
   workgroupBarrier();
-  // Every invocation of an output adds its strips in the same order.
   let first_strip = lane.index - strip * params.width;
   word = 0u;
   for (var s = 0u; s < params.strips; s++) {
     let other = words[first_strip + s * params.width];
     word = select(word + other, max(word, other), params.statistic >= MAX);
   }
-  let summed = params.integer == 0u && params.statistic != MAX && !smallest;
-  let total = total_of(first_strip, select(0u, word, summed));
+  let total = total_of(first_strip);
 
   var mean = 0.0;
   if count > 0u {
@@ -118,32 +109,22 @@ fn main(
   }
   var variance = 0.0;
   if params.statistic == VARIANCE {
-    var squares = 0.0;
+    sum = 0.0;
+    small = 0.0;
     for (var i = strip; i < count; i += params.strips) {
       let difference = f32(x[source + i * params.inner]) - mean;
-      squares += difference * difference;
-    }
-    word = 0u;
-    if !is_finite(squares) {
-      squares = 0.0;
-      word = 1u;
-      for (var i = strip; i < count; i += params.strips) {
-        let difference = times_power(f32(x[source + i * params.inner]) - mean, SHRINK / 2);
-        squares += difference * difference;
-      }
+      let small_difference = scaled(difference, 0x1p-20f, zero);
+      sum += difference * difference;
+      small += small_difference * small_difference;
     }
     workgroupBarrier(); // wait until all have read the sums
-    sums[lane.index] = squares;
-    words[lane.index] = word;
+    sums[lane.index] = sum;
+    words[lane.index] = bitcast<u32>(small);
     workgroupBarrier();
-    word = 0u;
-    for (var s = 0u; s < params.strips; s++) {
-      word |= words[first_strip + s * params.width];
-    }
-    let all_squares = total_of(first_strip, word);
+    let squares = total_of(first_strip);
     if count > params.correction {
-      variance = all_squares.sum / f32(count - params.correction);
-      if all_squares.shrunk { variance = times_power(variance, -SHRINK); }
+      variance = squares.sum / f32(count - params.correction);
+      if squares.shrunk { variance = times_power(variance, -SHRINK); }
     }
   }
 
@@ -154,11 +135,7 @@ fn main(
     } else if count > 0u {
       switch params.statistic {
         case MEAN: { result = elem(mean); }
-        case SUM: {
-        var sum = total.sum;
-        if total.shrunk { sum = times_power(sum, -SHRINK); }
-        result = elem(sum);
-      }
+        case SUM: { result = elem(select(total.sum, times_power(total.sum, -SHRINK), total.shrunk)); }
         case VARIANCE: { result = elem(variance); }
         default: { result = elem(order_value(select(word, select(~word, KEY_NAN, word == KEY_NAN), smallest))); }
       }

@@ -78,12 +78,8 @@ fn largest_of(magnitudes: elem_u32) -> u32 {
 }
 
 @compute @workgroup_size(128)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let first = linear_group(group, groups) * ROWS;
+fn main(grid: Grid, lane: Lane) {
+  let first = linear_group(grid) * ROWS;
   if first >= params.rows { return; }
   let in_row = lane.index % LANES;
   let lanes_of_row = lane.index - in_row;

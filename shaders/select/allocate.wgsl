@@ -74,12 +74,8 @@ fn reaching(first: u32, end: u32, key: u32) -> u32 {
 }
 
 @compute @workgroup_size(GROUP)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let row = team_row(lane, group, groups);
+fn main(grid: Grid, lane: Lane) {
+  let row = team_row(grid, lane);
   if row >= params.rows { return; }
   let team = team_number(lane);
   let first = row * params.segments + team_lane(lane);

@@ -14,13 +14,9 @@
 const NONE = 0xffffffffu;
 
 @compute @workgroup_size(128)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
+fn main(grid: Grid, lane: Lane) {
   let width = max(params.tokens, 1u); // a row without tokens still has a count
-  let id = linear_group(group, groups) * 128u + lane.index;
+  let id = linear_group(grid) * 128u + lane.index;
   let row = id / width;
   let token = id % width;
   if row >= params.rows { return; }

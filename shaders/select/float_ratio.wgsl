@@ -61,12 +61,8 @@ fn inverse_of(n: u32, m: u32) -> u32 {
 }
 
 @compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let row = linear_group(group, groups) * 64u + lane.index;
+fn main(grid: Grid, lane: Lane) {
+  let row = linear_group(grid) * 64u + lane.index;
   if row >= params.rows { return; }
   let whole = min(m[params.m_base + row], params.most);
   let part = min(n[params.n_base + row], whole);

@@ -56,12 +56,8 @@ fn rounded(size: u32, share: f32) -> u32 {
 }
 
 @compute @workgroup_size(GROUP)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let batch = team_row(lane, group, groups);
+fn main(grid: Grid, lane: Lane) {
+  let batch = team_row(grid, lane);
   if batch >= params.batch { return; }
   let row = batch * params.frames;
   var highest = -MOST;

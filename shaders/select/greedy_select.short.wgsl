@@ -31,12 +31,8 @@ fn find(ranks: u32) -> u32 {
 }
 
 @compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let batch = linear_group(group, groups) * 64u + lane.index;
+fn main(grid: Grid, lane: Lane) {
+  let batch = linear_group(grid) * 64u + lane.index;
   if batch >= params.groups { return; }
   let ranks = params.memory_base + batch * params.stride;
   let states = ranks + 2u * params.tokens;

@@ -12,12 +12,8 @@ const MAX_MIN = 0u;
 const DETERMINANT = 2u;
 
 @compute @workgroup_size(256)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let row = linear_group(group, groups) * 256u + lane.index;
+fn main(grid: Grid, lane: Lane) {
+  let row = linear_group(grid) * 256u + lane.index;
   if row >= params.total { return; }
   let width = max(params.tokens, 1u);
   let batch = row / width;

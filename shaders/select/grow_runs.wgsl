@@ -22,12 +22,8 @@
 const PARTS = 128u; // partial sums of a sum over channels
 
 @compute @workgroup_size(GROUP)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let batch = team_row(lane, group, groups);
+fn main(grid: Grid, lane: Lane) {
+  let batch = team_row(grid, lane);
   if batch >= params.batch { return; }
   let live = team_uniform(lane, min(lengths[params.lengths_base + batch], params.tokens));
   let row = batch * params.tokens;

@@ -11,12 +11,8 @@
 const NONE = 0xffffffffu;
 
 @compute @workgroup_size(128)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let element = linear_group(group, groups) * 128u + lane.index;
+fn main(grid: Grid, lane: Lane) {
+  let element = linear_group(grid) * 128u + lane.index;
   if element >= params.elements { return; }
   let batch = element / params.tokens;
   let token = element % params.tokens;

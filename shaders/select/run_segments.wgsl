@@ -23,12 +23,8 @@ var<workgroup> steps: array<u32, TILE>; // joins between that token and this one
 var<workgroup> outer: array<u32, TILE>; // the token before the tile that the linked token continues, or NONE
 
 @compute @workgroup_size(256)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let first_batch = linear_group(group, groups) * params.rows;
+fn main(grid: Grid, lane: Lane) {
+  let first_batch = linear_group(grid) * params.rows;
   if first_batch >= params.batch { return; }
   let row_here = lane.index / params.tokens;
   let corner = row_here * params.tokens; // the row's first place in the tile

@@ -262,8 +262,8 @@ pub enum Include {
     Reduce,
     /// `common/tile/row_facts.wgsl`, and its portable form or that for subgroups of eight: what is known of an [`Include::Tile`]'s rows besides their elems.
     RowFacts,
-    /// `common/tile/shared_rows.wgsl` or its twin for subgroups of eight: what the invocations of one [`Include::Tile`]'s rows tell each other.
-    SharedRows,
+    /// `attention/parts/walk.wgsl` for CPUs or `walk_staged.wgsl` for GPUs: how attention's rows walk over the keys.
+    AttentionWalk,
     /// `common/softmax.wgsl`: logits that saturate, and what stands for those that are no numbers.
     Softmax,
     /// `common/order/sort.wgsl`: a sort in workgroup memory.
@@ -352,8 +352,9 @@ impl Form {
 /// uniform `params`, inputs follow, then outputs, in this order, each an array by its name. `Params` starts with one `u32` for each binding,
 /// `<name>_base`, the index of the tensor's first element in the binding; then come the fields of `params`.
 ///
-/// Before that stand `elem` ([`Header`]), the struct `Lane` (`index` within the workgroup, and what subgroup forms know besides), and
-/// `linear_group(group, groups)`, the number of a workgroup in its grid of two dimensions.
+/// Before that stand `elem` ([`Header`]) and two structs of what an entry point is given: `Lane` (`index` within the workgroup, and what subgroup
+/// forms know besides) and `Grid`. `linear_group(grid)` is the number of the workgroup. So every entry point is
+/// `fn main(grid: Grid, lane: Lane)`.
 pub struct Shader {
     /// `kernel` or `kernel.pass`, the file's stem; with `.alone` behind it for a file's second use, with [`Include::Alone`].
     pub name: &'static str,
@@ -387,7 +388,7 @@ impl Shader {
             Form::Portable => true,
             Form::Subgroup => self.has_subgroup_form(),
             Form::Staged => self.needs_subgroups_of_eight(),
-            Form::Cooperative8 | Form::Cooperative16 => self.makes_tiles() && header.is_f16(),
+            Form::Cooperative8 | Form::Cooperative16 => self.has_matrices() && header.is_f16(),
         }
     }
 
@@ -413,9 +414,9 @@ impl Shader {
         self.includes.contains(&Include::Reduce) || self.needs_subgroups_of_eight()
     }
 
-    /// Whether it makes tiles of products.
-    pub(crate) fn makes_tiles(&self) -> bool {
-        self.includes.contains(&Include::Tile)
+    /// Whether it makes tiles of products that cooperative matrices can make. `attention` spills with them, so it stays without.
+    fn has_matrices(&self) -> bool {
+        self.includes.contains(&Include::Tile) && !self.includes.contains(&Include::AttentionWalk)
     }
 
     /// Whether its subgroup form is for subgroups of exactly eight invocations.

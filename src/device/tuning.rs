@@ -31,6 +31,7 @@ pub struct Tuning {
 
 /// The shaders that have several forms, by name; at most 32.
 pub(crate) const CHOICES: &[&str] = &[
+    "allocate",
     "assign_tokens",
     "attention",
     "attention_score.columns",

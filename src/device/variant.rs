@@ -54,10 +54,11 @@ impl Variant {
             text += "diagnostic(off, subgroup_uniformity);\n";
         }
         text += self.header.text();
+        text += include_str!("../../shaders/common/grid.wgsl");
         text += if self.form.uses_subgroups() {
-            include_str!("../../shaders/common/grid_subgroup.wgsl")
+            include_str!("../../shaders/common/lane_subgroup.wgsl")
         } else {
-            include_str!("../../shaders/common/grid.wgsl")
+            include_str!("../../shaders/common/lane.wgsl")
         };
         for include in self.shader.includes {
             text += match (include, self.form) {
@@ -88,19 +89,15 @@ impl Variant {
                         include_str!("../../shaders/common/tile/row_facts_portable.wgsl")
                     )
                 }
-                (Include::SharedRows, Form::Subgroup) => include_str!("../../shaders/common/tile/shared_rows_subgroup.wgsl"),
-                (Include::SharedRows, Form::Staged) => {
-                    concat!(
-                        include_str!("../../shaders/common/tile/shared_rows_staged.wgsl"),
-                        include_str!("../../shaders/common/tile/shared_rows.wgsl")
-                    )
-                }
-                (Include::SharedRows, _) => {
-                    concat!(
-                        include_str!("../../shaders/common/tile/shared_rows_portable.wgsl"),
-                        include_str!("../../shaders/common/tile/shared_rows.wgsl")
-                    )
-                }
+                (Include::AttentionWalk, Form::Staged) => include_str!("../../shaders/layers/attention/parts/walk_staged.wgsl"),
+                (Include::AttentionWalk, Form::Subgroup) => concat!(
+                    include_str!("../../shaders/layers/attention/parts/walk_subgroup.wgsl"),
+                    include_str!("../../shaders/layers/attention/parts/walk.wgsl"),
+                ),
+                (Include::AttentionWalk, _) => concat!(
+                    include_str!("../../shaders/layers/attention/parts/walk_portable.wgsl"),
+                    include_str!("../../shaders/layers/attention/parts/walk.wgsl"),
+                ),
                 (Include::Softmax, _) => include_str!("../../shaders/common/softmax.wgsl"),
                 (Include::Sort, _) => include_str!("../../shaders/common/order/sort.wgsl"),
                 (Include::Tile, Form::Portable) => {

@@ -5,12 +5,8 @@
 // y: [elements] elem
 
 @compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let i = linear_group(group, groups) * 64u + lane.index;
+fn main(grid: Grid, lane: Lane) {
+  let i = linear_group(grid) * 64u + lane.index;
   if i < params.written {
     y[params.y_base + i] = elem(2.0) * x[params.x_base + min(i, params.elements - 1u)];
   }

@@ -49,10 +49,18 @@ impl Adapter {
         self.context.gpu.capabilities().cooperative_matrix.is_some()
     }
 
-    /// The feature that it lacks for a mode, if any.
-    pub fn lacks(&self, mode: &Mode) -> Option<&'static str> {
+    /// What it lacks to run a subject's cases in a mode, if anything.
+    pub fn lacks(&self, mode: &Mode, subject: &str) -> Option<&'static str> {
+        if mode.staged() {
+            return self.takes_minutes(subject).then_some("time: it compiles for minutes");
+        }
         let matrices = (mode.matrices() && !self.matrices()).then_some("cooperative matrices");
-        matrices.or((!mode.portable() && !mode.staged() && !self.subgroups()).then_some("SUBGROUP"))
+        matrices.or((!mode.portable() && !self.subgroups()).then_some("SUBGROUP"))
+    }
+
+    /// SwiftShader compiles the form for GPUs, 128 invocations with barriers in nested loops, for minutes and in gigabytes, but that of `linear`.
+    pub fn takes_minutes(&self, subject: &str) -> bool {
+        self.name == "swiftshader" && !subject.starts_with("linear")
     }
 }
 

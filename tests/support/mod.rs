@@ -90,7 +90,7 @@ impl Case {
     /// Whether it runs in this mode. Slow cases, and those of methods, whose kernels have cases of their own, run in two. Cooperative matrices
     /// make products of f16 only.
     pub fn runs_in(&self, mode: &adapters::Mode) -> bool {
-        if mode.matrices() && !(self.needs_f16() && ["attention", "attention_score", "linear"].contains(&self.subject)) {
+        if mode.matrices() && !(self.needs_f16() && ["attention_score", "linear"].contains(&self.subject)) {
             return false;
         }
         if mode.staged() && !["attention", "attention_score", "bipartite_match", "linear"].contains(&self.subject) {

@@ -4,8 +4,8 @@ const TEAM = 1u;
 const TEAMS = 64u; // per workgroup
 const GROUP = 64u; // invocations of a workgroup
 
-fn team_row(lane: Lane, group: vec3<u32>, groups: vec3<u32>) -> u32 {
-  return linear_group(group, groups) * GROUP + lane.index;
+fn team_row(grid: Grid, lane: Lane) -> u32 {
+  return linear_group(grid) * GROUP + lane.index;
 }
 
 fn team_number(lane: Lane) -> u32 {

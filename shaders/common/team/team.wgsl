@@ -7,8 +7,8 @@ const GROUP = 128u; // invocations of a workgroup
 var<workgroup> team_parts: array<vec2<f32>, TEAM>;
 var<workgroup> team_word: u32;
 
-fn team_row(lane: Lane, group: vec3<u32>, groups: vec3<u32>) -> u32 {
-  return linear_group(group, groups);
+fn team_row(grid: Grid, lane: Lane) -> u32 {
+  return linear_group(grid);
 }
 
 // Which of the workgroup's teams this invocation is in, and its place there.

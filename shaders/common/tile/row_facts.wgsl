@@ -3,7 +3,7 @@
 //   alias Fact = vec2<u32>;                           or as many words as a row needs
 //   fn row_fact(place: Place, row: u32) -> Fact        for any row, including rows past the last one
 //
-// `row_facts_portable.wgsl` or `row_facts_subgroup.wgsl` follows and has `row_facts`.
+// `row_facts_portable.wgsl` or `row_facts_subgroup.wgsl` follows and has `share_facts` and `shared_facts`.
 
 // The facts of an invocation's rows. Only those of tall tiles have more than eight.
 struct RowFacts {
@@ -23,5 +23,10 @@ struct RowFacts {
   r13: Fact,
   r14: Fact,
   r15: Fact,
+}
+
+// The facts of the invocation's rows, from this one on. Call in uniform control flow.
+fn row_facts(lane: Lane, place: Place, row: u32) -> RowFacts {
+  return shared_facts(lane, share_facts(lane, place, row));
 }
 

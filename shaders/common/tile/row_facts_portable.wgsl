@@ -1,13 +1,21 @@
 // Each invocation computes one row's facts, and shares them through workgroup memory.
 var<workgroup> facts_of_rows: array<Fact, 72>; // eight more than rows, for invocations that have only eight
 
-// The facts of the invocation's rows, from this one on. Call in uniform control flow.
-fn row_facts(lane: Lane, place: Place, row: u32) -> RowFacts {
-  let first = tile_row(lane);
-  let mine = row_fact(place, row - first + lane.index % 64u);
+// What an invocation keeps of the facts: nothing.
+alias Facts = bool;
+
+// Shares the facts of the rows from this one on. Call in uniform control flow.
+fn share_facts(lane: Lane, place: Place, row: u32) -> Facts {
+  let mine = row_fact(place, row - tile_row(lane) + lane.index % 64u);
   workgroupBarrier(); // wait until the previous ones have been read
   if lane.index < 64u { facts_of_rows[lane.index] = mine; }
   workgroupBarrier();
+  return true;
+}
+
+// The shared facts of the invocation's rows.
+fn shared_facts(lane: Lane, facts: Facts) -> RowFacts {
+  let first = tile_row(lane);
   return RowFacts(
     facts_of_rows[first + 0u],
     facts_of_rows[first + 1u],

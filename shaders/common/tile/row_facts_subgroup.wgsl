@@ -1,26 +1,34 @@
 // For subgroups of exactly eight invocations. Each computes the facts of two rows, and broadcasts them to the others, as in
 // `tile_subgroup.wgsl`.
 
-// The facts of the 16 rows from this one on. Call in uniform control flow.
-fn row_facts(lane: Lane, place: Place, row: u32) -> RowFacts {
-  let near = row_fact(place, row + lane.in_subgroup);
-  let far = row_fact(place, row + 8u + lane.in_subgroup);
+// What an invocation keeps of the facts: those of its two rows.
+struct Facts {
+  near: Fact,
+  far: Fact,
+}
+
+fn share_facts(lane: Lane, place: Place, row: u32) -> Facts {
+  return Facts(row_fact(place, row + lane.in_subgroup), row_fact(place, row + 8u + lane.in_subgroup));
+}
+
+// The shared facts of the subgroup's 16 rows. Call in uniform control flow.
+fn shared_facts(lane: Lane, facts: Facts) -> RowFacts {
   return RowFacts(
-    subgroupBroadcast(near, 0u),
-    subgroupBroadcast(near, 1u),
-    subgroupBroadcast(near, 2u),
-    subgroupBroadcast(near, 3u),
-    subgroupBroadcast(near, 4u),
-    subgroupBroadcast(near, 5u),
-    subgroupBroadcast(near, 6u),
-    subgroupBroadcast(near, 7u),
-    subgroupBroadcast(far, 0u),
-    subgroupBroadcast(far, 1u),
-    subgroupBroadcast(far, 2u),
-    subgroupBroadcast(far, 3u),
-    subgroupBroadcast(far, 4u),
-    subgroupBroadcast(far, 5u),
-    subgroupBroadcast(far, 6u),
-    subgroupBroadcast(far, 7u),
+    subgroupBroadcast(facts.near, 0u),
+    subgroupBroadcast(facts.near, 1u),
+    subgroupBroadcast(facts.near, 2u),
+    subgroupBroadcast(facts.near, 3u),
+    subgroupBroadcast(facts.near, 4u),
+    subgroupBroadcast(facts.near, 5u),
+    subgroupBroadcast(facts.near, 6u),
+    subgroupBroadcast(facts.near, 7u),
+    subgroupBroadcast(facts.far, 0u),
+    subgroupBroadcast(facts.far, 1u),
+    subgroupBroadcast(facts.far, 2u),
+    subgroupBroadcast(facts.far, 3u),
+    subgroupBroadcast(facts.far, 4u),
+    subgroupBroadcast(facts.far, 5u),
+    subgroupBroadcast(facts.far, 6u),
+    subgroupBroadcast(facts.far, 7u),
   );
 }

@@ -4,32 +4,100 @@
 // the columns, 16 numbers each. They fetch the next slice before they use the present one. For each number an invocation reads three vectors
 // and makes 32 products. Uses 8.5 KiB of workgroup memory.
 const SLICE = 16u / ELEM_WIDTH; // elems
-const STRIDE = 17u; // vectors from one number of a slice to the next, chosen so that they lie in different banks
-const HALF = 272u; // where the columns begin
-var<workgroup> slice: array<vec4<f32>, 544>; // [rows or columns, number, STRIDE]
+const COLUMNS = 16u; // where the columns begin
+// [number of the rows, then of the columns, four rows or columns]; a seventeenth four, so that the numbers lie in different banks. It has two
+// dimensions so that the limits of what an invocation reads are checked once, not for every number.
+var<workgroup> slice: array<array<vec4<f32>, 17>, 32>;
 
 // Makes every tile whole, because all invocations fetch.
 fn wanted_elems(lane: Lane, extent: Extent, row: u32, first_column: u32) -> u32 {
   return extent.elems;
 }
 
-fn staged_elem(is_row: bool, first: u32, k: u32, elems: u32) -> elem_f32 {
+fn four_of(a: elem_f32, b: elem_f32, c: elem_f32, d: elem_f32) -> vec4<f32> {
+  if ELEM_WIDTH == 4u { return vec4<f32>(elem_number(a, 0u), elem_number(a, 1u), elem_number(a, 2u), elem_number(a, 3u)); }
+  return vec4<f32>(elem_number(a, 0u), elem_number(b, 0u), elem_number(c, 0u), elem_number(d, 0u));
+}
+
+// Four numbers of a row, and of a column, from this elem on.
+fn four_of_row(at: u32) -> vec4<f32> {
+  let a = row_elem(at);
+  if ELEM_WIDTH == 4u { return four_of(a, a, a, a); }
+  return four_of(a, row_elem(at + 1u), row_elem(at + 2u), row_elem(at + 3u));
+}
+
+fn four_of_column(at: u32) -> vec4<f32> {
+  let a = column_elem(at);
+  if ELEM_WIDTH == 4u { return four_of(a, a, a, a); }
+  return four_of(a, column_elem(at + 1u), column_elem(at + 2u), column_elem(at + 3u));
+}
+
+// The four numbers from the k-th elem on of four rows or columns.
+fn fetched(is_row: bool, firsts: vec4<u32>, k: u32) -> mat4x4<f32> {
+  let at = firsts + k;
+  if is_row { return mat4x4<f32>(four_of_row(at.x), four_of_row(at.y), four_of_row(at.z), four_of_row(at.w)); }
+  return mat4x4<f32>(four_of_column(at.x), four_of_column(at.y), four_of_column(at.z), four_of_column(at.w));
+}
+
+fn opening_elem(is_row: bool, first: u32, k: u32, elems: u32) -> elem_f32 {
   let at = first + min(k, elems - 1u);
   var value: elem_f32;
   if is_row { value = row_elem(at); } else { value = column_elem(at); }
   return select(elem_f32(), value, k < elems);
 }
 
-// Four numbers of a row or column, from the k-th elem on, with 0 for those past the last one.
-fn staged_four(is_row: bool, first: u32, k: u32, elems: u32) -> vec4<f32> {
-  let a = staged_elem(is_row, first, k, elems);
-  if ELEM_WIDTH == 4u {
-    return vec4<f32>(elem_number(a, 0u), elem_number(a, 1u), elem_number(a, 2u), elem_number(a, 3u));
+fn opening_four(is_row: bool, first: u32, k: u32, elems: u32) -> vec4<f32> {
+  let a = opening_elem(is_row, first, k, elems);
+  if ELEM_WIDTH == 4u { return four_of(a, a, a, a); }
+  return four_of(
+    a,
+    opening_elem(is_row, first, k + 1u, elems),
+    opening_elem(is_row, first, k + 2u, elems),
+    opening_elem(is_row, first, k + 3u, elems),
+  );
+}
+
+// `fetched` for the first slice, with 0 from the elems-th elem on.
+fn opening(is_row: bool, firsts: vec4<u32>, k: u32, elems: u32) -> mat4x4<f32> {
+  return mat4x4<f32>(
+    opening_four(is_row, firsts.x, k, elems),
+    opening_four(is_row, firsts.y, k, elems),
+    opening_four(is_row, firsts.z, k, elems),
+    opening_four(is_row, firsts.w, k, elems),
+  );
+}
+
+// Sums of the invocation's eight rows and four columns.
+struct Eight {
+  r0: vec4<f32>,
+  r1: vec4<f32>,
+  r2: vec4<f32>,
+  r3: vec4<f32>,
+  r4: vec4<f32>,
+  r5: vec4<f32>,
+  r6: vec4<f32>,
+  r7: vec4<f32>,
+}
+
+// The sums and the products of the slice.
+fn plus_slice(lane: Lane, sums: Eight) -> Eight {
+  var all = sums;
+  let row = tile_row(lane) / 4u;
+  let column = tile_column(lane) / 4u;
+  for (var i = 0u; i < 16u; i++) {
+    let a = slice[i][row];
+    let b = slice[i][row + 1u];
+    let c = slice[COLUMNS + i][column];
+    all.r0 = fma(a.xxxx, c, all.r0);
+    all.r1 = fma(a.yyyy, c, all.r1);
+    all.r2 = fma(a.zzzz, c, all.r2);
+    all.r3 = fma(a.wwww, c, all.r3);
+    all.r4 = fma(b.xxxx, c, all.r4);
+    all.r5 = fma(b.yyyy, c, all.r5);
+    all.r6 = fma(b.zzzz, c, all.r6);
+    all.r7 = fma(b.wwww, c, all.r7);
   }
-  let b = staged_elem(is_row, first, k + 1u, elems);
-  let c = staged_elem(is_row, first, k + 2u, elems);
-  let d = staged_elem(is_row, first, k + 3u, elems);
-  return vec4<f32>(elem_number(a, 0u), elem_number(b, 0u), elem_number(c, 0u), elem_number(d, 0u));
+  return all;
 }
 
 // Dot products of eight rows from `row` on with four columns from `column` on. Each is summed over ascending numbers. Call in uniform control
@@ -47,48 +115,30 @@ fn dot_tile(lane: Lane, place: Place, row: u32, column: u32, elems: u32) -> Tile
     let c = column - tile_column(lane) + four * 4u;
     firsts = vec4<u32>(column_first(place, c), column_first(place, c + 1u), column_first(place, c + 2u), column_first(place, c + 3u));
   }
-  let target_at = select(HALF, 0u, is_row) + number * STRIDE + four;
-  let rows_at = tile_row(lane) / 4u;
-  let columns_at = HALF + tile_column(lane) / 4u;
-  var k = number / ELEM_WIDTH;
-  var n0 = staged_four(is_row, firsts.x, k, elems);
-  var n1 = staged_four(is_row, firsts.y, k, elems);
-  var n2 = staged_four(is_row, firsts.z, k, elems);
-  var n3 = staged_four(is_row, firsts.w, k, elems);
-  var r0 = vec4<f32>();
-  var r1 = vec4<f32>();
-  var r2 = vec4<f32>();
-  var r3 = vec4<f32>();
-  var r4 = vec4<f32>();
-  var r5 = vec4<f32>();
-  var r6 = vec4<f32>();
-  var r7 = vec4<f32>();
+  let kept = select(COLUMNS, 0u, is_row) + number; // where it puts the first of four numbers
+  // The first slice is the one that is not whole, so the loop does not ask. The fetch behind the last slice repeats that slice.
+  let rest = (elems - 1u) % SLICE + 1u;
+  let place_in_slice = number / ELEM_WIDTH;
+  let stop = max(elems, SLICE) - SLICE + place_in_slice;
+  var next = opening(is_row, firsts, place_in_slice, rest);
+  var k = rest + place_in_slice;
+  var sums = Eight();
   for (var done = 0u; done < elems; done += SLICE) {
     workgroupBarrier(); // wait until the previous slice has been read
-    slice[target_at] = vec4<f32>(n0.x, n1.x, n2.x, n3.x);
-    slice[target_at + STRIDE] = vec4<f32>(n0.y, n1.y, n2.y, n3.y);
-    slice[target_at + 2u * STRIDE] = vec4<f32>(n0.z, n1.z, n2.z, n3.z);
-    slice[target_at + 3u * STRIDE] = vec4<f32>(n0.w, n1.w, n2.w, n3.w);
+    let numbers = transpose(next);
+    slice[kept][four] = numbers[0];
+    slice[kept + 1u][four] = numbers[1];
+    slice[kept + 2u][four] = numbers[2];
+    slice[kept + 3u][four] = numbers[3];
     workgroupBarrier();
+    next = fetched(is_row, firsts, min(k, stop));
     k += SLICE;
-    n0 = staged_four(is_row, firsts.x, k, elems);
-    n1 = staged_four(is_row, firsts.y, k, elems);
-    n2 = staged_four(is_row, firsts.z, k, elems);
-    n3 = staged_four(is_row, firsts.w, k, elems);
-    for (var at = 0u; at < 16u * STRIDE; at += STRIDE) {
-      let a = slice[rows_at + at];
-      let b = slice[rows_at + at + 1u];
-      let c = slice[columns_at + at];
-      r0 = fma(a.xxxx, c, r0);
-      r1 = fma(a.yyyy, c, r1);
-      r2 = fma(a.zzzz, c, r2);
-      r3 = fma(a.wwww, c, r3);
-      r4 = fma(b.xxxx, c, r4);
-      r5 = fma(b.yyyy, c, r5);
-      r6 = fma(b.zzzz, c, r6);
-      r7 = fma(b.wwww, c, r7);
-    }
+    sums = plus_slice(lane, sums);
   }
   let none = vec4<f32>();
-  return Tile(r0, r1, r2, r3, r4, r5, r6, r7, none, none, none, none, none, none, none, none);
+  return Tile(
+    sums.r0, sums.r1, sums.r2, sums.r3, sums.r4, sums.r5, sums.r6, sums.r7,
+    none, none, none, none, none, none, none, none,
+  );
 }
+

@@ -23,12 +23,8 @@ fn products(a: elem_f32, b0: elem_f32, b1: elem_f32, b2: elem_f32, b3: elem_f32)
 }
 
 @compute @workgroup_size(GROUP)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let id = team_row(lane, group, groups);
+fn main(grid: Grid, lane: Lane) {
+  let id = team_row(grid, lane);
   if id >= params.groups { return; }
   let blocks = (max(params.key_count, 1u) + params.block - 1u) / params.block;
   let of_row = id / blocks;

@@ -78,12 +78,8 @@ fn rescaled(running: Running, row: u32) -> vec4<f32> {
 }
 
 @compute @workgroup_size(TILE_LANES)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let id = linear_group(group, groups);
+fn main(grid: Grid, lane: Lane) {
+  let id = linear_group(grid);
   if id >= params.groups { return; }
   let tiles = (params.rows + 63u) / 64u;
   let head = id / tiles % params.heads;
@@ -92,7 +88,7 @@ fn main(
   let place = place_of(lane, batch, head);
 
   let row = tile_first + tile_row(lane);
-  let facts = row_facts(lane, place, row);
+  let kept_facts = share_facts(lane, place, row);
   let none = Running(vec4<f32>(LOWEST), vec4<f32>());
   var rows0 = none;
   var rows1 = none;
@@ -107,6 +103,7 @@ fn main(
     let offset = key_bias(batch, column);
     let key = shown_keys(column, offset);
     let tile = dot_tile(lane, place, row, column, wanted_elems(lane, extent, row, first));
+    let facts = shared_facts(lane, kept_facts); // here, so that they take no registers in the loop of products
     if (KEPT == 1u) & (row < params.rows) & (column < params.key_count) {
       let at = kept_at(place, row, column);
       logits[at] = tile.r0;

@@ -15,12 +15,8 @@
 // Cost: two reads of each visible logit. One workgroup per row. This serves rows whose logits are too many for one workgroup to make.
 
 @compute @workgroup_size(GROUP)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let id = linear_group(group, groups);
+fn main(grid: Grid, lane: Lane) {
+  let id = linear_group(grid);
   if id >= params.groups { return; }
   let r = id % params.rows;
   let batch = id / params.rows / params.heads;

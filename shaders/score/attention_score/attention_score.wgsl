@@ -31,12 +31,8 @@ const HEADS_MAXIMUM = 2u;
 const HEADS_KEPT = 4u;
 
 @compute @workgroup_size(128)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let i = linear_group(group, groups) * 128u + lane.index;
+fn main(grid: Grid, lane: Lane) {
+  let i = linear_group(grid) * 128u + lane.index;
   let sum_first = params.sums_base + params.batch * params.heads * params.rows;
   if i < params.lse_rows {
     lse[params.lse_base + i] = log_sum(sums[params.sums_base + i], sums[sum_first + i]);

@@ -26,12 +26,8 @@ var<workgroup> list_keys: array<u32, 1024>; // [entry, lane]
 var<workgroup> list_indices: array<u32, 1024>;
 
 @compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let row = linear_group(group, groups) * LANES + lane.index;
+fn main(grid: Grid, lane: Lane) {
+  let row = linear_group(grid) * LANES + lane.index;
   if row >= params.tiles { return; }
   let batch = row / params.query_count;
   let query = query_at(batch, row % params.query_count);

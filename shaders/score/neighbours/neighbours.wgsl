@@ -28,12 +28,8 @@ var<workgroup> new_keys: array<u32, 128>;
 var<workgroup> walk: u32; // candidates to look at
 
 @compute @workgroup_size(128)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let tile = linear_group(group, groups);
+fn main(grid: Grid, lane: Lane) {
+  let tile = linear_group(grid);
   if tile >= params.tiles { return; }
   let tiles_of_row = (params.query_count + 3u) / 4u;
   let batch = tile / tiles_of_row;

@@ -22,12 +22,8 @@
 // Cost: 2 Ns Nd C operations. Rows are read from cache. No barriers.
 
 @compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let row = linear_group(group, groups) * 64u + lane.index;
+fn main(grid: Grid, lane: Lane) {
+  let row = linear_group(grid) * 64u + lane.index;
   if row >= params.tiles { return; }
   let batch = row / params.source_count;
   let source = row % params.source_count;

@@ -69,12 +69,8 @@ fn best_of(best: Best, products: vec4<f32>, sound: vec4<bool>, fact: Fact, j: u3
 }
 
 @compute @workgroup_size(TILE_LANES)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let id = linear_group(group, groups);
+fn main(grid: Grid, lane: Lane) {
+  let id = linear_group(grid);
   if id >= params.tiles { return; }
   let tiles_of_row = (params.source_count + 63u) / 64u;
   let batch = id / tiles_of_row;

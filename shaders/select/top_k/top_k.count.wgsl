@@ -26,16 +26,12 @@ var<workgroup> keys: array<u32, 256>;
 var<workgroup> ranks: array<u32, 256>;
 
 @compute @workgroup_size(256)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
+fn main(grid: Grid, lane: Lane) {
   let rows_here = 256u / params.span;
   let row_here = lane.index / params.span;
   let first = row_here * params.span; // the row's start in workgroup memory, where a row takes a multiple of 4
   let token = lane.index - first;
-  let row = linear_group(group, groups) * rows_here + row_here;
+  let row = linear_group(grid) * rows_here + row_here;
   let has_row = row_here < rows_here && row < params.rows;
 
   var live = 0u;

@@ -17,12 +17,8 @@ const EACH_MASK = 1u;
 const EACH_PLACES = 2u;
 
 @compute @workgroup_size(WG)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let id = linear_group(group, groups);
+fn main(grid: Grid, lane: Lane) {
+  let id = linear_group(grid);
   if id >= params.groups { return; }
   let row = id / params.chunks;
   let chunk = id % params.chunks;

@@ -23,12 +23,8 @@ fn key_of(row: u32, token: u32, live: u32) -> u32 {
 }
 
 @compute @workgroup_size(256)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let id = linear_group(group, groups);
+fn main(grid: Grid, lane: Lane) {
+  let id = linear_group(grid);
   if id >= params.groups { return; }
   let row = id / params.chunks;
   let chunk = id % params.chunks;

@@ -7,12 +7,8 @@
 // Cost: one read and one write of each pair, log2(run) reads of keys.
 
 @compute @workgroup_size(256)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let id = linear_group(group, groups);
+fn main(grid: Grid, lane: Lane) {
+  let id = linear_group(grid);
   if id >= params.groups { return; }
   let row = (id / params.chunks) * params.entries;
   let entry = (id % params.chunks) * 256u + lane.index;

@@ -99,12 +99,8 @@ fn rank_of(key: u32, place: u32, selected: u32) -> u32 {
 }
 
 @compute @workgroup_size(WG)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let row = linear_group(group, groups);
+fn main(grid: Grid, lane: Lane) {
+  let row = linear_group(grid);
   if row >= params.rows { return; }
   let live = min(lengths[params.lengths_base + row / params.rows_per_length], params.tokens);
   let first = 32u * scan_rank(lane);

@@ -22,12 +22,8 @@ fn key_of(row: u32, entry: u32) -> u32 {
 }
 
 @compute @workgroup_size(128)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let id = linear_group(group, groups);
+fn main(grid: Grid, lane: Lane) {
+  let id = linear_group(grid);
   if id >= params.groups { return; }
   let row = id / params.runs;
   let begin = (id % params.runs) * 2u * PAIRS;

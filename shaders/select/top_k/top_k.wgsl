@@ -39,12 +39,8 @@ fn key_of(row: u32, token: u32, live: u32) -> u32 {
 }
 
 @compute @workgroup_size(WG)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let row = linear_group(group, groups);
+fn main(grid: Grid, lane: Lane) {
+  let row = linear_group(grid);
   if row >= params.rows { return; }
   let live = min(lengths[params.lengths_base + row / params.rows_per_length], params.tokens);
   for (var word = lane.index; word < params.span / 2u; word += WG) {

@@ -39,8 +39,8 @@ params! {
 
 pub(super) static ATTENTION: Shader = Shader {
     name: "attention",
-    source: include_str!("../../../shaders/layers/attention.wgsl"),
-    includes: &[Include::Softmax, Include::TileLanes, Include::Tile, Include::SharedRows],
+    source: include_str!("../../../shaders/layers/attention/attention.wgsl"),
+    includes: &[Include::Softmax, Include::TileLanes, Include::Tile, Include::AttentionWalk],
     headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
     inputs: &[
         ("queries", BindingElem::Elem),
@@ -309,8 +309,9 @@ impl Kernel for Attention {
         let [key_head, key_row] = self.strides(key_count, key_heads, d);
         let [value_head, value_row] = self.strides(key_count, key_heads, v);
         let [out_head, out_row] = self.strides(query_count, heads, v);
-        let chunks = v.div_ceil(16).max(1);
-        let rows_of_group = if lowering.form(&ATTENTION, header) == Form::Subgroup { 16 } else { 64 };
+        let form = lowering.form(&ATTENTION, header);
+        let chunks = if form == Form::Staged { value_channels.div_ceil(64) } else { v.div_ceil(16) }.max(1);
+        let rows_of_group = if form == Form::Subgroup { 16 } else { 64 };
         let groups = [batch, heads, query_count.div_ceil(rows_of_group), chunks].map(u64::from).iter().product::<u64>();
         lowering.dispatch(Call {
             shader: &ATTENTION,

@@ -39,12 +39,8 @@ fn add_row(totals: vec4<f32>, products: vec4<f32>, offset: vec4<f32>, fact: Fact
 }
 
 @compute @workgroup_size(TILE_LANES)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let id = linear_group(group, groups);
+fn main(grid: Grid, lane: Lane) {
+  let id = linear_group(grid);
   if id >= params.groups { return; }
   let tiles = (params.columns + 63u) / 64u;
   let column_first = id % tiles * 64u;

@@ -1,4 +1,4 @@
-// `shared_rows.wgsl` for subgroups of exactly eight invocations. They share 16 rows of logits, with four keys each, as `tile_subgroup.wgsl`
+// `walk_portable.wgsl` for subgroups of exactly eight invocations. They share 16 rows of logits, with four keys each, as `tile_subgroup.wgsl`
 // makes them. They exchange values by shuffles. A workgroup is one subgroup, so no barrier is needed.
 const LANES = 8u;
 const ROWS = 16u;

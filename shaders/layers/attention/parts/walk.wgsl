@@ -1,48 +1,7 @@
-// Softmax attention that never stores the matrix of its weights.
-//
-//   s[i,j]   = scale * queries[b,h,i] . keys[b,h/(H/Hkv),j] + bias[b,h,i,j]
-//   out[i]   = sum_j exp(s[i,j]) values[b,h/(H/Hkv),j] / sum_j exp(s[i,j])
-//   lse[i]   = ln sum_j exp(s[i,j])
-//
-// queries:       [B, H, M, D] elem, or [B, M, H, D], as the strides say; the same holds for keys, values and out
-// keys:          [B, Hkv, N, D] elem
-// values:        [B, Hkv, N, V] elem
-// lengths:       [B] u32; live keys
-// query_lengths: [B] u32; live query rows
-// bias:          [B or 1, H or 1, M or 1, N] f32; negative infinity hides a key from a row
-// out:           [B, H, M, V] elem; 0 if a row is dead or sees nothing, NaN if a logit that it sees is NaN
-// lse:           [B, H, M] f32, if asked for; negative infinity if a row is dead or sees nothing, NaN if a logit that it sees is NaN
-//
-// A key that a row does not see adds nothing to it, even if the key or its value is NaN. A key that the row sees has a weight of at least
-// LEAST. So an infinite or NaN value that the row sees reaches the result, however small its weight.
-//
-// Cost: 2 M N (D + V) operations per head. Each further 16 elem of V after the first 16 cost 2 M N D more.
-// A workgroup has ROWS rows and 16 elem of V. It walks over the keys, KEYS at a time, with a running maximum
-// (https://arxiv.org/abs/2205.14135).
-// An invocation first makes the logits of 16 rows and four keys, or of eight rows in the form for GPUs. Then it makes the results of these
-// rows for one elem of V, or two if FAR.
-// Several invocations share the same rows and exchange maxima and weights (`common/tile/shared_rows.wgsl`). The helper functions take four
-// rows at a time. Tiles start at key 0 whatever the padding.
-
-override BIASED: u32 = 0u; // or 1
-
-// Live query rows and keys.
-var<workgroup> live: vec2<u32>;
-
-// 1 if a result of the workgroup is NaN or infinite.
-var<workgroup> spoilt: atomic<u32>;
-
-// Where the tensors of this batch row and head begin.
-struct Place {
-  queries: u32,
-  keys: u32,
-  values: u32,
-  bias: u32,
-  out: u32,
-  lse: u32,
-  live_queries: u32,
-  live_keys: u32,
-}
+// How attention's rows walk over the keys on a CPU: KEYS at a time. An invocation first makes the logits of 16 rows and four keys. Then it
+// makes the results of these rows for one elem of V, or two if FAR. Several invocations share the same rows, and exchange maxima and weights.
+// The helper functions take four rows at a time. `walk_portable.wgsl` or `walk_subgroup.wgsl` comes before.
+// Each chunk of V has 16 elem.
 
 // One elem for each of four rows, or for each of four keys.
 struct Four {
@@ -60,29 +19,12 @@ struct Rows {
   far: Four,
 }
 
-// The running state of an invocation's rows, four at a time. Only tall tiles have the last eight.
+// The running state of an invocation's rows, four at a time.
 struct Sixteen {
   r0: Rows,
   r1: Rows,
   r2: Rows,
   r3: Rows,
-}
-
-// Rows and keys past the last one read the last one. Their results are masked.
-fn row_first(place: Place, row: u32) -> u32 {
-  return place.queries + min(row, params.query_count - 1u) * params.query_row;
-}
-
-fn row_elem(at: u32) -> elem_f32 {
-  return elem_f32(queries[at]);
-}
-
-fn column_first(place: Place, key: u32) -> u32 {
-  return place.keys + min(key, params.key_count - 1u) * params.key_row;
-}
-
-fn column_elem(at: u32) -> elem_f32 {
-  return elem_f32(keys[at]);
 }
 
 // Values of the four keys from this one on. Keys from `reach` on have no weight.
@@ -96,32 +38,6 @@ fn four_values(place: Place, key: u32, reach: u32, channel: u32) -> Four {
   );
 }
 
-// How many keys, from the first on, this row sees. A dead row sees none. Causal masks are right-aligned.
-fn visible_keys(place: Place, row: u32) -> u32 {
-  let reach = row + 1u + place.live_keys;
-  let seen = select(place.live_keys, reach - min(reach, place.live_queries), params.causal == 1u);
-  return select(0u, seen, row < place.live_queries);
-}
-
-// A row's logits of the four keys from `key` on, given their products.
-fn row_logits(place: Place, row: u32, key: u32, products: vec4<f32>) -> vec4<f32> {
-  var logits = params.scale * products;
-  var seen = vec4<u32>(key, key + 1u, key + 2u, key + 3u) < vec4<u32>(visible_keys(place, row));
-  if BIASED == 1u {
-    let at = place.bias + min(row, params.query_count - 1u) * params.bias_row;
-    let last = params.key_count - 1u;
-    let offset = vec4<f32>(
-      bias[at + min(key, last)],
-      bias[at + min(key + 1u, last)],
-      bias[at + min(key + 2u, last)],
-      bias[at + min(key + 3u, last)],
-    );
-    logits += offset;
-    seen = seen & (bitcast<vec4<u32>>(offset) != vec4<u32>(HIDDEN));
-  }
-  return bitcast<vec4<f32>>(select(vec4<u32>(HIDDEN), bitcast<vec4<u32>>(marked(saturated(logits))), seen));
-}
-
 fn logits_of(place: Place, row: u32, key: u32, r0: vec4<f32>, r1: vec4<f32>, r2: vec4<f32>, r3: vec4<f32>) -> mat4x4<f32> {
   return mat4x4<f32>(
     row_logits(place, row, key, r0),
@@ -131,17 +47,8 @@ fn logits_of(place: Place, row: u32, key: u32, r0: vec4<f32>, r1: vec4<f32>, r2:
   );
 }
 
-fn largest_of(logits: vec4<f32>) -> f32 {
-  let shown = select(logits, vec4<f32>(LOWEST), bitcast<vec4<u32>>(logits) == vec4<u32>(HIDDEN));
-  return max(max(shown.x, shown.y), max(shown.z, shown.w));
-}
-
 fn maxima_of(logits: mat4x4<f32>) -> vec4<f32> {
   return vec4<f32>(largest_of(logits[0]), largest_of(logits[1]), largest_of(logits[2]), largest_of(logits[3]));
-}
-
-fn row_weights(logits: vec4<f32>, largest: f32) -> vec4<f32> {
-  return select(exponential(logits - largest), vec4<f32>(), bitcast<vec4<u32>>(logits) == vec4<u32>(HIDDEN));
 }
 
 fn weights_of(logits: mat4x4<f32>, largest: vec4<f32>) -> mat4x4<f32> {
@@ -234,13 +141,6 @@ fn attended(rows: Rows, weights: mat4x4<f32>, near: Four, far: Four) -> Rows {
   return more;
 }
 
-// A factor of 0 means that the row sees nothing. Any other row has a largest weight of 1.
-fn store_row(place: Place, row: u32, channel: u32, result: elem_f32, factor: f32) {
-  if (row < params.query_count) & (channel < params.value_channels) {
-    out[place.out + row * params.out_row + channel] = elem(select(result * factor, elem_f32(), factor == 0.0));
-  }
-}
-
 fn store_four(place: Place, row: u32, channel: u32, rows: Four, factor: vec4<f32>) {
   store_row(place, row, channel, rows.r0, factor.x);
   store_row(place, row + 1u, channel, rows.r1, factor.y);
@@ -262,7 +162,7 @@ fn store(place: Place, row: u32, channel: u32, rows: Rows, total: vec4<f32>) {
 
 // The invocation's rows after the keys below `reach`, of which they need those below `end`. A careful walk leaves out the values that have no
 // weight. Call in uniform control flow.
-fn attend(lane: Lane, place: Place, row: u32, channel: u32, reach: u32, end: u32, careful: bool) -> Sixteen {
+fn walk(lane: Lane, place: Place, row: u32, channel: u32, reach: u32, end: u32, careful: bool) -> Sixteen {
   let extent = Extent(place.live_queries, reach, params.channels);
   let none = Rows(vec4<f32>(LOWEST), vec4<f32>(), Four(), Four());
   var rows0 = none;
@@ -334,60 +234,24 @@ fn attend(lane: Lane, place: Place, row: u32, channel: u32, reach: u32, end: u32
   return Sixteen(rows0, rows1, rows2, rows3);
 }
 
-@compute @workgroup_size(LANES)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  lane: Lane,
-) {
-  let id = linear_group(group, groups);
-  if id >= params.groups { return; }
-  let tiles = (params.query_count + ROWS - 1u) / ROWS;
-  let chunk = id % params.chunks;
-  let tile_first = id / params.chunks % tiles * ROWS;
-  let head = id / params.chunks / tiles % params.heads;
-  let batch = id / params.chunks / tiles / params.heads;
-  let key_head = head / (params.heads / params.key_heads);
-  if lane.index == 0u {
-    atomicStore(&spoilt, 0u);
-    live = vec2<u32>(
-      min(query_lengths[params.query_lengths_base + batch], params.query_count),
-      min(lengths[params.lengths_base + batch], params.key_count),
-    );
-  }
-  let counts = workgroupUniformLoad(&live);
-  let place = Place(
-    params.queries_base + batch * params.heads * params.query_count * params.channels + head * params.query_head,
-    params.keys_base + batch * params.key_heads * params.key_count * params.channels + key_head * params.key_head,
-    params.values_base + batch * params.key_heads * params.key_count * params.value_channels + key_head * params.value_head,
-    params.bias_base + batch * params.bias_batch + head * params.bias_head,
-    params.out_base + batch * params.heads * params.query_count * params.value_channels + head * params.out_head,
-    params.lse_base + (batch * params.heads + head) * params.query_count,
-    counts.x,
-    counts.y,
-  );
-  // The last live row sees the most keys.
-  let last = min(tile_first + ROWS, max(place.live_queries, 1u)) - 1u;
-  let reach = select(0u, visible_keys(place, last), tile_first < place.live_queries);
-
+// The results of the workgroup's rows, which see no key from `reach` on. Call in uniform control flow.
+fn attend(lane: Lane, place: Place, tile_first: u32, chunk: u32, reach: u32) {
   let row = tile_first + shared_row(lane);
   let channel = chunk * 16u + shared_channel(lane);
   // Sixteen dead rows take no time.
   let end = select(0u, reach, row < place.live_queries);
-  var rows = attend(lane, place, row, channel, reach, end, false);
+  var rows = walk(lane, place, row, channel, reach, end, false);
   // An infinite or NaN value without weight gives a NaN. This is rare, so the loop does not ask, and all is done once more.
-  if is_spoilt(rows.r0) || is_spoilt(rows.r1) || (TALL && (is_spoilt(rows.r2) || is_spoilt(rows.r3))) {
+  if is_spoilt(rows.r0) || is_spoilt(rows.r1) || is_spoilt(rows.r2) || is_spoilt(rows.r3) {
     atomicStore(&spoilt, 1u);
   }
   if workgroupUniformLoad(&spoilt) == 1u {
-    rows = attend(lane, place, row, channel, reach, end, true);
+    rows = walk(lane, place, row, channel, reach, end, true);
   }
 
   let totals = over_lanes(lane, rows.r0.total, rows.r1.total, rows.r2.total, rows.r3.total, true);
   store(place, row, channel, rows.r0, totals[0]);
   store(place, row + 4u, channel, rows.r1, totals[1]);
-  if TALL {
-    store(place, row + 8u, channel, rows.r2, totals[2]);
-    store(place, row + 12u, channel, rows.r3, totals[3]);
-  }
+  store(place, row + 8u, channel, rows.r2, totals[2]);
+  store(place, row + 12u, channel, rows.r3, totals[3]);
 }

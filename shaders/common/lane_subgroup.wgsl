@@ -7,8 +7,3 @@ struct Lane {
   @builtin(subgroup_size) subgroup_size: u32,
 }
 
-// The linear id of a workgroup in a grid that is folded into two dimensions.
-fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
-  return group.y * groups.x + group.x;
-}
-
