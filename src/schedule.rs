@@ -1,10 +1,9 @@
-//! How much to compress, and at which layer: pure functions, so that a server can size its buffers before
-//! any token exists.
+//! How much to compress, and at which layer. These are pure functions: a server can size its buffers before any token exists.
 
 use crate::error::Error;
 use crate::options;
 
-/// How a fractional count becomes a whole one. Published systems differ, by one token.
+/// How a fractional count becomes a whole one. Published systems differ by one token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rounding {
     /// Toward zero, as Python's `int`: IdleViT, DynamicViT, PyramidDrop.
@@ -29,17 +28,17 @@ pub fn keep_count(tokens: u32, ratio: f64, rounding: Rounding) -> u32 {
     (whole as u32).min(tokens)
 }
 
-/// Python's `a // b` of floats, for b above 0: with the exact remainder, where `floor(a / b)` may round up to a whole number that
-/// b does not fit into a so often (1.0 // 0.1 is 9).
+/// Python's `a // b` of floats, for positive b. It uses the exact remainder. `floor(a / b)` may be one too many, because the quotient is
+/// rounded: `1.0 // 0.1` is 9.
 pub(crate) fn floor_division(a: f64, b: f64) -> f64 {
     let quotient = (a - a % b) / b;
     let whole = quotient.floor();
     if quotient - whole > 0.5 { whole + 1.0 } else { whole }
 }
 
-/// Python's `int(round(x, 7))`, for x from 0 on: a whole number that rounding missed by a little counts as reached.
+/// Python's `int(round(x, 7))`, for x of at least 0. A number that rounding left a little below a whole number counts as that number.
 pub(crate) fn truncated_after_rounding(x: f64) -> f64 {
-    // The distance is exact, and no f64 is just half a unit of the seventh decimal away.
+    // The distance is exact, and no f64 is exactly half a unit of the seventh decimal away.
     if x.ceil() - x < 5e-8 { x.ceil() } else { x.floor() }
 }
 
@@ -48,21 +47,21 @@ pub(crate) fn truncated_after_rounding(x: f64) -> f64 {
 pub enum MergeSchedule {
     /// The same at every layer.
     Constant(u32),
-    /// Linear from `int(r (1 - inflect))` at the first layer to `2 r - int(r (1 - inflect))` at the last,
-    /// truncated at each: an inflection of -1 merges `2 r` first and nothing last; 1 the reverse; 0 is constant.
+    /// Linear from `int(r (1 - inflect))` at the first layer to `2 r - int(r (1 - inflect))` at the last, truncated at each. An inflection
+    /// of -1 merges `2 r` first and nothing last, 1 is the reverse, and 0 is constant.
     Linear {
         /// Mean number of tokens a layer.
         merge: u32,
         /// Slope, in -1..=1.
         inflect: f64,
     },
-    /// One count a layer; layers past the list merge nothing.
+    /// One count for each layer. Layers past the list merge nothing.
     List(Vec<u32>),
 }
 
 impl MergeSchedule {
-    /// Tokens to merge at each of `layers` layers (ToMe's `parse_r`; with a single layer the linear schedule is its
-    /// first value, where the published code divides by zero).
+    /// Tokens to merge at each of `layers` layers, as ToMe's `parse_r`. With a single layer, the linear schedule is its first value; the
+    /// published code divides by zero there.
     pub fn counts(&self, layers: usize) -> Result<Vec<u32>, Error> {
         match self {
             Self::Constant(merge) => Ok(vec![*merge; layers]),
@@ -78,8 +77,8 @@ impl MergeSchedule {
         }
     }
 
-    /// Tokens left after each of `layers` layers, of which `protected` (class, distillation) never merge:
-    /// `N - min(r, floor((N - protected) / 2))` at each.
+    /// Tokens left after each of `layers` layers: `N - min(r, floor((N - protected) / 2))` at each. `protected` tokens (class,
+    /// distillation) never merge.
     pub fn lengths(&self, layers: usize, tokens: u32, protected: u32) -> Result<Vec<u32>, Error> {
         let merge = |left: &mut u32, count: u32| {
             *left -= count.min(left.saturating_sub(protected) / 2);
@@ -89,12 +88,12 @@ impl MergeSchedule {
     }
 }
 
-/// What a stage's share is a share of.
+/// The tokens that a stage's share refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ShareOf {
     /// The tokens of the first layer: DynamicViT, IdleViT, PyramidDrop.
     First,
-    /// The tokens that the stage before left: EViT.
+    /// The tokens left by the stage before: EViT.
     Current,
 }
 
@@ -112,21 +111,21 @@ pub enum ShareOf {
 pub struct StagedKeep {
     /// Layers, counted from 0, and the share kept at each, in ascending order of layer.
     pub stages: Vec<(usize, f64)>,
-    /// Of which tokens these are shares.
+    /// The tokens that the shares refer to.
     pub of: ShareOf,
     /// How counts are rounded.
     pub rounding: Rounding,
 }
 
 impl StagedKeep {
-    /// EViT: the same share of what is left at layers 3, 6 and 9, rounded up.
+    /// EViT: at layers 3, 6 and 9 the same share of the tokens that are left, rounded up.
     pub fn evit(keep: f64) -> Self {
         Self { stages: [3, 6, 9].map(|layer| (layer, keep)).to_vec(), of: ShareOf::Current, rounding: Rounding::Ceil }
     }
 
     /// DynamicViT: `keep`, its square and its cube of the first tokens at layers 3, 6 and 9, rounded down.
     pub fn dynamic_vit(keep: f64) -> Self {
-        // As Python's `**`: a cube by multiplication may be another number in its last bit.
+        // As Python's `**`: a cube by multiplication may differ in its last bit.
         let stages = vec![(3, keep), (6, keep.powf(2.0)), (9, keep.powf(3.0))];
         Self { stages, of: ShareOf::First, rounding: Rounding::Floor }
     }
@@ -136,7 +135,7 @@ impl StagedKeep {
         Self { stages: vec![(8, 0.5), (16, 0.25), (24, 0.125)], of: ShareOf::First, rounding: Rounding::Floor }
     }
 
-    /// Tokens left after each of `layers` layers; never more than before. Stages past the last layer do nothing.
+    /// Tokens left after each of `layers` layers, never more than before. Stages past the last layer do nothing.
     pub fn lengths(&self, layers: usize, tokens: u32) -> Result<Vec<u32>, Error> {
         self.stages.iter().try_for_each(|(_, keep)| options::share("staged keep: share", *keep))?;
         let stage = |left: &mut u32, layer: usize| {
@@ -150,7 +149,7 @@ impl StagedKeep {
     }
 }
 
-/// What a transformer layer costs for so many tokens: a pre-norm block with attention and a two-layer perceptron.
+/// The cost of a transformer layer by its number of tokens: a pre-norm block with attention and a two-layer perceptron.
 ///
 /// ```text
 /// flops(N) = 2 N (2 C^2 + 2 C C_kv + 2 C hidden) + 4 N^2 C          projections and perceptron; Q K^T and A V
@@ -160,7 +159,7 @@ impl StagedKeep {
 pub struct LayerCost {
     /// Channels of a token.
     pub channels: u32,
-    /// Channels of its keys, and of its values: fewer than `channels` where heads share them.
+    /// Channels of its keys, and of its values. They are fewer than `channels` where heads share them.
     pub key_channels: u32,
     /// Width of the perceptron.
     pub hidden: u32,
@@ -169,19 +168,19 @@ pub struct LayerCost {
 }
 
 impl LayerCost {
-    /// Floating point operations of a layer over `tokens` tokens; a multiplication and an addition are two. `u64::MAX` for more.
+    /// Floating point operations of a layer over `tokens` tokens. A multiplication and an addition are two. At most `u64::MAX`.
     pub fn flops(&self, tokens: u32) -> u64 {
         let [n, c, kv, hidden] = [tokens, self.channels, self.key_channels, self.hidden].map(u128::from);
         saturated(4 * n * c * (c + kv + hidden + n))
     }
 
-    /// Bytes of keys and values of `tokens` tokens. `u64::MAX` for more.
+    /// Bytes of keys and values of `tokens` tokens. At most `u64::MAX`.
     pub fn bytes(&self, tokens: u32) -> u64 {
         saturated(2 * u128::from(tokens) * u128::from(self.key_channels) * u128::from(self.element_bytes))
     }
 }
 
-/// A number, or the largest one that there is.
+/// The number as u64, or `u64::MAX` if it is larger.
 fn saturated(n: u128) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
 }
@@ -198,7 +197,7 @@ pub enum Budget {
 }
 
 impl Budget {
-    /// Whether a model whose layers see these numbers of tokens stays within.
+    /// Whether a model stays within the budget if its layers see these numbers of tokens.
     pub fn allows(&self, cost: &LayerCost, lengths: &[u32]) -> bool {
         match *self {
             Self::Tokens(most) => lengths.last().is_none_or(|left| *left <= most),
@@ -207,8 +206,8 @@ impl Budget {
         }
     }
 
-    /// The least that ToMe must merge at every layer to stay within, or `None` where even half of the tokens at every
-    /// layer is too little. A layer is charged for the tokens that it leaves.
+    /// The fewest tokens that ToMe must merge at every layer to stay within the budget. `None` if half of the tokens at every layer is too
+    /// few. A layer is charged for the tokens that it leaves.
     ///
     /// ```
     /// use tokenpress::schedule::{Budget, LayerCost, MergeSchedule};
@@ -224,8 +223,8 @@ impl Budget {
         Ok(least(tokens / 2, within)?.map(MergeSchedule::Constant))
     }
 
-    /// The largest share, in steps of one token, that stages at `layers_of_stages` may keep of what is left to stay
-    /// within; `None` where dropping everything there is too little. Counts are rounded down.
+    /// The largest share of the remaining tokens that each stage at `layers_of_stages` may keep, in steps of one token, to stay within the
+    /// budget. `None` if it is not enough to drop everything there. Counts are rounded down.
     pub fn keep(&self, cost: &LayerCost, layers: usize, tokens: u32, layers_of_stages: &[usize]) -> Result<Option<StagedKeep>, Error> {
         let staged = |dropped: u32| {
             let keep = f64::from(tokens - dropped) / f64::from(tokens.max(1));
@@ -236,7 +235,7 @@ impl Budget {
     }
 }
 
-/// The least of `0..=most` for which a condition holds that, once it holds, holds for all above.
+/// The least of `0..=most` for which a condition holds. If it holds for a number, it holds for all larger ones.
 fn least(most: u32, holds: impl Fn(u32) -> Result<bool, Error>) -> Result<Option<u32>, Error> {
     let (mut low, mut high) = (0, most);
     if !holds(most)? {
@@ -253,13 +252,13 @@ fn least(most: u32, holds: impl Fn(u32) -> Result<bool, Error>) -> Result<Option
     Ok(Some(low))
 }
 
-/// The similarity from which on a layer should merge, so that it merges `merge` tokens of a sample on average: DyMU's
-/// calibration, `https://arxiv.org/abs/2504.17040`.
+/// The similarity threshold with which a layer merges `merge` tokens of a sample on average. This is DyMU's calibration,
+/// `https://arxiv.org/abs/2504.17040`.
 ///
-/// `similarities` has, for each sample, the best similarity of every source token at this layer
-/// ([`Matches::similarity`](crate::kernels::Matches)). The threshold is the `round(merge * samples)`-th largest of them all:
-/// tokens at least as similar merge. NaNs are left out. Above every similarity where nothing is to merge, and the least one
-/// where more is to merge than there is; `None` without samples.
+/// For each sample, `similarities` has the best similarity of every source token at this layer
+/// ([`Matches::similarity`](crate::kernels::Matches)). The threshold is the `round(merge * samples)`-th largest of them all: tokens at
+/// least as similar merge. NaNs are left out. If nothing is to merge, the threshold is above every similarity. If more tokens are to
+/// merge than there are, it is the smallest similarity. `None` without samples.
 ///
 /// ```
 /// let samples = [vec![0.9, 0.1, 0.5], vec![0.8, 0.7, 0.2]];
@@ -275,11 +274,11 @@ pub fn similarity_threshold(similarities: &[Vec<f32>], merge: f64) -> Option<f32
     }
 }
 
-/// The layers where hidden states drift most, in ascending order: stages for Balanced Token Pruning,
+/// The layers where hidden states change most, in ascending order. They are the stages of Balanced Token Pruning,
 /// `https://arxiv.org/abs/2505.22038`.
 ///
-/// `similarities[l]` is the mean cosine between the image tokens that enter layer `l` and those that leave it, over a few
-/// samples. The `stages` least similar layers are chosen, the lower layer of two equal ones; NaN counts as most similar.
+/// `similarities[l]` is the mean cosine between the image tokens that enter layer `l` and those that leave it, over a few samples. The
+/// `stages` layers of the least similarity are chosen. Of two equal layers the lower one is. NaN counts as most similar.
 ///
 /// ```
 /// assert_eq!(tokenpress::schedule::drift_stages(&[0.2, 0.9, 0.5, 0.95, 0.5], 2), [0, 2]);

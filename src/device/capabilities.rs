@@ -26,8 +26,8 @@ pub struct Capabilities {
     pub subgroup_min: u32,
     /// Largest subgroup of the adapter.
     pub subgroup_max: u32,
-    /// The cooperative matrices of f16 with f32 sums that tiles of products are made by:
-    /// [`Gpu::with_cooperative_matrices`](super::Gpu::with_cooperative_matrices) finds them.
+    /// Size of the cooperative matrices (f16 factors, f32 sums) that make tiles of products; `None` where they are not used.
+    /// [`Gpu::with_cooperative_matrices`](super::Gpu::with_cooperative_matrices) finds it.
     pub cooperative_matrix: Option<MatrixSize>,
     /// Whether the adapter is a CPU.
     pub software: bool,
@@ -61,17 +61,17 @@ impl Capabilities {
         self.subgroups && shader.has_subgroup_form() && (eight || !shader.needs_subgroups_of_eight())
     }
 
-    /// The form with the cooperative matrices that were taken up.
+    /// The form for the cooperative matrices in use.
     pub(crate) fn cooperative_form(&self) -> Option<Form> {
         self.cooperative_matrix.map(Form::cooperative)
     }
 
-    /// The form that a dispatch of this shader gets here under this policy and header.
+    /// The form in which this device runs a shader, under this policy and header.
     pub fn form(&self, policy: Policy, shader: &Shader, header: Header) -> Form {
         let tuning = policy.tuning;
         match self.cooperative_form() {
             Some(form) if shader.has_form(form, header) && !tuning.is_without_matrices(shader.name) => form,
-            // Loads take most of a CPU's time, and registers of a GPU's.
+            // On a CPU loads take most of the time. On a GPU registers are scarce.
             _ if shader.has_form(Form::Staged, header)
                 && (tuning.is_staged(shader.name) || !(self.software || tuning.is_portable(shader.name))) =>
             {
@@ -111,8 +111,7 @@ impl Capabilities {
     }
 }
 
-/// Which variant of a shader is chosen where several would do. The default lets the device decide; tests
-/// force each.
+/// Which variant of a shader runs where several would do. By default the device decides. Tests force each one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Policy {
@@ -126,9 +125,12 @@ impl Policy {
     /// The device decides.
     pub const AUTO: Self = Self::forced(false, false);
 
-    /// For callers whose pool places several tensors in one buffer: whether those of a plan share one or not when it is bound again needs
-    /// no other pipeline. [`Plan::rebind`](crate::Plan::rebind) is cheap there as long as each offset keeps its residue from the storage
-    /// alignment, as those of a pool do that hands out multiples of it (256 bytes are always enough); with other residues it plans anew.
+    /// For runtimes with a memory pool, which put two tensors into one buffer in one run and not in the next. (The kernel
+    /// [`Pool`](crate::kernels::Pool) is another matter.)
+    ///
+    /// Every input is declared `read_write`, so a plan's pipelines serve in both cases. [`Plan::rebind`](crate::Plan::rebind) is then
+    /// cheap wherever each offset keeps its remainder modulo the storage alignment. It does in a pool that hands out multiples of
+    /// the alignment, and 256 bytes are always enough. With another remainder the graph is planned anew.
     pub const POOLED: Self = Self::forced(false, true);
 
     /// Forces the portable form of every shader, and the `read_write` inputs.
@@ -142,16 +144,32 @@ impl Policy {
     }
 }
 
-/// Features that tokenpress can use and this adapter has, for `DeviceDescriptor::required_features`: merge them into the application's own.
+/// The features that tokenpress can use and this adapter has. Add them to the application's own in `DeviceDescriptor::required_features`.
 ///
-/// `adapter` is `adapter.features()`. The kernels require none of them; but without `SHADER_F16` a graph with f16 tensors cannot be planned.
+/// `adapter` is `adapter.features()`. The kernels require none of them. But without `SHADER_F16` no graph with f16 tensors can be
+/// planned.
 pub fn required_features(adapter: wgpu::Features) -> wgpu::Features {
     adapter & (wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP)
 }
 
-/// Limits worth asking for, given the application's own and the adapter's: the largest bindings, buffers
-/// and workgroup memory that the adapter offers. The kernels run within WebGPU's defaults too; larger
-/// tensors then fail to plan, or are split.
+/// The limits worth asking for: the application's own, and beside them the largest bindings, buffers and workgroup memory that the
+/// adapter offers.
+///
+/// The kernels run within WebGPU's default limits too. Larger tensors then fail to plan, or calls are split over their batch.
+///
+/// `min_storage_buffer_offset_alignment` stays the application's, 256 bytes by default. Many adapters have 32 or 16. With the
+/// adapter's own, [`Plan::rebind`](crate::Plan::rebind) more often makes bind groups alone:
+///
+/// ```
+/// use tokenpress::wgpu::{Adapter, Limits};
+///
+/// fn limits(adapter: &Adapter) -> Limits {
+///     let offered = adapter.limits();
+///     let alignment = offered.min_storage_buffer_offset_alignment;
+///     let own = Limits { min_storage_buffer_offset_alignment: alignment, ..Default::default() };
+///     tokenpress::required_limits(own, &offered)
+/// }
+/// ```
 pub fn required_limits(application: wgpu::Limits, adapter: &wgpu::Limits) -> wgpu::Limits {
     wgpu::Limits {
         max_storage_buffer_binding_size: adapter.max_storage_buffer_binding_size,

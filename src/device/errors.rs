@@ -1,7 +1,7 @@
-//! What wgpu says of the calls that make a plan's objects, as errors of this crate.
+//! What wgpu reports while a plan's objects are made, as errors of this crate.
 //!
-//! In a browser nothing is said before a program awaits it, and planning awaits nothing: there an object that could not be made is
-//! invalid, and the application's own handler of errors (`Device::on_uncaptured_error`) hears of it.
+//! A browser reports an error only to a program that awaits it, and planning awaits nothing. There an object that could not be made
+//! is invalid, and the application's own handler (`Device::on_uncaptured_error`) gets the error.
 
 use crate::error::Error;
 
@@ -14,12 +14,12 @@ fn sentence(error: &dyn std::error::Error) -> String {
     root.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// An error of the device in one line, whatever it has in many.
+/// An error of the device, in one line.
 pub(crate) fn device_error(error: impl std::error::Error) -> Error {
     Error::Device { message: sentence(&error) }
 }
 
-/// Makes objects of a device, and gives what it says of that; `what` is for want of memory.
+/// Makes objects of a device, and gives the error that the device reports. `what` names the objects, for lack of memory.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn checked<T>(
     device: &wgpu::Device,
@@ -30,7 +30,7 @@ pub(crate) fn checked<T>(
     use wgpu::ErrorFilter::{Internal, OutOfMemory, Validation};
     let scopes = [Internal, Validation, OutOfMemory].map(|filter| device.push_error_scope(filter));
     let made = make();
-    // Scopes are popped in the reverse order. Memory comes first: what there was none for is then invalid, too.
+    // Scopes are popped in reverse order. Lack of memory comes first: an object without memory is invalid, too.
     let mut said = scopes.into_iter().rev().filter_map(|scope| {
         match std::pin::pin!(scope.pop()).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(error) => error,
@@ -46,7 +46,7 @@ pub(crate) fn checked<T>(
     }
 }
 
-/// Makes objects of a device. Nothing is known of errors here.
+/// Makes objects of a device. A browser reports no errors here.
 #[cfg(target_arch = "wasm32")]
 pub(crate) fn checked<T>(
     _device: &wgpu::Device,
@@ -65,7 +65,7 @@ pub(crate) fn buffer(device: &wgpu::Device, descriptor: &wgpu::BufferDescriptor<
     checked(device, what, || Ok(device.create_buffer(descriptor)))
 }
 
-/// Whether the device is still there. wgpu says nothing of calls on one that is lost, but what is made then has no memory.
+/// Whether the device is still there. wgpu reports no error for calls on a lost device, but a buffer made then has no memory.
 pub(crate) fn present(device: &wgpu::Device) -> Result<(), Error> {
     let usage = wgpu::BufferUsages::COPY_SRC;
     let probe =

@@ -4,7 +4,7 @@ use crate::error::Error;
 
 /// Folds a linear count of workgroups into two dimensions of at most `limit` each.
 ///
-/// Shaders take the linear id back as `y * num_workgroups.x + x` and return early past their count.
+/// Shaders compute the linear id as `y * num_workgroups.x + x`, and return early past their count.
 pub(crate) fn fold(kernel: &'static str, groups: u64, limit: u32) -> Result<[u32; 2], Error> {
     let limit = u64::from(limit);
     let (x, y) = if groups <= limit { (groups, u64::from(groups > 0)) } else { (limit, groups.div_ceil(limit)) };

@@ -25,7 +25,7 @@ pub(crate) enum Storage {
     Scratch(usize),
 }
 
-/// Bytes of a storage.
+/// A range of bytes of a storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Resource {
     pub(crate) storage: Storage,
@@ -98,14 +98,14 @@ pub struct Lowering<'a> {
     /// Bytes of each scratch storage of this call.
     pub(crate) scratch: Vec<u64>,
     pub(crate) dispatches: Vec<Dispatch>,
-    /// Inputs that are read elsewhere.
+    /// Inputs that are copied first, and read from the copy.
     pub(crate) copied_first: Vec<Copied>,
-    /// Outputs that are written elsewhere first.
+    /// Outputs that are written to scratch memory, and copied back.
     pub(crate) copied_back: Vec<Copied>,
 }
 
 impl<'a> Lowering<'a> {
-    /// A call of `kernel`, the `node`-th of its graph, on these operands; `alignments` are those of the inputs' and outputs' addresses.
+    /// A call of `kernel`, the `node`-th of its graph, on these operands. `alignments` are those of the inputs' and outputs' addresses.
     #[expect(clippy::too_many_arguments, reason = "one caller, which has them all apart")]
     pub(crate) fn new(
         kernel: &'static str,
@@ -140,7 +140,7 @@ impl<'a> Lowering<'a> {
         self.capabilities
     }
 
-    /// The form that a dispatch of this shader gets under this header.
+    /// The form in which this shader runs under this header.
     pub fn form(&self, shader: &Shader, header: Header) -> Form {
         self.capabilities.form(self.policy, shader, header)
     }
@@ -160,7 +160,7 @@ impl<'a> Lowering<'a> {
         self.outputs[index].desc
     }
 
-    /// Whether anything reads an output. What nothing reads need not be written.
+    /// Whether anything reads an output. Otherwise it need not be written.
     pub fn is_read(&self, output: usize) -> bool {
         self.read[output]
     }
@@ -175,9 +175,11 @@ impl<'a> Lowering<'a> {
         slots.iter().map(of).min().unwrap_or(16)
     }
 
-    /// The header under which a shader that adds over `channels` runs, which they and the element type decide alone, and these tensors where it
-    /// can read and write them: one at an address that four numbers cannot be read from is copied first, an output copied back when the call's
-    /// dispatches are done. So where a tensor lies does not change the order of a sum.
+    /// The header for a shader that adds over `channels`, and the slots where it reads and writes these tensors.
+    ///
+    /// The channels and the element type alone decide the header. If the shader reads four numbers at a time and a tensor's address
+    /// does not allow that, an aligned copy takes the tensor's place. Inputs are copied before the call's dispatches, and outputs
+    /// are copied back after them. So the place of a tensor does not change the order of a sum.
     pub fn vectors<const N: usize>(&mut self, elem: Elem, channels: u32, slots: [Slot; N]) -> (Header, [Slot; N]) {
         let header = Header::vector(elem, channels.into(), 16);
         let mut reachable = slots;
@@ -207,16 +209,17 @@ impl<'a> Lowering<'a> {
         (header, reachable)
     }
 
-    /// Memory for the following dispatches of this call; its contents are undefined.
+    /// Memory for the following dispatches of this call. Its contents are undefined.
     pub fn scratch(&mut self, elements: u64, elem: Elem) -> Slot {
         self.scratch.push(elements.saturating_mul(elem.size()));
         Slot::Scratch(self.scratch.len() - 1)
     }
 
-    /// Adds a dispatch. One of no workgroups is left out.
+    /// Adds a dispatch, unless it has no workgroups.
     ///
     /// # Errors
-    /// [`Error::Shader`] where slots or parameters are not as many as the shader's or a slot is not the call's, and [`Error::TooManyGroups`].
+    /// [`Error::Shader`] if the shader has another number of bindings or parameters, or the call does not have one of the slots.
+    /// [`Error::TooManyGroups`].
     pub fn dispatch<P: Params>(&mut self, call: Call<'_, P>) -> Result<(), Error> {
         let Call { shader, header, constants, slots, params, groups } = call;
         let wrong = |reason| Err(Error::Shader { kernel: self.kernel, shader: shader.name.to_owned(), reason });
@@ -276,7 +279,7 @@ pub struct Call<'a, P> {
     pub constants: &'static [(&'static str, u32)],
     /// Its inputs, then its outputs, in the shader's order.
     pub slots: &'a [Slot],
-    /// The fields of `Params` behind the bases.
+    /// The fields of `Params` after the bases.
     pub params: P,
     /// Workgroups, folded into a 2-D grid.
     pub groups: u64,

@@ -45,7 +45,7 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// Facts about the device are read here; pipelines are made when a plan first needs them.
+    /// Reads the facts about the device. Pipelines are made when a plan first needs them.
     pub fn new(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Self {
         Self::with_pipeline_cache(device, info, None)
     }
@@ -87,11 +87,11 @@ impl Gpu {
         &self.device
     }
 
-    /// Compiles these variants now, so that a later plan finds them. [`Graph::variants`](crate::Graph::variants)
-    /// lists what a graph needs; calls from several threads compile in parallel.
+    /// Compiles these variants now, so that a later plan finds them. [`Graph::variants`](crate::Graph::variants) lists those that a
+    /// graph needs. Calls from several threads compile in parallel.
     ///
     /// # Errors
-    /// [`Error::Shader`] for a shader that is wrong, [`Error::MissingFeature`], and [`Error::Device`] where the device is lost.
+    /// [`Error::Shader`] for a shader with a mistake, [`Error::MissingFeature`], and [`Error::Device`] if the device is lost.
     pub fn warm_up(&self, variants: &[Variant]) -> Result<(), Error> {
         for variant in variants {
             self.pipeline(variant.shader.name, variant)?;
@@ -99,7 +99,7 @@ impl Gpu {
         present(&self.device)
     }
 
-    /// The pipeline of a variant, compiled on first use; `kernel` is who needs it.
+    /// The pipeline of a variant, compiled on first use. `kernel` needs it, and is named in errors.
     pub(crate) fn pipeline(&self, kernel: &'static str, variant: &Variant) -> Result<Pipeline, Error> {
         self.pipelines.get(&self.device, &self.capabilities, kernel, variant)
     }

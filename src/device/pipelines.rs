@@ -23,7 +23,7 @@ pub(crate) struct Pipelines {
     cache: Option<wgpu::PipelineCache>,
 }
 
-/// How many there are.
+/// Shows how many there are.
 impl fmt::Debug for Pipelines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Pipelines").field(&self.made.lock().unwrap_or_else(PoisonError::into_inner).len()).finish()
@@ -35,7 +35,7 @@ impl Pipelines {
         Self { made: Mutex::default(), cache }
     }
 
-    /// The pipeline of a variant, compiled on first use; `kernel` is who needs it.
+    /// The pipeline of a variant, compiled on first use. `kernel` needs it, and is named in errors.
     pub(crate) fn get(
         &self,
         device: &wgpu::Device,
@@ -55,7 +55,7 @@ impl Pipelines {
         if let Some(made) = self.made.lock().unwrap_or_else(PoisonError::into_inner).get(variant) {
             return Ok(made.clone());
         }
-        // The lock is not held here, so that threads compile in parallel; a variant made twice is the same.
+        // Without the lock threads compile in parallel. It does no harm if two of them make the same variant.
         let made = compile(device, kernel, variant, self.cache.as_ref())?;
         self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(*variant, made.clone());
         Ok(made)
@@ -66,17 +66,17 @@ fn compile(device: &wgpu::Device, kernel: &'static str, variant: &Variant, cache
     let name = variant.label();
     log::debug!("compiling {name}");
     let wrong = |reason| Error::Shader { kernel, shader: name.clone(), reason };
-    // What the device says of a shader is about the shader, unless it has no memory for it.
+    // An error here is about the shader, unless memory is lacking.
     let of_shader = |error| match error {
         Error::Device { message } => wrong(message),
         error => error,
     };
     let source = variant.source();
-    // Only where wgpu brings its reader of WGSL: a browser has its own, and says nothing before it is awaited.
+    // A browser brings a WGSL compiler of its own, and reports nothing before it is awaited. Elsewhere wgpu brings one.
     #[cfg(not(target_arch = "wasm32"))]
     super::reflect::check(variant, &source).map_err(wrong)?;
     let made = checked(device, || format!("the pipeline {name}"), || Ok(make(device, variant, &name, source, cache)));
-    // A device that is lost makes what is no pipeline, without a word.
+    // A lost device makes an invalid pipeline, and reports nothing.
     present(device)?;
     made.map_err(of_shader)
 }

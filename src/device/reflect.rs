@@ -1,13 +1,14 @@
-//! A shader's text as wgpu's own reader sees it: what making its pipeline would panic of, or say without a line.
+//! Checks a shader's text with naga, wgpu's own reader of WGSL. To make its pipeline would panic, or report an error without a line.
 
 use wgpu::naga;
 
 use super::variant::Variant;
 
-/// Whether it can be read, its entry point is `main`, and it has the overrides that the host sets. What is wrong otherwise.
+/// Checks that the text can be read, that its entry point is `main`, and that it has the overrides that the host sets. The error says
+/// what is wrong.
 pub(crate) fn check(variant: &Variant, source: &str) -> Result<(), String> {
     let module = naga::front::wgsl::parse_str(source).map_err(|error| {
-        // The shared text that is put before is none of the author's.
+        // Lines count from the author's first. The shared text before it is not the author's.
         let before = source.lines().count().saturating_sub(variant.shader.source.lines().count()) as u32;
         let line = error.location(source).map(|location| match location.line_number.checked_sub(before) {
             Some(line @ 1..) => format!("line {line}: "),

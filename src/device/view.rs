@@ -5,14 +5,16 @@ use crate::tensor::{Desc, Elem, Shape};
 
 /// A dense row-major tensor at a byte offset of a buffer: what the application binds to an input or output of a plan.
 ///
-/// The shape is the one that the graph has for the tensor, and so is the element type: a view of the same number of elements in
-/// another shape is an error ([`Error::BindingMismatch`]). For `graph.input("x", [8, 576, 1024], Elem::F16)` the view is of `[8,
-/// 576, 1024]` f16 too, with channels that lie next to each other. There are no strides. A part of a larger tensor is a view only
-/// where it is contiguous, such as batch rows of their own; otherwise copy it first.
+/// Shape and element type are those of the graph's tensor. For `graph.input("x", [8, 576, 1024], Elem::F16)` the view is `[8, 576,
+/// 1024]` f16 too, and channels lie next to each other. The same number of elements in another shape is an error
+/// ([`Error::BindingMismatch`]).
+///
+/// There are no strides. A part of a larger tensor is a view only if it is contiguous, such as some of its batch rows. Copy any
+/// other part first.
 ///
 /// The offset must be a multiple of the element size. It need not be a multiple of the device's storage alignment: the view is
-/// then bound at the aligned offset below, and the kernel is told the rest. Kernels that add over channels read a tensor faster
-/// at a multiple of 16 bytes. Elsewhere they read a copy of it, so that the result is the same.
+/// bound at the aligned offset below, and the kernel is told the rest. Kernels that add over channels are faster where a tensor
+/// lies at a multiple of 16 bytes. Elsewhere they read a copy of it, so the result is the same.
 #[derive(Debug, Clone)]
 pub struct TensorView {
     buffer: wgpu::Buffer,
@@ -25,15 +27,15 @@ pub struct TensorView {
 impl TensorView {
     /// A view of exactly the tensor's bytes, rounded up to 4.
     ///
-    /// `offset` is in bytes. `shape` is the tensor's in the graph, outermost dimension first, such as `[batch, tokens,
-    /// channels]`: an array, or a [`Shape`]. Of a slice of dimensions make one with `Shape::try_from(dims)?`, an error for too many.
+    /// `offset` is in bytes. `shape` is that of the graph's tensor, outermost dimension first, such as `[batch, tokens, channels]`.
+    /// It is an array or a [`Shape`]. For dimensions in a slice, write `Shape::try_from(dims)?`: a slice may be too long.
     pub fn new(buffer: &wgpu::Buffer, offset: u64, shape: impl Into<Shape>, elem: Elem) -> Self {
         let desc = Desc::new(shape, elem);
         Self { buffer: buffer.clone(), offset, size: None, desc }
     }
 
-    /// The same view with a statement of how many bytes from its offset on belong to it, at least the tensor's. Bindings cover
-    /// them all, and no writable view may overlap them.
+    /// The same view, to which `size` bytes from its offset on belong: at least those of the tensor. Bindings cover them all, and no
+    /// writable view may overlap them.
     pub fn with_size(self, size: u64) -> Self {
         Self { size: Some(size), ..self }
     }

@@ -27,9 +27,11 @@ impl Bindings {
         self
     }
 
-    /// Uses the caller's memory for intermediate tensors: [`Graph::workspace_size`] bytes, or [`Graph::workspace_size_of`] where tensors lie at
-    /// other than multiples of 16 bytes, at an offset that is a multiple of the device's storage alignment. Without it the plan makes its own
-    /// buffer. Two plans may share a workspace if they are recorded one after the other.
+    /// Puts intermediate tensors into the caller's memory. Without it the plan makes a buffer of its own.
+    ///
+    /// `size` is at least [`Graph::workspace_size`], or [`Graph::workspace_size_of`] if a bound tensor does not lie at a multiple of 16
+    /// bytes. `offset` is a multiple of the device's storage alignment. Two plans may share a workspace if they are recorded one after
+    /// the other.
     pub fn workspace(mut self, buffer: &wgpu::Buffer, offset: u64, size: u64) -> Self {
         self.workspace = Some((buffer.clone(), offset, size));
         self

@@ -1,4 +1,4 @@
-//! What is uploaded once.
+//! A plan's constants, which are uploaded once.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,8 @@ pub(super) fn constants_buffer(
 ) -> Result<(Option<wgpu::Buffer>, HashMap<TensorId, u64>), Error> {
     let mut places: HashMap<TensorId, usize> = HashMap::new();
     let mut stored: Vec<TensorId> = Vec::new();
-    // One row of a pattern is the start of any longer one: a method that makes a list of indices a round has them all in the longest.
+    // A row of a pattern is the start of every longer row of it. If a method makes a list of indices in each round, all of them lie in
+    // the longest.
     let mut rows: HashMap<(Pattern, Elem), usize> = HashMap::new();
     let size = |id: TensorId| graph.descs()[id.0 as usize].bytes();
     for resource in program.dispatches.iter().flat_map(|d| &d.resources) {
@@ -43,7 +44,7 @@ pub(super) fn constants_buffer(
     for id in stored {
         let offset = end.next_multiple_of(PLACEMENT);
         order.push((id, offset));
-        // Each is a tensor of a dispatch, which lowering has found small enough for such sums.
+        // This does not overflow: lowering has checked the size of every tensor of a dispatch.
         end = offset + size(id);
     }
     let offsets = places.into_iter().map(|(id, place)| (id, order[place].1)).collect();
@@ -69,7 +70,7 @@ pub(super) fn constants_buffer(
     Ok((immutable_buffer(gpu, "tokenpress::constants", wgpu::BufferUsages::STORAGE, bytes, write)?, offsets))
 }
 
-/// A buffer that is written once, while it is made: no queue is needed.
+/// A buffer that is written once, while it is made. That needs no queue.
 pub(super) fn immutable_buffer(
     gpu: &Gpu,
     label: &str,
@@ -82,7 +83,7 @@ pub(super) fn immutable_buffer(
     }
     let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: true };
     let buffer = buffer(gpu.device(), &descriptor)?;
-    // One of a device that is lost has no memory.
+    // A buffer of a lost device has no memory.
     present(gpu.device())?;
     write(&mut buffer.slice(..).get_mapped_range_mut().map_err(device_error)?);
     buffer.unmap();

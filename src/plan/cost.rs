@@ -57,7 +57,7 @@ pub struct Rates {
 }
 
 impl StepCost {
-    /// Seconds on a device of these rates: its operations or its bytes, whichever take longer, and its dispatches.
+    /// Seconds on a device of these rates: for its operations or its bytes, whichever take longer, plus those for its dispatches.
     pub fn seconds(&self, rates: &Rates) -> f64 {
         let work = (self.work.flops as f64 / rates.flops).max(self.work.bytes as f64 / rates.bytes);
         work + f64::from(self.dispatches) / rates.dispatches
@@ -65,8 +65,8 @@ impl StepCost {
 }
 
 impl Cost {
-    /// Seconds on a device of these rates, step after step. Of two graphs' it says which one pays: what a method saves behind it, against
-    /// what it takes itself.
+    /// Seconds on a device of these rates: the sum over the steps. Ask it of a model with a method and without: the method pays if
+    /// later layers save more than it takes itself.
     ///
     /// ```
     /// use tokenpress::{Capabilities, Elem, Graph, Rates, kernels::linear};

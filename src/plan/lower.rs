@@ -35,7 +35,7 @@ pub(crate) fn lower_graph(
             desc: tensor.desc(),
         };
         let (inputs, outputs): (Vec<_>, Vec<_>) = (node.inputs.iter().map(operand).collect(), node.outputs.iter().map(operand).collect());
-        // No buffer holds such a tensor, whatever its binding is split into.
+        // No buffer holds this tensor, even if its binding is split.
         let limit = capabilities.max_buffer;
         if let Some(operand) = inputs.iter().chain(&outputs).find(|o| o.resource.bytes > limit) {
             let (tensor, bytes) = (operand.desc.to_string(), operand.resource.bytes);
@@ -47,7 +47,7 @@ pub(crate) fn lower_graph(
     Ok(lowerer.program)
 }
 
-/// Puts the copies of operands that lie where they cannot be read or written round a call's own dispatches.
+/// Adds the copies of misaligned operands: inputs are copied before the call's own dispatches, outputs after them.
 fn copy_round(lowering: &mut Lowering<'_>) -> Result<(), Error> {
     let own = std::mem::take(&mut lowering.dispatches);
     for Copied { from, to, bytes } in std::mem::take(&mut lowering.copied_first) {
@@ -76,8 +76,7 @@ impl Lowerer<'_> {
         base + resource.offset
     }
 
-    /// Lowers a call whole where every binding is within the device's limit, and otherwise over parts of
-    /// its batch.
+    /// Lowers a call as a whole if every binding is within the device's limit. Otherwise lowers each half of its batch.
     fn node(&mut self, index: usize, node: &Node, inputs: &[Operand], outputs: &[Operand], read: &[bool]) -> Result<(), Error> {
         let limit = self.capabilities.max_binding;
         let kernel = node.kernel.name();

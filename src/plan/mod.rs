@@ -42,15 +42,14 @@ struct Shared {
     uniforms: Option<wgpu::Buffer>,
     constants: Option<wgpu::Buffer>,
     constant_offsets: HashMap<TensorId, u64>,
-    /// Residue of each external tensor's offset from the storage alignment.
+    /// Remainder of each bound tensor's offset modulo the storage alignment.
     residues: HashMap<TensorId, u64>,
 }
 
 /// Dispatches bound to buffers, ready to be recorded any number of times.
 ///
-/// Recording allocates nothing, submits nothing, and cannot fail: what wgpu would say of pipelines and bindings has been said by
-/// [`Graph::plan`]. A buffer that is destroyed or mapped later, or a device that is lost, is wgpu's to tell of when the commands are
-/// submitted. `Send + Sync` on native.
+/// Recording allocates nothing, submits nothing, and cannot fail: [`Graph::plan`] has checked pipelines and bindings. If a buffer is
+/// destroyed or mapped later, or the device is lost, wgpu reports it when the commands are submitted. `Send + Sync` on native.
 #[derive(Clone)]
 pub struct Plan {
     shared: Arc<Shared>,
@@ -76,21 +75,22 @@ impl Plan {
         self.record_steps(0..self.shared.steps.len(), pass);
     }
 
-    /// Opens a labelled pass of its own in the caller's encoder, with the caller's timestamps.
+    /// Records every dispatch into a new pass of the caller's encoder. The pass has a label, and the caller's timestamps.
     pub fn record_into(&self, encoder: &mut wgpu::CommandEncoder, timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>) {
         let descriptor = wgpu::ComputePassDescriptor { label: Some("tokenpress"), timestamp_writes };
         self.record(&mut encoder.begin_compute_pass(&descriptor));
     }
 
-    /// The kernel calls, in order: what [`Plan::record_call`] takes an index into. One whose result no output needs is here too, without a dispatch.
+    /// The names of the kernel calls, in order; [`Plan::record_call`] takes an index into this list. A call that no output needs is here
+    /// too, but has no dispatches.
     pub fn calls(&self) -> &[&'static str] {
         &self.shared.kernels
     }
 
-    /// Records the dispatches of some kernel calls: a part of the graph, between which the caller's own dispatches run.
-    /// [`Graph::calls`] at the borders of the parts, while the graph is built, gives the range.
+    /// Records the dispatches of a range of kernel calls, so that the caller's own dispatches can run between two parts of a graph.
     ///
-    /// What lies in the workspace stays there between the parts; recorded in order they do what [`Plan::record`] does.
+    /// Ask [`Graph::calls`] before and after you add a part: the two numbers are its range. The workspace keeps its contents between the
+    /// parts. All parts, recorded in order, do what [`Plan::record`] does.
     pub fn record_calls(&self, calls: Range<usize>, pass: &mut wgpu::ComputePass<'_>) {
         let steps = &self.shared.steps;
         let first = steps.partition_point(|s| s.dispatch.node < calls.start);
@@ -98,7 +98,7 @@ impl Plan {
         self.record_steps(first..last.max(first), pass);
     }
 
-    /// Records one kernel call's dispatches, for a caller that times each in a pass of its own.
+    /// Records the dispatches of one kernel call. A caller can time each call in a pass of its own.
     pub fn record_call(&self, call: usize, pass: &mut wgpu::ComputePass<'_>) {
         self.record_calls(call..call.saturating_add(1), pass);
     }
@@ -128,19 +128,21 @@ impl Plan {
         self.shared.layout.bytes
     }
 
-    /// Bytes of constants that the plan has written: tables, lists of indices, and what the graph was given. Those that repeat one number, or
-    /// count in equal steps, are there once, as long as the longest.
+    /// Bytes of constants that the plan has uploaded: tables, lists of indices, and the constants that the graph was given. Constants that
+    /// repeat one number, or count in equal steps, share the longest of them.
     pub fn constants_size(&self) -> u64 {
         self.shared.constants.as_ref().map_or(0, wgpu::Buffer::size)
     }
 
     /// The same plan over other buffers. The workspace stays, unless `bindings` brings one.
     ///
-    /// Where each view lies at the same residue from the storage alignment as the one that it replaces, and shares buffers only where the
-    /// first ones did (under [`Policy::POOLED`](crate::Policy::POOLED): or where they did not), this makes bind groups and nothing else.
-    /// Otherwise the graph is planned anew: with the pipelines that are there, but uniforms and constants are uploaded again, what a kernel
-    /// does may depend on the place, a view that now shares a buffer may need another pipeline, and a workspace of the plan's own that is
-    /// too small is replaced.
+    /// This makes only bind groups, which is cheap, if two things hold:
+    ///
+    /// - Each view's offset has the same remainder modulo the storage alignment as before.
+    /// - Views share a buffer only where they did before. Under [`Policy::POOLED`](crate::Policy::POOLED) they may or may not.
+    ///
+    /// Otherwise the graph is planned anew, with the pipelines that are there. Uniforms and constants are uploaded again. A kernel may take
+    /// another variant, which needs its pipeline. A workspace of the plan's own that is too small is replaced.
     ///
     /// # Errors
     /// [`Error::ForeignDevice`] for another device's `gpu`, and those of [`Graph::plan`].
@@ -162,7 +164,7 @@ impl Plan {
     }
 }
 
-/// A plan, in memory that was kept where the bindings bring none.
+/// Makes a plan. `kept` is its workspace if the bindings bring none.
 fn make(graph: &Graph, gpu: &Gpu, bindings: &Bindings, kept: Option<&Memory>) -> Result<Plan, Error> {
     let capabilities = gpu.capabilities();
     let externals = Externals::resolve(graph, bindings)?;
@@ -243,7 +245,7 @@ impl<'a> Place<'a> {
         if let Storage::Tensor(id) = resource.storage {
             if let Some(view) = self.externals.views.get(&id) {
                 let mut range = at(view.offset());
-                // What the view has behind its tensor is bound with the tensor's last byte, in whole words.
+                // Bytes of the view after its tensor are bound together with the tensor's last byte, in whole words.
                 if resource.offset + resource.bytes == view.desc().bytes() {
                     range.end = range.end.max(view.range().end / 4 * 4);
                 }
@@ -258,7 +260,7 @@ impl<'a> Place<'a> {
     }
 }
 
-/// A bind group for each step; none where one now reads and writes one buffer, which its pipeline does not allow.
+/// A bind group for each step. `None` if a step now reads and writes one buffer, and its pipeline does not allow that.
 fn bind_groups(
     gpu: &Gpu,
     shared: &Shared,
@@ -287,7 +289,7 @@ fn bind_groups(
             let mut entries = vec![entry(0, uniforms, step.uniform, (4 * words as u64).next_multiple_of(16))];
             for (index, ((name, elem), (buffer, range))) in dispatch.shader.bindings().zip(&placed).enumerate() {
                 let start = range.start - range.start % alignment;
-                // Only what lies behind a tensor can exceed the limit.
+                // Only the bytes after a tensor can exceed the limit.
                 let size = (range.end.next_multiple_of(4) - start).min(gpu.capabilities().max_binding / 4 * 4);
                 let least = elem.size(dispatch.header);
                 if size < least {
@@ -323,7 +325,7 @@ fn entry(binding: u32, buffer: &wgpu::Buffer, offset: u64, size: u64) -> wgpu::B
     wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size }) }
 }
 
-/// The first of the caller's buffers, by the tensors' names, that the device does not bind.
+/// The first tensor, by name, whose buffer the device does not bind; the workspace comes last.
 fn unusable(gpu: &Gpu, externals: &Externals<'_>, workspace: &Option<Memory>) -> Option<String> {
     let storage = wgpu::BindGroupLayoutEntry {
         binding: 0,

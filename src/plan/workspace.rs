@@ -1,4 +1,4 @@
-//! Memory for what a plan places itself.
+//! Memory for the tensors that a plan places itself.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -23,8 +23,7 @@ pub(super) struct Workspace {
 }
 
 impl Workspace {
-    /// First fit by order of use: a storage is placed when a dispatch first touches it and freed after its
-    /// last.
+    /// First fit in order of use: a storage gets its place at the first dispatch that touches it, and gives it up after the last.
     pub(super) fn layout(program: &Program, external: impl Fn(TensorId) -> bool) -> Self {
         let mut lives: HashMap<Storage, (usize, usize, u64)> = HashMap::new();
         let mut has_empty = false;
@@ -90,7 +89,7 @@ pub(super) fn placed_elsewhere(graph: &Graph) -> impl Fn(TensorId) -> bool {
     move |id| !matches!(graph.sources()[id.0 as usize], Source::Node) || outputs.contains(&id)
 }
 
-/// The caller's workspace, that which was kept, or a new one of the plan's own; none where nothing is placed.
+/// The caller's workspace, else the one that was kept, else a new one of the plan's own. `None` if nothing is placed.
 pub(super) fn workspace_buffer(gpu: &Gpu, bindings: &Bindings, bytes: u64, kept: Option<&Memory>) -> Result<Option<Memory>, Error> {
     if bytes == 0 {
         return Ok(None);
@@ -124,7 +123,7 @@ pub(super) fn workspace_buffer(gpu: &Gpu, bindings: &Bindings, bytes: u64, kept:
     Ok(Some(Memory { buffer: buffer.clone(), offset: *offset, size: available, own: false }))
 }
 
-/// Nothing may be bound to the workspace's own bytes.
+/// Checks that no tensor is bound to the workspace's own bytes.
 pub(super) fn clear_of(workspace: &wgpu::Buffer, range: Range<u64>, bindings: &Bindings) -> Result<(), Error> {
     match bindings.tensors.iter().find(|(_, view)| view.buffer() == workspace && overlaps(&view.range(), &range)) {
         Some((name, view)) => {

@@ -13,7 +13,7 @@ pub struct Assign<'a> {
     pub live: u32,
     /// Destination of each source, as an index into `destinations`, or [`NONE`].
     pub partner: &'a [u32],
-    /// Sources that stay, as indices into `sources`, in output order; [`NONE`] behind. All other live ones merge.
+    /// Sources that stay, as indices into `sources`, in output order; [`NONE`] after the last. All other live sources merge.
     pub unmerged: &'a [u32],
     /// Capacity of the input.
     pub tokens: u32,
@@ -26,10 +26,12 @@ pub struct Assign<'a> {
 /// The output row of each token `[tokens]`, the token that stands for each output row `[outputs]`, and the number of output
 /// rows.
 ///
-/// The output is `[unmerged.., destinations..]`, or `[unmerged_0, destination_0, unmerged_1.., destinations_1..]`, of the live
-/// ones. A source that merges goes to its partner's row. A token that is listed several times has the lowest of its rows as a destination, or
-/// else as an unmerged source, or else as one that merges. Rows at or beyond the capacity do not exist: what would go there has no
-/// row.
+/// The output lists live tokens: `[unmerged.., destinations..]`, or `[unmerged_0, destination_0, unmerged_1.., destinations_1..]`. A
+/// source that merges goes to its partner's row.
+///
+/// A token that is listed several times has several rows to choose from. Those as a destination come first, then those as an
+/// unmerged source, then those as one that merges. Of the first kind that there is it takes the lowest row. A row at or above the
+/// capacity does not exist, and a token that would go there has none.
 pub fn assign_tokens(assign: &Assign<'_>) -> (Vec<u32>, Vec<u32>, u32) {
     let live = assign.live.min(assign.tokens);
     let position = |list: &[u32], i: u32| list.get(i as usize).copied().filter(|token| *token < live);
@@ -40,7 +42,7 @@ pub fn assign_tokens(assign: &Assign<'_>) -> (Vec<u32>, Vec<u32>, u32) {
     let row_of_unmerged = |k: u32| row(if assign.interleave && k > 0 && !live_destinations.is_empty() { k + 1 } else { k });
     let row_of_destination = |j: u32| row(if assign.interleave && j == 0 { unmerged.min(1) } else { unmerged + j });
 
-    // The least of what a token is offered: class first, then row.
+    // A token takes the least row that it is offered: by kind first, then by number.
     const DESTINATION: u8 = 0;
     const UNMERGED: u8 = 1;
     const MERGES: u8 = 2;

@@ -1,8 +1,8 @@
-//! Two ragged batches, one behind the other.
+//! Two ragged batches, row after row.
 
 /// Row b of the result holds the first `lengths` tokens of `first`'s row b, then those of `second`'s, then `empty`.
-/// Each side is its data, its lengths (clamped to its rows), and its rows; the result is
-/// `[batch, first rows + second rows, width]` and its lengths.
+/// Each side is given by its data, its lengths (at most its number of rows), and its number of rows. The result is
+/// `[batch, first rows + second rows, width]`, with its lengths.
 pub fn concat_rows<T: Copy>(
     (first, first_lengths, first_rows): (&[T], &[u32], usize),
     (second, second_lengths, second_rows): (&[T], &[u32], usize),

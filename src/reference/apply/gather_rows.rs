@@ -2,8 +2,8 @@
 
 /// `gathered[b, h, m] = source[b, h, index[b, m]]`.
 ///
-/// `source` is `[batch, heads, rows, width]`, given as its last three dimensions; `index` is `[batch, m]`, or `[m]`
-/// for all of the batch. Where the index is not below `rows`, the row is `fallback`'s, or `empty`.
+/// `source` is `[batch, heads, rows, width]`; its last three dimensions are given. `index` is `[batch, m]`, or `[m]` for all batch
+/// rows. If an index is `rows` or more, the row is that of `fallback`, or `empty`.
 pub fn gather_rows<T: Copy>(
     source: &[T],
     index: &[u32],

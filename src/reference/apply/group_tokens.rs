@@ -2,8 +2,10 @@
 
 use crate::tensor::NONE;
 
-/// For one batch row: `offsets` `[outputs + 1]` and `members` `[tokens]`, such that output p has the tokens
-/// `members[offsets[p]..offsets[p + 1]]`, ascending: those with `parent[i] == p`. Behind them stands [`NONE`].
+/// The members of every output of one batch row: `offsets` `[outputs + 1]` and `members` `[tokens]`.
+///
+/// Output p has the tokens with `parent[i] == p`. They are `members[offsets[p]..offsets[p + 1]]`, ascending. After the last member
+/// stands [`NONE`].
 pub fn group_tokens(parent: &[u32], outputs: usize) -> (Vec<u32>, Vec<u32>) {
     let mut groups = vec![Vec::new(); outputs];
     for (token, &p) in parent.iter().enumerate() {

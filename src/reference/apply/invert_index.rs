@@ -2,8 +2,8 @@
 
 use crate::tensor::NONE;
 
-/// `inverse[b, i]` is the lowest `m` with `index[b, m] == i`, or [`NONE`]. `index` is `[batch, entries]`, the inverse
-/// `[batch, tokens]`; indices of `tokens` and above point nowhere.
+/// `inverse[b, i]` is the lowest `m` with `index[b, m] == i`, or [`NONE`]. `index` is `[batch, entries]`, and the inverse is
+/// `[batch, tokens]`. Indices of `tokens` and above point nowhere.
 pub fn invert_index(index: &[u32], batch: usize, entries: usize, tokens: usize) -> Vec<u32> {
     let mut inverse = vec![NONE; batch * tokens];
     for b in 0..batch {

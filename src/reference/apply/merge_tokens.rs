@@ -10,9 +10,9 @@ pub enum Reduce {
     Mean,
     /// `sum_i x_i`.
     Sum,
-    /// The largest; the first of equals; NaN only where every member is.
+    /// The largest; the first of equals; NaN only if every member is NaN.
     Max,
-    /// `sum_i w_i x_i / sum_i w_i`, 0 where the weights sum to 0.
+    /// `sum_i w_i x_i / sum_i w_i`; 0 if the weights add up to 0.
     WeightedMean,
     /// `sum_i w_i x_i`.
     WeightedSum,
@@ -34,7 +34,7 @@ pub struct Merge<'a> {
     pub channels: usize,
     /// Where each output's members begin, `[outputs + 1]`.
     pub offsets: &'a [u32],
-    /// Tokens; those that `x` does not have are passed over.
+    /// Tokens. A number that is no token of `x` is skipped.
     pub members: &'a [u32],
     /// `[tokens]`, for the weighted reductions.
     pub weights: Option<&'a [f32]>,
@@ -53,9 +53,9 @@ impl Merge<'_> {
     }
 }
 
-/// Every output of a batch row, `[outputs, channels]`, in f64 but for copies.
+/// Every output of a batch row, `[outputs, channels]`. Sums are in f64.
 ///
-/// An output without members is 0; one of a single member is that row, but for the weighted sum.
+/// An output without members is 0. One with a single member is a copy of that row, except for the weighted sum.
 pub fn merge_tokens(merge: &Merge<'_>, reduce: Reduce) -> Vec<f64> {
     let mut merged = Vec::new();
     for output in 0..merge.offsets.len().saturating_sub(1) {
@@ -84,12 +84,15 @@ pub fn merge_tokens(merge: &Merge<'_>, reduce: Reduce) -> Vec<f64> {
 
 /// How far [`merge_tokens`] in f32, stored as `elem`, may be from the exact one.
 ///
-/// A sum of n products in order errs by `(n + 1) eps sum |w x|`, by each product whose factor is denormal, which may be flushed to 0, and by the
-/// smallest normal number for each term, which may be too; a sum of weights likewise. Where the sum leaves f32's range, terms are made
-/// smaller by powers of two, which loses less than the spare `eps sum |w x|`. A division adds 2.5 ulp, 5 eps. With errors `dN` of the
-/// numerator and `dD` of the denominator, the quotient is within `(dN + |N / D| dD) / (|D| - dD)`; there is no bound where D may be 0. Copies
-/// and maxima are exact. A result beyond the range of its type is infinite, which
-/// [`Comparison::ranged`](crate::compare::Comparison::ranged) judges.
+/// - A sum of n products in order errs by `(n + 1) eps sum |w x|`. A denormal factor may be flushed to 0, so its product is added. A
+///   denormal term may be flushed too, which adds the smallest normal number for each term. A sum of weights errs likewise.
+/// - If a sum leaves f32's range, its terms are scaled down by a power of two. That loses less than one `eps sum |w x|`, which is
+///   counted above.
+/// - A division adds 2.5 ulp, 5 eps. With errors `dN` of the numerator and `dD` of the denominator, the quotient is within
+///   `(dN + |N / D| dD) / (|D| - dD)`. The bound is infinite if D may be 0.
+/// - Copies and maxima are exact.
+///
+/// A result beyond the range of its type is infinite; [`Comparison::ranged`](crate::compare::Comparison::ranged) checks that.
 pub fn merge_tokens_bound(merge: &Merge<'_>, reduce: Reduce, elem: Elem) -> Vec<f64> {
     let values = merge_tokens(merge, reduce);
     let tiny = f64::from(f32::MIN_POSITIVE);
@@ -117,7 +120,7 @@ pub fn merge_tokens_bound(merge: &Merge<'_>, reduce: Reduce, elem: Elem) -> Vec<
             }
             let sum_error = (n + 1.0) * EPSILON_F32 * magnitude + lost;
             let error = match reduce {
-                // Whether these divide at all is a matter of rounding.
+                // Rounding decides whether the divisor is 0.
                 Reduce::WeightedMean if weight_magnitude > 0.0 && weights.abs() <= weight_error => f64::INFINITY,
                 _ if !value.is_finite() => 0.0,
                 Reduce::Mean => sum_error / n + 5.0 * EPSILON_F32 * value.abs(),

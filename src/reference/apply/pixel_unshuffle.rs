@@ -2,9 +2,9 @@
 
 /// How the elements of an image and of its blocks lie in memory.
 ///
-/// The image is `[batch, skip + height * width, channels]`, or planar `[batch, channels, height, width]`. Its blocks are
-/// `factor[0]` rows high and `factor[1]` columns wide; a part of a block at the right and at the bottom counts as one.
-/// They are `[batch, blocks, block elements]`, or planar `[batch, block elements, block rows, block columns]`.
+/// The image is `[batch, skip + height * width, channels]`, or planar `[batch, channels, height, width]`. A block has `factor[0]` rows
+/// and `factor[1]` columns. At the right and at the bottom a part of a block counts as one. The blocks are `[batch, blocks, block
+/// elements]`, or planar `[batch, block elements, block rows, block columns]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockLayout {
     /// Images.
@@ -17,11 +17,11 @@ pub struct BlockLayout {
     pub factor: [usize; 2],
     /// Tokens before the image's first: class tokens.
     pub skip: usize,
-    /// Channels are outside of rows and columns.
+    /// Whether the image is planar: channels come before rows and columns.
     pub planar: bool,
-    /// Within a block the order is (channel, dy, dx), not (dy, dx, channel).
+    /// Whether the order within a block is (channel, dy, dx), not (dy, dx, channel).
     pub channel_first: bool,
-    /// Blocks follow each other down the columns of blocks.
+    /// Whether the blocks are listed column by column, not row by row.
     pub transposed: bool,
 }
 
@@ -48,7 +48,7 @@ impl BlockLayout {
         if self.planar { (b * elements + element) * rows * columns + block } else { (b * rows * columns + block) * elements + element }
     }
 
-    /// Every element of every block: its index there, and its index in the image unless it is padding.
+    /// Every element of every block: its index among the blocks, and its index in the image unless it is padding.
     fn each(&self, mut visit: impl FnMut(usize, Option<usize>)) {
         let ([rows, columns], [high, wide]) = (self.blocks(), self.factor);
         for b in 0..self.batch {
@@ -83,7 +83,7 @@ pub fn pixel_unshuffle<T: Copy>(image: &[T], layout: BlockLayout, zero: T) -> Ve
     blocks
 }
 
-/// The image of these blocks, without padding; skipped tokens are `zero`.
+/// The image of these blocks, without padding. Skipped tokens are `zero`.
 pub fn pixel_shuffle<T: Copy>(blocks: &[T], layout: BlockLayout, zero: T) -> Vec<T> {
     let mut image = vec![zero; layout.batch * (layout.skip + layout.size[0] * layout.size[1]) * layout.channels];
     layout.each(|block, pixel| {

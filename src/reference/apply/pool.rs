@@ -8,15 +8,15 @@ use crate::tensor::Elem;
 pub enum Pooling {
     /// The mean.
     Average,
-    /// The largest; the first of equals; NaN only where all are.
+    /// The largest; the first of equals; NaN only if all are NaN.
     Max,
 }
 
 /// Where the windows of one axis lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Axis {
-    /// `i * stride .. i * stride + size`. What passes the end is no window; with `partial` it is cut there, if the one
-    /// before did not reach the end.
+    /// `i * stride .. i * stride + size`. A window that passes the end does not count. With `partial` it is cut at the end and counts,
+    /// unless the window before it reaches the end.
     Strided {
         /// Places of a window, at least 1.
         size: u32,
@@ -30,8 +30,8 @@ pub enum Axis {
         /// Number of windows.
         outputs: u32,
     },
-    /// The two neighbours of the position `max((i + 1/2) * n / outputs - 1/2, 0)`, with the weights of a linear
-    /// interpolation; the first alone where the position is whole, or the second behind the end.
+    /// The two neighbours of the position `max((i + 1/2) * n / outputs - 1/2, 0)`, with the weights of a linear interpolation. If the
+    /// position is a whole number, or the second neighbour is past the end, the first neighbour alone.
     Linear {
         /// Number of positions.
         outputs: u32,
@@ -50,7 +50,7 @@ impl Axis {
         }
     }
 
-    /// The places of window i over n of them, with their weights; none behind the last window.
+    /// The places of window i over n places, with their weights. A window after the last has none.
     fn window(self, i: u32, n: u32) -> Vec<(usize, f64)> {
         let even = |begin: u64, end: u64| (begin..end.min(n.into())).map(|place| (place as usize, 1.0)).collect();
         let (index, places) = (u64::from(i), u64::from(n));
@@ -83,7 +83,7 @@ impl Axis {
 pub struct Grids<'a> {
     /// `[batch, size[0] * size[1], channels]`.
     pub x: &'a [f32],
-    /// Live columns of every grid's rows; one for each of the batch.
+    /// Live columns in the rows of a grid; one number for each grid of the batch.
     pub lengths: &'a [u32],
     /// Rows and columns.
     pub size: [u32; 2],
@@ -120,7 +120,7 @@ impl Grids<'_> {
     }
 }
 
-/// Every window reduced, `[batch, outputs, channels]`: on axes with weights their sum, which is of weight 1. An empty
+/// Every window reduced, `[batch, outputs, channels]`. On axes with weights it is the weighted sum, whose weights add up to 1. An empty
 /// window gives 0.
 pub fn pool(grids: &Grids<'_>, pooling: Pooling) -> Vec<f64> {
     grids.each(|members| match pooling {
@@ -134,11 +134,16 @@ pub fn pool(grids: &Grids<'_>, pooling: Pooling) -> Vec<f64> {
 
 /// How far [`pool`] in f32, stored as `elem`, may be from the reference.
 ///
-/// Of n members: the weights of each axis are quotients of whole numbers, within `2 + 2 + 5 eps` (two conversions, and a
-/// division of 2.5 ulp), with their product and that with the value `20 eps`; `n eps` for the sums and `5 eps` for the mean's
-/// division; and each member and product may be flushed to 0 where it is denormal. Where the sum leaves f32's range it is made of terms
-/// that are smaller by a power of two, which loses less than the spare of these. Maxima are exact. An average beyond f16 is judged by
-/// [`Comparison::ranged`](crate::compare::Comparison::ranged).
+/// For n members:
+///
+/// - The weights of each axis are quotients of whole numbers. Each errs by `2 + 2 + 5 eps`: two conversions, and a division of 2.5 ulp.
+///   The product of two weights and the product with the value bring this to `20 eps`.
+/// - Sums add `n eps`, and the division of the mean adds `5 eps`.
+/// - A denormal member or product may be flushed to 0.
+/// - If a sum leaves f32's range, its terms are scaled down by a power of two. That loses less than what is to spare here.
+/// - Maxima are exact.
+///
+/// An average beyond f16's range is checked by [`Comparison::ranged`](crate::compare::Comparison::ranged).
 pub fn pool_bound(grids: &Grids<'_>, pooling: Pooling, elem: Elem) -> Vec<f64> {
     grids.each(|members| {
         let weight: f64 = members.iter().map(|(w, _)| w).sum();
@@ -169,7 +174,7 @@ mod tests {
         let counts = |axis: Axis| [0, 1, 2, 3, 4, 5, 6, 7].map(|n| axis.outputs(n));
         assert_eq!(counts(STRIDED), [0, 0, 0, 1, 1, 2, 2, 3]);
         assert_eq!(counts(PARTIAL), [0, 1, 1, 1, 2, 2, 3, 3]);
-        // Strides that pass over places: no window begins behind the end.
+        // Strides that skip places: no window begins past the end.
         assert_eq!(counts(Axis::Strided { size: 1, stride: 3, partial: true }), [0, 1, 1, 1, 2, 2, 2, 3]);
         assert_eq!(counts(Axis::Strided { size: 1, stride: 3, partial: false }), [0, 1, 1, 1, 2, 2, 2, 3]);
         assert_eq!(counts(Axis::Strided { size: 4, stride: 4, partial: true }), [0, 1, 1, 1, 1, 2, 2, 2]);
@@ -195,7 +200,7 @@ mod tests {
             assert!((second.1 - weight).abs() < 1e-12 && (first.1 + second.1 - 1.0).abs() < 1e-12);
         }
         assert_eq!(linear(5, 9, 9), [(5, 1.0)]);
-        // Enlarged: the outermost positions are before the first place, and behind the last.
+        // Enlarged: the outermost positions are before the first place, and after the last.
         assert_eq!(linear(0, 2, 4), [(0, 1.0)]);
         assert_eq!(linear(3, 2, 4), [(1, 1.0)]);
         assert_eq!(linear(1, 2, 4), [(0, 0.75), (1, 0.25)]);

@@ -17,9 +17,9 @@ pub enum Activation {
     Relu,
     /// `x Phi(x) = x (1 + erf(x / sqrt 2)) / 2`, the exact GELU of `https://arxiv.org/abs/1606.08415`.
     Gelu,
-    /// `x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2`, its approximation.
+    /// `x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2`, an approximation of GELU.
     GeluTanh,
-    /// `x sigmoid(1.702 x)`, another, which CLIP has.
+    /// `x sigmoid(1.702 x)`, CLIP's approximation of GELU.
     QuickGelu,
     /// `x sigmoid(x)`, also known as Swish.
     Silu,
@@ -52,7 +52,7 @@ impl Activation {
         }
     }
 
-    /// What the sigmoid is of.
+    /// The sigmoid's argument.
     fn exponent(self, x: f64) -> f64 {
         match self {
             Self::GeluTanh => 2.0 * (2.0 / PI).sqrt() * (x + 0.044715 * x.powi(3)),
@@ -63,16 +63,22 @@ impl Activation {
 
     /// How far the function of a number in f32 on the GPU may be from that of `x`, if the number is within `error` of `x`.
     ///
-    /// No slope is above 1.13, nor the sigmoid's above 1/4. What the function itself adds, in ulp, relative to its parts:
-    /// - a tail `t Q(t) exp(-z^2 / 2)` of the normal distribution: half for Q's own error; 20 for its eight steps, whose terms
-    ///   add up to less than twice Q; 2 + 2.5 for t, to which the product is less than three times as sensitive; 3 for WGSL's
-    ///   exp, and `2 z^2 / 2` by its definition and as much again by its rounded argument; 2 for the products: `48 + 2 z^2`. Its
-    ///   complement 1 more;
-    /// - `s = e / (1 + e)` or `1 / (1 + e)`, with `e = exp(-|v|)` within `3 + 2 |v|`, and `4 |v|` by the four roundings of v:
-    ///   these count by `1 - s` of the result; 1 for the sum, 2.5 for the division;
-    /// - 1 for the product with x.
+    /// The slope of a function is at most 1.13, that of the sigmoid at most 1/4: so much of `error` passes on. The function adds errors of
+    /// its own, here in ulp, relative to its parts.
     ///
-    /// An exponential below the smallest normal number may be 0.
+    /// A tail of the normal distribution, `t Q(t) exp(-z^2 / 2)`, errs by `48 + 2 z^2` in all, and its complement by 1 more:
+    ///
+    /// - half an ulp for Q's own error, and 20 for its eight steps, whose terms add up to less than twice Q;
+    /// - 2 + 2.5 for t, to which the product is less than three times as sensitive;
+    /// - 3 for WGSL's exp, `2 z^2 / 2` by the definition of its accuracy, and as much again by its rounded argument;
+    /// - 2 for the products.
+    ///
+    /// The sigmoid is `s = e / (1 + e)` or `1 / (1 + e)` with `e = exp(-|v|)`:
+    ///
+    /// - e errs by `3 + 2 |v|`, and by `4 |v|` for the four roundings of v; of these the share `1 - s` reaches the result;
+    /// - 1 for the sum, and 2.5 for the division.
+    ///
+    /// The product with x adds 1. An exponential below the smallest normal number may be 0.
     pub fn error(self, x: f64, error: f64) -> f64 {
         let (ulp, tiny) = (2.0 * EPSILON_F32, f64::from(f32::MIN_POSITIVE));
         let of_sigmoid = |v: f64| sigmoid(v) * ((1.0 - sigmoid(v)) * (3.0 + 6.0 * v.abs().min(1e3)) + 4.0) * ulp + tiny;
@@ -89,8 +95,8 @@ impl Activation {
         }
     }
 
-    /// The same, stored as `elem`. Whatever is not finite has an exact answer; what may become negative infinity on its way has none, as its
-    /// product with a share of 0 is NaN.
+    /// The same, stored as `elem`. A result that is not finite has a bound of 0. If `x` may become negative infinity on its way, the
+    /// bound is infinite: its product with a share of 0 is NaN.
     pub(crate) fn bound(self, x: f64, error: f64, elem: Elem) -> f64 {
         let multiplies = matches!(self, Self::Gelu | Self::GeluTanh | Self::QuickGelu | Self::Silu);
         match x.is_finite() {
@@ -113,7 +119,7 @@ fn normal_share(x: f64) -> f64 {
     if x > -3.0 { (1.0 + erf(x / SQRT_2)) / 2.0 } else { erf_complement(-x / SQRT_2) / 2.0 }
 }
 
-/// The error function, to f64's own precision: its series about 0, and the continued fraction of its complement.
+/// The error function, to the precision of f64: by its series about 0, and by the continued fraction of its complement.
 fn erf(x: f64) -> f64 {
     if x.abs() >= 2.5 {
         return x.signum() * (1.0 - erf_complement(x.abs()));

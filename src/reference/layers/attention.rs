@@ -11,8 +11,8 @@ pub struct Values<'a> {
     pub values: &'a [f32],
     /// V.
     pub channels: usize,
-    /// Added to the scaled logits, with the strides of batch row, head and query row: 0 where it is repeated. Negative infinity
-    /// hides a key.
+    /// Added to the scaled logits, with the strides of batch row, head and query row. A stride of 0 repeats it. Negative infinity hides a
+    /// key.
     pub bias: Option<(&'a [f32], [usize; 3])>,
 }
 
@@ -44,7 +44,8 @@ impl Values<'_> {
     }
 }
 
-/// A value times a weight above 0, which may be too small for a number; NaN if either is.
+/// A value times a positive weight. The weight may be 0 because f64 has nothing smaller; an infinite value stays infinite then. NaN if
+/// either is NaN.
 pub(crate) fn product(weight: f64, value: f64) -> f64 {
     if value.is_finite() || weight.is_nan() { weight * value } else { value }
 }
@@ -54,9 +55,10 @@ fn rows(attention: &Attention<'_>) -> impl Iterator<Item = [usize; 3]> + use<> {
     (0..batch).flat_map(move |b| (0..heads).flat_map(move |h| (0..count).map(move |row| [b, h, row])))
 }
 
-/// `sum_j softmax_j(scale q_i . k_j + bias_ij) v_j`, `[B, H, M, V]`, and the log-sum-exp of the logits, `[B, H, M]`. Rows that are
-/// dead or see nothing are 0, and their log-sum-exp is negative infinity. Where a seen logit is NaN both are. A weight is above 0, however small: a
-/// seen value that is infinite or NaN is in its row.
+/// `sum_j softmax_j(scale q_i . k_j + bias_ij) v_j`, `[B, H, M, V]`, and the log-sum-exp of the logits, `[B, H, M]`.
+///
+/// A row that is dead or sees nothing is 0, and its log-sum-exp is negative infinity. If a logit that the row sees is NaN, both are NaN.
+/// Every weight is positive, however small, so an infinite or NaN value that the row sees is in its result.
 pub fn attention(attention: &Attention<'_>, values: &Values<'_>) -> (Vec<f32>, Vec<f32>) {
     let (mut out, mut sums) = (Vec::new(), Vec::new());
     for [b, h, row] in rows(attention) {
@@ -72,16 +74,23 @@ pub fn attention(attention: &Attention<'_>, values: &Values<'_>) -> (Vec<f32>, V
 
 /// Largest errors of [`attention`] on the GPU, the rows stored as `elem`.
 ///
-/// With `x_j` the largest logit less that of key j, n keys and `T = ceil(n / 32)` tiles, a term `exp(s_j - largest)` is wrong by
-/// the factor `e^E_j`: the logit's error; `3 + 3 x_j` ulp by WGSL's exp of a rounded difference; for each tile at most 4 ulp and 3
-/// of the maximum's growth, which adds up to `x_j`, when the sums are scaled, and 1 more for the product. Numerator and
-/// denominator have the same terms, which add up to A and B relative to the denominator; then each addition is an ulp: one for each
-/// four keys and two within them, at most `n / 4 + 3`, and one for each tile, two within four keys and 15 over the invocations,
-/// `T + 17`. The quotient is within `(A + |out| B) / (1 - B)`, its reciprocal and product 4 ulp. The log-sum-exp is
-/// within `-ln(1 - B)`, the log's 2^-21 or 3 ulp, and 1 ulp. No weight, and no factor of a growing maximum, is below the smallest normal number.
+/// There are n keys in `T = ceil(n / 32)` tiles, and `x_j` is the largest logit less that of key j. A term `exp(s_j - largest)` is wrong
+/// by a factor `e^E_j`. `E_j` has these parts:
 ///
-/// A NaN logit makes the row NaN, and infinite or NaN values make their channel infinite or NaN: for these the bound is 0. It is infinite where the
-/// logits themselves may overflow on the way, or the values weighted by `exp(s_j - largest)` add up to more than a float holds.
+/// - the logit's error;
+/// - `3 + 3 x_j` ulp for WGSL's exp of a rounded difference;
+/// - for each tile, when the sums are scaled, at most 4 ulp and 3 ulp times the growth of the maximum, which adds up to `x_j`;
+/// - 1 ulp for the product.
+///
+/// Numerator and denominator have the same terms. Relative to the denominator, the errors of the terms add up to A and B. Each addition
+/// is one ulp more. In the numerator these are one for every four keys and two within them, at most `n / 4 + 3`. In the denominator
+/// they are one for each tile, two within four keys and 15 over the invocations: `T + 17`.
+///
+/// The quotient is within `(A + |out| B) / (1 - B)`; its reciprocal and product add 4 ulp. The log-sum-exp is within `-ln(1 - B)`, the
+/// logarithm's 2^-21 or 3 ulp, and 1 ulp. No weight, and no factor of a growing maximum, is below the smallest normal number.
+///
+/// A NaN logit makes the row NaN. An infinite or NaN value makes its channel infinite or NaN. For these the bound is 0. It is infinite
+/// where a logit may overflow on the way, or where the values weighted by `exp(s_j - largest)` add up to more than a float holds.
 pub fn attention_bound(attention: &Attention<'_>, values: &Values<'_>, elem: Elem) -> (Vec<f64>, Vec<f64>) {
     let (mut out, mut sums) = (Vec::new(), Vec::new());
     let (n, tiny) = (attention.key_count as f64, f64::from(f32::MIN_POSITIVE));
@@ -113,12 +122,12 @@ pub fn attention_bound(attention: &Attention<'_>, values: &Values<'_>, elem: Ele
             }
             let value: f64 = terms().zip(&exponentials.weights).map(|(v, w)| v * w).sum();
             let magnitude: f64 = terms().zip(&exponentials.weights).map(|(v, w)| v.abs() * w).sum();
-            // The weights' sum is divided by at the end: before, values may add up to more than a float holds.
+            // The sum of the weights divides at the end. Before that, values may add up to more than a float holds.
             if magnitude * exponentials.sum() > f64::from(f32::MAX) {
                 out.push(f64::INFINITY);
                 continue;
             }
-            // It is a mean of the values, whatever the weights.
+            // Whatever the weights are, the result is a mean of the values.
             let spread = 2.0 * terms().map(f64::abs).fold(0.0, f64::max);
             let above = terms().zip(&errors).map(|(v, e)| v.abs() * e).sum::<f64>() + (n / 4.0 + 3.0) * ULP * magnitude + n * tiny;
             let quotient = ((above + value.abs() * below) / left).min(spread * (1.0 + (n + 8.0) * ULP));
@@ -179,13 +188,13 @@ mod tests {
         assert_eq!(lse[1], f32::NEG_INFINITY);
         let (bound, lse) = attention_bound(&hand_made(&keys, &[3]), &hidden, Elem::F32);
         assert!(bound[..2].iter().all(|b| *b < 1e-3) && bound[2..4] == [0.0; 2] && lse[1] == 0.0, "{bound:?}");
-        // A weight of e^-1000 is one: an infinite value is in its row, and no other answer passes.
+        // A weight of e^-1000 is a weight: an infinite value is in its row, and no other answer passes.
         let (infinity, nan) = (f32::INFINITY, f32::NAN);
         let far = Values { values: &[1.0, 2.0, infinity, 3.0, 4.0, nan], channels: 2, bias: Some((&[0.0, -1000.0, -1000.0], [0, 0, 0])) };
         let (out, _) = attention(&hand_made(&[0.0; 3], &[3]), &far);
         assert!(out[0] == infinity && out[1].is_nan());
         assert_eq!(attention_bound(&hand_made(&[0.0; 3], &[3]), &far, Elem::F32).0, [0.0; 8]);
-        // A NaN logit is the whole row's.
+        // One NaN logit makes the whole row NaN.
         let (out, lse) = attention(&hand_made(&[0.0, nan, 0.0], &[3]), &far);
         assert!(out.iter().chain(&lse).all(|x| x.is_nan()));
         let bound = attention_bound(&hand_made(&[0.0, nan, 0.0], &[3]), &far, Elem::F32);

@@ -4,7 +4,7 @@ use crate::compare::{EPSILON_F32, Terms};
 use crate::reference::{Activation, Sliding};
 use crate::tensor::Elem;
 
-/// What each element of the result is the sum of: a product for each tap on the grid, then the bias. With their number.
+/// The terms that each element of the result adds up, and their number: a product for each tap on the grid, then the bias.
 fn terms<'a>(
     x: &'a [f32],
     weight: &'a [f32],
@@ -38,8 +38,9 @@ pub fn depthwise_convolution(x: &[f32], weight: &[f32], bias: Option<&[f32]>, di
 
 /// Largest error of [`depthwise_convolution`] on the GPU, stored as `elem`.
 ///
-/// As many products and sums as terms, each within one ulp, that is `2 * 2^-24`: `(terms + 1) ulp sum |term|`; what is denormal may be flushed to 0;
-/// then the rounding to `elem`. Terms that may pass through infinity have no bound, a sum that is not finite an exact one.
+/// There are as many products and sums as terms, each within one ulp, `2 * 2^-24`: `(terms + 1) ulp sum |term|`. A denormal number may be
+/// flushed to 0. Then comes the rounding to `elem`. If the terms may pass through infinity, the bound is infinite. If the exact sum is
+/// not finite, the bound is 0.
 pub fn depthwise_convolution_bound(
     x: &[f32],
     weight: &[f32],

@@ -26,7 +26,7 @@ pub struct DeformableSampling<'a> {
     pub samples: usize,
 }
 
-/// One point of one query and head: where it lies, and how far off rounding may put it.
+/// One point of one query and head: its place, and the error of that place by rounding.
 struct Point {
     level: usize,
     pixel: [f64; 2],
@@ -44,10 +44,10 @@ impl DeformableSampling<'_> {
         let largest = given.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let powers: Vec<f64> = given.iter().map(|w| (w - largest).exp()).collect();
         let total: f64 = powers.iter().sum();
-        // Of each power, as a part of it: the difference within one ulp, `exp` within `3 + 2 |x|` of them.
+        // The relative error of each power: one ulp for the difference, `3 + 2 |x|` ulp for `exp`.
         let ulp = 2.0 * EPSILON_F32;
         let power_error = |s: usize| (3.0 + 3.0 * (given[s] - largest).abs()) * ulp;
-        // Of their sum, and of the division by it (2.5 ulp).
+        // That of their sum, and of the division by it (2.5 ulp).
         let total_error = (0..self.samples).map(|s| powers[s] / total * power_error(s)).sum::<f64>() + (self.samples as f64 + 2.5) * ulp;
         let point = |s: usize| {
             let level = s / (self.samples / self.levels.len()).max(1);
@@ -63,7 +63,7 @@ impl DeformableSampling<'_> {
                     None => (point * extent, 0.0),
                 };
                 pixel[axis] = anchor + offset - 0.5;
-                // A product, two sums, and the part that is left of the next token: each within one ulp.
+                // A product, two sums, and the distance to the next token: each within one ulp.
                 error[axis] = 4.0 * ulp * (anchor.abs() + offset.abs() + 1.5);
             }
             let (weight, weight_error) = match self.softmax {
@@ -103,12 +103,12 @@ impl DeformableSampling<'_> {
         row(0.0) * (1.0 - (y - top)) + row(1.0) * (y - top)
     }
 
-    /// The largest magnitude among the tokens that a point may be between, wherever rounding puts it.
+    /// The largest magnitude among all tokens that a point may lie between after rounding.
     fn magnitude(&self, batch: usize, head: usize, channel: usize, point: &Point) -> f64 {
         let [height, width] = self.levels[point.level].map(f64::from);
         let range = |axis: usize, extent: f64| {
             let (low, high) = (point.pixel[axis] - point.error[axis] - 1.0, point.pixel[axis] + point.error[axis] + 1.0);
-            // Neither a NaN nor an infinity is near.
+            // No token is near a place that is NaN or infinite.
             if low.is_finite() && high.is_finite() {
                 low.floor().max(0.0) as u64..(high.ceil() + 1.0).clamp(0.0, extent) as u64
             } else {
@@ -142,9 +142,9 @@ pub fn deformable_sample(sampling: &DeformableSampling<'_>) -> Vec<f64> {
 
 /// Largest error of [`deformable_sample`] on the GPU, stored as `elem`.
 ///
-/// A sample is continuous in its pixel, and moves by at most twice the largest magnitude nearby for each token that the
-/// pixel moves. To this come 9 operations of each sample and S sums, each within one ulp, and the weight's own error; then
-/// the rounding to `elem`.
+/// A sample is continuous in its pixel: if the pixel moves by one token, the sample changes by at most twice the largest magnitude
+/// nearby. Each sample adds 9 operations and each result S sums, of one ulp each. To this come the weight's own error and the
+/// rounding to `elem`.
 pub fn deformable_sample_bound(sampling: &DeformableSampling<'_>, elem: Elem) -> Vec<f64> {
     let (ulp, tiny) = (2.0 * EPSILON_F32, f64::from(f32::MIN_POSITIVE));
     sampling.elements(|batch, head, channel, points| {
@@ -152,14 +152,14 @@ pub fn deformable_sample_bound(sampling: &DeformableSampling<'_>, elem: Elem) ->
         for point in points {
             let magnitude = sampling.magnitude(batch, head, channel, point);
             let moved = 2.0 * (point.error[0] + point.error[1]) + (9.0 + sampling.samples as f64) * ulp;
-            // What is denormal may be flushed: the weight, and each token and part of one, of which there are four and two.
+            // Denormal numbers may be flushed: the weight, each of the four tokens, and each of the two shares of one.
             let flushed = if point.weight.abs() < tiny { point.weight.abs() * magnitude } else { 0.0 };
             error += (point.weight.abs() * moved + point.weight_error) * magnitude + flushed + (8.0 * point.weight.abs() + 1.0) * tiny;
             largest += (point.weight.abs() + point.weight_error) * magnitude;
             sum += point.weight * sampling.sample(batch, head, channel, point);
         }
         let bound = error + storage_error(elem, sum.abs() + error);
-        // There is none where sums may pass through infinity, or something near is no number.
+        // The bound is infinite if sums may pass through infinity, or a token nearby is infinite or NaN.
         if bound.is_finite() && largest + error < f64::from(f32::MAX) { bound } else { f64::INFINITY }
     })
 }

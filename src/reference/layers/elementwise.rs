@@ -13,17 +13,18 @@ pub enum Operation {
     Multiply,
 }
 
-/// Which number of b belongs to which of a: `a` is `[outer, middle, inner]`, and b has a stride for each, 0 where it is repeated.
+/// Which number of b belongs to which number of a. `a` is `[outer, middle, inner]`, and b has a stride for each of these dimensions. A
+/// stride of 0 repeats it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pairing {
     /// Numbers of the two inner dimensions.
     pub sizes: [usize; 2],
-    /// Of b, from the outer one.
+    /// Strides of b, from the outer one.
     pub strides: [usize; 3],
 }
 
 impl Pairing {
-    /// Index in b of what belongs to a's i-th number.
+    /// Index in b of the number that belongs to a's i-th number.
     pub fn of(&self, i: usize) -> usize {
         let [middle, inner] = self.sizes;
         let row = i / inner;
@@ -31,7 +32,7 @@ impl Pairing {
     }
 }
 
-/// The numbers of `a` with theirs of `b`.
+/// Pairs of a number of `a` and its number of `b`.
 fn pairs<'a>(a: &'a [f32], b: &'a [f32], pairing: Pairing, scale: f32) -> impl Iterator<Item = (f64, f64)> + 'a {
     a.iter().enumerate().map(move |(i, &a)| (f64::from(a), f64::from(scale) * f64::from(b[pairing.of(i)])))
 }
@@ -48,9 +49,11 @@ pub fn elementwise(a: &[f32], b: &[f32], pairing: Pairing, operation: Operation,
     pairs(a, b, pairing, scale).map(|(a, scaled)| activation.apply(combine(operation, a, scaled))).collect()
 }
 
-/// Largest error of [`elementwise`] on the GPU, stored as `elem`: one ulp of the scaled number and one of the result, what
-/// the activation makes of them, and the rounding to `elem`. Denormals may be taken for 0. There is none where the scaled number may be infinite and
-/// the result not, or a denormal meets an infinity; what is not finite otherwise is exact.
+/// Largest error of [`elementwise`] on the GPU, stored as `elem`.
+///
+/// It is one ulp of the scaled number and one of the result, passed on through the activation, and the rounding to `elem`. Denormals may
+/// count as 0. The bound is infinite if the scaled number may be infinite where the result is not, or if a denormal meets an infinity.
+/// Any other result that is not finite is exact.
 pub fn elementwise_bound(
     a: &[f32],
     b: &[f32],

@@ -8,18 +8,18 @@ use crate::tensor::Elem;
 pub struct RowScale<'a> {
     /// Channels of a row.
     pub channels: usize,
-    /// Whether the mean is taken off.
+    /// Whether the mean is subtracted.
     pub subtract_mean: bool,
     /// Added to the variance.
     pub epsilon: f32,
-    /// `[C]`, 1 without it.
+    /// `[C]`; 1 for `None`.
     pub weight: Option<&'a [f32]>,
-    /// `[C]`, 0 without it.
+    /// `[C]`; 0 for `None`.
     pub bias: Option<&'a [f32]>,
 }
 
 impl RowScale<'_> {
-    /// The mean that is taken off a row, and the mean square of what remains.
+    /// The mean that is subtracted from a row, and the mean square of what remains.
     fn moments(&self, row: &[f32]) -> (f64, f64) {
         let count = row.len() as f64;
         let mean = if self.subtract_mean { row.iter().map(|&x| f64::from(x)).sum::<f64>() / count } else { 0.0 };
@@ -48,11 +48,15 @@ pub fn layer_norm(x: &[f32], scale: &RowScale<'_>) -> Vec<f64> {
 
 /// Largest error of [`layer_norm`] on the GPU, stored as `elem`.
 ///
-/// An ulp is `2 * 2^-24`. With `s = (C + 4) ulp`, the error of a mean of C numbers relative to the mean of their magnitudes, the
-/// first mean is within `m = s mean |x|`. Of the differences, at most `D_c = |x_c - mean| + m` and within an ulp, the mean is
-/// within `r = (s + ulp) mean D` and the mean square within `(s + 3 ulp) mean D^2`; so the variance is within
-/// `v = (s + 5 ulp) mean D^2 + 2 m r + r^2`. What is scaled is within `2 ulp D_c + r`, the scale within the factor
-/// `(1 - v / (variance + epsilon))^(-1/2)` and 3 ulp by the sum and `inverseSqrt`, and three roundings follow.
+/// An ulp is `2 * 2^-24`. A mean of C numbers errs by `s = (C + 4) ulp` relative to the mean of their magnitudes. So the first mean is
+/// within `m = s mean |x|`.
+///
+/// A difference from it is at most `D_c = |x_c - mean| + m`, and within an ulp. The mean of the differences is within
+/// `r = (s + ulp) mean D`, and their mean square is within `(s + 3 ulp) mean D^2`. So the variance is within
+/// `v = (s + 5 ulp) mean D^2 + 2 m r + r^2`.
+///
+/// The number to be scaled is within `2 ulp D_c + r`. The scale is within the factor `(1 - v / (variance + epsilon))^(-1/2)`, and 3 ulp
+/// for the sum and `inverseSqrt`. Three roundings follow.
 pub fn layer_norm_bound(x: &[f32], scale: &RowScale<'_>, elem: Elem) -> Vec<f64> {
     let ulp = 2.0 * EPSILON_F32;
     let count = scale.channels as f64;
@@ -75,7 +79,7 @@ pub fn layer_norm_bound(x: &[f32], scale: &RowScale<'_>, elem: Elem) -> Vec<f64>
             let error = product + ulp * (weight * difference + product + scale.bias(c).abs());
             let bound = error + storage_error(elem, weight * difference + scale.bias(c).abs() + error);
             bounds.push(match bound.is_finite() {
-                // Whatever is in the row, this is NaN.
+                // The result is NaN, whatever the row holds.
                 false if variance.is_nan() => 0.0,
                 // A product may pass through infinity.
                 _ if weight * difference + product > f64::from(f32::MAX) => f64::INFINITY,
@@ -96,13 +100,13 @@ mod tests {
     #[test]
     fn two_hand_made_rows() {
         let layer_norm = |x: &[f32], scale: &RowScale<'_>| -> Vec<f32> { layer_norm(x, scale).iter().map(|y| *y as f32).collect() };
-        // Of mean 3 and deviation 2, and of no deviation.
+        // Rows of mean 3 and deviation 2, and of no deviation.
         let x = [1.0, 5.0, 1.0, 5.0, 7.0, 7.0, 7.0, 7.0];
         assert_eq!(layer_norm(&x, &PLAIN), [-1.0, 1.0, -1.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
         let scaled = RowScale { weight: Some(&[1.0, 2.0, 3.0, 4.0]), bias: Some(&[0.5, 0.0, -1.0, 1.0]), ..PLAIN };
         assert_eq!(layer_norm(&x, &scaled), [-0.5, 2.0, -4.0, 5.0, 0.5, 0.0, -1.0, 1.0]);
         let root = RowScale { subtract_mean: false, epsilon: 3.0, channels: 8, ..PLAIN };
-        // The mean square is 13; without the mean nothing is taken off.
+        // The mean square is 13. RMSNorm subtracts no mean.
         let y = layer_norm(&[1.0, 5.0, 1.0, 5.0, 1.0, 5.0, 1.0, 5.0], &root);
         assert_eq!(y[..2], [0.25, 1.25]);
         assert_eq!(layer_norm(&[], &RowScale { channels: 0, ..PLAIN }), []);

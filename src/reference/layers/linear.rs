@@ -19,9 +19,9 @@ pub fn linear(x: &[f32], weight: &[f32], bias: Option<&[f32]>, [rows, channels, 
 
 /// Largest error of [`linear`] on the GPU, stored as `elem`.
 ///
-/// K products and K sums in any order, each within one ulp, that is `2 * 2^-24`, and the bias' sum:
-/// `(K + 2) ulp (sum_k |x weight| + |bias|)`; what is denormal may be flushed to 0; then the activation's own, and the rounding to `elem`. A sum whose
-/// terms may pass through infinity has no bound, one that is not finite an exact one.
+/// There are K products and K sums in any order, each within one ulp, `2 * 2^-24`, and the sum with the bias:
+/// `(K + 2) ulp (sum_k |x weight| + |bias|)`. A denormal number may be flushed to 0. To this come the activation's own error and the
+/// rounding to `elem`. If the terms may pass through infinity, the bound is infinite. If the exact sum is not finite, the bound is 0.
 pub fn linear_bound(
     x: &[f32],
     weight: &[f32],

@@ -8,14 +8,15 @@ fn log(size: f32) -> f64 {
     if size.is_subnormal() { f64::NEG_INFINITY } else { f64::from(size).ln() }
 }
 
-/// `ln size[b,j]` of the first `lengths[b]` of each row's `tokens`; 0 behind them. Of 0 and of what is denormal it is negative infinity, below NaN.
+/// `ln size[b,j]` of the first `lengths[b]` of each row's `tokens`; 0 after them. The logarithm of 0 or of a denormal size is negative
+/// infinity, and that of a negative size is NaN.
 pub fn log_size(size: &[f32], lengths: &[u32], tokens: usize) -> Vec<f32> {
     let live = |i: usize| i % tokens < lengths[i / tokens] as usize;
     size.iter().enumerate().map(|(i, &s)| if live(i) { log(s) as f32 } else { 0.0 }).collect()
 }
 
 /// Largest error of [`log_size`] on the GPU: WGSL's log is within 2^-21 for arguments from 0.5 to 2, and within 3 ulp of any
-/// other. What is no finite number is exact.
+/// other. A result that is not finite is exact.
 pub fn log_size_bound(size: &[f32], lengths: &[u32], tokens: usize) -> Vec<f64> {
     let bound = |s: f32, log: f64| match s {
         _ if !log.is_finite() => 0.0,

@@ -17,8 +17,10 @@ fn shares(first: f32, second: f32) -> (f64, [f64; 2]) {
     (largest + total.ln(), weights.map(|w| w / total))
 }
 
-/// `sum_p share_p rows_p` of two parts, each with rows of `channels` and their log-sum-exp, and the log-sum-exp of both: a part that saw nothing
-/// counts as nothing, whatever it holds. Of one that saw something an infinity or NaN is in the result, however small its share.
+/// `sum_p share_p rows_p` of two parts, and the log-sum-exp of both together. Each part has rows of `channels` and their log-sum-exp.
+///
+/// A part that saw nothing counts as nothing, whatever it holds. An infinity or NaN of a part that saw something is in the result,
+/// however small the part's share.
 pub fn merge_attention(parts: [(&[f32], &[f32]); 2], channels: usize) -> (Vec<f32>, Vec<f32>) {
     let [(first, first_lse), (second, second_lse)] = parts;
     let (mut rows, mut lses) = (Vec::new(), Vec::new());
@@ -34,9 +36,12 @@ pub fn merge_attention(parts: [(&[f32], &[f32]); 2], channels: usize) -> (Vec<f3
 
 /// Largest errors of [`merge_attention`] on the GPU, the rows stored as `elem`.
 ///
-/// The larger part's weight is `exp(0)`, 1; the other's, at a distance x, is within `(3 + 3 x) ulp` by WGSL's exp of a rounded difference, which may be
-/// 0 below the smallest normal number. Then 2 ulp for the products and 1 for the sum, 4 for the quotient. The logarithm is within 2^-21 or 3 ulp, the last
-/// sum an ulp. Where a part has no weight the other is itself. A NaN log-sum-exp makes both NaN, and what is infinite or NaN stays so.
+/// The weight of the larger part is `exp(0)`, 1. That of the other, at a distance x, is within `(3 + 3 x) ulp` by WGSL's exp of a rounded
+/// difference, and may be 0 below the smallest normal number. The products add 2 ulp, the sum 1, the quotient 4. The logarithm is within
+/// 2^-21 or 3 ulp, and the last sum adds 1 ulp.
+///
+/// If a part has no weight, the result is a copy of the other. A NaN log-sum-exp makes both results NaN. Infinite and NaN results are
+/// exact.
 pub fn merge_attention_bound(parts: [(&[f32], &[f32]); 2], channels: usize, elem: Elem) -> (Vec<f64>, Vec<f64>) {
     let [(first, first_lse), (second, second_lse)] = parts;
     let (mut rows, mut lses) = (Vec::new(), Vec::new());
@@ -46,7 +51,7 @@ pub fn merge_attention_bound(parts: [(&[f32], &[f32]); 2], channels: usize, elem
         let alone = a == f32::NEG_INFINITY || b == f32::NEG_INFINITY;
         let distance = (f64::from(a) - f64::from(b)).abs();
         let smaller = of_first.min(of_second);
-        // 1 is rounded by nothing.
+        // A weight of 1 is exact.
         let relative = (3.0 + 3.0 * distance) * ULP;
         let of_weight = smaller * relative.min(1.0).exp_m1() + f64::from(f32::MIN_POSITIVE);
         for at in row * channels..(row + 1) * channels {

@@ -7,7 +7,7 @@ use crate::tensor::Elem;
 
 /// The query rows whose attention counts.
 ///
-/// [`AttentionScore`](crate::kernels::AttentionScore) takes row 0 by default, the class token's ([`Queries::CLASS`]).
+/// The default of [`AttentionScore`](crate::kernels::AttentionScore) is row 0, the class token's ([`Queries::CLASS`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Queries {
     /// One row; row 0 is the class token.
@@ -24,7 +24,7 @@ impl Queries {
     /// The row of the class token.
     pub const CLASS: Self = Self::Row(0);
 
-    /// How many rows are asked for, of `queries` there are.
+    /// How many rows are asked for, where there are `queries`.
     pub fn count(&self, queries: usize) -> usize {
         match self {
             Self::Row(_) | Self::Last => 1,
@@ -45,11 +45,9 @@ impl Queries {
     }
 }
 
-/// What a query row gives to a key that it sees: a logit or its softmax. It is an option of
-/// [`AttentionScore`](crate::kernels::AttentionScore).
+/// What a query row gives to a key that it sees: a logit or its softmax. An option of [`AttentionScore`](crate::kernels::AttentionScore).
 ///
-/// The norm over the channels with its learned weights, which a projector has, is
-/// [`methods::LearnedNorm`](crate::methods::LearnedNorm).
+/// A projector's norm over the channels, with learned weights, is another type: [`methods::LearnedNorm`](crate::methods::LearnedNorm).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Norm {
     /// `q · k`: no scale, no bias.
@@ -75,7 +73,7 @@ pub enum RowReduction {
     None,
 }
 
-/// How the heads' numbers for one key become one, after the rows'.
+/// How the heads' numbers for one key become one, once each head's rows are reduced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeadReduction {
     /// Mean.
@@ -91,7 +89,7 @@ pub enum HeadReduction {
 }
 
 impl HeadReduction {
-    /// The heads that count, of `heads` there are.
+    /// The heads that count, where there are `heads`.
     pub fn picked(self, heads: usize) -> Range<usize> {
         match self {
             Self::One(head) => head as usize..head as usize + 1,
@@ -100,7 +98,7 @@ impl HeadReduction {
     }
 }
 
-/// Queries `[B, H, M, D]`, keys `[B, Hkv, N, D]` and what else decides their attention.
+/// Queries `[B, H, M, D]`, keys `[B, Hkv, N, D]`, and everything else that decides their attention.
 #[derive(Debug, Clone, Copy)]
 pub struct Attention<'a> {
     /// `[B, H, M, D]`.
@@ -123,7 +121,7 @@ pub struct Attention<'a> {
     pub key_count: usize,
     /// D.
     pub channels: usize,
-    /// Of the dot products.
+    /// Factor of the dot products.
     pub scale: f32,
     /// Query i sees key j iff `j <= i + live keys - live queries`.
     pub causal: bool,
@@ -138,7 +136,7 @@ impl Attention<'_> {
         self.key_count.min(self.lengths[b] as usize)
     }
 
-    /// How many keys, from the first on, a live query row sees.
+    /// A live query row sees so many keys, the first ones.
     pub(crate) fn visible(&self, b: usize, row: usize) -> usize {
         match self.causal {
             true => (row + 1 + self.live_keys(b)).saturating_sub(self.live_queries(b)),
@@ -157,7 +155,7 @@ impl Attention<'_> {
         self.factors(b, h, row, key).map(|(q, k)| f64::from(q) * f64::from(k))
     }
 
-    /// `sum_c q_c k_c`, which saturates.
+    /// `sum_c q_c k_c`, saturated at the largest float.
     pub(crate) fn dot(&self, b: usize, h: usize, row: usize, key: usize) -> f64 {
         self.products(b, h, row, key).sum()
     }
@@ -171,18 +169,18 @@ impl Attention<'_> {
         self.bias.map_or(0.0, |bias| f64::from(bias[b * self.key_count + key]))
     }
 
-    /// Whether a key's bias lets it be seen.
+    /// Whether a key's bias leaves it visible.
     fn shows(&self, b: usize, key: usize) -> bool {
         self.bias(b, key) != f64::NEG_INFINITY
     }
 
-    /// The scaled and biased logits of the keys that a row sees; negative infinity for those that their bias hides.
+    /// The scaled and biased logits of the keys that a row sees. A key that its bias hides has negative infinity.
     fn scaled(&self, b: usize, h: usize, row: usize) -> Vec<f64> {
         let logit = |j| if self.shows(b, j) { self.logit(b, h, row, j, self.bias(b, j)) } else { f64::NEG_INFINITY };
         (0..self.visible(b, row)).map(logit).collect()
     }
 
-    /// What a row gives to each of the keys up to the last that it sees; 0 to those that their bias hides.
+    /// What a row gives to each key, up to the last that it sees. A key that its bias hides gets 0.
     pub(crate) fn weights(&self, b: usize, h: usize, row: usize, norm: Norm) -> Vec<f64> {
         let shown = |j: usize, weight: f64| if self.shows(b, j) { weight } else { 0.0 };
         match norm {
@@ -197,7 +195,7 @@ impl Attention<'_> {
     }
 }
 
-/// A logit is a float, and none is infinite: NaN stays.
+/// Saturates at the largest float, since no logit is infinite. NaN stays.
 pub(crate) fn saturated(logit: f64) -> f64 {
     logit.clamp(f64::from(f32::MIN), f64::from(f32::MAX))
 }
@@ -207,15 +205,17 @@ pub(crate) fn maximum(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
 }
 
-/// The largest of these logits, and the sum of `exp(logit - largest)`, each a number of its own: 1e9 has no room for the logarithm of a sum. Negative
-/// infinity is no logit; without one the sum is 0. A NaN makes the sum NaN.
+/// The largest of these logits, and the sum of `exp(logit - largest)`. They stay two numbers: beside a logit of 1e9 a float has no room for
+/// the logarithm of the sum.
+///
+/// Negative infinity is not a logit. Without any logit the sum is 0. A NaN makes the sum NaN.
 pub(crate) fn largest_and_sum(logits: &[f64]) -> (f64, f64) {
     let seen = || logits.iter().copied().filter(|s| *s != f64::NEG_INFINITY);
     let largest = seen().fold(f64::from(f32::MIN), maximum);
     (largest, seen().map(|s| (s - largest).exp()).sum())
 }
 
-/// `ln sum_j exp(logits[j])`; negative infinity of nothing.
+/// `ln sum_j exp(logits[j])`; negative infinity without any logit.
 fn log_sum_exp(logits: &[f64]) -> f64 {
     let (largest, sum) = largest_and_sum(logits);
     largest + sum.ln()
@@ -232,7 +232,7 @@ pub struct Scoring<'a> {
     pub rows: RowReduction,
     /// Then heads to one.
     pub heads: HeadReduction,
-    /// The keys that are reported. Softmax is over all.
+    /// The keys that are reported. The softmax is over all keys.
     pub columns: Range<usize>,
 }
 
@@ -250,8 +250,10 @@ pub fn attention_lse(attention: &Attention<'_>, queries: &Queries) -> Vec<f32> {
     lse
 }
 
-/// `score[b,(h,)(r,)j] = heads_h rows_r weight[b,h,r,j]`, `[B, columns]`, with a dimension of heads and one of rows where these are
-/// kept. 0 for keys that are dead, hidden by their bias, or that no row sees. In a maximum NaN wins.
+/// `score[b,(h,)(r,)j] = heads_h rows_r weight[b,h,r,j]`. It is `[B, columns]`, with a dimension of heads and one of rows where these are
+/// kept.
+///
+/// A key that is dead, hidden by its bias, or that no row sees has 0. In a maximum NaN wins.
 pub fn attention_score(attention: &Attention<'_>, scoring: &Scoring<'_>) -> Vec<f32> {
     let mut score = Vec::new();
     for b in 0..attention.lengths.len() {
@@ -272,13 +274,13 @@ pub fn attention_score(attention: &Attention<'_>, scoring: &Scoring<'_>) -> Vec<
 }
 
 impl Scoring<'_> {
-    /// Numbers that a head's rows become for each key.
+    /// How many numbers a head's rows give for each key.
     fn results(&self, attention: &Attention<'_>) -> usize {
         if self.rows == RowReduction::None { self.queries.count(attention.query_count) } else { 1 }
     }
 }
 
-/// One head's numbers for every key: one row of them, or all where rows are kept.
+/// One head's numbers for every key: one row of them, or all rows where rows are kept.
 fn head_score(attention: &Attention<'_>, scoring: &Scoring<'_>, b: usize, h: usize) -> Vec<Vec<f64>> {
     let live = attention.live_queries(b);
     if scoring.rows == RowReduction::None {
@@ -311,10 +313,10 @@ fn head_score(attention: &Attention<'_>, scoring: &Scoring<'_>, b: usize, h: usi
     vec![(0..attention.key_count).map(of_key).collect()]
 }
 
-/// One unit in the last place, at most: WGSL lets an operation round either way.
+/// One unit in the last place, at its largest. WGSL lets an operation round either way.
 pub(crate) const ULP: f64 = 2.0 * EPSILON_F32;
 
-/// The exponent of the largest power of two that a number is a whole multiple of; none is too large for 0.
+/// The exponent of the largest power of two that divides a number. Every power divides 0.
 fn grain(x: f64) -> i32 {
     let bits = x.to_bits();
     let (exponent, fraction) = ((bits >> 52 & 0x7ff) as i32, bits & ((1 << 52) - 1));
@@ -336,11 +338,14 @@ fn is_f32(x: f64) -> bool {
 
 /// Largest error of the dot product (`raw`), and of the scaled and biased logit.
 ///
-/// D products and D sums in any order, each within one ulp: `(D + 1) ulp sum |q_c k_c|`. The scale's product and the
-/// bias' sum are one ulp each of what they give, which is at most `|scale| sum |q k| + |bias|`. What needs no rounding has none: where all
-/// products are multiples of one power of two, of which the sum of their magnitudes has at most 2^24, every sum of some of them is a float; and
-/// so are a product with the scale, and a sum with the bias, that f32 holds. Where a number is infinite or NaN, so is the logit, before it saturates.
-/// Where something finite may pass through infinity the error is infinite.
+/// D products and D sums in any order, each within one ulp, err by `(D + 1) ulp sum |q_c k_c|`. The product with the scale and the sum
+/// with the bias add one ulp each of their result, which is at most `|scale| sum |q k| + |bias|`.
+///
+/// Exact numbers have no error. If all products are multiples of one power of two, and their magnitudes add up to at most 2^24 of it,
+/// then every partial sum is a float. The product with the scale and the sum with the bias are exact too if f32 holds them.
+///
+/// If a factor is infinite or NaN, the logit is infinite or NaN before it saturates, and the error is 0. If finite numbers may pass through
+/// infinity, the error is infinite.
 pub(crate) fn logit_error(attention: &Attention<'_>, b: usize, h: usize, row: usize, key: usize, bias: f64) -> (f64, f64) {
     let (tiny, most, scale) = (f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX), f64::from(attention.scale));
     let mut dot = 0.0;
@@ -358,7 +363,7 @@ pub(crate) fn logit_error(attention: &Attention<'_>, b: usize, h: usize, row: us
         smallest = smallest.min(grain(product));
     }
     if !is_finite {
-        // An infinity times a denormal is NaN where denormals are 0.
+        // On a device that flushes denormals to 0, an infinity times a denormal is NaN.
         let flushed = |(q, k): (f32, f32)| (q.is_infinite() && k.is_subnormal()) || (k.is_infinite() && q.is_subnormal());
         let open = magnitude > most || (!dot_is_nan && attention.factors(b, h, row, key).any(flushed));
         return if open { (f64::INFINITY, f64::INFINITY) } else { (0.0, 0.0) };
@@ -367,15 +372,15 @@ pub(crate) fn logit_error(attention: &Attention<'_>, b: usize, h: usize, row: us
     let whole = magnitude == 0.0 || (smallest >= -126 && magnitude <= power_of_two(smallest.min(900) + 24));
     let small = |x: f64| x == 0.0 || x.abs() >= tiny;
     let raw = match whole {
-        // Of one sign they saturate, as the exact sum does if nothing makes it smaller.
+        // Terms of one sign saturate, and so does the exact sum if nothing makes it smaller.
         true if magnitude > most && !(dot.abs() == magnitude && scale.abs() >= 1.0) => f64::INFINITY,
         true => 0.0,
-        // Its sum may pass through infinity.
+        // The sum may pass through infinity.
         false if magnitude > most => f64::INFINITY,
         false => (attention.channels as f64 + 1.0) * ULP * magnitude + tiny,
     };
     let exact = whole && is_f32(scaled) && is_f32(scaled + bias) && small(scaled) && small(scaled + bias);
-    // A product that saturates may not take in what the bias takes away.
+    // A product that saturates has lost what a bias of the other sign would have left.
     let passes = scale.abs() * magnitude > most && bias != 0.0 && scaled.signum() != bias.signum();
     if !bias.is_finite() || passes {
         return (raw, if passes || raw.is_infinite() { f64::INFINITY } else { 0.0 });
@@ -384,14 +389,14 @@ pub(crate) fn logit_error(attention: &Attention<'_>, b: usize, h: usize, row: us
     (raw, scale.abs() * raw + rounding)
 }
 
-/// What rounding does to the exponentials of a row's logits, each `e^(s_j - m)` with m the largest logit that the GPU finds.
+/// The errors of the exponentials of a row's logits, `e^(s_j - m)`, where m is the largest logit that the GPU finds.
 ///
-/// An error `e_j` of a logit is a factor `e^e_j`. The GPU's m is that of its own logits, and cancels in every quotient: only the roundings that grow
-/// with the distance `x_j = m - s_j` tell of it.
+/// An error `e_j` of a logit is a factor `e^e_j`. An error of m does not count: m cancels in every quotient. It only enters roundings that
+/// grow with the distance `x_j = m - s_j`.
 pub(crate) struct Exponentials {
     /// The softmax weights.
     pub(crate) weights: Vec<f64>,
-    /// Logarithms of the weights, which may be too small for them: `s_j - m - ln sum`.
+    /// Logarithms of the weights, `s_j - m - ln sum`: a weight itself may be too small for f64.
     logs: Vec<f64>,
     /// Each key's error.
     errors: Vec<f64>,
@@ -403,7 +408,7 @@ pub(crate) struct Exponentials {
 }
 
 impl Exponentials {
-    /// Of logits, negative infinity for those that are not seen, and their errors.
+    /// From logits and their errors. A key that is not seen has negative infinity.
     pub(crate) fn new(logits: &[f64], errors: Vec<f64>) -> Self {
         let (largest, sum) = largest_and_sum(logits);
         let highest = logits.iter().zip(&errors).filter(|(s, _)| **s != f64::NEG_INFINITY).map(|(s, e)| s + e).fold(largest, f64::max);
@@ -423,22 +428,22 @@ impl Exponentials {
         self.errors.iter().any(|error| error.is_infinite())
     }
 
-    /// Largest error of each term relative to the sum, where it is wrong by `constant` ulp and `growth` ulp for each unit of its distance.
+    /// Largest error of each term relative to the sum. A term errs by `constant` ulp, and by `growth` ulp for each unit of its distance.
     pub(crate) fn terms(&self, constant: f64, growth: f64) -> Vec<f64> {
         let term = |j: usize| {
-            // Negative infinity is no key.
+            // Negative infinity is not a key.
             if self.logs[j] == f64::NEG_INFINITY {
                 return 0.0;
             }
             let exponent = self.errors[j] + (constant + growth * self.distances[j]) * ULP;
-            // Of what has no weight only what it might have counts.
+            // A weight may be 0 in f64. Then only the weight that it might have counts.
             if exponent < 1.0 { self.weights[j] * exponent.exp_m1() } else { (self.logs[j] + exponent).exp() }
         };
         (0..self.logs.len()).map(term).map(|e| e + f64::from(f32::MIN_POSITIVE)).collect()
     }
 
-    /// Largest error of the log-sum-exp, the sum being wrong by `below` relative to itself: the logarithm's own error is 2^-21 or 3 ulp, the
-    /// last sum's an ulp.
+    /// Largest error of the log-sum-exp, if the sum errs by `below` relative to itself. The logarithm's own error is 2^-21 or 3 ulp. The
+    /// last sum adds one ulp.
     pub(crate) fn of_log(&self, below: f64) -> f64 {
         let logs = if below < 0.5 { -(1.0 - below).ln() } else { self.errors.iter().copied().fold(below, f64::max) };
         let roundings = if self.log_sum == 0.0 { 0.0 } else { 2f64.powi(-21) + 3.0 * ULP * self.log_sum };
@@ -446,14 +451,15 @@ impl Exponentials {
     }
 }
 
-/// Errors of a row's sum of exponentials, relative to it, and its exponentials.
+/// A row's exponentials, and the relative error of their sum.
 ///
-/// With n visible keys, the term of key j has a relative error of
-/// - `(3 + 2 x_j) ulp` by WGSL's exp, `x_j ulp` by the rounded difference: `3 + 3 x_j`;
-/// - where the maximum is a running one, a further such factor for each of the `T = ceil(n / 64)` tiles, and one when the
-///   lanes are combined, if the maximum grew: each `4 + 3 dx` with its product, the dx adding up to `x_j` with the first;
-/// - the additions that it goes through: `min(n, 128) + T + 11` at most, for a strided sum by 128 lanes as well as for
-///   tiles of eight keys a lane.
+/// With n visible keys and `T = ceil(n / 64)` tiles, the term of key j has these relative errors, in ulp:
+///
+/// - `3 + 2 x_j` for WGSL's exp and `x_j` for the rounded difference: `3 + 3 x_j`.
+/// - Where the maximum grows as the keys are read, one more such factor for each tile in which it grew, and one when the lanes are
+///   combined. Each is `4 + 3 dx` with its product. All dx, and the first distance, add up to `x_j`.
+/// - The additions that it passes through: at most `min(n, 128) + T + 11`. That holds for a strided sum by 128 lanes, and for tiles of
+///   eight keys a lane.
 fn sum_error(attention: &Attention<'_>, b: usize, h: usize, row: usize) -> (Exponentials, f64) {
     let logits = attention.scaled(b, h, row);
     let error = |j| if attention.shows(b, j) { logit_error(attention, b, h, row, j, attention.bias(b, j)).1 } else { 0.0 };
@@ -465,8 +471,8 @@ fn sum_error(attention: &Attention<'_>, b: usize, h: usize, row: usize) -> (Expo
 
 /// Largest error of each weight that a row gives.
 ///
-/// A softmax weight is `exp(s - largest) / sum`: a term that is wrong by the logit's error and `(3 + 3 x_j) ulp`, over a sum that is wrong
-/// by B, as a product with a reciprocal, 4 ulp. It is never outside 0..=1 by more than that.
+/// A softmax weight is `exp(s - largest) / sum`. The term errs by the logit's error and `(3 + 3 x_j) ulp`, and the sum by B. The division
+/// is a product with a reciprocal, 4 ulp. A weight is never outside 0..=1 by more than that.
 pub(crate) fn weight_errors(attention: &Attention<'_>, b: usize, h: usize, row: usize, norm: Norm) -> Vec<f64> {
     let of_logit = |j| logit_error(attention, b, h, row, j, attention.bias(b, j));
     let keys = 0..attention.visible(b, row);
@@ -476,7 +482,7 @@ pub(crate) fn weight_errors(attention: &Attention<'_>, b: usize, h: usize, row: 
         Norm::ScaledLogits => keys.map(|j| shown(j, of_logit(j).1)).collect(),
         Norm::Softmax => {
             let (row, below) = sum_error(attention, b, h, row);
-            // A NaN logit is the whole row's, and so is one that may be NaN on its way.
+            // One NaN logit makes the whole row NaN. A logit that may be NaN on its way leaves the whole row without a bound.
             if row.largest.is_nan() || row.is_open() {
                 return keys.map(|j| shown(j, if row.largest.is_nan() { 0.0 } else { f64::INFINITY })).collect();
             }
@@ -501,7 +507,7 @@ pub fn attention_lse_bound(attention: &Attention<'_>, queries: &Queries) -> Vec<
                     let error = exponentials.of_log(below) + storage_error(Elem::F32, exponentials.largest + exponentials.log_sum);
                     if exponentials.largest.is_nan() { 0.0 } else { finite(error) }
                 };
-                // Dead rows and rows that see nothing are negative infinity exactly.
+                // Dead rows, and rows that see nothing, are exactly negative infinity.
                 let sees = |row: &usize| (0..attention.visible(b, *row)).any(|j| attention.shows(b, j));
                 bounds.push(queries.row(r, attention.live_queries(b)).filter(sees).map_or(0.0, of_row));
             }
@@ -510,12 +516,13 @@ pub fn attention_lse_bound(attention: &Attention<'_>, queries: &Queries) -> Vec<
     bounds
 }
 
-/// What may overflow has no bound.
+/// A bound of infinity where sums may overflow.
 fn finite(bound: f64) -> f64 {
     if bound.is_finite() { bound } else { f64::INFINITY }
 }
 
-/// The bound of what adds up from so much: none is needed of a NaN, which is one on every device, and there is none where sums may overflow.
+/// The bound of a result whose terms have magnitudes that add up to so much: 0 for a NaN, which is NaN on every device, and infinity where
+/// sums may overflow.
 fn bound_of(magnitude: f64, error: f64) -> f64 {
     match magnitude {
         _ if magnitude.is_nan() => 0.0,
@@ -526,10 +533,10 @@ fn bound_of(magnitude: f64, error: f64) -> f64 {
 
 /// Largest error of [`attention_score`] on the GPU, element by element.
 ///
-/// A sum's error is the sum of its terms' errors, and one ulp of `sum |term|` for each addition that a term goes
-/// through. For R rows that is at most R, and at most `R / 64 + 30` in tiles: R is cut into at most 8 chunks of 128 rows or more,
-/// whole tiles of 64 rows, 8 for each of 8 lanes. For H heads it is H. A division adds 2.5 ulp. A maximum's error is the largest of its
-/// terms' errors.
+/// A sum's error is the sum of its terms' errors, and one ulp of `sum |term|` for each addition that a term passes through. For R rows
+/// these are at most R. In tiles they are at most `R / 64 + 30`: R is cut into at most 8 chunks of at least 128 rows. A chunk is whole
+/// tiles of 64 rows, 8 rows for each of 8 lanes. For H heads there are H additions. A division adds 2.5 ulp. The error of a maximum is the
+/// largest of its terms' errors.
 pub fn attention_score_bound(attention: &Attention<'_>, scoring: &Scoring<'_>) -> Vec<f64> {
     let mut bounds = Vec::new();
     for b in 0..attention.lengths.len() {
@@ -555,7 +562,7 @@ pub fn attention_score_bound(attention: &Attention<'_>, scoring: &Scoring<'_>) -
     bounds
 }
 
-/// Sum of magnitudes (as reduced over the rows) and error of one head's numbers for every key.
+/// For every key, the sum of magnitudes (reduced over the rows) and the error of one head's numbers.
 fn head_bound(attention: &Attention<'_>, scoring: &Scoring<'_>, b: usize, h: usize) -> Vec<Vec<(f64, f64)>> {
     if scoring.rows == RowReduction::None {
         let of_row = |r| {
@@ -645,9 +652,9 @@ mod tests {
         let class = scoring(&Queries::CLASS, Norm::Softmax, RowReduction::Mean, HeadReduction::Mean, 0..3);
         assert_close(&attention_score(&one, &class), &[0.125, 0.25, 0.625]);
         assert_close(&attention_lse(&one, &Queries::CLASS), &[8f32.ln()]);
-        // Only what is reported is cut, not what is summed.
+        // `columns` cuts the report, not the sum.
         assert_close(&attention_score(&one, &Scoring { columns: 1..3, ..class.clone() }), &[0.25, 0.625]);
-        // A bias of ln 4 makes four tokens of the first; a length of 2 leaves out the last.
+        // A bias of ln 4 counts the first token four times. A length of 2 leaves out the last.
         let bias = [4f32.ln(), 0.0, 0.0];
         let sized = Attention { bias: Some(&bias), ..one };
         assert_close(&attention_score(&sized, &class), &[4.0 / 11.0, 2.0 / 11.0, 5.0 / 11.0]);
@@ -672,7 +679,7 @@ mod tests {
         let lse = attention_lse(&two, &ALL);
         assert_close(&lse[..2], &[3f32.ln(), 4f32.ln()]);
         assert_eq!(lse[2], f32::NEG_INFINITY);
-        // More live queries than keys: the first sees nothing, and counts in a mean only.
+        // More live queries than keys: the first sees nothing, and counts only in a mean.
         let few = Attention { lengths: &[2], ..even };
         let reduce = |rows| attention_score(&few, &scoring(&ALL, Norm::Softmax, rows, HeadReduction::None, 0..4));
         assert_close(&reduce(RowReduction::Mean), &[0.5, 1.0 / 6.0, 0.0, 0.0]);

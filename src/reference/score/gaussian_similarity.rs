@@ -3,11 +3,13 @@
 use crate::compare::{EPSILON_F32, storage_error};
 use crate::tensor::Elem;
 
-/// `sum_k exp(-|x - center|^2 / (2 2^k))` for k from -3 to 1, and how far it may be from that on the GPU.
+/// `sum_k exp(-|x - center|^2 / (2 2^k))` for k from -3 to 1, and the largest error on the GPU.
 ///
-/// The squared distance D has a relative error of `(C + 4) eps`: that of each difference, twice, of its square, and of the sums. An
-/// exponent moves by as much of itself; WGSL's exp is within `3 + 2 |exponent|` ulp (of 2 eps), and five sums add 5 ulp. What is
-/// smaller than the smallest normal number may become 0. A NaN, or the difference of equal infinities, gives NaN, and what is infinitely far 0.
+/// The squared distance D has a relative error of `(C + 4) eps`: that of each difference, twice, that of its square, and those of the
+/// sums. An exponent errs by the same share of itself. WGSL's exp is within `3 + 2 |exponent|` ulp (of 2 eps), and five sums add 5 ulp. A
+/// number below the smallest normal one may become 0.
+///
+/// A NaN, or the difference of equal infinities, gives NaN. A token that is infinitely far has 0.
 pub fn gaussian_similarity(x: &[f32], center: &[f32]) -> (f64, f64) {
     let distance: f64 = x.iter().zip(center).map(|(x, c)| (f64::from(*x) - f64::from(*c)).powi(2)).sum();
     let (mut total, mut error) = (0.0, 0.0);
@@ -15,7 +17,7 @@ pub fn gaussian_similarity(x: &[f32], center: &[f32]) -> (f64, f64) {
         let exponent = distance / (2.0 * 2f64.powi(k));
         let relative = ((x.len() as f64 + 4.0) * exponent + 2.0 * (3.0 + 2.0 * exponent)) * EPSILON_F32;
         total += (-exponent).exp();
-        // What has no weight in f64 has none in f32.
+        // A weight that is 0 in f64 is 0 in f32.
         let part = (-exponent).exp();
         error += if part > 0.0 { part * relative.exp_m1() } else { 0.0 } + f64::from(f32::MIN_POSITIVE);
     }

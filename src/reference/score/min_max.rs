@@ -3,14 +3,14 @@
 use crate::compare::{EPSILON_F32, storage_error};
 use crate::tensor::Elem;
 
-/// The lowest and the highest score of a row, and how the others are placed between them.
+/// The lowest and the highest score of a row, and how scores are scaled between them.
 #[derive(Debug, Clone, Copy)]
 pub struct Range {
     /// The lowest.
     pub lowest: f32,
     /// The highest.
     pub highest: f32,
-    /// The highest becomes 0 and the lowest 1.
+    /// Whether the highest becomes 0 and the lowest 1.
     pub descending: bool,
     /// Added to the dividend.
     pub offset: f32,
@@ -34,15 +34,15 @@ pub fn min_max(score: f32, range: &Range) -> f64 {
     if range.divisor() == 0.0 { 1.0 } else { range.dividend(score) / range.divisor() }
 }
 
-/// How far [`min_max`] in f32 may be from the exact one: two sums, each to half an ulp of what it adds up, and a division to 2.5 ulp.
-/// Open where the divisor may be flushed to 0, or something is not finite.
+/// How far [`min_max`] in f32 may be from the exact one: two sums, each to half an ulp of its terms, and a division to 2.5 ulp. The bound
+/// is infinite if the divisor may be flushed to 0, or something is not finite.
 pub fn min_max_bound(score: f32, range: &Range) -> f64 {
     let (dividend, divisor) = (range.dividend(score), range.divisor());
     let tiny = f64::from(f32::MIN_POSITIVE);
     if divisor == 0.0 && range.lowest.is_finite() {
         return 0.0;
     }
-    // The first difference's rounding stays as large when the offset cancels it.
+    // The offset may cancel the first difference, but not its rounding.
     let sum_error = |difference: f64, added: f32| 2.0 * EPSILON_F32 * (difference.abs() + f64::from(added).abs()) + tiny;
     let above = sum_error(dividend - f64::from(range.offset), range.offset);
     let below = sum_error(divisor - f64::from(range.epsilon), range.epsilon);

@@ -4,13 +4,13 @@ use crate::compare::{EPSILON_F32, storage_error};
 use crate::reference::{cosine, cosine_bound};
 use crate::tensor::Elem;
 
-/// The rows of one batch row, and what nearness is.
+/// The rows of one batch row, and the measure of nearness.
 #[derive(Debug, Clone, Copy)]
 pub struct Rows<'a> {
     /// `[tokens, channels]`; unit rows for similarities.
     pub rows: &'a [f32],
-    /// Norms before, `[tokens]`, NaN for rows with a NaN or an infinity: nearness is the cosine. Without them it is the
-    /// Euclidean distance.
+    /// Norms of the rows before they were made unit rows, `[tokens]`; NaN for a row with a NaN or an infinity. With norms nearness is the
+    /// cosine, without them the Euclidean distance.
     pub norm: Option<&'a [f32]>,
     /// Channels of a row.
     pub channels: usize,
@@ -24,7 +24,7 @@ impl<'a> Rows<'a> {
         &self.rows[token * self.channels..][..self.channels]
     }
 
-    /// Similarity or distance of two tokens; NaN where it is not finite in f32.
+    /// Similarity or distance of two tokens; NaN if it is not finite in f32.
     pub fn value(&self, a: usize, b: usize) -> f64 {
         match self.norm {
             Some(norm) if norm[a].is_nan() || norm[b].is_nan() => f64::NAN,
@@ -38,8 +38,8 @@ impl<'a> Rows<'a> {
 
     /// How far a similarity or distance in f32 may be from the exact one.
     ///
-    /// A squared distance errs by `(C + 3) eps` of itself: one rounding for the difference, which squaring doubles, one for the
-    /// square, one for each sum. Squares below the smallest normal number may be flushed to 0. The root adds 9 eps.
+    /// A squared distance errs by `(C + 3) eps` of itself: one rounding for the difference, which the square doubles, one for the square,
+    /// one for each sum. Squares below the smallest normal number may be flushed to 0. The root adds 9 eps.
     pub fn bound(&self, a: usize, b: usize) -> f64 {
         if self.norm.is_some() {
             let bound = cosine_bound(self.row(a), self.row(b));
@@ -55,7 +55,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Whether a value of the first is nearer than one of the second; NaN is not nearer than anything.
+    /// Whether the first value is nearer than the second. NaN is nearer than nothing.
     pub fn nearer(&self, first: f64, second: f64) -> bool {
         match (first.is_nan(), second.is_nan()) {
             (true, _) => false,
@@ -66,9 +66,8 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// All live candidates of a live query, as index into the list and value, nearest first; equally near ones in the list's order.
-///
-/// `excluded` is no candidate.
+/// All live candidates of a live query, each as its index in the list and its value. The nearest comes first. Equally near ones keep the
+/// list's order. `excluded` is not a candidate.
 pub fn neighbours(rows: &Rows<'_>, query: usize, candidates: &[u32], excluded: Option<usize>) -> Vec<(u32, f64)> {
     let live = |token: usize| query < rows.live && token < rows.live && Some(token) != excluded;
     let listed = candidates.iter().enumerate().filter(|(_, token)| live(**token as usize));
@@ -81,7 +80,7 @@ pub fn neighbours(rows: &Rows<'_>, query: usize, candidates: &[u32], excluded: O
     found
 }
 
-/// `exp(-mean_k d_k^2 / C)` of the distances to a token's nearest; 0 without any.
+/// `exp(-mean_k d_k^2 / C)` of the distances to the nearest tokens; 0 without any.
 pub fn density(distances: &[f32], channels: usize) -> f64 {
     if distances.is_empty() {
         return 0.0;
@@ -93,8 +92,8 @@ fn mean_square(distances: &[f32]) -> f64 {
     distances.iter().map(|d| f64::from(*d).powi(2)).sum::<f64>() / distances.len() as f64
 }
 
-/// How far [`density`] in f32 may be from the exact one: the exponent x errs by `(K + 12) eps |x|` (squares, sum, two divisions of
-/// 5 eps each), and `exp` by `3 + 2 |x|` ulp, an ulp being at most 2 eps. Squares may be flushed to 0, and the result too.
+/// How far [`density`] in f32 may be from the exact one. The exponent x errs by `(K + 12) eps |x|`: squares, sum, two divisions of 5 eps
+/// each. `exp` errs by `3 + 2 |x|` ulp of at most 2 eps. Squares may be flushed to 0, and the result too.
 pub fn density_bound(distances: &[f32], channels: usize) -> f64 {
     let (value, n) = (density(distances, channels), distances.len() as f64);
     let exponent = if distances.is_empty() { 0.0 } else { mean_square(distances) / channels.max(1) as f64 };
@@ -109,8 +108,8 @@ pub fn density_bound(distances: &[f32], channels: usize) -> f64 {
     }
 }
 
-/// How far each live token is from the nearest that is strictly denser, or, for those without any, the largest distance of the
-/// batch row; divided by `sqrt(C)`. And a bound of each in f32.
+/// The distance of each live token to the nearest one that is strictly denser, divided by `sqrt(C)`, and its largest error in f32. For a
+/// token without a denser one it is the largest distance of the batch row.
 pub fn separation(rows: &Rows<'_>, density: &[f32]) -> Vec<(f64, f64)> {
     let denser = |a: f32, b: f32| a > b || (b.is_nan() && !a.is_nan());
     let root = (rows.channels.max(1) as f64).sqrt();

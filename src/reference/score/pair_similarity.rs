@@ -1,4 +1,4 @@
-//! The cosine of every token and the one that it is paired with.
+//! The cosine of every token and its partner.
 
 use crate::reference::{cosine, cosine_bound};
 
@@ -18,7 +18,7 @@ pub struct Pairs<'a> {
 }
 
 impl Pairs<'_> {
-    /// `of` the rows of every token and its partner; `dead` or `alone` where there are not two.
+    /// `of` the rows of every token and its partner. A dead token gives `dead`, one without a live partner gives `alone`.
     fn each<T: Copy>(&self, dead: T, alone: T, broken: T, of: impl Fn(&[f32], &[f32]) -> T) -> Vec<T> {
         let live = (self.live as usize).min(self.norm.len());
         let row = |token: usize| &self.unit[token * self.channels..][..self.channels];
@@ -32,7 +32,8 @@ impl Pairs<'_> {
     }
 }
 
-/// The [`cosine`] of `unit_i` and `unit_previous(i)` of every token: NaN with a broken row, -infinity without a live partner, 0 for dead tokens.
+/// The [`cosine`] of `unit_i` and `unit_previous(i)` for every token. It is NaN if either row has a NaN or an infinity, -infinity without
+/// a live partner, and 0 for a dead token.
 pub fn pair_similarity(pairs: &Pairs<'_>) -> Vec<f32> {
     pairs.each(0.0, f32::NEG_INFINITY, f32::NAN, |a, b| cosine(a, b) as f32)
 }
@@ -56,7 +57,7 @@ mod tests {
         assert!(similarity[3].is_nan());
         assert_eq!(similarity[4], 0.0);
         assert_eq!(pair_similarity(&pairs(2)), [f32::NEG_INFINITY, 0.6, 0.0, 0.0, 0.0]);
-        // A partner that is dead is none.
+        // A dead partner does not count.
         let dead = Pairs { previous: &[2, 0, 1, 2, 0], ..pairs(2) };
         assert_eq!(pair_similarity(&dead), [f32::NEG_INFINITY, 0.6, 0.0, 0.0, 0.0]);
         assert!(pair_similarity_bound(&pairs(9))[1] < 1e-6);

@@ -1,16 +1,16 @@
-//! The attention that pools of frames receive.
+//! The attention that each pool of frames receives.
 
 use crate::compare::storage_error;
 use crate::reference::Norm;
 use crate::reference::score::attention_score::{Attention, ULP, maximum, weight_errors};
 use crate::tensor::Elem;
 
-/// What a pool of frames receives, and how far either may be from that on the GPU.
+/// What a pool of frames receives, and the largest errors on the GPU.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Received {
-    /// From all frames: the mean over queries of the largest head's weights, summed over the pool.
+    /// From all frames: the largest weight of any head, as the mean over queries, summed over the pool.
     pub all: f64,
-    /// From the pool itself: the mean over its queries and the heads, summed over the pool.
+    /// From the pool itself: the weight as the mean over its own queries and the heads, summed over the pool.
     pub own: f64,
     /// Largest error of `all`.
     pub all_error: f64,
@@ -20,8 +20,8 @@ pub struct Received {
 
 /// What every pool of `pool` frames receives, `[B, frames / pool]`.
 ///
-/// A sum's error is that of its terms, and an ulp of it for each addition a term goes through: those of a lane, of the lanes, and of the
-/// heads. The division adds 2.5 ulp.
+/// A sum's error is the sum of its terms' errors, and one ulp of the sum for each addition that a term passes through: within a lane,
+/// over the lanes, and over the heads. The division adds 2.5 ulp.
 pub fn pooled_attention(attention: &Attention<'_>, pool: usize) -> Vec<Received> {
     let frames = attention.key_count;
     let mut pools = Vec::new();
@@ -50,7 +50,7 @@ pub fn pooled_attention(attention: &Attention<'_>, pool: usize) -> Vec<Received>
                 let mean = sum / count.max(1) as f64;
                 let stored = if sum == 0.0 && error == 0.0 { 0.0 } else { storage_error(Elem::F32, mean) };
                 let error = (error + additions * ULP * sum) / count.max(1) as f64 + stored;
-                // A NaN is one on every device.
+                // NaN is NaN on every device.
                 let open = if error.is_finite() { error } else { f64::INFINITY };
                 (mean, if sum.is_nan() { 0.0 } else { open })
             };

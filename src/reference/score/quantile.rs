@@ -3,7 +3,8 @@
 use crate::compare::{EPSILON_F32, storage_error};
 use crate::tensor::Elem;
 
-/// The quantile of probability `p` of ascending entries, by linear interpolation between the two nearest at `p (n - 1)`; 0 of none.
+/// The quantile of probability `p` of ascending entries: a linear interpolation between the two entries next to the position
+/// `p (n - 1)`. It is 0 without entries.
 pub fn quantile(sorted: &[f32], p: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
     let position = p * last as f64;
@@ -15,9 +16,9 @@ pub fn quantile(sorted: &[f32], p: f64) -> f64 {
 
 /// How far [`quantile`] in f32 may be from the exact one.
 ///
-/// The position is found in whole numbers, to 2^-31, and what is behind its point is rounded to f32: together at most eps, which moves the
-/// result by as much of the gap between neighbours; near an entry the gap may be the next one. The interpolation's three roundings are of values at most `|low| + |high|`. Where the entries are
-/// not finite, or their difference overflows, the result is open.
+/// The position is computed in whole numbers, to 2^-31, and its fraction is rounded to f32. The error is at most eps, and moves the result
+/// by the same share of the gap between neighbours. Near an entry that may be the next gap. The interpolation rounds three values of at
+/// most `|low| + |high|`. The bound is infinite if entries are not finite or their difference overflows.
 pub fn quantile_bound(sorted: &[f32], p: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
     let position = p * last as f64;
@@ -33,7 +34,7 @@ pub fn quantile_bound(sorted: &[f32], p: f64) -> f64 {
     }
 }
 
-/// `q3 + factor (q3 - q1)` of the quartiles: what is above it is an outlier (Tukey).
+/// `q3 + factor (q3 - q1)` of the quartiles: an entry above it is an outlier (Tukey).
 pub fn fence(sorted: &[f32], factor: f32) -> f64 {
     let (lower, upper) = (quantile(sorted, 0.25), quantile(sorted, 0.75));
     if lower == upper { upper } else { upper + f64::from(factor) * (upper - lower) }

@@ -3,16 +3,16 @@
 use crate::compare::{EPSILON_F32, storage_error};
 use crate::tensor::Elem;
 
-/// What one axis is reduced to.
+/// The number to which one axis is reduced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Statistic {
     /// `sum_i x_i / n`.
     Mean,
     /// `sum_i x_i`.
     Sum,
-    /// The largest; NaN only where every entry is.
+    /// The largest; NaN only if every entry is NaN.
     Max,
-    /// The smallest; NaN only where every entry is.
+    /// The smallest; NaN only if every entry is NaN.
     Min,
     /// `sum_i (x_i - mean)^2 / n`, of the entries as a whole population.
     Variance,
@@ -49,11 +49,14 @@ pub fn reduce_integers(entries: &[u32], statistic: Statistic) -> u32 {
 
 /// How far [`reduce`] in f32, stored as `elem`, may be from the exact one.
 ///
-/// A sum of n terms errs by `n eps sum |x|` in any order, and by the smallest normal number for each term, which may be flushed
-/// to 0; a division by 2.5 ulp, 5 eps. With a mean that is `m` off, each difference errs by `m + eps (|x - mean| + m)`, its square
-/// `q` by `2 |x - mean| d + d^2` of that error d and by `eps q`, and the sum of squares as every sum. Max and min are exact.
-/// Where a sum leaves f32's range its terms are made smaller by a power of two, which loses less than the spare of these. A result beyond the
-/// range of its type is infinite, which [`Comparison::ranged`](crate::compare::Comparison::ranged) judges.
+/// - A sum of n terms errs by `n eps sum |x|` in any order. A denormal term may be flushed to 0, which adds the smallest normal number for
+///   each term. A division errs by 2.5 ulp, 5 eps.
+/// - If the mean is off by `m`, each difference errs by `d = m + eps (|x - mean| + m)`. Its square `q` errs by `2 |x - mean| d + d^2`
+///   and by `eps q`. The sum of squares errs like every sum.
+/// - Maxima and minima are exact.
+/// - If a sum leaves f32's range, its terms are scaled down by a power of two. That loses less than what is to spare here.
+///
+/// A result beyond the range of its type is infinite; [`Comparison::ranged`](crate::compare::Comparison::ranged) checks that.
 pub fn reduce_bound(entries: &[f32], statistic: Statistic, elem: Elem) -> f64 {
     let tiny = f64::from(f32::MIN_POSITIVE);
     let n = entries.len() as f64;

@@ -4,9 +4,10 @@ use crate::compare::EPSILON_F32;
 
 /// Rows of `x` `[batch, heads, tokens, channels]` averaged over the heads, and made unit vectors.
 ///
-/// `mean_c = sum_h x_hc / H`, `norm = sqrt(sum_c mean_c^2)`, `unit_c = mean_c / norm`. Gives `unit`
-/// `[batch, tokens, channels]` and `norm` `[batch, tokens]`, which saturates at the largest f32. A zero row gives 0, a row
-/// with a NaN or an infinity unit 0 and norm NaN, a row at or behind `lengths[b]` 0.
+/// `mean_c = sum_h x_hc / H`, `norm = sqrt(sum_c mean_c^2)`, `unit_c = mean_c / norm`. Gives `unit` `[batch, tokens, channels]` and `norm`
+/// `[batch, tokens]`, which saturates at the largest f32.
+///
+/// A zero row, and a row from `lengths[b]` on, gives 0 for both. A row with a NaN or an infinity gives unit 0 and norm NaN.
 pub fn row_normalize(x: &[f32], lengths: &[u32], [heads, tokens, channels]: [usize; 3]) -> (Vec<f32>, Vec<f32>) {
     let (mut units, mut norms) = (Vec::new(), Vec::new());
     for (b, &length) in lengths.iter().enumerate() {
@@ -28,9 +29,8 @@ pub fn row_normalize(x: &[f32], lengths: &[u32], [heads, tokens, channels]: [usi
     (units, norms)
 }
 
-/// Relative error of a norm in f32, of which the largest component is in [1, 2): `(C + 2) eps` of the sum of squares in
-/// any order, halved by the root; and that of `sqrt`, which WGSL defines by a division (2.5 ulp) and `inverseSqrt`
-/// (2 ulp): 4.5 ulp, or 9 eps. An ulp is at most 2 eps.
+/// Relative error of a norm in f32 whose largest component is in [1, 2). The sum of squares in any order errs by `(C + 2) eps`, which the
+/// root halves. WGSL defines `sqrt` by a division (2.5 ulp) and `inverseSqrt` (2 ulp): 4.5 ulp, or 9 eps. An ulp is at most 2 eps.
 fn norm_error(channels: usize) -> f64 {
     ((channels as f64 + 2.0) / 2.0 + 9.0) * EPSILON_F32
 }
@@ -42,11 +42,12 @@ pub fn unit_error(channels: usize) -> f64 {
 
 /// How far [`row_normalize`] in f32 may be from the reference: bounds of `unit` and of `norm`.
 ///
-/// Summing a channel over H heads in f32 errs by `d_c = (H eps sum_h |x_hc| + H 2^-126 max|x|) / H`, by nothing for one
-/// head. A denormal channel may be read as 0 where another is 2^66 times as large. With `d = |(d_c)|` the mean's norm is
-/// known to within d and a component to within `(d_c + |unit_c| d) / (norm - d)`; the rest is relative ([`unit_error`]).
-/// Where d is not below half the norm, a cancellation has left nothing of the direction, and any unit vector, or zero, is
-/// right.
+/// A mean over H heads in f32 errs by `d_c = (H eps sum_h |x_hc| + H 2^-126 max|x|) / H` in channel c, and by nothing for one head. A
+/// denormal channel may count as 0 if another is 2^66 times as large.
+///
+/// With `d = |(d_c)|` the norm of the mean is within d, and a component within `(d_c + |unit_c| d) / (norm - d)`. The rest is relative
+/// ([`unit_error`]). If d is not below half the norm, cancellation has left nothing of the direction. Then any unit vector is right, and so
+/// is zero.
 pub fn row_normalize_bounds(x: &[f32], lengths: &[u32], dims: [usize; 3]) -> (Vec<f64>, Vec<f64>) {
     let [heads, tokens, channels] = dims;
     let (units, norms) = row_normalize(x, lengths, dims);
@@ -61,7 +62,7 @@ pub fn row_normalize_bounds(x: &[f32], lengths: &[u32], dims: [usize; 3]) -> (Ve
             .map(|c| rounds * ((0..heads).map(|h| at(h, c)).sum::<f64>() * EPSILON_F32 + largest * f64::from(f32::MIN_POSITIVE)) + flushed)
             .collect();
         let error = errors.iter().map(|e| e * e).sum::<f64>().sqrt();
-        // Exact where the row is dead, not finite or zero for certain.
+        // Exact if the row is dead, not finite, or certainly zero.
         let decided = n >= lengths[b] as usize || norms[row].is_nan() || largest == 0.0;
         // The norm in f64: the f32 one saturates, and may be a denormal.
         let mean = |c: usize| (0..heads).map(|h| f64::from(x[((b * heads + h) * tokens + n) * channels + c])).sum::<f64>() / heads as f64;

@@ -1,9 +1,9 @@
 //! Whole budgets in proportion to weights.
 
-/// What totals and capacities count as at most.
+/// The largest total and capacity. Larger ones count as this.
 const MOST: u32 = i32::MAX as u32;
 
-/// Who gets what is left after all whole shares.
+/// Which segments get the tokens that are left after all whole shares.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Leftover {
     /// The largest remainders.
@@ -13,13 +13,13 @@ pub enum Leftover {
     LargestWeight,
 }
 
-/// A weight's bits; 0 for a NaN and what is below 0.
+/// A weight's bits; 0 for a NaN and for numbers below 0.
 fn bits(weight: f32) -> u32 {
     let bits = weight.to_bits();
     if bits > f32::INFINITY.to_bits() { 0 } else { bits }
 }
 
-/// Weights as 16-bit integers, at the scale at which the largest has 16 bits.
+/// Weights as 16-bit integers, scaled so that the largest has 16 bits.
 fn integers(weights: &[f32]) -> Vec<u32> {
     let exponent = |bits: u32| (bits >> 23).max(1);
     let scale = weights.iter().map(|w| exponent(bits(*w))).max().unwrap_or(1);
@@ -31,11 +31,14 @@ fn integers(weights: &[f32]) -> Vec<u32> {
     weights.iter().map(integer).collect()
 }
 
-/// Budgets that add up to `total`, or to all capacities where that is less.
+/// Budgets that add up to `total`, or to the sum of all capacities if that is less.
 ///
-/// The weight of a segment without capacity does not matter. Each segment gets the minimum first, as far as the total goes. Of the rest, those with room get `floor(rest q_i / sum q)`, `q` their
-/// weight as an integer, or 1 where all are 0; where that is more than some have room for, these are filled up and the others' shares
-/// taken anew. What is left goes one by one by `leftover`, to the lowest index of equal ones.
+/// 1. Each segment gets the minimum, as far as the total goes.
+/// 2. Each segment with room gets `floor(rest q_i / sum q)` of the rest. `q` is its weight as an integer, or 1 if all are 0.
+/// 3. If a share is larger than the room of its segment, that segment is filled up instead, and step 2 starts again for the others.
+/// 4. The tokens that are left go out one by one, as `leftover` says. Of equal segments the lowest index comes first.
+///
+/// The weight of a segment without capacity does not matter.
 pub fn allocate(weights: &[f32], total: u32, capacities: &[u32], minimum: u32, leftover: Leftover) -> Vec<u32> {
     let capacities: Vec<u32> = capacities.iter().map(|c| (*c).min(MOST)).collect();
     let mut rest = total.min(MOST);
@@ -113,7 +116,7 @@ mod tests {
             assert_eq!(allocate(&[3.0 * scale, scale, -scale], 8, &WIDE, 0, Leftover::LargestRemainder), [6, 2, 0]);
         }
         assert_eq!(allocate(&[0.0, f32::NAN, -1.0], 7, &WIDE, 0, Leftover::LargestRemainder), [3, 2, 2]);
-        // The weight of a segment without capacity, be it infinite, does not scale the others.
+        // The weight of a segment without capacity does not scale the others, even if it is infinite.
         assert_eq!(allocate(&[3.0, 1.0, f32::INFINITY], 8, &[99, 99, 0], 0, Leftover::LargestRemainder), [6, 2, 0]);
         assert_eq!(allocate(&[], 7, &[], 0, Leftover::LargestRemainder), []);
     }

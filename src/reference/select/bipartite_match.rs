@@ -61,23 +61,24 @@ fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum()
 }
 
-/// From this inner product of two unit rows on, their cosine is taken from their difference. Rounding of fewer than 2^16 channels does not
-/// bring a row's product with itself below it.
+/// From this inner product upwards, the cosine of two unit rows is computed from their difference. With fewer than 2^16 channels, rounding
+/// cannot bring a row's product with itself below it.
 const NEAR: f64 = 1.0 - 1.0 / 64.0;
 
-/// The cosine of two unit rows: their inner product, at least -1; near 1, `1 - |a - b|^2 / 2`, which is 1 for equal rows whatever their
-/// own rounding, and never more.
+/// The cosine of two unit rows: their inner product, at least -1. Near 1 it is `1 - |a - b|^2 / 2`. That is exactly 1 for equal rows,
+/// however they were rounded, and never more.
 pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
     match dot(a, b) {
         product if product < -1.0 => -1.0,
         product if product < NEAR => product,
-        // Rounded, so that rows of one direction are equally near whatever was rounded in them.
+        // Rounded to f32, so that rows of one direction are equally near, however they were rounded.
         _ => f64::from((1.0 - squared_distance(a, b) / 2.0) as f32),
     }
 }
 
-/// How far [`cosine`] in f32 may be from the exact one: the inner product's bound, or near 1 `(C + 3) eps` of the squared difference and the
-/// difference's own rounding; where either may be taken, that and how far they are apart. Equal rows have exactly 1.
+/// How far [`cosine`] in f32 may be from the exact one. It is the bound of the inner product; or near 1 `(C + 3) eps` of the squared
+/// difference, and the rounding of the difference from 1. Where the GPU may take either form, both bounds count, and the distance between
+/// the two forms. Equal rows have exactly 1.
 pub fn cosine_bound(a: &[f32], b: &[f32]) -> f64 {
     let (product, bound) = (dot(a, b), dot_bound(a, b));
     if product + bound < NEAR {
@@ -94,8 +95,8 @@ pub fn cosine_bound(a: &[f32], b: &[f32]) -> f64 {
 
 /// `similarity_i = max_j unit[source_i] . unit[destination_j]` and the lowest j that has it, in one batch row.
 ///
-/// A similarity to or of a row with a NaN or an infinity is NaN, and ranks below every number. Dead and protected
-/// entries are passed over; without a candidate, similarity is -infinity and the partner [`NONE`].
+/// A similarity to or of a row with a NaN or an infinity is NaN, and ranks below every number. Dead and protected entries are skipped.
+/// Without a candidate the similarity is -infinity, and the partner is [`NONE`].
 pub fn bipartite_match(candidates: &Candidates<'_>) -> (Vec<f32>, Vec<u32>) {
     let (mut similarities, mut partners) = (Vec::new(), Vec::new());
     for i in 0..candidates.sources.len() {
@@ -124,10 +125,10 @@ pub fn dot_bound(a: &[f32], b: &[f32]) -> f64 {
     (n + 2.0) * EPSILON_F32 * magnitude + n * f64::from(f32::MIN_POSITIVE)
 }
 
-/// How far a similarity may be from the cosine of the rows that the unit rows were made from: the inner product's
-/// bound for vectors of norm 1, and twice the unit rows' own error ([`unit_error`]), to first order.
+/// How far a similarity may be from the cosine of the original rows: the bound of the inner product for vectors of norm 1, and twice the
+/// error of the unit rows ([`unit_error`]), to first order.
 ///
-/// For matches of a whole graph, where the reference has unit rows of its own.
+/// This is for matches of a whole graph, where the reference has unit rows of its own.
 pub fn cosine_error(channels: usize) -> f64 {
     (channels as f64 + 2.0) * EPSILON_F32 + 2.0 * unit_error(channels) + channels as f64 * f64::from(f32::MIN_POSITIVE)
 }
@@ -225,7 +226,7 @@ mod tests {
         assert_eq!((similarity[0], partner[0]), (0.0, 1));
         assert_eq!((similarity[1], partner[1]), (1.0, 2));
         assert_eq!((similarity[2].is_nan(), partner[2]), (true, 0));
-        // Nothing but the broken one is left.
+        // Only the broken one is left.
         let (similarity, partner) = find(&x, 2, &[2], &[3, 9], 6, [0, 0]);
         assert_eq!((similarity[0].is_nan(), partner[0]), (true, 0));
         // Nothing at all.

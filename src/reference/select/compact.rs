@@ -2,9 +2,9 @@
 
 use crate::tensor::NONE;
 
-/// The set flags of a row in ascending index, and each token's place among them, or [`NONE`] where its flag is not set.
+/// The set flags of a row in ascending index, and each token's place among them; [`NONE`] for a token whose flag is not set.
 ///
-/// `flags` are the live ones; anything but 0 is set.
+/// `flags` are those of the live tokens. Anything but 0 is set.
 pub fn compact(flags: &[u32]) -> (Vec<u32>, Vec<u32>) {
     let (mut indices, mut ranks) = (Vec::new(), Vec::new());
     for (token, &flag) in flags.iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use crate::tensor::NONE;
 
-/// `floor(m (n / m))`, and `floor(1 / (n / m))` or [`NONE`] where n is 0: in f64, of no more than `most`.
+/// `floor(m (n / m))` and `floor(1 / (n / m))` in f64, with n and m of at most `most`. The second is [`NONE`] if n is 0.
 pub fn float_ratio(n: u32, m: u32, most: u32) -> (u32, u32) {
     let m = m.min(most);
     let n = n.min(m);

@@ -1,15 +1,15 @@
-//! Greedy selection: the token that is best beside those selected so far, again and again.
+//! Greedy selection: each step selects the token that is best beside those selected so far.
 
 use crate::compare::EPSILON_F32;
 use crate::reference::{dot, dot_bound};
 
-/// What a greedy selection maximises with each token. S is the set of those selected so far.
+/// The score that each step of a greedy selection maximises. S is the set of tokens selected so far.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Objective {
-    /// `-max_{s in S} cos(i, s)`: the token farthest from its nearest selected one (farthest-point sampling). While nothing is
-    /// selected, `-weight_i`: with each token's similarity to the nearest other one, that of the largest smallest distance.
+    /// `-max_{s in S} cos(i, s)`: the token farthest from its nearest selected one (farthest-point sampling). The first step maximises
+    /// `-weight_i`. If the weights are each token's similarity to its nearest other token, that selects the most isolated token.
     MaxMin,
-    /// `relevance * weight_i - (1 - relevance) * max_{s in S} cos(i, s)`: maximal marginal relevance. While nothing is selected,
+    /// `relevance * weight_i - (1 - relevance) * max_{s in S} cos(i, s)`: maximal marginal relevance. The first step maximises
     /// `weight_i`.
     MarginalRelevance {
         /// From 0 to 1.
@@ -30,7 +30,7 @@ pub struct Field<'a> {
     pub weights: &'a [f32],
     /// Channels of a row.
     pub channels: usize,
-    /// Live tokens: positions from here on are no candidates.
+    /// Live tokens. Positions from here on are not candidates.
     pub live: usize,
 }
 
@@ -40,45 +40,46 @@ impl<'a> Field<'a> {
     }
 }
 
-/// A number in exact arithmetic, and how far the same in f32 may be from it.
+/// A number in exact arithmetic, and the largest error of the same number in f32.
 #[derive(Debug, Clone, Copy, Default)]
 struct Value {
     value: f64,
     error: f64,
 }
 
-/// How a candidate ranks: class first (2 by its score, 1 by none that is a number, 0 with a NaN or an infinity), then score.
+/// The rank of a candidate: first its class, then its score. The class is 2 if its score is a number, and 1 if not. It is 0 if its row has
+/// a NaN or an infinity, or its weight is one where weights count.
 #[derive(Debug, Clone, Copy)]
 pub struct Rank {
     class: u8,
     /// The score in exact arithmetic.
     pub score: f64,
-    /// How far the score in f32 may be from it.
+    /// The largest error of the score in f32.
     pub error: f64,
 }
 
-/// What cos = 1 leaves of a squared length after rounding, relative to it.
+/// The part of a squared length that rounding may leave where the cosine is 1.
 const ROUNDING: f64 = 1.0 / 65536.0;
 
-/// A selection in the making. It is followed in f64 with the error that every number has in f32, so that it can also judge
-/// choices that others made.
+/// A selection in progress. It computes in f64, and keeps for every number its largest error in f32. So it can also check the choices of
+/// another selection.
 #[derive(Debug, Clone)]
 pub struct GreedySelection<'a> {
     field: Field<'a>,
     objective: Objective,
-    /// Largest similarity to the selected, or the squared length of what they do not span.
+    /// The largest similarity to a selected token, or the squared length of the part that the selected tokens do not span.
     states: Vec<Value>,
-    /// Columns of the Cholesky decomposition, `[tokens][columns]`: of the selected that had a length of their own.
+    /// Columns of the Cholesky decomposition, `[tokens][columns]`: one for each selected token that had a length of its own.
     columns: Vec<Vec<Value>>,
-    /// How many certainly had.
+    /// How many certainly had one.
     spanned: usize,
     open: Vec<bool>,
-    /// Whether a sound token is selected.
+    /// Whether a token without NaN and infinity is selected.
     started: bool,
 }
 
 impl<'a> GreedySelection<'a> {
-    /// Nothing is selected yet.
+    /// A selection of nothing yet.
     pub fn new(field: Field<'a>, objective: Objective) -> Self {
         let tokens = field.norm.len();
         let state = |i: usize| match objective {
@@ -104,7 +105,7 @@ impl<'a> GreedySelection<'a> {
         !self.field.norm[i].is_nan() && (self.objective == Objective::MaxMin || self.field.weights[i].is_finite())
     }
 
-    /// How a candidate ranks; `None` for what is dead or selected.
+    /// The rank of a candidate; `None` for a token that is dead or selected.
     pub fn rank(&self, i: usize) -> Option<Rank> {
         if !*self.open.get(i)? {
             return None;
@@ -130,7 +131,7 @@ impl<'a> GreedySelection<'a> {
         })
     }
 
-    /// The candidate of the highest rank, the lowest of several.
+    /// The candidate of the highest rank; of several, the lowest index.
     pub fn best(&self) -> Option<usize> {
         let mut best: Option<(usize, Rank)> = None;
         for i in 0..self.open.len() {
@@ -142,8 +143,8 @@ impl<'a> GreedySelection<'a> {
         best.map(|(i, _)| i)
     }
 
-    /// Whether arithmetic in f32 may choose this candidate: no other has a higher score whatever the errors, none of
-    /// the same score and a lower index, and none of a lower index has the very same row and weight.
+    /// Whether arithmetic in f32 may choose this candidate. It may not if another one has a higher rank whatever the errors are, or exactly
+    /// the same rank and a lower index, or the very same row and weight and a lower index.
     pub fn admits(&self, chosen: usize) -> bool {
         let Some(own) = self.rank(chosen) else { return false };
         let same = |i: usize| {
@@ -152,14 +153,14 @@ impl<'a> GreedySelection<'a> {
         };
         (0..self.open.len()).filter_map(|i| Some((i, self.rank(i)?))).all(|(i, other)| {
             let (high, low) = (own.score + own.error, other.score - other.error);
-            // What overflows in f64 is not comparable, and admitted.
+            // A score that overflows in f64 cannot be compared, so any choice is admitted.
             let beaten = own.class < other.class || (own.class == other.class && (high < low || (high == low && i < chosen)));
             let twin = i < chosen && own.class == other.class && same(i);
             !(beaten || twin)
         })
     }
 
-    /// Selects a token; one that is no candidate is passed over. Gives whether it was selected.
+    /// Selects a token, unless it is not a candidate. Gives whether it was selected.
     pub fn select(&mut self, chosen: usize) -> bool {
         if !self.open.get(chosen).copied().unwrap_or(false) {
             return false;
@@ -183,25 +184,25 @@ impl<'a> GreedySelection<'a> {
         true
     }
 
-    /// The similarity of i to the selected grows to that to the chosen.
+    /// Raises the similarity of i to the selected tokens to its similarity to the chosen one, if that is larger.
     fn approach(&mut self, i: usize, chosen: usize) {
         let (a, b) = (self.field.row(i), self.field.row(chosen));
         let to = Value { value: dot(a, b), error: dot_bound(a, b) };
         let old = self.states[i];
-        // Maxima are no farther apart than the farthest of what they are taken from.
+        // A maximum errs by no more than the largest error of its terms.
         self.states[i] = if self.started { Value { value: old.value.max(to.value), error: old.error.max(to.error) } } else { to };
     }
 
-    /// Below this a squared length is rounding.
+    /// Below this a squared length is nothing but rounding.
     fn cut(&self, i: usize) -> f64 {
         f64::from(self.field.weights[i]).powi(2) * ROUNDING
     }
 
-    /// Removes from i what the chosen spans: `e = (L_ip - sum_s e_s[i] e_s[p]) / sqrt(d_p)`, `d_i -= e^2`, with the running
-    /// error of each.
+    /// Removes from i the part that the chosen token p spans: `e = (L_ip - sum_s e_s[i] e_s[p]) / sqrt(d_p)`, `d_i -= e^2`. Each has its
+    /// running error.
     fn orthogonalize(&mut self, i: usize, chosen: usize, (pivot, pivot_cut): (Value, f64)) {
         if self.spanned >= self.field.channels {
-            // As many directions as there are channels are all.
+            // There are no more directions than channels.
             self.states[i] = Value::default();
             return;
         }
@@ -217,17 +218,17 @@ impl<'a> GreedySelection<'a> {
             sum.error += own.value.abs() * other.error + other.value.abs() * own.error + own.error * other.error;
             magnitude += own.value.abs() * other.value.abs();
         }
-        // The weights' product, that with the similarity, the steps of the sum, and what may be flushed to 0 in each.
+        // The product of the weights, the product with the similarity, the steps of the sum, and what each may flush to 0.
         let steps = self.columns[i].len() as f64 + 12.0;
         sum.error += steps * (EPSILON_F32 * (magnitude + sum.error) + f64::from(f32::MIN_POSITIVE));
         let column = if pivot.value - pivot.error <= pivot_cut {
-            // It may be 0 in f32, and is then not divided by.
+            // It may be 0 in f32. Then nothing is divided by it.
             Value { value: 0.0, error: f64::INFINITY }
         } else {
             let value = sum.value / pivot.value.sqrt();
             let least = (pivot.value - pivot.error).sqrt();
             let moved = sum.error / least + (sum.value.abs() / least - value.abs());
-            // The root's 4.5 units and the division's 2.5 ones.
+            // 4.5 ulp for the root, and 2.5 ulp for the division.
             Value { value, error: moved + 14.0 * EPSILON_F32 * (value.abs() + moved) + f64::from(f32::MIN_POSITIVE) }
         };
         self.columns[i].push(column);
@@ -240,7 +241,7 @@ impl<'a> GreedySelection<'a> {
         self.states[i] = if value + error <= cut * (1.0 - 1e-6) {
             Value::default()
         } else if value - error <= cut * (1.0 + 1e-6) {
-            // Either kept or cut.
+            // In f32 it is either kept or cut to 0.
             Value { value: if value <= cut { 0.0 } else { value }, error: (value + error).max(error) }
         } else {
             Value { value, error }
@@ -248,7 +249,7 @@ impl<'a> GreedySelection<'a> {
     }
 }
 
-/// The first `count` tokens of a greedy selection, in order: those of `given` that are candidates, once each, then the best.
+/// The first `count` tokens of a greedy selection, in order: first the candidates among `given`, once each, then the best of each step.
 pub fn greedy_select(mut selection: GreedySelection<'_>, given: &[u32], count: usize) -> Vec<u32> {
     let mut selected = Vec::new();
     for &token in given {

@@ -26,8 +26,8 @@ impl Growth<'_> {
         (self.live as usize).min(self.norm.len())
     }
 
-    /// Mean cosine of a token and each of those from `first` on before it, rounded to f32; `None` where there are none, or one has a NaN or an
-    /// infinity. Each is `1 - |u_s - u_t|^2 / 2`, or 0 where one is a zero row: exactly 1 for equal rows.
+    /// Mean cosine of a token and each token before it, from `first` on, rounded to f32. `None` if there is no such token, or one of them
+    /// has a NaN or an infinity. Each cosine is `1 - |u_s - u_t|^2 / 2`, which is exactly 1 for equal rows. With a zero row it is 0.
     pub fn mean(&self, first: usize, token: usize) -> Option<f64> {
         if first >= token || (first..=token).any(|t| self.norm[t].is_nan()) {
             return None;
@@ -36,16 +36,20 @@ impl Growth<'_> {
         Some(f64::from((sum / (token - first) as f64) as f32))
     }
 
-    /// The members from `first` on that a token has a cosine to.
+    /// The members from `first` on whose cosine with a token is not 0 by definition.
     fn compared(&self, first: usize, token: usize) -> impl Iterator<Item = usize> {
         (first..token).filter(move |&member| self.norm[member] != 0.0 && self.norm[token] != 0.0)
     }
 
-    /// How far that mean in f32 may be on either side of the threshold for no reason, for n members: `(n + C / 128 + min(C, 128) + 8) eps`, as
-    /// one of 128 invocations adds, their sums are added in order and those of the members, of the magnitudes of
-    /// `sum_s |d_s|^2 / 2`, `d_t . sum_s d_s` and `n |d_t|^2 / 2`, of rows less the first, d, over n; three roundings of numbers near 1; one of the
-    /// product of the threshold and n; and the smallest normal number for what may be flushed to 0. Where all rows are equal, or one is 0,
-    /// nothing is rounded.
+    /// How far that mean in f32 may be off, for n members. Within this distance of the threshold either answer is right.
+    ///
+    /// - The GPU adds up `sum_s |d_s|^2 / 2`, `d_t . sum_s d_s` and `n |d_t|^2 / 2`, where d are rows less the first row, and divides by n.
+    ///   Of the magnitude of these terms it errs by `(n + C / 128 + min(C, 128) + 8) eps`: each of 128 invocations adds its channels, then
+    ///   their sums are added in order, and so are those of the members.
+    /// - Three numbers near 1 are rounded, and so is the product of the threshold and n.
+    /// - Numbers may be flushed to 0, which adds the smallest normal number for each.
+    ///
+    /// If all rows are equal, or one is 0, nothing is rounded.
     pub fn error(&self, first: usize, token: usize) -> f64 {
         let Some(anchor) = self.compared(first, token).next() else { return 0.0 };
         let (members, channels) = ((token - first) as f64, self.channels as f64);
@@ -66,8 +70,8 @@ fn square(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum()
 }
 
-/// 1 for each token whose mean cosine to all members of the run before it is the threshold or more, and which therefore joins it; 0
-/// for those that start a run, and for dead ones.
+/// 1 for each token that joins the run before it: its mean cosine to all members is at least the threshold. 0 for a token that starts a
+/// run, and for a dead one.
 pub fn grow_runs(growth: &Growth<'_>) -> Vec<u32> {
     let mut joins = Vec::new();
     let mut first = 0;
@@ -95,7 +99,7 @@ mod tests {
         assert_eq!(grow_runs(&growth(1.1, 9)), [0; 4]);
         let mean = growth(0.2, 4).mean(0, 2).expect("two members");
         assert!((mean - (100f64.to_radians().cos() + 50f64.to_radians().cos()) / 2.0).abs() < 1e-6);
-        // Those are 1.5 apart, of which the square is rounded.
+        // These are 1.5 apart, and the square of 1.5 is rounded.
         assert!(growth(0.2, 4).error(0, 2) < 40.0 * EPSILON_F32);
     }
 

@@ -2,7 +2,8 @@
 
 use crate::tensor::NONE;
 
-/// 1 for each place of `places` that is a multiple of the step, 0 for the others; a step of 0 counts as 1, [`NONE`] has no multiples.
+/// 1 for each place of `places` that is a multiple of the step, 0 for the others. A step of 0 counts as 1. A step of [`NONE`] has no
+/// multiples.
 pub fn multiples(step: u32, places: u32) -> impl Iterator<Item = u32> {
     (0..places).map(move |i| u32::from(step != NONE && i.is_multiple_of(step.max(1))))
 }

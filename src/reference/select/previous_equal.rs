@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use crate::tensor::NONE;
 
-/// For each of a row's tokens the last one before it that has its label; [`NONE`] where there is none, for tokens labelled [`NONE`]
-/// and for those behind the first `live`.
+/// For each token of a row, the last token before it with the same label. It is [`NONE`] if there is none, if the label is [`NONE`], and
+/// for tokens after the first `live`.
 pub fn previous_equal(labels: &[u32], live: u32) -> Vec<u32> {
     let mut last = HashMap::new();
     let one = |(token, &label): (usize, &u32)| {

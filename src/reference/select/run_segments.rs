@@ -2,10 +2,10 @@
 
 use crate::tensor::NONE;
 
-/// The first token of each of a row's tokens' segment, or [`NONE`] for dead ones.
+/// For each token of a row, the first token of its segment; [`NONE`] for a dead token.
 ///
-/// A token with `joins[i] != 0` and `previous[i] < i` continues the run of `previous[i]`; every other live token starts one. With
-/// `pairs`, tokens 0 and 1 of a run make a segment, then 2 and 3, and so on.
+/// A token with `joins[i] != 0` and `previous[i] < i` continues the run of `previous[i]`. Every other live token starts a run. With
+/// `pairs`, tokens 0 and 1 of a run make a segment, then tokens 2 and 3, and so on.
 pub fn run_segments(joins: &[u32], previous: &[u32], live: u32, pairs: bool) -> Vec<u32> {
     let mut runs: Vec<(u32, u32)> = Vec::new(); // first token of the run, joins since then
     let mut start = Vec::new();
@@ -63,7 +63,7 @@ mod tests {
         // Three frames of three tokens: place 0 is the same in all, place 1 in the last two.
         let previous = [NONE, NONE, NONE, 0, 1, 2, 3, 4, 5];
         assert_eq!(run_segments(&[0, 0, 0, 1, 0, 0, 1, 1, 0], &previous, 9, false), [0, 1, 2, 0, 4, 5, 0, 4, 8]);
-        // A link to a later token is none.
+        // A link to a later token does not count.
         assert_eq!(run_segments(&[1, 1], &[1, 1], 2, false), [0, 1]);
     }
 }

@@ -15,7 +15,7 @@ pub enum Relation {
 }
 
 impl Relation {
-    /// Whether a score passes. -0 equals +0; nothing passes where either is NaN.
+    /// Whether a score passes. -0 equals +0. If score or threshold is NaN, it does not.
     pub fn holds(self, score: f32, threshold: f32) -> bool {
         match self {
             Self::Above => score > threshold,
@@ -26,8 +26,8 @@ impl Relation {
     }
 }
 
-/// `mask[i]` of one row: 1 for the live tokens that are protected (mark 1), and for those that are not excluded (mark 2),
-/// pass, and are among the others' choice.
+/// `mask[i]` of one row. It is 1 for a live token that is protected (mark 1). It is also 1 for a live token that passes, is not excluded
+/// (mark 2), and is set in the mask of an earlier criterion.
 pub fn threshold(scores: &[f32], relation: Relation, threshold: f32, live: u32, marks: &[u32], among: &[u32]) -> Vec<u32> {
     let passes = |i: usize| match marks[i] {
         1 => true,

@@ -2,11 +2,11 @@
 
 use std::cmp::Ordering;
 
-/// What [`TopKInputs::marks`](crate::kernels::TopKInputs::marks) says of a token. Every other number is read as [`CANDIDATE`](mark::CANDIDATE).
+/// The values of [`TopKInputs::marks`](crate::kernels::TopKInputs::marks). Every other number counts as [`CANDIDATE`](mark::CANDIDATE).
 pub mod mark {
     /// Selected if its score is among the first.
     pub const CANDIDATE: u32 = 0;
-    /// Comes before all candidates, whatever its score. Protected tokens rank by index.
+    /// Ranks before all candidates, whatever its score. Protected tokens rank by index.
     pub const PROTECTED: u32 = 1;
     /// Never selected.
     pub const EXCLUDED: u32 = 2;
@@ -23,8 +23,8 @@ pub struct Ranking {
 
 /// Ranks the live tokens of a row: `scores` and `marks` hold just those.
 ///
-/// Scores go from the largest down, or from the smallest up; -0 equals +0, NaN comes last either way, and equal scores
-/// stand by ascending index, which a stable sort keeps.
+/// Scores go from the largest down, or from the smallest up. -0 equals +0, and NaN comes last either way. Equal scores go by ascending
+/// index, which a stable sort keeps.
 pub fn rank(scores: &[f32], marks: &[u32], largest: bool) -> Ranking {
     let class = |i: u32| match marks[i as usize] {
         mark::PROTECTED => 0,
