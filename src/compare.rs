@@ -1,4 +1,4 @@
-//! Judging a kernel's outputs against its reference's.
+//! Compares the outputs of a kernel with those of its reference.
 
 use crate::tensor::{Elem, HostData, HostTensor};
 
@@ -18,9 +18,9 @@ pub struct Comparison {
 pub struct Worst {
     /// Linear index of the element.
     pub index: usize,
-    /// What the reference has.
+    /// The reference's value.
     pub expected: f64,
-    /// What came.
+    /// The value that came.
     pub actual: f64,
     /// The largest difference that rounding explains.
     pub bound: f64,
@@ -41,7 +41,7 @@ impl Worst {
     }
 }
 
-/// 0 for equal values, infinities and NaNs included; infinite where only one is a number.
+/// 0 for equal values, infinities and NaNs included. Infinite if only one of them is a number.
 fn difference(expected: f64, actual: f64) -> f64 {
     if expected == actual || (expected.is_nan() && actual.is_nan()) {
         0.0
@@ -71,12 +71,12 @@ impl Comparison {
         comparison
     }
 
-    /// Within a bound for each element. NaN agrees with NaN only; infinities agree with themselves.
+    /// Within a bound for each element. NaN agrees only with NaN, and an infinity only with itself.
     pub fn within(expected: &HostTensor, actual: &HostTensor, bounds: &[f64]) -> Self {
         let mut comparison = Self::empty(expected, actual);
         for (index, ((e, a), &bound)) in expected.floats().into_iter().zip(actual.floats()).zip(bounds).enumerate() {
             let worst = Worst { index, expected: f64::from(e), actual: f64::from(a), bound };
-            // `<=` is false for a NaN bound, which therefore fails.
+            // A NaN bound fails: `<=` is false for it.
             let within = worst.error() == 0.0 || worst.error() <= bound;
             comparison.failures += usize::from(!within);
             if comparison.worst.is_none_or(|old| worst.ratio() > old.ratio()) {
@@ -86,9 +86,13 @@ impl Comparison {
         comparison
     }
 
-    /// Within a bound of the exact numbers, which may lie beyond what the type holds: there, and nearer to the range's end than the bound, it
-    /// is the infinity of that side, or for f16 its largest number, whose rounding direction Vulkan leaves open. NaN agrees with NaN only, an exact
-    /// infinity with itself; zeros whose bound is 0 agree in their signs. An infinite bound is none: anything agrees.
+    /// Within a bound of the exact numbers, which may lie beyond the range of the type.
+    ///
+    /// - Beyond the range, and nearer to its end than the bound, the infinity of that side agrees too. So does f16's largest number: Vulkan
+    ///   leaves f16's rounding direction open.
+    /// - NaN agrees only with NaN, and an exact infinity only with itself.
+    /// - Zeros whose bound is 0 agree only if their signs do.
+    /// - With an infinite bound anything agrees.
     pub fn ranged(expected: &HostTensor, actual: &HostTensor, exact: &[f64], bounds: &[f64]) -> Self {
         let (e, a) = (expected.floats(), actual.floats());
         let half = expected.desc().elem == Elem::F16;
@@ -103,12 +107,12 @@ impl Comparison {
             if e[index] == 0.0 && a[index] == 0.0 && bound == 0.0 {
                 return Worst { index, expected: f64::from(e[index].to_bits()), actual: f64::from(a[index].to_bits()), bound };
             }
-            // What the reference rounded without a bound is a copy.
+            // A rounded number without a bound is a copy.
             Worst { index, expected: if bound == 0.0 { f64::from(e[index]) } else { exact }, actual: number, bound }
         })
     }
 
-    /// An element-wise judgement of the caller's own: `judge` gives the bound's use, above 1 for a failure.
+    /// A comparison of the caller's own, element by element. `judge` gives how much of its bound an element uses: above 1 is a failure.
     pub fn judged(expected: &HostTensor, actual: &HostTensor, mut judge: impl FnMut(usize) -> Worst) -> Self {
         let mut comparison = Self::empty(expected, actual);
         for index in 0..comparison.elements {
@@ -132,24 +136,24 @@ impl Comparison {
     }
 }
 
-/// What reading a number may lose: all of a denormal one, which devices may take for 0.
+/// What reading a number may lose: all of a denormal number, because a device may flush it to 0.
 pub(crate) fn flushed(x: f32) -> f64 {
     if x.is_subnormal() { f64::from(x.abs()) } else { 0.0 }
 }
 
-/// Numbers that are added up in f32 in any order, some of them products: what they are exactly, and how far off their sum may be.
+/// A sum in f32 of numbers and products, in any order: the exact sum, and its largest error.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Terms {
     /// Their sum.
     pub(crate) sum: f64,
-    /// Those above 0, and those below.
+    /// Sums of the positive and of the negative terms.
     sides: [f64; 2],
-    /// What may be flushed to 0.
+    /// The magnitudes that may be flushed to 0.
     lost: f64,
 }
 
 impl Terms {
-    /// A number that is added.
+    /// Adds a number.
     pub(crate) fn add(&mut self, x: f64) {
         self.sum += x;
         if x.is_finite() {
@@ -157,20 +161,20 @@ impl Terms {
         }
     }
 
-    /// A product that is added. Each factor, and it, may be taken for 0 where it is denormal.
+    /// Adds a product. A denormal factor or product may be flushed to 0.
     pub(crate) fn multiply_add(&mut self, a: f32, b: f32) {
         let product = f64::from(a) * f64::from(b);
         self.add(product);
         self.lost += if a.is_subnormal() || b.is_subnormal() { product.abs() } else { 0.0 } + f64::from(f32::MIN_POSITIVE);
     }
 
-    /// Sum of the magnitudes of those that are finite.
+    /// Sum of the magnitudes of the finite terms.
     fn magnitude(&self) -> f64 {
         self.sides[0] + self.sides[1]
     }
 
-    /// Largest error of the sum, if rounding makes `relative` of the magnitudes: none where it is not finite. Infinite where terms of both sides
-    /// may pass through infinity, or what may be flushed meets it.
+    /// Largest error of the sum, if rounding adds up to `relative` of the magnitudes. It is 0 if the sum is not finite. It is infinite if
+    /// terms of both signs may pass through infinity, or if a term that may be flushed meets an infinity.
     pub(crate) fn error(&self, relative: f64) -> f64 {
         let error = relative * self.magnitude() + self.lost;
         let most = self.sides[0].max(self.sides[1]) + error;
@@ -186,8 +190,8 @@ impl Terms {
 /// Unit roundoff of f32.
 pub const EPSILON_F32: f64 = 1.0 / (1u64 << 24) as f64;
 
-/// Largest error of storing `value` in the tensor's element type: half a unit in the last place for f32
-/// arithmetic's own last step, a whole one for f16, whose rounding direction Vulkan leaves open.
+/// Largest error of storing `value` in the tensor's element type. It is half a unit in the last place for f32, the last step of f32
+/// arithmetic. It is a whole unit for f16: Vulkan leaves its rounding direction open.
 pub fn storage_error(elem: Elem, value: f64) -> f64 {
     match elem {
         Elem::F16 => (value.abs() / 1024.0).max(2f64.powi(-24)),
@@ -236,13 +240,13 @@ mod tests {
             terms.error(1e-6)
         };
         assert_eq!(error(&[3.0, -4.0]), 7e-6);
-        // Beyond the range on one side it is infinite in any order; with both sides it may be NaN, or anything.
+        // Terms of one sign beyond the range give an infinity in any order. Terms of both signs may give NaN, or anything.
         assert_eq!(error(&[3e38, 3e38]), 6e38 * 1e-6);
         assert_eq!(error(&[3e38, 3e38, -3e38]), f64::INFINITY);
         assert_eq!(error(&[f64::INFINITY, 1.0]), 0.0);
         assert_eq!(error(&[f64::INFINITY, -3e38, -3e38]), f64::INFINITY);
         assert_eq!(error(&[f64::NAN, 1.0]), 0.0);
-        // A denormal factor may be 0, which makes NaN with an infinity, and takes away a number from a product with a large one.
+        // A denormal factor may be flushed to 0. With an infinity that gives NaN. With a large number it loses the product.
         let product = |a: f32, b: f32| {
             let mut terms = Terms::default();
             terms.multiply_add(a, b);

@@ -1,8 +1,8 @@
 //! Token-compression kernels for transformers, in WGSL on [wgpu](https://wgpu.rs).
 //!
-//! A [`Graph`] is a list of kernel calls over tensor handles. The [`methods`] (ToMe, EViT, FastV ...) are short functions that add calls to it.
-//! [`Graph::plan`] checks the graph against your buffers, and makes pipelines and bind groups. [`Plan::record`] records it into your compute pass.
-//! [`Graph::run_reference`] runs the same graph on the CPU, and [`verify`] compares the two after every call.
+//! A [`Graph`] is a list of kernel calls over tensor handles. The [`methods`] (ToMe, EViT, FastV ...) are short functions that add calls to
+//! it. [`Graph::plan`] checks the graph against your buffers, and makes pipelines and bind groups. [`Plan::record`] records it into your
+//! compute pass. [`Graph::run_reference`] runs the same graph on the CPU, and [`verify`] compares the two after every call.
 //!
 //! ```
 //! use tokenpress::methods::{Protect, ToMe};
@@ -18,8 +18,8 @@
 //! # Ok::<(), Error>(())
 //! ```
 //!
-//! The README has a whole program, from device to result. The guide (`docs/guide.md`) goes on with buffers that tensors share, rows of different
-//! lengths, several layers, and the choice of a method.
+//! The README has a whole program, from device to result. The guide (`docs/guide.md`) goes on with buffers that tensors share, rows of
+//! different lengths, several layers in one plan, a KV cache, textures, and the choice of a method.
 //!
 //! # Where to look
 //!
@@ -44,21 +44,23 @@
 //!
 //! - Tensors are dense and row-major, `f32`, `f16` or `u32`. Floats accumulate in `f32` on the GPU, in `f64` in the
 //!   reference.
-//! - Order is total: value descending, then lowest index; -0 equals +0; NaN ranks lowest. Maxima of `reduce`, `pool` and `merge_tokens` skip NaN, and
-//!   ReLU of it is 0; a NaN logit makes its row of attention NaN.
-//! - A cosine is from -1 to 1. That of two rows of one direction is exactly 1, whatever was rounded in them: near 1 it is taken from their
-//!   difference. So equal rows pass a threshold of 1 on every device. A zero row has cosine 0 to everything.
-//! - Sums have a fixed order: two runs on one device are bit-identical. Where a tensor lies is not part of its value: the same numbers at another
-//!   address, or in one buffer with others, give the same bits. Only the bits of a NaN may differ.
-//! - The mean of finite numbers is finite, weighted by positive numbers or not, and so is the pooled average: a sum, or a sum of weights, may leave
-//!   f32's range on the way. Only what itself lies beyond the range is infinite (in f16 perhaps the largest number). A NaN or an infinity
-//!   among the numbers counts as in IEEE arithmetic.
-//! - Softmax keeps a row's largest logit and its sum as two numbers. A bias of negative infinity hides a key. What a row does not see
-//!   does not matter, even a NaN. A row that sees nothing is 0, and its log-sum-exp is negative infinity. Logits saturate at the largest float.
-//! - The live tokens of batch row `b` are its first `lengths[b]`. What comes after them never changes a result, and each row gets what it
-//!   would get alone, to the bit. Alone at another capacity another form may fit, whose sums have another order. After the live tokens outputs
-//!   hold 0, or [`NONE`] for indices.
-//! - Shapes and options are checked while a graph is built, buffers and limits in `plan`; recording cannot fail.
+//! - **Order** is total: value descending, then lowest index. -0 equals +0, and NaN ranks lowest. Maxima of `reduce`, `pool` and
+//!   `merge_tokens` skip NaN, and ReLU of a NaN is 0. A NaN logit makes its row of attention NaN.
+//! - **Cosines** are from -1 to 1. Near 1 a cosine is computed from the difference of the two rows. So two rows of the same direction
+//!   have exactly 1, and pass a threshold of 1 on every device. A zero row has cosine 0 to everything.
+//! - **Sums** have a fixed order: two runs on one device are bit-identical. The same numbers at another address, or in one buffer with
+//!   others, give the same bits. Only the bits of a NaN may differ.
+//! - **Means** of finite numbers are finite, weighted by positive numbers or not, and so are pooled averages. Their sums may leave f32's
+//!   range on the way. A result is infinite only if it lies beyond the range itself (in f16 it may be the largest number instead). A NaN or
+//!   an infinity among the numbers counts as in IEEE arithmetic.
+//! - **Softmax** keeps a row's largest logit and its sum as two numbers. A bias of negative infinity hides a key. A key that a row does not
+//!   see does not matter, even if it holds a NaN. A row that sees nothing is 0, and its log-sum-exp is negative infinity. Logits saturate
+//!   at the largest float.
+//! - **Live tokens** of batch row `b` are its first `lengths[b]`. What comes after them never changes a result. After them outputs hold 0,
+//!   or [`NONE`] for indices.
+//! - **A row of a batch** gets what it would get alone, to the bit, at the same capacity. At another capacity another form of a shader may
+//!   run, whose sums have another order.
+//! - **Errors.** Shapes and options are checked while a graph is built, buffers and limits in `plan`. Recording cannot fail.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 

@@ -22,7 +22,7 @@ pub(crate) enum Pattern {
 /// Entries up to an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Piece {
-    /// The first entry behind the piece.
+    /// The first entry after the piece.
     pub(crate) end: u32,
     /// Its first entry; for floats the bits.
     pub(crate) first: u32,
@@ -41,7 +41,7 @@ impl Pattern {
         Self::Pieces([Piece { end: u32::MAX, first, step }; 3])
     }
 
-    /// One number for the first `end` entries, and another number behind them.
+    /// One number for the first `end` entries, and another number after them.
     pub(crate) const fn split(end: u32, below: u32, other: u32) -> Self {
         let other = Piece { end: u32::MAX, first: other, step: 0 };
         Self::Pieces([Piece { end, first: below, step: 0 }, other, other])

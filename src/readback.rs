@@ -46,12 +46,12 @@ fn rank(info: &wgpu::AdapterInfo) -> (u32, bool, bool) {
     (kind, info.backend == wgpu::Backend::Gl, !info.name.contains("llvmpipe"))
 }
 
-/// What a callback of wgpu's says, once it has said it.
+/// The answer of a callback of wgpu's, once it has come.
 #[derive(Debug)]
 struct Said<T>(Arc<Mutex<(Option<T>, Option<Waker>)>>);
 
 impl<T: Send + 'static> Said<T> {
-    /// Nothing yet, and the callback that will say it.
+    /// No answer yet, and the callback that will bring it.
     fn new() -> (Self, impl FnOnce(T) + Send + 'static) {
         let said = Arc::new(Mutex::new((None, None::<Waker>)));
         let state = said.clone();
@@ -84,7 +84,7 @@ impl<T> Future for Said<T> {
 
 /// A whole buffer's bytes, once the work submitted so far is done.
 ///
-/// A browser goes on by itself. Elsewhere somebody must ask the device whether it is done: this does, and blocks its thread.
+/// A browser goes on by itself. Elsewhere somebody must poll the device: this function does, and blocks its thread.
 async fn read(device: &wgpu::Device, queue: &wgpu::Queue, source: &wgpu::Buffer) -> Result<Vec<u8>, Error> {
     if !source.usage().contains(wgpu::BufferUsages::COPY_SRC) {
         return Err(Error::Usage { tensor: "read: buffer".to_owned(), required: "COPY_SRC" });
@@ -112,7 +112,7 @@ async fn read(device: &wgpu::Device, queue: &wgpu::Queue, source: &wgpu::Buffer)
     Ok(bytes)
 }
 
-/// The same where nobody awaits: what has blocked is ready.
+/// The same without awaiting: after the poll the answer is there.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn read_blocking(device: &wgpu::Device, queue: &wgpu::Queue, buffer: &wgpu::Buffer) -> Result<Vec<u8>, Error> {
     match std::pin::pin!(read(device, queue, buffer)).poll(&mut task::Context::from_waker(Waker::noop())) {
@@ -161,8 +161,10 @@ impl Context {
         format!("{name} ({backend:?}, {device_type:?}, {driver} {driver_info})")
     }
 
-    /// A buffer of these bytes, padded to a multiple of 4. Want of memory is an error of the device's own handler
-    /// (`Device::on_uncaptured_error`), which panics unless it was set: of this, [`Context::upload`] and [`Context::empty`].
+    /// A buffer of these bytes, padded to a multiple of 4.
+    ///
+    /// If memory is lacking, the device's own handler (`Device::on_uncaptured_error`) gets the error, and panics unless you set it. That
+    /// holds for [`Context::upload`] and [`Context::empty`] too.
     pub fn buffer(&self, bytes: &[u8]) -> wgpu::Buffer {
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let size = (bytes.len() as u64).next_multiple_of(4).max(4);
@@ -223,7 +225,7 @@ impl Context {
         let buffers = || {
             let views: Vec<_> = graph.outputs().map(|(name, desc)| (name.to_owned(), self.empty(desc))).collect();
             let all = inputs.iter().map(|(name, tensor)| (name.clone(), self.upload(tensor))).chain(views.iter().cloned());
-            Ok((all.fold(Bindings::new(), |bindings, (name, view)| bindings.bind(&name, view)), views))
+            Ok((all.collect::<Bindings>(), views))
         };
         let (bindings, views) = checked(&self.device, || "the graph's inputs and outputs".to_owned(), buffers)?;
         let plan = graph.plan(&self.gpu, &bindings)?;

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-/// Index that stands for "no token": a dropped parent, or padding behind a row's live entries.
+/// Index that stands for "no token": a dropped parent, or padding after a row's live entries.
 pub const NONE: u32 = u32::MAX;
 
 /// Element type of a tensor in storage. Kernels accumulate in f32 whatever the storage.

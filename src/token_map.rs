@@ -36,7 +36,7 @@ impl Tokens {
         Ok(Self { x, size, lengths })
     }
 
-    /// Tokens of sizes that an earlier plan or method gave: how a plan goes on where another ended.
+    /// Tokens with the sizes that an earlier plan or method gave. So a plan goes on where another one ended.
     ///
     /// `x` is `[batch, tokens, channels]`, `size` f32 `[batch, tokens]`, `lengths` u32 `[batch]`.
     ///
@@ -93,17 +93,17 @@ pub enum Positions {
 
 /// For every old token, where it went; for every new one, what it stands for.
 ///
-/// Pruning, merging and idling are all token maps: one plan applies a map to tensors of any width, undoes it,
-/// or composes it with the next layer's. Tensors that no output needs cost nothing.
+/// Pruning, merging and idling (where dropped tokens skip a layer) are all token maps. A map is applied to tensors of any width, undone,
+/// or composed with the map of the next layer. A field that no output needs costs nothing.
 ///
-/// [`unmerge`](Self::unmerge) reads `parent` alone, [`gather`](Self::gather) `representative` alone. [`merge`](Self::merge) and
-/// [`sizes`](Self::sizes) read `parent`, and the shape of `representative`. Make a map of one tensor with [`from_parent`](Self::from_parent) or
-/// [`selection`](Self::selection), not by filling the fields with something else.
+/// [`unmerge`](Self::unmerge) reads only `parent`, and [`gather`](Self::gather) only `representative`. [`merge`](Self::merge) and
+/// [`sizes`](Self::sizes) read `parent` and the shape of `representative`. If you have one tensor, make the map with
+/// [`from_parent`](Self::from_parent) or [`selection`](Self::selection). Do not fill the other fields with something else.
 #[derive(Debug, Clone, Copy)]
 pub struct TokenMap {
     /// New row of each old token, `[batch, old]` u32, or [`NONE`] for dropped and dead ones.
     pub parent: Tensor,
-    /// Old token that stands for each new row, `[batch, new]` u32, or [`NONE`] behind the live ones.
+    /// Old token that stands for each new row, `[batch, new]` u32, or [`NONE`] after the live ones.
     pub representative: Tensor,
     /// Live new rows, `[batch]` u32.
     pub lengths: Tensor,
@@ -124,10 +124,10 @@ impl TokenMap {
         Ok(Self { parent, representative: indices, lengths: kept })
     }
 
-    /// The map of parents alone, as an earlier plan gave them: for each of `new` rows the first of its old tokens represents it, of those rows of
-    /// which `lengths[b]` are live. Each live row must have a token.
+    /// The map with these parents, such as those that an earlier plan gave. Each new row is represented by the first of its old tokens.
     ///
-    /// `parent` is u32 `[batch, old]`, [`NONE`] for what was dropped; `lengths` is u32 `[batch]`.
+    /// `parent` is u32 `[batch, old]`, [`NONE`] for dropped tokens. There are `new` rows, of which the first `lengths[b]` are live (u32
+    /// `[batch]`). Each live row must have a token.
     ///
     /// ```
     /// use tokenpress::{Elem, Graph, HostTensor, NONE, TokenMap};
@@ -169,8 +169,8 @@ impl TokenMap {
         Ok(Self { parent, representative, lengths: next.lengths })
     }
 
-    /// This map's rows, and after them those of another map of the same tokens, which says where the tokens go that this one drops.
-    /// So a part of the tokens, such as the class token and registers, can stay apart from the rest.
+    /// This map's rows, and after them those of another map of the same tokens. The other map says where the tokens go that this one drops.
+    /// So some tokens, such as the class token and registers, can stay apart from the rest.
     pub fn append(&self, graph: &mut Graph, other: &Self) -> Result<Self, Error> {
         let [batch, rows] = self.representative.shape().exactly("token map: representative", "[batch, new]")?;
         let [_, more] = other.representative.shape().exactly("token map: representative", "[batch, new]")?;
@@ -185,14 +185,14 @@ impl TokenMap {
         Ok(Self { parent, representative, lengths })
     }
 
-    /// The representatives' rows of a tensor `[batch, old, ..]`: keys, values, masks, positions. Rows behind the
+    /// The representatives' rows of a tensor `[batch, old, ..]`: keys, values, masks, positions. Rows after the
     /// live ones are 0, or [`NONE`] for integers. Bit-exact.
     pub fn gather(&self, graph: &mut Graph, x: Tensor) -> Result<Tensor, Error> {
         gather_rows(graph, x, self.representative, None)
     }
 
-    /// Every new row reduced over all its old ones, summed in ascending order of position. `weights` `[batch, old]`
-    /// f32 are those of the weighted reductions.
+    /// Every new row, reduced over its old tokens in ascending order of position. `weights`, f32 `[batch, old]`, are for the weighted
+    /// reductions.
     pub fn merge(&self, graph: &mut Graph, x: Tensor, weights: Option<Tensor>, reduce: Reduce) -> Result<Tensor, Error> {
         let groups = self.groups(graph)?;
         merge_tokens(graph, x, groups, weights, reduce)
@@ -228,20 +228,18 @@ impl TokenMap {
         Ok(Compressed { tokens: Tokens { x, size, lengths: self.lengths }, map: *self })
     }
 
-    /// Number of original tokens that each new row stands for, given that of the old ones: `[batch, new]` f32. With
-    /// sizes of 1 it is the number of members.
+    /// Number of original tokens that each new row stands for, f32 `[batch, new]`: the sum of the old tokens' sizes.
     pub fn sizes(&self, graph: &mut Graph, size: Tensor) -> Result<Tensor, Error> {
         self.merge(graph, size, None, Reduce::Sum)
     }
 
-    /// Undoes the map on `y` `[batch, new, ..]`: every old token takes the row that it went to. Dropped ones take
-    /// `fallback`'s row (idling), or 0.
+    /// Undoes the map on `y` `[batch, new, ..]`: every old token takes the row that it went to. A dropped token takes its row of `fallback`
+    /// (idling), or 0.
     pub fn unmerge(&self, graph: &mut Graph, y: Tensor, fallback: Option<Tensor>) -> Result<Tensor, Error> {
         gather_rows(graph, y, self.parent, fallback)
     }
 
-    /// Position id of every new row, `[batch, new]` u32. `positions` `[batch, old]` are the old ids, `None` for
-    /// 0, 1, 2 ...
+    /// Position id of every new row, u32 `[batch, new]`. `positions` `[batch, old]` are the old ids; `None` stands for 0, 1, 2 ...
     pub fn positions(&self, graph: &mut Graph, positions: Option<Tensor>, kind: Positions) -> Result<Tensor, Error> {
         match (kind, positions) {
             (Positions::Keep, None) => Ok(self.representative),
@@ -264,7 +262,7 @@ pub struct Compressed {
 }
 
 impl Compressed {
-    /// What was made of these tokens, with where the old ones went.
+    /// Two steps as one: the tokens of `next`, which was made of these tokens, and a map from the first step's old tokens to them.
     pub fn then(&self, graph: &mut Graph, next: &Self) -> Result<Self, Error> {
         Ok(Self { map: self.map.then(graph, &next.map)?, ..*next })
     }
@@ -291,7 +289,7 @@ pub(crate) fn plus_one(argument: &'static str, size: u32) -> Result<u32, Error> 
     size.checked_add(1).ok_or_else(|| Error::Value { argument, expected: "a size below 2^32 - 1".to_owned(), actual: size.to_string() })
 }
 
-/// 0, 1, 2 .. for the live tokens of every batch row, [`NONE`] behind them: u32 `[batch, tokens]`.
+/// 0, 1, 2 .. for the live tokens of every batch row, [`NONE`] after them: u32 `[batch, tokens]`.
 fn first_rows(graph: &mut Graph, lengths: Tensor, tokens: u32) -> Result<Tensor, Error> {
     let batch = rows_of_lengths(lengths)?;
     let shape = [batch, tokens];
@@ -337,11 +335,11 @@ pub(crate) fn rows_by_known_length(
     Ok(Some(graph.constant(HostTensor::u32(shape, rows))))
 }
 
-/// `count(lengths[b])` for every batch row, `[batch]` u32, and the largest count that any row can have. A length above the capacity counts as
-/// the capacity.
+/// `count(lengths[b])` for every batch row, `[batch]` u32, and the largest count that any row can have. A length above the capacity counts
+/// as the capacity.
 ///
-/// Where the lengths are known now, so is the result. Otherwise the host tabulates every possible length, in its own f64 arithmetic, and the
-/// GPU looks its row up: counts are exact on every device.
+/// Where the lengths are known now, so is the result. Otherwise the host tabulates every possible length, in its own f64 arithmetic, and
+/// the GPU looks its row up: counts are exact on every device.
 pub(crate) fn count_by_length(
     graph: &mut Graph,
     lengths: Tensor,

@@ -1,5 +1,5 @@
-//! The GPU against the reference: whole graphs, and step by step with each step fed the reference's inputs,
-//! so that the first wrong step names itself.
+//! Compares the GPU with the reference: whole graphs, or call by call. Each call is then fed the reference's inputs, so the first wrong
+//! call is named.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,13 +12,13 @@ use crate::plan::Bindings;
 use crate::readback::{Context, HostTensors};
 use crate::tensor::{Desc, HostTensor, TensorId};
 
-/// What every byte that nobody may rely on is filled with before a run: a NaN, and a huge integer.
+/// The garbage that fills all memory before a run: as a float a NaN, as an integer a huge one.
 pub const POISON: u32 = 0x7fc0_dead;
 
 /// Where a guarded run puts its tensors.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Placement {
-    /// Words of canary before each tensor: its offset is then as many past a multiple of 16 bytes.
+    /// Guard words before each tensor. Its offset is so many words past a multiple of 16 bytes.
     pub gap: u64,
     /// All tensors in one buffer, as the arenas of runtimes have them.
     pub one_buffer: bool,
@@ -59,10 +59,10 @@ pub struct GuardedRun {
     pub variants: Vec<String>,
 }
 
-/// Words of canary behind each tensor. They are bound with it: what writes past the end of a binding writes nothing.
+/// Guard words after each tensor. They are bound with it, because a write past the end of a binding has no effect.
 const CANARIES: u64 = 8;
 
-/// Runs a graph twice in poisoned memory with canaries around every tensor.
+/// Runs a graph twice in memory filled with garbage, with guard words around every tensor.
 pub async fn run_guarded(
     context: &Context,
     gpu: &Gpu,
@@ -137,7 +137,7 @@ pub async fn run_guarded(
     Ok(GuardedRun { outputs: last, guards, variants: plan.variants().collect() })
 }
 
-/// One kernel call of a graph, GPU against reference on the reference's inputs.
+/// One kernel call of a graph: the GPU compared with the reference, on the reference's inputs.
 #[derive(Debug, Clone)]
 pub struct StepReport {
     /// Position in the graph.
@@ -165,7 +165,7 @@ fn output_name(index: usize) -> String {
 }
 
 impl Graph {
-    /// A graph of one call of this one, and its inputs under the shapes that it sees.
+    /// A graph of one call of this graph, and its inputs in the shapes that the call sees.
     fn single_call(&self, node: &Node, values: &HashMap<TensorId, HostTensor>) -> Result<(Self, HostTensors), Error> {
         let mut single = Self::new();
         let mut feed = HostTensors::new();
@@ -182,12 +182,12 @@ impl Graph {
     }
 }
 
-/// A graph with the reference's value of every tensor, to compare several devices or variants with.
+/// A graph, and the reference's value of each of its tensors. Compare several devices or variants with it.
 #[derive(Debug, Clone)]
 pub struct Reference {
     graph: Graph,
     values: HashMap<TensorId, HostTensor>,
-    /// What was said of a call's results: many variants and devices give the same bits, and a bound may cost more than its kernel.
+    /// Comparisons so far, by a call's results. Many variants and devices give the same bits, and a bound may cost more than its kernel.
     verdicts: Arc<Mutex<HashMap<Answer, Vec<Comparison>>>>,
 }
 
@@ -237,7 +237,7 @@ impl Reference {
     }
 }
 
-/// A graph as one plan against its calls one by one.
+/// A graph run as one plan, compared with its calls run one by one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WholeReport {
     /// Outputs whose bits differ.
@@ -253,8 +253,8 @@ impl WholeReport {
     }
 }
 
-/// Runs a graph as one plan, whose calls share a poisoned workspace, and again call by call with memory of its own for
-/// each. What two tensors of one workspace do to each other, or a dispatch that comes too early, makes them differ.
+/// Runs a graph as one plan, whose calls share a workspace full of garbage. Runs it again call by call, each in memory of its own. The
+/// results differ if two tensors of the workspace overlap, or if a dispatch comes too early.
 pub async fn whole(context: &Context, gpu: &Gpu, graph: &Graph, inputs: &HostTensors) -> Result<WholeReport, Error> {
     let placement = Placement::default();
     let GuardedRun { outputs: together, guards, .. } = run_guarded(context, gpu, graph, inputs, placement).await?;

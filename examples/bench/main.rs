@@ -98,6 +98,9 @@ fn bench(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     let kind = if software { ", a software adapter: its times say nothing about a GPU" } else { "" };
     println!("{}", stamp::Stamp::now());
     println!("{}{kind}", context.describe());
+    if let Some(load) = report::load().filter(|load| *load >= 1.0) {
+        println!("Other programs ran in the last minute (load {load:.1}): times may be longer than on an idle machine.");
+    }
     if let Some(path) = &options.tune {
         let tuning = tokenpress::tune(&context.gpu, &context.queue)?;
         println!("{tuning}");

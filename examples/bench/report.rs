@@ -57,6 +57,11 @@ pub(crate) struct Row {
     pub(crate) repeatable: bool,
 }
 
+/// How many programs ran on average in the last minute, where Linux says so.
+pub(crate) fn load() -> Option<f64> {
+    std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
+}
+
 /// How the outputs compare with the CPU reference.
 #[derive(Serialize, Clone, Copy, PartialEq)]
 #[serde(rename_all = "snake_case")]
@@ -76,7 +81,6 @@ impl Row {
 impl Report {
     pub(crate) fn new(timer: &Timer, yardsticks: Yardsticks, rows: Vec<Row>, scaling: Vec<Growth>) -> Self {
         let info = &timer.context.info;
-        let load = std::fs::read_to_string("/proc/loadavg").ok();
         let capabilities = timer.context.gpu.capabilities();
         Self {
             schema: 1,
@@ -87,7 +91,7 @@ impl Report {
             device_type: format!("{:?}", info.device_type),
             subgroups: [capabilities.subgroup_min, capabilities.subgroup_max],
             clock: timer.clock(),
-            load: load.and_then(|text| text.split(' ').next()?.parse().ok()),
+            load: load(),
             yardsticks,
             rows,
             scaling,

@@ -103,7 +103,7 @@ impl Figures {
     }
 }
 
-/// The number behind `NAME:` at the beginning of a line.
+/// The number after `NAME:` at the beginning of a line.
 fn named(text: &str, name: &str) -> Option<u32> {
     text.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':')?.trim().parse().ok())
 }

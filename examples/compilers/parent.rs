@@ -104,7 +104,7 @@ struct Lab<'a> {
 impl Lab<'_> {
     fn compile(&self) -> Result<Heard, String> {
         let mut heard = Heard::default();
-        // A compiler that crashes is started again behind the variant that it does not compile.
+        // A compiler that crashes is started again after the variant that it does not compile.
         loop {
             let (text, file) = Text::new(&self.options.folder, self.chip, self.part[0])?;
             let mut child = self.start(&text, file, heard.from)?;

@@ -278,7 +278,7 @@ impl State {
         Ok(Self { tokens, map: TokenMap::identity(graph, &tokens)?, undo: Vec::new() })
     }
 
-    /// The state behind a stage.
+    /// The state after a stage.
     pub(crate) fn then(mut self, graph: &mut Graph, stage: Stage) -> Result<Self, Error> {
         self.map = self.map.then(graph, &stage.compressed.map)?;
         self.tokens = stage.compressed.tokens;
@@ -498,7 +498,7 @@ fn mean(graph: &mut Graph, x: Tensor, lengths: Tensor) -> Result<Tensor, Error> 
     graph.reshape(mean, [batch, 1, channels])
 }
 
-/// The tokens behind a class token, their mean, and what is compared in their place.
+/// The tokens after a class token, their mean, and what is compared in their place.
 fn with_class(graph: &mut Graph, request: &Request, tokens: &Tokens) -> Result<(Tokens, Tensor), Error> {
     let class = mean(graph, tokens.x, tokens.lengths)?;
     let one = graph.constant(HostTensor::f32([1, 1], vec![1.0]));

@@ -28,7 +28,7 @@ impl Price {
     }
 }
 
-/// A line for each layer: tokens in and out, of these counts before the first and behind each, and what its three parts take.
+/// A line for each layer: tokens in and out, of these counts before the first and after each, and what its three parts take.
 pub(crate) fn table(runner: &Runner<'_>, counts: &[usize], capabilities: &Capabilities) -> Result<String, Error> {
     let stages = &runner.built.stages;
     let price = Price::of(&runner.built, capabilities)?;

@@ -117,7 +117,7 @@ pub(crate) fn saliency(place: &Place, chains: &Chains<'_>, photos: &[Option<Path
     Ok(Report { adapter: place.describe(), score: "saliency IoU", photos: photos.len(), rows })
 }
 
-/// CIFAR-10: a probe on class tokens without compression, and how often it is right behind each chain.
+/// CIFAR-10: a probe on class tokens without compression, and how often it is right after each chain.
 pub(crate) fn probe(
     place: &Place,
     chains: &Chains<'_>,

@@ -45,7 +45,7 @@ pub(crate) const DROPPING: [&str; 2] = ["topk", "random"];
 pub(crate) type Method = chains::Method<Layer>;
 pub(crate) type Step = chains::Step<Layer>;
 
-/// What a method finds in a layer, behind its attention.
+/// What a method finds in a layer, after its attention.
 pub(crate) struct Layer {
     pub(crate) tokens: Tokens,
     pub(crate) projected: Projected,

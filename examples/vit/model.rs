@@ -153,7 +153,7 @@ impl Model {
         weights::affine(&self.weights, graph, name)
     }
 
-    /// Patches as tokens behind the class token.
+    /// Patches as tokens after the class token.
     fn embed(&self, graph: &mut Graph) -> Result<Tokens, Error> {
         let size = [self.grid * self.patch; 2];
         let photo = graph.input("photo", [1, size[0], size[1], 3], Elem::F32);
@@ -186,7 +186,7 @@ impl Model {
         })
     }
 
-    /// One number for each pixel, from the patches behind the class token.
+    /// One number for each pixel, from the patches after the class token.
     fn head(&self, graph: &mut Graph, features: Tensor) -> Result<Tensor, Error> {
         let mut side = self.grid;
         let patches = graph.constant(HostTensor::u32([side * side], (1..=side * side).collect()));
@@ -287,7 +287,7 @@ pub(crate) fn bicubic(table: &[f32], from: usize, to: usize, channels: usize) ->
     out
 }
 
-/// A transposed convolution `[C, O, 4, 4]` of stride 2 and padding 1, with the normalisation behind it, as the linear layer
+/// A transposed convolution `[C, O, 4, 4]` of stride 2 and padding 1, with the normalisation after it, as the linear layer
 /// `[4 O, 4 C]` from windows of 2 x 2 to the 2 x 2 places in their middle.
 fn upconvolution(weights: &mut HostTensors, stage: u32) -> Result<(), String> {
     let (name, norm) = (format!("decoder.upconv{stage}"), format!("decoder.bn{stage}"));

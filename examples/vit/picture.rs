@@ -25,7 +25,7 @@ pub(crate) fn normalized(image: &RgbImage) -> HostTensor {
     HostTensor::f32([1, image.height(), image.width(), 3], image.pixels().flat_map(colours).collect())
 }
 
-/// In rows of four: the photo, what is salient in it, the same behind compression and their difference; then the photo for
+/// In rows of four: the photo, what is salient in it, the same after compression and their difference; then the photo for
 /// each layer that compresses, with a line around the patches that are one token and dropped patches darkened.
 pub(crate) fn draw(photo: &RgbImage, grid: u32, saliency: [&[f32]; 2], parents: &[Vec<u32>]) -> RgbImage {
     let scale = 448u32.div_ceil(photo.width());

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use tokenpress::NONE;
 use tokenpress::readback::HostTensors;
 
-/// Tokens before the first layer, and those that are alive behind each.
+/// Tokens before the first layer, and those that are alive after each.
 pub(crate) fn tokens(layers: usize, outputs: &HostTensors) -> Vec<usize> {
     let mut counts = vec![outputs["features"].shape().dims()[1] as usize];
     for layer in 0..layers {

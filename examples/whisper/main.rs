@@ -185,7 +185,7 @@ fn show(
     Ok(heard)
 }
 
-/// Tokens of sound before the first layer, and behind each.
+/// Tokens of sound before the first layer, and after each.
 fn tokens(model: &Model, transcriber: &Transcriber<'_>, lengths: &[usize]) -> Vec<usize> {
     let mut counts = vec![model.audio as usize];
     for layer in 0..model.layers {

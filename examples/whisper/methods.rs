@@ -26,7 +26,7 @@ pub(crate) const METHODS: &[Method] = &[
 pub(crate) type Method = chains::Method<Layer>;
 pub(crate) type Step = chains::Step<Layer>;
 
-/// What a method finds in a layer, behind its attention.
+/// What a method finds in a layer, after its attention.
 pub(crate) struct Layer {
     pub(crate) tokens: Tokens,
     /// `[1, tokens, channels]`, of all heads side by side.

@@ -51,7 +51,7 @@ impl Model {
 
     /// Of tensors as they are in the file.
     pub(crate) fn new(mut weights: HostTensors, heads: [u32; 2]) -> Result<Self, String> {
-        // A convolution along time is one of a grid with a single row; its weights are those of the linear layer behind the window.
+        // A convolution along time is one of a grid with a single row; its weights are those of the linear layer after the window.
         for name in ["encoder.conv1.weight", "encoder.conv2.weight"] {
             let shape = sizes::<3>(&weights, name)?;
             let wide = shape[1] * shape[2];

@@ -45,11 +45,11 @@ struct Planned {
 /// What was heard, and what it took.
 #[derive(Default)]
 pub(crate) struct Heard {
-    /// For each window the tokens behind the prompt.
+    /// For each window the tokens after the prompt.
     pub(crate) tokens: Vec<Vec<u32>>,
-    /// For each window how many tokens of sound there were behind every layer that compresses.
+    /// For each window how many tokens of sound there were after every layer that compresses.
     pub(crate) lengths: Vec<Vec<usize>>,
-    /// The first window's logits behind the prompt.
+    /// The first window's logits after the prompt.
     pub(crate) logits: Vec<f32>,
     /// Seconds for all windows.
     pub(crate) encoder: f64,
@@ -65,7 +65,7 @@ impl<'a> Transcriber<'a> {
         let encoder = Runner::new(place, model.weights(), model.encoder(steps)?)?;
         let audio = encoder.built.graph.outputs().find(|(name, _)| *name == "audio.bias").map_or(0, |(_, desc)| desc.shape.dims()[1]);
         let prompt = vocabulary.prompt();
-        // As many as greedy decoding is published with: half of the longest text, behind the prompt.
+        // As many as greedy decoding is published with: half of the longest text, after the prompt.
         let most = model.text / 2 + prompt.len() as u32 - 1;
         let decoder = model.decoder(batch as u32, audio, most, &vocabulary.suppressed(), prompt.len() as u32 - 1)?;
         let device = match place {

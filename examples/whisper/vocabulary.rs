@@ -8,7 +8,7 @@ use crate::weights;
 /// Times from 0 to 30 s in steps of 20 ms: the model's last tokens.
 const TIMES: u32 = 1501;
 
-/// GPT-2's tokens, and behind them those of the model.
+/// GPT-2's tokens, and after them those of the model.
 pub(crate) struct Vocabulary {
     pieces: Vec<Vec<u8>>,
     ranks: HashMap<Vec<u8>, u32>,

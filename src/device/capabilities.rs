@@ -125,8 +125,8 @@ impl Policy {
     /// The device decides.
     pub const AUTO: Self = Self::forced(false, false);
 
-    /// For runtimes with a memory pool, which put two tensors into one buffer in one run and not in the next. (The kernel
-    /// [`Pool`](crate::kernels::Pool) is another matter.)
+    /// For runtimes with a memory pool, which put two tensors into one buffer in one run and not in the next. It has nothing to do with the
+    /// kernel [`Pool`](crate::kernels::Pool).
     ///
     /// Every input is declared `read_write`, so a plan's pipelines serve in both cases. [`Plan::rebind`](crate::Plan::rebind) is then
     /// cheap wherever each offset keeps its remainder modulo the storage alignment. It does in a pool that hands out multiples of

@@ -51,8 +51,8 @@ pub(crate) enum Source {
     Node,
 }
 
-/// Constants that follow a pattern are stored up to this size, so that those of equal numbers are one. A method may make one a round: of larger
-/// ones rounds in proportion to the tokens would take their square.
+/// Constants that follow a pattern are stored up to this size, so that those of equal numbers are one. A method may make one a round: of
+/// larger ones rounds in proportion to the tokens would take their square.
 const STORED_BYTES: u64 = 1 << 10;
 
 /// Constants that follow a pattern have a value for who asks for it up to this size.
@@ -104,7 +104,7 @@ impl Default for Graph {
     }
 }
 
-/// A graph that goes its own way from here on. Handles made before are good in both; those that either makes later are the other's foreigners.
+/// A graph that goes its own way from here on. Handles made before the clone are valid in both graphs, later ones only in their own.
 impl Clone for Graph {
     fn clone(&self) -> Self {
         let mut ancestors = self.ancestors.clone();

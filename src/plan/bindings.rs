@@ -38,6 +38,28 @@ impl Bindings {
     }
 }
 
+/// Binds views by their names.
+///
+/// ```
+/// use tokenpress::{Bindings, Graph, TensorView, wgpu};
+///
+/// /// All inputs and outputs of a graph, one after the other in one buffer.
+/// fn packed(graph: &Graph, buffer: &wgpu::Buffer) -> Bindings {
+///     let mut offset = 0;
+///     let views = graph.inputs().chain(graph.outputs()).map(|(name, desc)| {
+///         let view = TensorView::new(buffer, offset, desc.shape, desc.elem);
+///         offset += desc.bytes().next_multiple_of(16);
+///         (name, view)
+///     });
+///     views.collect()
+/// }
+/// ```
+impl<N: Into<String>> FromIterator<(N, TensorView)> for Bindings {
+    fn from_iter<I: IntoIterator<Item = (N, TensorView)>>(views: I) -> Self {
+        Self { tensors: views.into_iter().map(|(name, view)| (name.into(), view)).collect(), workspace: None }
+    }
+}
+
 /// The caller's views of a graph's inputs and outputs.
 pub(super) struct Externals<'a> {
     pub(super) views: HashMap<TensorId, &'a TensorView>,
@@ -90,4 +112,22 @@ impl<'a> Externals<'a> {
 
 pub(super) fn overlaps(a: &Range<u64>, b: &Range<u64>) -> bool {
     a.start < b.end && b.start < a.end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Elem;
+
+    #[test]
+    fn views_are_collected_by_name() {
+        let (device, _) = wgpu::Device::noop(&Default::default());
+        let usage = wgpu::BufferUsages::STORAGE;
+        let buffer = device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 64, usage, mapped_at_creation: false });
+        let view = |offset| TensorView::new(&buffer, offset, [2], Elem::F32);
+        let bindings: Bindings = [("x", view(0)), ("y", view(16)), ("x", view(32))].into_iter().collect();
+        let offsets: Vec<_> = bindings.tensors.iter().map(|(name, view)| (name.as_str(), view.offset())).collect();
+        // As with `bind`, the last view of a name counts.
+        assert_eq!(offsets, [("x", 32), ("y", 16)]);
+    }
 }

@@ -179,7 +179,7 @@ fn difference(of: &'static str, a: &Tensor<3>, b: &Tensor<3>) -> Result<Differen
     Ok(Difference { of, largest, largest_number: b.iter().map(|b| b.abs()).fold(0.0, f32::max) })
 }
 
-/// Median milliseconds of so many runs from an idle device to an idle device, behind two that are not counted.
+/// Median milliseconds of so many runs from an idle device to an idle device, after two that are not counted.
 fn median(device: &Device, runs: usize, work: &dyn Fn()) -> Result<f64, Failure> {
     let mut times = Vec::new();
     for _ in 0..runs.max(1) + 2 {

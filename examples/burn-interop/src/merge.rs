@@ -74,7 +74,7 @@ impl Merger {
         self.0.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records the graph over burn's memory, and sends it off behind what burn has to do before.
+    /// Records the graph over burn's memory, and sends it off after what burn has to do before.
     fn run(&self, inputs: [CubeTensor; 3]) -> Result<[CubeTensor; 2], Failure> {
         let Shared { gpu, queue, graph, outputs, .. } = &*self.0;
         // They come as they are unless a view of burn's has strides.

@@ -5,7 +5,7 @@ use burn::nn::{Gelu, LayerNorm, LayerNormConfig, Linear, LinearConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, s};
 
-/// A layer: attention, then a perceptron, each behind a normalisation and with its input added.
+/// A layer: attention, then a perceptron, each after a normalisation and with its input added.
 #[derive(Module, Debug)]
 pub(crate) struct Layer {
     attention_norm: LayerNorm,
@@ -35,7 +35,7 @@ impl Layer {
         }
     }
 
-    /// Tokens behind attention, in which each counts as often as its size `[batch, tokens]`, and the mean of the heads' keys
+    /// Tokens after attention, in which each counts as often as its size `[batch, tokens]`, and the mean of the heads' keys
     /// `[batch, tokens, channels / heads]`.
     pub(crate) fn attend(&self, x: Tensor<3>, sizes: Tensor<2>) -> (Tensor<3>, Tensor<3>) {
         let [batch, tokens, channels] = x.dims();

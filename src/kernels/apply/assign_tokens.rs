@@ -90,11 +90,11 @@ pub struct AssignInputs {
     /// A position that is listed several times has the lowest of its rows as a destination, or else as an unmerged source, or
     /// else as one that merges.
     pub partition: Partition,
-    /// Live tokens, u32 `[B]`; all N for `None`. Entries of the partition at or behind it are dead.
+    /// Live tokens, u32 `[B]`; all N for `None`. Entries of the partition at or after it are dead.
     pub lengths: Option<Tensor>,
     /// Destination of each source as an index into the list of destinations, u32 `[B, Ns]`.
     pub partner: Tensor,
-    /// Sources that stay, as indices into the list of sources, in output order, u32 `[B, U]`; [`NONE`](crate::NONE) behind. All
+    /// Sources that stay, as indices into the list of sources, in output order, u32 `[B, U]`; [`NONE`](crate::NONE) after the last. All
     /// other live ones merge.
     pub unmerged: Tensor,
 }
@@ -105,7 +105,7 @@ pub struct Assignment {
     /// Output row of each token, u32 `[B, N]`; [`NONE`](crate::NONE) for dead tokens and those that are in neither list.
     pub parent: Tensor,
     /// Token that stands for each output row, u32 `[B, N']`: the unmerged source or the destination;
-    /// [`NONE`](crate::NONE) behind the live ones.
+    /// [`NONE`](crate::NONE) after the live ones.
     pub representative: Tensor,
     /// Output rows, u32 `[B]`.
     pub lengths: Tensor,

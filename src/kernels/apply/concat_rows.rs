@@ -1,4 +1,4 @@
-//! Two ragged batches, one behind the other.
+//! Two ragged batches, one after the other.
 
 use crate::device::{BindingElem, Call, Header, Lowering, Shader, Slot, params};
 use crate::error::Error;
@@ -71,7 +71,7 @@ pub fn concat_rows(graph: &mut Graph, first: Ragged, second: Ragged) -> Result<(
     Ok((outputs[0], outputs[1]))
 }
 
-/// The live tokens of each row of `x` `[B, N, C]` or `[B, N]`, with zeros behind them, or [`NONE`]. One copy.
+/// The live tokens of each row of `x` `[B, N, C]` or `[B, N]`, with zeros after them, or [`NONE`]. One copy.
 pub(crate) fn keep_live(graph: &mut Graph, x: Tensor, lengths: Tensor) -> Result<Tensor, Error> {
     let nothing = match *x.shape().dims() {
         [batch, _, channels] => Shape::from([batch, 0, channels]),

@@ -43,9 +43,9 @@ struct GroupTokens {
 /// `members[b, offsets[b, p]..offsets[b, p + 1]]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Groups {
-    /// Where each output's members begin, and behind them the end of the last; u32 `[B, N' + 1]`.
+    /// Where each output's members begin, and after them the end of the last; u32 `[B, N' + 1]`.
     pub offsets: Tensor,
-    /// Tokens, u32 `[B, M]`; [`NONE`](crate::NONE) behind the last output's.
+    /// Tokens, u32 `[B, M]`; [`NONE`](crate::NONE) after the last output's.
     pub members: Tensor,
 }
 

@@ -72,7 +72,7 @@ type Tuning = &'static [(&'static str, u32)];
 /// Order of the elements within a block.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum ChannelOrder {
-    /// (dy, dx, channel): whole tokens behind each other. InternVL, NVLM, Idefics3, SmolVLM, Llama 4, Qwen2-VL.
+    /// (dy, dx, channel): whole tokens one after the other. InternVL, NVLM, Idefics3, SmolVLM, Llama 4, Qwen2-VL.
     #[default]
     PositionFirst,
     /// (channel, dy, dx): PyTorch's `PixelUnshuffle` and `F.unfold`. Mistral 3, Pixtral, DeepSeek.
@@ -92,7 +92,8 @@ pub enum TokenOrder {
 /// Pixel unshuffle (space to depth): every block of `factor` tokens becomes one token with all their channels. Pixel shuffle
 /// (depth to space) is its inverse. Elements move bit for bit.
 ///
-/// With a factor of kh x kw, block (i, j) holds the tokens `(i * kh + dy, j * kw + dx)`.
+/// With a factor of kh x kw, block (i, j) holds the tokens `(i * kh + dy, j * kw + dx)`. A token may be a pixel: the guide goes from a
+/// texture to tokens.
 ///
 /// Cost: one dispatch; one read and one write of each element. An invocation moves 16 bytes where runs that are contiguous on
 /// both sides, or the rows of a transposition by 2 or 4, have multiples of 16 bytes at multiples of 16; otherwise 4 or 2.
@@ -110,7 +111,7 @@ pub enum TokenOrder {
 /// assert_eq!(graph.run_reference(&[].into())?["blocks"].integers(), [0, 1, 4, 5, 2, 3, 6, 7]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
-#[doc(alias("space_to_depth", "depth_to_space", "pixel_shuffle", "patch_merging"))]
+#[doc(alias("space_to_depth", "depth_to_space", "pixel_shuffle", "patch_merging", "texture"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PixelUnshuffle {
     /// Rows and columns of a block, each at least 1.

@@ -42,14 +42,14 @@ pub(super) static POOL: Shader = Shader {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Windows {
     /// Windows of one size at multiples of a stride: `floor((n - size) / stride) + 1` of them on an axis of n places, as
-    /// PyTorch's `AvgPool2d` and `MaxPool2d`; what is behind the last one is dropped.
+    /// PyTorch's `AvgPool2d` and `MaxPool2d`. Places after the last window are dropped.
     Strided {
         /// Places of a window, 1 to 2^24.
         size: [u32; 2],
         /// Places from a window to the next, 1 to 2^24.
         stride: [u32; 2],
         /// `ceil` in the place of `floor`: a last window is cut at the end, and what it has left is averaged. PyTorch's
-        /// `ceil_mode`; no window begins behind the end, and n places from 1 on have one window at least.
+        /// `ceil_mode`; no window begins after the end, and n places from 1 on have one window at least.
         partial: bool,
     },
     /// So many windows that cover the grid: `floor(i n / outputs) .. ceil((i + 1) n / outputs)`, as PyTorch's
@@ -78,8 +78,11 @@ impl Windows {
 /// - Averages: sums are in f32, row by row. The average of finite numbers is finite, however large they are.
 /// - Maxima are copies. They skip NaN, unlike PyTorch's `max_pool2d`, in which NaN wins; that is on purpose.
 /// - Bilinear is PyTorch's `interpolate` with `align_corners=False` and no antialiasing. Positions before the first token are the
-///   first, neighbours behind the last are left out, and a neighbour of weight 0 is not read. Positions are computed in whole
+///   first, neighbours after the last are left out, and a neighbour of weight 0 is not read. Positions are computed in whole
 ///   numbers: which tokens are read is exact on every device.
+///
+/// There is no padding. For `avg_pool1d(padding = p)` take [`Convolution::depthwise`](crate::kernels::Convolution::depthwise) with equal
+/// weights, which pads with zeros. For `max_pool1d` put rows at both ends with [`concat_rows`](crate::kernels::concat_rows()) first.
 ///
 /// Cost: one dispatch; windows that do not overlap read each element once, and each output is written once.
 ///
@@ -114,8 +117,8 @@ impl Pool {
     /// whose window is dead are 0. Gives `[B, outputs, C]` in x's element type, row by row; see [`Pool::outputs`].
     ///
     /// # Errors
-    /// [`Error::Shape`] and [`Error::Elem`] for tensors that are not as above. [`Error::Value`] for sizes or strides of 0 or above 2^24, and
-    /// for more than `2^30 / (n + 1)` outputs on an axis of n places.
+    /// [`Error::Shape`] and [`Error::Elem`] for tensors that are not as above. [`Error::Value`] for sizes or strides of 0 or above 2^24,
+    /// and for more than `2^30 / (n + 1)` outputs on an axis of n places.
     pub fn build(&self, graph: &mut Graph, x: Tensor, grid: [u32; 2], lengths: Option<Tensor>) -> Result<Tensor, Error> {
         let x = flat(graph, x, grid)?;
         let [batch, _, _] = x.shape().exactly("pool: x", "[B, h * w, C]")?;

@@ -62,7 +62,7 @@ pub enum Points {
 /// What [`DeformableSample`] reads.
 #[derive(Debug, Clone, Copy)]
 pub struct DeformableInputs {
-    /// The tokens of all levels behind each other, f32 or f16 `[B, N, H, D]`.
+    /// The tokens of all levels one after the other, f32 or f16 `[B, N, H, D]`.
     pub value: Tensor,
     /// Where each query reads, in value's element type.
     pub points: Points,

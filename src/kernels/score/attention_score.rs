@@ -178,8 +178,8 @@ pub(super) static SCORE: Shader = Shader {
 /// The softmax runs over all live keys that the row sees, even where only a slice of them is reported
 /// ([`columns`](Self::columns)).
 ///
-/// The default is EViT's score: the softmax of query row 0 ([`Queries::CLASS`], the class token's), mean over heads. Where there
-/// is no class token, name other rows.
+/// The default is EViT's score: the softmax of query row 0 ([`Queries::CLASS`], the class token's), mean over heads. Without a class
+/// token (SigLIP), name other rows.
 ///
 /// | score | [`queries`](Self::queries) | [`norm`](Self::norm) | [`rows`](Self::rows) |
 /// |---|---|---|---|
@@ -187,6 +187,8 @@ pub(super) static SCORE: Shader = Shader {
 /// | IdleViT | [`Queries::CLASS`] | [`Norm::Logits`] | one row |
 /// | FastV, `https://arxiv.org/abs/2403.06764` | [`Queries::Last`] | [`Norm::Softmax`] | one row |
 /// | H2O and SnapKV, the attention that they collect | [`Queries::All`] | [`Norm::Softmax`] | [`RowReduction::Sum`] |
+///
+/// The guide has SnapKV as a whole.
 ///
 /// - The weights of a dead row count as nothing, and so do those of a key that the row does not see. They are 0 in a sum, and a
 ///   maximum skips them. A key that is dead, or that no row sees, scores 0.
@@ -213,10 +215,9 @@ pub(super) static SCORE: Shader = Shader {
 /// let mut graph = Graph::new();
 /// let queries = graph.constant(HostTensor::f32([1, 1, 2, 1], vec![9.0, 2.0]));
 /// let keys = graph.constant(HostTensor::f32([1, 1, 3, 1], vec![1.0, 3.0, 4.0]));
-/// let inputs = AttentionInputs { queries, keys, bias: None, lengths: None, query_lengths: None };
-/// // Of the last query, which is 2, the logits as they are.
+/// // The plain logits of the last query, which is 2.
 /// let last = AttentionScore { queries: Queries::Last, norm: Norm::Logits, ..Default::default() };
-/// let score = last.build(&mut graph, inputs)?.score;
+/// let score = last.build(&mut graph, AttentionInputs::new(queries, keys))?.score;
 /// graph.output("score", score)?;
 /// assert_eq!(graph.run_reference(&[].into())?["score"].floats(), [2.0, 6.0, 8.0]);
 /// # Ok::<(), tokenpress::Error>(())
@@ -274,13 +275,21 @@ pub struct AttentionInputs {
     pub query_lengths: Option<Tensor>,
 }
 
+impl AttentionInputs {
+    /// Queries and keys alone: no bias, and all of them live.
+    pub fn new(queries: Tensor, keys: Tensor) -> Self {
+        Self { queries, keys, bias: None, lengths: None, query_lengths: None }
+    }
+}
+
 /// What [`AttentionScore::build`] gives.
 #[derive(Debug, Clone, Copy)]
 pub struct Importance {
     /// f32 `[B, columns]`; `[B, H, columns]` for [`HeadReduction::None`], `[B, R, columns]` for [`RowReduction::None`], and
     /// `[B, H, R, columns]` for both.
     pub score: Tensor,
-    /// f32 `[B, H, R]`, if asked for: natural-log row log-sum-exp of the scaled logits, negative infinity for rows that are dead or see nothing.
+    /// f32 `[B, H, R]`, if asked for: natural-log row log-sum-exp of the scaled logits, negative infinity for rows that are dead or see
+    /// nothing.
     pub lse: Option<Tensor>,
 }
 

@@ -108,9 +108,9 @@ pub struct Among {
 #[derive(Debug, Clone, Copy)]
 pub struct Nearest {
     /// u32 `[B, Q, nearest]`: indices into the list of candidates, which are token positions where every token is one;
-    /// [`NONE`] behind the last candidate.
+    /// [`NONE`] after the last candidate.
     pub indices: Tensor,
-    /// f32 `[B, Q, nearest]`: their similarities or distances; 0 behind the last.
+    /// f32 `[B, Q, nearest]`: their similarities or distances; 0 after the last.
     pub values: Tensor,
 }
 

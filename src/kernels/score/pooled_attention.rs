@@ -100,7 +100,7 @@ impl PooledAttention {
     /// Adds the call.
     ///
     /// `queries` is `[B, H, M, D]`, f32 or f16; `keys` is `[B, Hkv, M, D]` of the same type, H a multiple of Hkv. The first
-    /// `lengths[b]` frames are alive (u32 `[B]`, all for `None`); what lies behind them does not matter.
+    /// `lengths[b]` frames are alive (u32 `[B]`, all for `None`); what lies after them does not matter.
     ///
     /// Logits saturate at the largest float. A NaN makes all that its query gives NaN. NaN wins in the maximum over heads, and so
     /// the whole batch row's `received` is NaN.

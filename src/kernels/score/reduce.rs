@@ -80,7 +80,7 @@ pub fn reduce(graph: &mut Graph, x: Tensor, axis: usize, statistic: Statistic, l
     Ok(graph.call(ReduceAxis { axis, statistic }, &[x, lengths])?[0])
 }
 
-/// Products of the dimensions before the axis, of the axis, and behind it.
+/// Products of the dimensions before the axis, of the axis, and after it.
 fn dimensions(shape: Shape, axis: usize) -> Result<[u32; 3], Error> {
     let dims = shape.dims();
     let product = |dims: &[u32]| dims.iter().copied().fold(1, u32::saturating_mul);

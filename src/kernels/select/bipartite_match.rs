@@ -98,7 +98,7 @@ impl BipartiteMatch {
     /// Finds a partner for every source among the destinations.
     ///
     /// `normalized` comes from [`row_normalize`](crate::kernels::row_normalize()) on the metric `[B, N, C]`. Entries of the
-    /// partition at or behind `lengths[b]` are dead (u32 `[B]`, all N live for `None`).
+    /// partition at or after `lengths[b]` are dead (u32 `[B]`, all N live for `None`).
     ///
     /// - On ties the lowest index wins.
     /// - The similarity to a row of the same direction is 1, and none is larger: near 1 it is taken from the rows' difference.
@@ -211,8 +211,8 @@ impl Kernel for BipartiteMatch {
         })
     }
 
-    /// The similarity is that to the partner. Another partner than the reference's is right if its exact similarity is as near to the best as
-    /// both inner products' bounds allow, and no destination of a lower index has the very same row.
+    /// The similarity is that to the partner. Another partner than the reference's is right if its exact similarity is as near to the best
+    /// as both inner products' bounds allow, and no destination of a lower index has the very same row.
     fn compare(&self, inputs: &[&HostTensor], expected: &[HostTensor], actual: &[HostTensor]) -> Vec<Comparison> {
         let (unit, norm) = (inputs[0].floats(), inputs[1].floats());
         let rows = self.candidates(inputs, &unit, &norm);

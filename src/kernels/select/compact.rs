@@ -52,7 +52,7 @@ pub(super) static SHORT_ROWS: Shader = Shader {
 /// What [`compact`] gives.
 #[derive(Debug, Clone, Copy)]
 pub struct Compacted {
-    /// `[B, N]` u32: the tokens whose flag is set, in ascending index, [`NONE`] behind the last.
+    /// `[B, N]` u32: the tokens whose flag is set, in ascending index, [`NONE`] after the last.
     pub indices: Tensor,
     /// `[B]` u32: how many they are.
     pub counts: Tensor,
@@ -63,7 +63,7 @@ pub struct Compacted {
 
 /// Lists the set flags of each row, and the place of each in the list: an exclusive prefix sum.
 ///
-/// `flags` is u32 `[B, N]`, and anything but 0 is set. `lengths` is u32 `[B]`, all N for `None`: tokens behind a row's live ones
+/// `flags` is u32 `[B, N]`, and anything but 0 is set. `lengths` is u32 `[B]`, all N for `None`: tokens after a row's live ones
 /// are not set.
 ///
 /// Cost: rows of up to 4096 tokens take one dispatch; up to 64, many rows share a workgroup. Longer rows take a second dispatch,

@@ -29,7 +29,7 @@ params! {
         groups: u32,
         /// Of a batch row.
         parts: u32,
-        /// Step, and behind the last.
+        /// Step, and after the last.
         first: u32,
         last: u32,
         tokens: u32,
@@ -96,7 +96,7 @@ const TILE: u32 = 64;
 /// Cost: `2 k N C` operations, and `k min(k, C) N` more for the determinant. Two dispatches, of one workgroup a row, or of one
 /// invocation where a row has little to add up. Where N is above 4096, or a row above 1 MiB, it is one dispatch for each selected
 /// token, of a workgroup for each 64 tokens. Workspace: 12 bytes a token, and `4 min(k, C)` more for the determinant. C
-/// tokens span all that there is, and what is selected behind them goes by index.
+/// tokens span all that there is, and what is selected after them goes by index.
 ///
 /// ```
 /// use tokenpress::kernels::{GreedyInputs, GreedySelect, Objective, row_normalize};
@@ -146,7 +146,7 @@ impl GreedyInputs {
 /// What [`GreedySelect::build`] gives.
 #[derive(Debug, Clone, Copy)]
 pub struct GreedySelected {
-    /// `[B, k]` u32: the selected tokens, in order of selection, [`NONE`] behind the last.
+    /// `[B, k]` u32: the selected tokens, in order of selection, [`NONE`] after the last.
     pub indices: Tensor,
     /// `[B]` u32: how many they are.
     pub kept: Tensor,

@@ -10,7 +10,7 @@ use crate::tensor::{Desc, Elem, HostTensor};
 ///
 /// Both are u32: `[Ns]` and `[Nd]` for the whole batch, or `[B, Ns]` and `[B, Nd]` with lists of its own for every batch row.
 ///
-/// No position may be in a row's lists twice. A merge drops the positions that are in neither list. Positions at or behind a
+/// No position may be in a row's lists twice. A merge drops the positions that are in neither list. Positions at or after a
 /// row's length are dead, and stay in the lists.
 ///
 /// Cost: no dispatch. The lists are constants of the graph, 4 bytes a position.

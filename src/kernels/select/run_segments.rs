@@ -57,7 +57,7 @@ const TILE: u32 = 256;
 pub struct RunSegments {
     /// Segments of two at most: of a run's tokens the first two, the next two, and so on.
     ///
-    /// A walk from left to right makes the same, if it merges a token with the next where it may, and goes on behind both.
+    /// A walk from left to right makes the same, if it merges a token with the next where it may, and goes on after both.
     pub pairs: bool,
 }
 

@@ -177,7 +177,7 @@ pub enum Order {
 /// Selects the `k` tokens of each row that come first in the crate's total order.
 ///
 /// Protected tokens come first, by index. Then come scores from the largest (or the smallest) on. -0 equals +0, equal scores go
-/// by lowest index, and NaN stands behind every number. The result is exact and the same on every device, and a row's result does
+/// by lowest index, and NaN stands after every number. The result is exact and the same on every device, and a row's result does
 /// not depend on the rows beside it.
 ///
 /// - PyTorch's `topk` takes NaN first. Here it is last, on purpose: a broken token must not push out a sound one.
@@ -186,8 +186,8 @@ pub enum Order {
 /// - A mark of [`EXCLUDED`](mark::EXCLUDED), or a length, takes a token out, and its score does not matter. A row without
 ///   candidates selects none.
 ///
-/// Cost of rows of up to 2048 tokens: one dispatch, and one more for each but the first of complement, mask and places that are
-/// read.
+/// Cost of rows of up to 2048 tokens: one dispatch. If two of complement, mask and places are read it is two, if all three are read it is
+/// three.
 ///
 /// - Up to 64 tokens, each token counts those before it.
 /// - Up to 1024, a workgroup finds the last key bit by bit: in an order by index, or by value with k up to 256, without a
@@ -223,7 +223,8 @@ pub struct TopK {
     pub largest: bool,
     /// Also list the live tokens that are not selected, in this order; by value, excluded ones come last.
     pub complement: Option<Order>,
-    /// Also mark each token: 1 if it is selected, else 0.
+    /// Also mark each token: 1 if it is selected, else 0. The mask may serve as [`marks`](TopKInputs::marks) of another selection, in which
+    /// these tokens are then protected: 1 is [`mark::PROTECTED`].
     pub mask: bool,
 }
 
@@ -258,13 +259,13 @@ impl TopKInputs {
 /// What [`TopK::build`] gives. The dimensions before the last are those of the scores.
 #[derive(Debug, Clone, Copy)]
 pub struct Selection {
-    /// `[.., k]` u32: the selected tokens, [`NONE`] behind the last.
+    /// `[.., k]` u32: the selected tokens, [`NONE`] after the last.
     pub indices: Tensor,
-    /// `[.., k]` f32: their scores, 0 behind the last.
+    /// `[.., k]` f32: their scores, 0 after the last.
     pub values: Tensor,
     /// `[..]` u32: how many are selected.
     pub kept: Tensor,
-    /// `[.., capacity]` u32: the live tokens that are not selected, [`NONE`] behind the last. The capacity is N - k where
+    /// `[.., capacity]` u32: the live tokens that are not selected, [`NONE`] after the last. The capacity is N - k where
     /// every row is known to select k (no lengths, no counts, and marks that are none or a constant that leaves k
     /// tokens to select), and N otherwise.
     pub complement: Option<Tensor>,
@@ -638,7 +639,7 @@ impl Plan {
             let values = if order == Order::Index { Slot::Output(1) } else { by_value };
             let others = self.complement.filter(|_| complement == Some(Order::Index));
             let complement_slot = others.unwrap_or_else(|| unused(lowering));
-            // Places by value are written behind the sort; here all others are.
+            // Places by value are written after the sort; here all others are.
             for (each_kind, each) in self.each(lowering, true, !sorts_all || order == Order::Index) {
                 lowering.dispatch(Call {
                     shader: &EMIT,

@@ -28,7 +28,7 @@ use crate::token_map::{Compressed, Tokens, count_by_length};
 /// Where every patch of a row is kept, the row stays as it is, without a fused token.
 ///
 /// Cost: one attention row of `2 H N D` operations for H heads of D channels, a selection, one copy of the kept tokens. With
-/// `fuse` one more read of the dropped tokens, and a copy to put the fused one behind the others.
+/// `fuse` one more read of the dropped tokens, and a copy to put the fused one after the others.
 ///
 /// ```
 /// use tokenpress::methods::EVit;

@@ -17,7 +17,7 @@ use crate::token_map::Tokens;
 /// keep every token outside image_start..image_start + image_tokens, and the rank of highest a inside
 /// ```
 ///
-/// Position ids are the kept positions: `map.positions(graph, None, Positions::Keep)`. The text behind the image may be ragged.
+/// Position ids are the kept positions: `map.positions(graph, None, Positions::Keep)`. The text after the image may be ragged.
 ///
 /// - Each row decides for itself. In the published code the batch's first row decides for all.
 /// - The score is the last row's, as in the published code. The paper's text averages the attention received from all tokens.

@@ -29,7 +29,7 @@ use crate::token_map::{Compressed, TokenMap};
 /// Cost: `2 H M N D` operations for M words and N tokens. Their attention is in memory for 64 words at a time, in `256 (H + 1) N` bytes a
 /// batch row. Beside it two thresholds and one copy of the kept tokens.
 ///
-/// Stage three is the decoding. It keeps every layer's cache at the last stage's tokens. Chain the maps of the stages behind a layer by
+/// Stage three is the decoding. It keeps every layer's cache at the last stage's tokens. Chain the maps of the stages after a layer by
 /// [`then`](TokenMap::then), and take the layer's keys and values by [`gather`](TokenMap::gather).
 ///
 /// ```
@@ -58,7 +58,7 @@ pub struct DualAttention {
     pub individual: f32,
 }
 
-/// A prompt behind a stage.
+/// A prompt after a stage.
 #[derive(Debug, Clone, Copy)]
 pub struct DualAttentionOutput {
     /// What is left, for the next stage.

@@ -25,7 +25,7 @@ use crate::token_map::{Compressed, Tokens, count_by_length, plus_one};
 /// ```
 ///
 /// How many stay, at most a quarter, is decided on the GPU for each row; in the published code a batch shares one n. With `spatial`
-/// (PruMerge+) patches at even distances, `int(int(N / n) / 3)`, stay as well, behind the others in ascending order.
+/// (PruMerge+) patches at even distances, `int(int(N / n) / 3)`, stay as well, after the others in ascending order.
 ///
 /// The neighbours of a patch may be kept ones too, and their sum is not divided, as in the published code. The paper's text clusters only
 /// dropped patches, and takes weighted averages.

@@ -18,8 +18,8 @@ use crate::token_map::Tokens;
 ///
 /// It is [`FastV`] in stages, with two differences for the caller:
 ///
-/// - Queries and keys are the next layer's own. Compute them for the decision from the tokens as they leave the stage, by that layer's norm,
-///   projections and rotation. Of the queries one row is enough, and the model's attention may stay fused.
+/// - Queries and keys are the next layer's own. Compute them for the decision from the tokens as they leave the stage, by that layer's
+///   norm, projections and rotation. Of the queries one row is enough, and the model's attention may stay fused.
 /// - Positions are renumbered: `map.positions(graph, None, Positions::Compact)`.
 ///
 /// Cost of a stage: one attention row of `2 H N D` operations for H heads of D channels, a selection, one copy of the kept
@@ -47,12 +47,12 @@ pub struct PyramidDrop {
     pub image_start: u32,
     /// Image tokens before the first stage.
     pub image_tokens: u32,
-    /// Share of them that stays behind each stage, descending.
+    /// Share of them that stays after each stage, descending.
     pub ratios: Vec<f64>,
 }
 
 impl PyramidDrop {
-    /// Image tokens behind a stage; `stage` may be `None` for those before the first.
+    /// Image tokens after a stage; `stage` may be `None` for those before the first.
     fn left(&self, stage: Option<usize>) -> Result<u32, Error> {
         let Some(stage) = stage else { return Ok(self.image_tokens) };
         match self.ratios.get(stage) {
@@ -67,7 +67,7 @@ impl PyramidDrop {
         }
     }
 
-    /// Prunes the tokens behind a stage, counted from 0, by the keys `[batch, key heads, tokens, channels]` and the last row of the
+    /// Prunes the tokens after a stage, counted from 0, by the keys `[batch, key heads, tokens, channels]` and the last row of the
     /// queries `[batch, heads, rows, channels]`.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, stage: usize, queries: Tensor, keys: Tensor) -> Result<FastVOutput, Error> {
         tokens.checked()?;

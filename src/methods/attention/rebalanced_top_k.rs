@@ -34,8 +34,8 @@ pub struct RebalancedTopK {
 }
 
 impl RebalancedTopK {
-    /// Positions by `scores` `[batch, tokens]`: u32 `[batch, select]`, early ones first, each kind in descending score; [`NONE`](crate::NONE)
-    /// behind the last.
+    /// Positions by `scores` `[batch, tokens]`: u32 `[batch, select]`, early ones first, each kind in descending score;
+    /// [`NONE`](crate::NONE) after the last.
     pub fn build(&self, graph: &mut Graph, scores: Tensor, lengths: Option<Tensor>) -> Result<Tensor, Error> {
         let [batch, tokens] = scores.shape().exactly("btp: score", "[B, N]")?;
         options::at_least("btp: oversample", 1.0, self.oversample)?;

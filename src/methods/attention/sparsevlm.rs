@@ -18,10 +18,10 @@ use crate::token_map::{Compressed, Tokens, count_by_length};
 /// raters = the text tokens with g_t > mean of g
 /// a_j    = mean over raters t and heads of softmax_j(q_t . k_j / sqrt(D))        causal, over all keys; at each stage
 /// keep the `rank` image tokens of highest a in order; of the n others the int(0.3 n) + 1 = m of highest a become int(m / 10) + 1
-/// clusters (DensityClusters with as many neighbours), behind the image tokens and before the text
+/// clusters (DensityClusters with as many neighbours), after the image tokens and before the text
 /// ```
 ///
-/// How many raters there are is decided on the GPU. The text is everything behind the image.
+/// How many raters there are is decided on the GPU. The text is everything after the image.
 ///
 /// - A mean of a cluster is exact. The published code divides by the count plus 1e-6.
 /// - Ties go to the lowest index. The published densities have noise of 1e-6 to break them.

@@ -36,7 +36,7 @@ impl Distances {
         self.among.unwrap_or(live.saturating_sub(1)).min(live)
     }
 
-    /// The listed patches and, behind them, the spatial ones; and all others. `counts` `[batch]` says how many outliers there are.
+    /// The listed patches and, after them, the spatial ones; and all others. `counts` `[batch]` says how many outliers there are.
     pub(crate) fn add(self, graph: &mut Graph, patches: &Tokens, listed: Listed, counts: Tensor) -> Result<(Listed, Tensor), Error> {
         let (batch, capacity, lengths) = (patches.batch(), patches.capacity(), patches.lengths);
         let inverse = float_ratio(graph, counts, lengths, capacity)?.inverse;

@@ -24,7 +24,7 @@ use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
 /// output = [class, merged windows in descending s, other patches ascending]
 /// ```
 ///
-/// A merged token is the mean of its window, weighted by sizes, and stands at its last patch. The places behind a row's live tokens are
+/// A merged token is the mean of its window, weighted by sizes, and stands at its last patch. The places after a row's live tokens are
 /// empty, and a window with an empty place stays as it is. So images of fewer rows than the grid take part.
 ///
 /// Each row has its own R. In the published code the batch shares the smallest one, and so it does if [`WindowMerge::shared_count`] is set.
@@ -61,7 +61,7 @@ pub struct WindowMerge {
     pub shared_count: bool,
 }
 
-/// Tokens behind the merge, and what decided.
+/// Tokens after the merge, and what decided.
 #[derive(Debug, Clone, Copy)]
 pub struct WindowMergeOutput {
     /// `[class, merged.., others..]`, and where every token went.

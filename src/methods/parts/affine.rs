@@ -51,7 +51,7 @@ pub struct Projections {
     pub output: Affine,
 }
 
-/// Linear layers with an activation between them, and none behind the last.
+/// Linear layers with an activation between them, and none after the last.
 pub(crate) fn perceptron(graph: &mut Graph, mut x: Tensor, layers: &[Affine], activation: Activation) -> Result<Tensor, Error> {
     for (i, layer) in layers.iter().enumerate() {
         let last = i + 1 == layers.len();

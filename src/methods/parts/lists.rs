@@ -49,7 +49,7 @@ pub(crate) fn live_mask(graph: &mut Graph, lengths: Tensor, tokens: u32) -> Resu
     Threshold::default().build(graph, inputs)
 }
 
-/// The live tokens of a list `[entries]` or `[batch, entries]`, in its order, [`NONE`](crate::NONE) behind them, and how many.
+/// The live tokens of a list `[entries]` or `[batch, entries]`, in its order, [`NONE`](crate::NONE) after them, and how many.
 pub(crate) fn live_entries(graph: &mut Graph, list: Tensor, live: Tensor) -> Result<(Tensor, Tensor), Error> {
     let [batch, _] = live.shape().exactly("live tokens", "[batch, tokens]")?;
     let entries = list.shape().dims().last().copied().unwrap_or(0);
@@ -123,8 +123,8 @@ pub(crate) fn product(argument: &'static str, shape: Shape, first: u32, second: 
     first.checked_mul(second).ok_or_else(wrong)
 }
 
-/// Rows of a text whose attention to every token is in memory at a time. The first row of a text is the first of a block, so that a row of a
-/// batch has the same blocks as the row alone.
+/// Rows of a text whose attention to every token is in memory at a time. The first row of a text is the first of a block, so that a row of
+/// a batch has the same blocks as the row alone.
 const BLOCK: u32 = 64;
 
 /// The blocks of so many rows of a text; of none one that is empty.

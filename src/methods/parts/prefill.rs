@@ -12,13 +12,13 @@ use crate::token_map::{Tokens, count_by_length};
 /// where there is an example.
 #[derive(Debug, Clone, Copy)]
 pub struct Prefill {
-    /// The tokens; the text is everything behind the image.
+    /// The tokens; the text is everything after the image.
     pub tokens: Tokens,
     /// 1 for image tokens, `[batch, tokens]` u32.
     pub image: Tensor,
     /// Positions of the text, `[batch, text]` u32, and how many, `[batch]`.
     pub text: (Tensor, Tensor),
-    /// Positions of the key set, `[batch, key]` u32, [`NONE`](crate::NONE) behind the last.
+    /// Positions of the key set, `[batch, key]` u32, [`NONE`](crate::NONE) after the last.
     pub key: Tensor,
 }
 

@@ -46,7 +46,7 @@ pub struct DAbstractor {
     pub heads: u32,
     /// Six in the paper.
     pub layers: Vec<DeformableLayer>,
-    /// Tokens that are put behind each image, `[1, E, C]`.
+    /// Tokens that are put after each image, `[1, E, C]`.
     pub end: Option<Tensor>,
     /// To the width of the language model, where that is another.
     pub output: Option<Affine>,

@@ -7,7 +7,7 @@ use crate::methods::DAbstractor;
 use crate::methods::parts::affine::{Affine, Projections, per_head};
 use crate::methods::parts::multi_head_attention::{KeyMask, MultiHeadAttention};
 
-/// A decoder layer of Deformable DETR; each norm is behind its sum.
+/// A decoder layer of Deformable DETR; each norm is after its sum.
 ///
 /// ```text
 /// q = norm(q + attention(q + p, q + p, q))          over the Q queries; p are their positions

@@ -7,7 +7,7 @@ use crate::methods::parts::affine::Affine;
 use crate::methods::parts::multi_head_attention::{KeyMask, MultiHeadAttention};
 use crate::methods::parts::transformer::FeedForward;
 
-/// One layer of BERT with cross-attention: each part stands behind its residual with a norm, `x = norm(x + part(x))`. It is a
+/// One layer of BERT with cross-attention: each part stands after its residual with a norm, `x = norm(x + part(x))`. It is a
 /// layer of [`QFormer`](crate::methods::QFormer), where there is an example, and its cost.
 #[derive(Debug, Clone, Copy)]
 pub struct QFormerLayer {

@@ -15,7 +15,7 @@ pub enum AdjacentPairs {
     /// Tokens 2i and 2i + 1 (AngelSlim's re-implementation).
     #[default]
     Disjoint,
-    /// Any token and the next. A walk from left to right merges the chosen ones and goes on behind both, so that of three tokens
+    /// Any token and the next. A walk from left to right merges the chosen ones and goes on after both, so that of three tokens
     /// in two chosen pairs the last stays (FastAdaSP's re-implementation).
     Overlapping,
 }

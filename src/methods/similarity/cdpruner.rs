@@ -16,8 +16,8 @@ use crate::token_map::Tokens;
 /// S = S + argmax_i det L_{S + i} / det L_S            keep times; in ascending position
 /// ```
 ///
-/// - The published code negates the relevance ([`CdPruner::negated`]). It is made for embeddings of CLIP, in which the tokens of the subject
-///   are the least similar to the text.
+/// - The published code negates the relevance ([`CdPruner::negated`]). It is made for embeddings of CLIP, in which the tokens of the
+///   subject are the least similar to the text.
 /// - The published code takes minimum and maximum over the whole batch. Here each row has its own, unless [`CdPruner::over_batch`] is set.
 /// - A row in which all are equally similar has a relevance of 1 for all.
 ///
@@ -66,7 +66,7 @@ pub struct CdPrunerOutput {
 }
 
 impl CdPruner {
-    /// Prunes `tokens`, the rows behind the projector, by their similarity to the text `[batch, tokens]` f32: [`text_similarity`].
+    /// Prunes `tokens`, the rows after the projector, by their similarity to the text `[batch, tokens]` f32: [`text_similarity`].
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, similarity: Tensor) -> Result<CdPrunerOutput, Error> {
         tokens.checked()?;
         let range = MinMax { descending: self.negated, over_batch: self.over_batch, offset: 1e-6, epsilon: 0.0 };

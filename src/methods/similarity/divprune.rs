@@ -18,7 +18,7 @@ use crate::token_map::Tokens;
 /// ```
 ///
 /// `round(keep * tokens)` stay, halves to even, in ascending position. What is selected is not selected again; the published code repeats
-/// the first of equal tokens. It works on any features: DivPrune's are those behind the projector. No attention is read.
+/// the first of equal tokens. It works on any features: DivPrune's are those after the projector. No attention is read.
 ///
 /// Cost: `2 N^2 C` operations for the nearest other token of each of N, `2 k N C` to select k of them
 /// ([`GreedySelect`](crate::kernels::GreedySelect)), one copy of the kept tokens.

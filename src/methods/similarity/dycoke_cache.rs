@@ -53,7 +53,7 @@ pub struct DyCokeCache {
 /// The attention of a decoding step and the tokens that it uses.
 #[derive(Debug, Clone, Copy)]
 pub struct DyCokeStep {
-    /// f32 `[batch, tokens]`; zeros before the first step, and behind live tokens.
+    /// f32 `[batch, tokens]`; zeros before the first step, and after live tokens.
     pub attention: Tensor,
     /// u32 `[batch, capacity]`, in descending attention: `int(keep tokens)` of them at most.
     pub selected: Tensor,

@@ -30,7 +30,7 @@ use crate::token_map::{Compressed, Tokens};
 /// - one mean of the keys over the heads, and the text's attention, `4 H T (T + L) D` operations (half of it for up to 16 text
 ///   tokens);
 /// - a selection, and matches of `D L'^2 / 2` and `D T^2 / 2` operations;
-/// - a copy of the kept tokens, a merge of each part, and one more copy to put them behind each other.
+/// - a copy of the kept tokens, a merge of each part, and one more copy to put them one after the other.
 ///
 /// ```
 /// use tokenpress::methods::PuMer;

@@ -1,4 +1,4 @@
-//! What a text says about the image behind it.
+//! What a text says about the image after it.
 
 use crate::error::Error;
 use crate::graph::{Graph, Tensor, expect_listed};
@@ -19,7 +19,7 @@ pub enum TextScore {
 }
 
 impl TextScore {
-    /// Score of each token behind the first `text`, `[batch, tokens - text]`, over `text_lengths`; `metric` are the keys' means over heads.
+    /// Score of each token after the first `text`, `[batch, tokens - text]`, over `text_lengths`; `metric` are the keys' means over heads.
     pub(crate) fn of(
         self,
         graph: &mut Graph,

@@ -57,7 +57,7 @@ pub fn stack_frames(graph: &mut Graph, x: Tensor, lengths: Option<Tensor>, facto
 ///
 /// `x` is f32 or f16 `[B, T, C]`; `lengths` u32 `[B]` are the live frames, all T for `None`. Gives
 /// `[B, floor((T - size) / stride) + 1, C]` and its lengths, u32 `[B]`. Qwen2-Audio (`https://arxiv.org/abs/2407.10759`) takes pairs,
-/// `size` and `stride` 2, behind its encoder. Errors are those of [`Pool::build`].
+/// `size` and `stride` 2, after its encoder. Errors are those of [`Pool::build`].
 ///
 /// Cost: one dispatch; windows that do not overlap read each frame once.
 ///

@@ -5,7 +5,7 @@ use crate::graph::{Graph, Tensor};
 use crate::kernels::{Activation, Convolution, Elementwise, LayerNorm, Statistic, activate, multiply, reduce};
 use crate::methods::parts::affine::Affine;
 
-/// A convolution without a bias and the LayerNorm of the channels of each token behind it.
+/// A convolution without a bias and the LayerNorm of the channels of each token after it.
 #[derive(Debug, Clone, Copy)]
 pub struct NormalizedConvolution {
     /// `[O, C, 1, 1]`, or depthwise `[C, 1, k, k]` with odd k.

@@ -42,7 +42,7 @@ pub struct CAbstractor {
     pub after: Vec<Bottleneck>,
     /// Linear layers with SiLU between them: two in the paper.
     pub readout: Vec<Affine>,
-    /// Tokens that are put behind each image, `[1, E, width]`.
+    /// Tokens that are put after each image, `[1, E, width]`.
     pub end: Option<Tensor>,
 }
 

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::Convolution;
 
-/// The compressor behind DeepSeek-OCR's first encoder: 3 x 3 convolutions of stride 2 without a bias, each of which halves rows
+/// The compressor after DeepSeek-OCR's first encoder: 3 x 3 convolutions of stride 2 without a bias, each of which halves rows
 /// and columns. `net_2` and `net_3` of deepseek-ai/DeepSeek-OCR, `deepencoder/sam_vary_sdpa.py`.
 ///
 /// `x` is `[B, h * w, C]`, `grid` `[h, w]`. Each weight is `[O, C, 3, 3]`, and its C is the O of the weight before. The published model

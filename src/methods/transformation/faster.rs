@@ -12,7 +12,7 @@ use crate::tensor::HostTensor;
 pub struct Faster {
     /// Frames 0, `every`, 2 `every` ... keep all their tokens (`faster_token_stride`); the others are pooled with twice the stride.
     pub every: u32,
-    /// A learned token `[C]` behind each frame, its newlines included (`faster_token`).
+    /// A learned token `[C]` after each frame, its newlines included (`faster_token`).
     pub token: Tensor,
 }
 

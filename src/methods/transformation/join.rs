@@ -30,7 +30,7 @@ use crate::methods::{mistral3_packed, nvlm_dynamic_resolution};
 pub enum Join {
     /// Blocks of the grid `[h, w]` that each row of the batch is.
     Blocks(PixelUnshuffle, [u32; 2]),
-    /// `merge` x `merge` blocks of the images `[h, w]` that lie behind each other in each row of the batch:
+    /// `merge` x `merge` blocks of the images `[h, w]` that lie one after the other in each row of the batch:
     /// [`nvlm_dynamic_resolution`], [`mistral3_packed`].
     Packed {
         /// Order within a block.

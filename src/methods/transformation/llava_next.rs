@@ -62,7 +62,7 @@ pub struct LlavaNext {
     pub unpadding: Unpadding,
     /// As many tiles' tokens as may be left, or a little more (N of `anyres_max_N`); all stay for `None`.
     pub most_tiles: Option<u32>,
-    /// Learned token `[C]` behind each row.
+    /// Learned token `[C]` after each row.
     pub newline: Option<Tensor>,
 }
 
@@ -106,7 +106,7 @@ impl LlavaNext {
         let [batch, tiles, tokens, channels] = x.shape().exactly("llava_next: x", "[B, 1 + tiles, edge * edge, C]")?;
         let [rows, columns] = self.canvas();
         let empty = self.image.contains(&0) || rows == 0 || columns == 0 || self.most_tiles == Some(0);
-        // With room for the overview, which is a tile, and a newline behind each row.
+        // With room for the overview, which is a tile, and a newline after each row.
         let outer = [rows, batch, channels].map(|d| u128::from(d.max(1))).iter().product::<u128>();
         if empty || outer.saturating_mul(2 * u128::from(columns) + 1) > u128::from(u32::MAX) {
             let expected = "images, tiles and a limit of at least 1, and fewer than 2^32 numbers".to_owned();

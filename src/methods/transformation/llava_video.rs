@@ -82,7 +82,7 @@ impl LlavaVideo {
             let actual = format!("{} and {every}", self.stride);
             return Err(Error::Value { argument: "llava_video: stride", expected: "strides from 1 to 2^23".to_owned(), actual });
         }
-        // With room for a token behind each row and two behind each frame.
+        // With room for a token after each row and two after each frame.
         let outer = [batch, count, channels].map(|d| u128::from(d.max(1))).iter().product::<u128>();
         if outer.saturating_mul(u128::from(tokens) + u128::from(grid[0]) + 2) > u128::from(u32::MAX) {
             let expected = "fewer than 2^32 elements, newlines included".to_owned();
@@ -108,7 +108,7 @@ impl LlavaVideo {
         }
     }
 
-    /// Frames `[F, h * w, C]` pooled, with what is behind each of their rows and each of them.
+    /// Frames `[F, h * w, C]` pooled, with what is after each of their rows and each of them.
     fn frames(&self, graph: &mut Graph, x: Tensor, [h, w]: [u32; 2], stride: u32) -> Result<Tensor, Error> {
         let pool = match self.mode {
             PoolMode::Average => Pool::Average(Windows::cells(stride)),

@@ -18,11 +18,11 @@ pub enum Newline {
     EachRow(Tensor),
     /// Behind every frame (`frame`).
     EachFrame(Tensor),
-    /// Once, behind the last frame (`one_token`).
+    /// Once, after the last frame (`one_token`).
     End(Tensor),
 }
 
-/// The learned token `[C]` behind the tokens of every batch row.
+/// The learned token `[C]` after the tokens of every batch row.
 pub(crate) fn appended(graph: &mut Graph, x: Tensor, row: Tensor) -> Result<Tensor, Error> {
     let [batch, _, channels] = x.shape().exactly("llava_video: x", "[B, N, C]")?;
     let row = graph.reshape(row, [1, channels])?;
@@ -30,7 +30,7 @@ pub(crate) fn appended(graph: &mut Graph, x: Tensor, row: Tensor) -> Result<Tens
     Ok(concat_rows(graph, (x, None), (rows, None))?.0)
 }
 
-/// The same behind every row of grids `[B, rows * columns, C]`.
+/// The same after every row of grids `[B, rows * columns, C]`.
 pub(crate) fn behind_rows(graph: &mut Graph, x: Tensor, [rows, columns]: [u32; 2], row: Tensor) -> Result<Tensor, Error> {
     let [batch, _, channels] = x.shape().exactly("llava_video: x", "[B, N, C]")?;
     let x = graph.reshape(x, [batch * rows, columns, channels])?;

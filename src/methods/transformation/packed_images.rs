@@ -1,4 +1,4 @@
-//! Images of different sizes, packed behind each other: the neighbours of each become one token.
+//! Images of different sizes, packed one after the other: the neighbours of each become one token.
 
 use crate::error::Error;
 use crate::graph::{Graph, Tensor, expect_listed};
@@ -63,7 +63,7 @@ pub fn nvlm_dynamic_resolution(graph: &mut Graph, x: Tensor, tiles: &[[u32; 2]],
     packed(graph, x, tiles, k, "nvlm_dynamic_resolution: x", "nvlm_dynamic_resolution: k")
 }
 
-/// Mistral 3 and Pixtral on images of different sizes packed behind each other: each by itself, `merge` x `merge`,
+/// Mistral 3 and Pixtral on images of different sizes packed one after the other: each by itself, `merge` x `merge`,
 /// (channel, dy, dx), row by row.
 ///
 /// `x` is `[B, sum of h * w, C]`; `images` are the `[h, w]` of the images in their order. With `merge` (`spatial_merge_size`, 2)

@@ -56,7 +56,7 @@ impl PixelUnshuffle {
     }
 
     /// Mistral 3 and Pixtral: 2 x 2 (`spatial_merge_size`), (channel, dy, dx) as `F.unfold`. `Mistral3PatchMerger` in
-    /// huggingface/transformers, `modeling_mistral3.py`. For images packed behind each other see
+    /// huggingface/transformers, `modeling_mistral3.py`. For images packed one after the other see
     /// [`mistral3_packed`](crate::methods::mistral3_packed).
     pub const fn mistral3() -> Self {
         Self { channels: ChannelOrder::ChannelFirst, ..Self::internvl_v2() }

@@ -64,7 +64,7 @@ pub struct Projector {
     pub join: Join,
     /// Of each joined token.
     pub norm: Option<LearnedNorm>,
-    /// One behind the other.
+    /// One after the other.
     pub layers: Vec<Layer>,
 }
 

@@ -8,7 +8,7 @@ use crate::methods::transformation::join::Join;
 use crate::methods::transformation::projector::{Layer, LearnedNorm, Projector};
 use crate::tensor::HostTensor;
 
-/// Layers with exact GELU between them, and none behind the last.
+/// Layers with exact GELU between them, and none after the last.
 fn perceptron<const N: usize>(layers: [Affine; N]) -> Vec<Layer> {
     let activation = |i: usize| if i + 1 < N { Activation::Gelu } else { Activation::None };
     layers.into_iter().enumerate().map(|(i, weights)| Layer { weights, activation: activation(i) }).collect()

@@ -8,14 +8,14 @@ use crate::graph::{Graph, Tensor};
 use crate::kernels::{concat_rows, gather_rows};
 use crate::tensor::{Desc, Elem};
 
-/// Tiles with their 1-D tags. An image of n tiles has its thumbnail last. Its first n - 1 tiles have the first n - 1 tags, and the thumbnail
-/// has the last tag.
+/// Tiles with their 1-D tags. An image of n tiles has its thumbnail last. Its first n - 1 tiles have the first n - 1 tags, and the
+/// thumbnail has the last tag.
 ///
 /// ```text
 /// tagged[t] = [embedding[tag_ids[tag of t, 0]], .., embedding[tag_ids[tag of t, T - 1]], x[t, 0], .., x[t, S - 1]]
 /// ```
 ///
-/// - `x` is `[tiles, S, C]`: the tiles of all images behind each other.
+/// - `x` is `[tiles, S, C]`: the tiles of all images one after the other.
 /// - `images` are the numbers of tiles of the images. They must add up to all tiles, and none may be above the number of tags.
 /// - `tag_ids` u32 `[tags, T]` are the text tokens of `<tile_1>`, `<tile_2>` .. and of the thumbnail's tag, all of one length.
 /// - `embedding` `[V, C]` of x's element type is the language model's.
