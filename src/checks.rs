@@ -1,4 +1,4 @@
-//! What can be wrong with a caller's shapes and data: an error names the argument, what was expected, and what came.
+//! Checks of a caller's shapes and data. An error names the argument, what was expected, and what came.
 
 use crate::error::Error;
 use crate::tensor::{Desc, Elem, HostTensor, MAX_RANK, Shape};
@@ -29,7 +29,7 @@ impl TryFrom<&[u32]> for Shape {
 }
 
 impl HostTensor {
-    /// Elements from the first of these little-endian bytes, as a buffer holds them. [`Error::BufferTooSmall`] where there are too few.
+    /// Elements from the first of these little-endian bytes, as a buffer holds them. [`Error::BufferTooSmall`] if there are too few.
     pub fn from_bytes(desc: Desc, bytes: &[u8]) -> Result<Self, Error> {
         let (required, actual) = (desc.bytes(), bytes.len() as u64);
         let held = usize::try_from(required).ok().and_then(|required| bytes.get(..required));

@@ -1,4 +1,4 @@
-//! Cooperative matrices: taken up where a device multiplies them rightly.
+//! Cooperative matrices: used if a device multiplies them correctly.
 
 use crate::device::{Capabilities, Gpu, MatrixSize, TensorView, buffer, present, submit};
 use crate::error::Error;
@@ -9,18 +9,24 @@ use crate::random::random_u32;
 use crate::readback::read_blocking;
 use crate::tensor::{Desc, Elem, HostTensor, Shape};
 
-/// What the workgroups need whose tiles are made by matrices.
+/// Workgroup memory of tiles that are made by matrices.
 const WORKGROUP_MEMORY: u32 = 32 << 10;
 
 impl Gpu {
-    /// The same device, on which tiles of products of f16 tensors are made by cooperative matrices: those of `linear`, of `attention` and of
-    /// `attention_score` for many rows. f16 numbers are multiplied as they are, and summed in f32 in an order of the device's own: results are
+    /// The same device, which then makes tiles of products of f16 tensors by cooperative matrices: in `linear`, in `attention`, and in
+    /// `attention_score` for many rows. f16 numbers are multiplied as they are, and summed in f32 in an order of the device's own. Results are
     /// within the same bounds as without, and the same from run to run.
     ///
-    /// `properties` is what [`wgpu::Adapter::cooperative_matrix_properties`] says. Matrices of 16 x 16 x 16 are preferred to those of 8 x 8 x 8;
-    /// they are taken up where f16 is multiplied into f32 sums, the device was made with `EXPERIMENTAL_COOPERATIVE_MATRIX`, `SHADER_F16`,
-    /// `SUBGROUP` and 32 KiB of workgroup memory, its subgroups have one size, and products of known numbers come out right. Otherwise the device stays as
-    /// it was; a log line says why. Submits to the queue, and waits. [`tune`](crate::tune) finds where they are slower.
+    /// `properties` is [`wgpu::Adapter::cooperative_matrix_properties`]. Matrices of 16 x 16 x 16 are preferred to those of 8 x 8 x 8. They
+    /// are used only if all of these hold:
+    ///
+    /// - The adapter multiplies f16 into f32 sums.
+    /// - The device was made with `EXPERIMENTAL_COOPERATIVE_MATRIX`, `SHADER_F16`, `SUBGROUP` and 32 KiB of workgroup memory.
+    /// - Its subgroups have one size.
+    /// - Products of known numbers come out right.
+    ///
+    /// Otherwise the device stays as it was, and a log line says why. This submits to the queue, and waits. [`tune`](crate::tune) finds the
+    /// shaders that are slower with matrices.
     ///
     /// ```no_run
     /// # fn make(device: wgpu::Device, queue: wgpu::Queue, adapter: wgpu::Adapter) -> Result<(), tokenpress::Error> {
@@ -32,7 +38,7 @@ impl Gpu {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Device`] where the device is lost or the queue is another's.
+    /// [`Error::Device`] if the device is lost or the queue is another's.
     pub fn with_cooperative_matrices(&self, queue: &wgpu::Queue, properties: &[wgpu::CooperativeMatrixProperties]) -> Result<Self, Error> {
         present(self.device())?;
         let Some(size) = self.listed_matrices(properties) else {
@@ -49,7 +55,7 @@ impl Gpu {
         Ok(with)
     }
 
-    /// The size of the matrices that [`Gpu::with_cooperative_matrices`] takes up if they multiply rightly.
+    /// The size of the matrices that [`Gpu::with_cooperative_matrices`] uses if they multiply correctly.
     pub fn listed_matrices(&self, properties: &[wgpu::CooperativeMatrixProperties]) -> Option<MatrixSize> {
         listed(self.capabilities(), self.device().features(), properties)
     }
@@ -73,7 +79,7 @@ fn listed(capabilities: &Capabilities, features: wgpu::Features, properties: &[w
     })
 }
 
-/// Whether rows of small integers, whose products have no rounding in whatever order, are multiplied rightly.
+/// Whether rows of small integers are multiplied correctly. Their products are exact in any order.
 fn multiplies(gpu: &Gpu, queue: &wgpu::Queue, channels: u32) -> Result<bool, Error> {
     let mut graph = Graph::new();
     let mut integers = |seed: u32, rows: u32| {

@@ -1,4 +1,4 @@
-//! Constants that nothing stores: their entries follow from their places.
+//! Constants that are not stored: each entry follows from its place.
 
 use crate::tensor::{Desc, Elem, HostTensor, Shape};
 use half::f16;
@@ -120,7 +120,7 @@ impl Pattern {
         }
     }
 
-    /// Entries of a row from one on: loops without a branch for each entry, since long ones are written while a plan is made.
+    /// Entries of a row from one on. The loops have no branch for each entry, because long rows are written while a plan is made.
     fn fill(&self, first: u32, entries: &mut [u32]) {
         let count = |entries: &mut [u32], first: u32, step: u32| {
             entries.iter_mut().zip(0u32..).for_each(|(entry, i)| *entry = first.wrapping_add(i.wrapping_mul(step)));
@@ -167,7 +167,7 @@ impl Known<'_> {
         }
     }
 
-    /// Every number that occurs, in order; where all are one number, that one once.
+    /// Every number that occurs, in order. If all entries are the same number, that number once.
     pub(crate) fn values(&self) -> Box<dyn Iterator<Item = u32> + '_> {
         match self {
             Self::Pattern(pattern, _) if pattern.is_one_number() => Box::new(self.entries().take(1)),
@@ -175,7 +175,7 @@ impl Known<'_> {
         }
     }
 
-    /// The number that all entries are, if they are one, and there is one.
+    /// The number that all entries are, if all are the same and there is any entry.
     pub(crate) fn one_number(&self) -> Option<u32> {
         let first = self.values().next()?;
         self.values().all(|value| value == first).then_some(first)

@@ -57,8 +57,7 @@ impl Shape {
         &self.dims[..usize::from(self.rank)]
     }
 
-    /// Number of elements. Shapes that no memory holds count as 2^56, so that sums of a few sizes in bytes do not
-    /// overflow.
+    /// Number of elements. A shape that is too large for any memory counts as 2^56: so sums of a few sizes in bytes do not overflow.
     pub fn elements(&self) -> u64 {
         match self.dims().contains(&0) {
             true => 0,
@@ -176,8 +175,8 @@ impl HostTensor {
         Self { shape, data }
     }
 
-    /// Floats in an element type: rounded to nearest even where it is f16; where it is u32 to the nearest whole number, ties to even, with
-    /// what lies beyond its ends at them, and 0 for NaN. Panics if the number of elements is not the shape's.
+    /// Floats, converted to an element type. f16 is rounded to the nearest, ties to even. u32 is rounded to the nearest whole number, ties to
+    /// even; numbers beyond its range become its ends, and NaN becomes 0. Panics if the number of elements is not the shape's.
     pub fn from_floats(desc: Desc, values: Vec<f32>) -> Self {
         match desc.elem {
             Elem::F32 => Self::f32(desc.shape, values),
@@ -259,7 +258,7 @@ impl HostTensor {
 
 /// Storage type of a [`HostTensor`], for kernels that move elements without looking at them.
 pub(crate) trait Element: Copy {
-    /// What stands where there is no token: 0, and [`NONE`] for integers.
+    /// The value where there is no token: 0, and [`NONE`] for integers.
     const EMPTY: Self;
 
     /// The number 0.

@@ -46,22 +46,22 @@ impl Tensor {
 pub(crate) enum Source {
     Input(String),
     Constant(Arc<HostTensor>),
-    /// A constant that nothing stores, but for who asks for its value.
+    /// A constant that is not stored. Its value is made if somebody asks for it.
     Pattern(Pattern, OnceLock<Box<HostTensor>>),
     Node,
 }
 
-/// Constants that follow a pattern are stored up to this size, so that those of equal numbers are one. A method may make one a round: of
-/// larger ones rounds in proportion to the tokens would take their square.
+/// Constants that follow a pattern are stored up to this size, so that equal ones are found. Larger ones are not: a method may make one in
+/// every round, and with a round for each token they would take memory in proportion to the square of the tokens.
 const STORED_BYTES: u64 = 1 << 10;
 
-/// Constants that follow a pattern have a value for who asks for it up to this size.
+/// Constants that follow a pattern show their value up to this size.
 const SHOWN_BYTES: u64 = 1 << 16;
 
 /// The most entries that the host computes one by one for a constant: 256 MiB of them.
 const MOST_LISTED: u64 = 1 << 26;
 
-/// An error for more entries than a host should compute, in place of the memory for them.
+/// An error for more entries than the host should compute one by one.
 pub(crate) fn expect_listed(argument: &'static str, shape: Shape) -> Result<(), Error> {
     if shape.elements() > MOST_LISTED {
         let expected = format!("at most {MOST_LISTED} entries that are listed by the host");
@@ -93,7 +93,7 @@ pub struct Graph {
     descs: Vec<Desc>,
     nodes: Vec<Node>,
     outputs: Vec<(String, Tensor)>,
-    /// Constants and calls by a hash of what they are: a new one is compared with those of its own hash alone.
+    /// Constants and calls by a hash of their contents. A new one is compared only with those of the same hash.
     constants: HashMap<u64, Vec<TensorId>>,
     calls: HashMap<u64, Vec<usize>>,
 }
@@ -246,7 +246,7 @@ impl Graph {
         Some(Tensor { graph: self.owner(id), id, desc: self.descs[at(&id)] })
     }
 
-    /// The contents of a tensor made by [`Graph::constant`] of this graph, or of the one it was cloned from before that.
+    /// The contents of a constant of this graph, or of a graph that it was cloned from.
     pub fn constant_value(&self, tensor: Tensor) -> Option<&HostTensor> {
         match self.sources.get(tensor.id.0 as usize) {
             Some(Source::Constant(value)) if self.owns(tensor) => Some(value),
@@ -269,7 +269,7 @@ impl Graph {
         Ok(Tensor { desc: Desc { shape, elem: tensor.elem() }, ..tensor })
     }
 
-    /// Whether a tensor is what a call computes, and no output yet: an output needs no copy of it.
+    /// Whether a call computes this tensor, and it is not an output yet. Then it can be an output without a copy.
     pub(crate) fn is_free(&self, tensor: Tensor) -> Result<bool, Error> {
         self.check(tensor, "output: tensor")?;
         let taken = self.outputs.iter().any(|(_, t)| t.id == tensor.id);
@@ -320,7 +320,7 @@ impl Graph {
         if self.owns(tensor) { Ok(()) } else { Err(Error::ForeignTensor { argument }) }
     }
 
-    /// Names, shapes and element types of the inputs, in order of definition. A plan needs every one bound.
+    /// Names, shapes and element types of the inputs, in order of definition. A plan needs a view for each.
     pub fn inputs(&self) -> impl Iterator<Item = (&str, Desc)> {
         self.sources.iter().zip(&self.descs).filter_map(|(source, desc)| match source {
             Source::Input(name) => Some((name.as_str(), *desc)),
@@ -420,7 +420,7 @@ impl Graph {
             for output in &node.outputs {
                 on_the_host(node.kernel.name(), output.desc)?;
             }
-            // Of nothing there is nothing to compute, however large the other dimensions are.
+            // An empty tensor needs no computation, however large its other dimensions are.
             if node.outputs.iter().all(|output| output.shape().elements() == 0) {
                 values.extend(node.outputs.iter().map(|output| (output.id, HostTensor::empty(output.desc))));
                 continue;
@@ -457,7 +457,7 @@ impl Graph {
     }
 }
 
-/// An error for a tensor that the reference does not make: few GPUs would bind it.
+/// An error for a tensor of more than 2 GiB. The reference does not make it, and few GPUs would bind it.
 fn on_the_host(kernel: &'static str, desc: Desc) -> Result<(), Error> {
     let (bytes, limit) = (desc.bytes(), 1 << 31);
     if bytes > limit { Err(Error::BindingTooLarge { kernel, tensor: desc.to_string(), bytes, limit }) } else { Ok(()) }

@@ -7,6 +7,8 @@ use crate::kernels::Partition;
 pub struct Protect {
     /// Token 0 is a class token: it is never a source (and, being even, never a destination). Unmerged tokens
     /// then keep their order.
+    ///
+    /// For more leading tokens, such as registers, see [`Matching::Lists`].
     pub class: bool,
     /// Token 1 is a distillation token: it is never a destination. The output starts with tokens 0 and 1.
     pub distillation: bool,
@@ -21,7 +23,7 @@ impl Protect {
     pub const CLASS_AND_DISTILLATION: Self = Self { class: true, distillation: true };
 }
 
-/// Which tokens are sources, that may merge into another, and which are destinations.
+/// Which tokens are sources, which may merge into another token, and which are destinations, into which they merge.
 ///
 /// ```
 /// use tokenpress::kernels::Partition;
@@ -47,10 +49,11 @@ pub enum Matching {
     /// merge. Tokens past the last whole group are dropped. [`ToMe::merge`](crate::methods::ToMe::merge) and
     /// [`ToMe::protect`](crate::methods::ToMe::protect) play no part.
     Kth(u32),
-    /// The caller's lists, such as [`Partition::grid2d_random`] of tomesd or [`Partition::random`]. Of a ragged row those entries
-    /// count that are live; where none of them is a destination, nothing merges.
+    /// The caller's lists, such as [`Partition::grid2d_random`] of tomesd or [`Partition::random`]. In a ragged row only live entries
+    /// count. If none of them is a destination, nothing merges.
     ///
-    /// A token in neither list is dropped: its [`parent`](crate::TokenMap::parent) is [`NONE`](crate::NONE). To keep leading tokens out of it,
-    /// such as registers, leave them out of the lists, and put them in front with [`Compressed::append`](crate::Compressed::append).
+    /// **A token in neither list is dropped:** its [`parent`](crate::TokenMap::parent) is [`NONE`](crate::NONE). To keep leading tokens
+    /// apart, such as registers, leave them out of the lists, and put them in front with
+    /// [`Compressed::append`](crate::Compressed::append). The guide shows this for DINOv2.
     Lists(Partition),
 }
