@@ -14,8 +14,8 @@ const WORKGROUP_MEMORY: u32 = 32 << 10;
 
 impl Gpu {
     /// The same device, which then makes tiles of products of f16 tensors by cooperative matrices: in `linear`, in `attention`, and in
-    /// `attention_score` for many rows. f16 numbers are multiplied as they are, and summed in f32 in an order of the device's own. Results are
-    /// within the same bounds as without, and the same from run to run.
+    /// `attention_score` for many rows. f16 numbers are multiplied as they are, and summed in f32 in an order of the device's own. Results
+    /// are within the same bounds as without, and the same from run to run.
     ///
     /// `properties` is [`wgpu::Adapter::cooperative_matrix_properties`]. Matrices of 16 x 16 x 16 are preferred to those of 8 x 8 x 8. They
     /// are used only if all of these hold:

@@ -175,8 +175,8 @@ impl HostTensor {
         Self { shape, data }
     }
 
-    /// Floats, converted to an element type. f16 is rounded to the nearest, ties to even. u32 is rounded to the nearest whole number, ties to
-    /// even; numbers beyond its range become its ends, and NaN becomes 0. Panics if the number of elements is not the shape's.
+    /// Floats, converted to an element type. f16 is rounded to the nearest, ties to even. u32 is rounded to the nearest whole number, ties
+    /// to even; numbers beyond its range become its ends, and NaN becomes 0. Panics if the number of elements is not the shape's.
     pub fn from_floats(desc: Desc, values: Vec<f32>) -> Self {
         match desc.elem {
             Elem::F32 => Self::f32(desc.shape, values),

@@ -63,8 +63,8 @@ impl Tokens {
         self.x.shape().dims().get(1).copied().unwrap_or(0)
     }
 
-    /// Batch rows, capacity and channels of tokens whose tensors have the shapes and types that the fields ask for, and whose rows are
-    /// no longer than what the host lists one by one: methods may count to the capacity.
+    /// Batch rows, capacity and channels. Checks the shapes and types of the tensors, and that the host can list the tokens of a row:
+    /// methods may count to the capacity.
     pub(crate) fn checked(&self) -> Result<[u32; 3], Error> {
         let [batch, tokens, channels] = self.x.shape().exactly("tokens: x", "[batch, tokens, channels]")?;
         expect("tokens: size", self.size.desc(), Desc::new([batch, tokens], Elem::F32))?;

@@ -10,17 +10,21 @@ pub(crate) fn lengths_or_full(graph: &mut Graph, lengths: Option<Tensor>, batch:
     lengths.unwrap_or_else(|| graph.filled([batch], tokens))
 }
 
-/// Whether one invocation does a batch row's work, or that of one of its tokens, in place of a workgroup, which is mostly idle in a short row
-/// and whose start and barriers add up over many rows. `pairs` are the pairs of rows of `channels` that it compares. It depends on a row's
-/// capacity alone, never on how many rows there are: a row gets the same in any batch.
+/// Whether one invocation does the work of a batch row, or of one of its tokens, in place of a workgroup.
+///
+/// In a short row a workgroup is mostly idle, and its start and its barriers add up over many rows. `pairs` are the pairs of rows of
+/// `channels` that an invocation compares. The answer depends only on a row's capacity, never on the number of rows: a row gets the same in
+/// any batch.
 pub(crate) fn alone(tokens: u32, pairs: u64, channels: u32) -> bool {
-    // What such an invocation may take longer than a workgroup where there is one row only: 2048 loads of four channels, which
-    // are some tens of microseconds. A pair costs about as much as 16 channels beside its channels.
+    // If there is only one row, an invocation takes longer than a workgroup. It may take 2048 loads of four channels, some tens of
+    // microseconds. A pair costs about as much as 16 channels, beside its own channels.
     tokens <= 64 && pairs.saturating_mul(u64::from(channels) + 16) <= 8192
 }
 
-/// The steps of a long loop that one dispatch makes, where each takes so many turns of loops, those inside it included. llvmpipe of Mesa 22
-/// ends all loops of an invocation after 65,535 turns in all, without a word; the rest is for the loops beside.
+/// How many steps of a long loop one dispatch makes, if each step takes so many turns of loops, inner loops included.
+///
+/// llvmpipe of Mesa 22 ends all loops of an invocation after 65,535 turns in all, without an error. This leaves some of them for other
+/// loops.
 pub(crate) fn steps_of_dispatch(turns: u64) -> u32 {
     (60_000 / turns.max(1)).max(1) as u32
 }
@@ -30,8 +34,8 @@ pub(crate) fn team(is_alone: bool, together: &'static Shader, each_alone: &'stat
     if is_alone { (each_alone, rows.div_ceil(64)) } else { (together, rows) }
 }
 
-/// Live keys and live query rows of an attention of M rows over N keys, where some are not given: all keys, and as many rows as keys
-/// where M is N, or else all rows.
+/// Live keys and live query rows of an attention of M rows over N keys. Keys that are not given are all live. If query rows are not given,
+/// as many are live as keys if M is N, and otherwise all.
 pub(crate) fn live_of_attention(
     graph: &mut Graph,
     batch: u32,

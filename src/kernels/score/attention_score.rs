@@ -205,8 +205,8 @@ pub(super) static SCORE: Shader = Shader {
 ///   at most 64 MiB a batch row.
 /// - More rows: three dispatches, `4 R N D` operations a head, and a workspace of at most `2 R + 8 N` floats a head. Logits need
 ///   no softmax: two dispatches and `2 R N D` operations.
-/// - Of many rows the matrix `R x N` is in memory only where each row is asked for by itself ([`RowReduction::None`]), or where
-///   it is small: at most 256 KiB for all heads of a batch row, on a CPU 32 MiB.
+/// - For many rows the matrix `R x N` is in memory only if you ask for each row by itself ([`RowReduction::None`]), or if it is small: at
+///   most 256 KiB for all heads of a batch row, on a CPU 32 MiB.
 ///
 /// ```
 /// use tokenpress::kernels::{AttentionInputs, AttentionScore, Norm, Queries};

@@ -265,9 +265,8 @@ pub struct Selection {
     pub values: Tensor,
     /// `[..]` u32: how many are selected.
     pub kept: Tensor,
-    /// `[.., capacity]` u32: the live tokens that are not selected, [`NONE`] after the last. The capacity is N - k where
-    /// every row is known to select k (no lengths, no counts, and marks that are none or a constant that leaves k
-    /// tokens to select), and N otherwise.
+    /// `[.., capacity]` u32: the live tokens that are not selected, [`NONE`] after the last. The capacity is N - k if every row is known to
+    /// select k: there are no lengths and no counts, and no marks or constant marks that leave k tokens to select. Otherwise it is N.
     pub complement: Option<Tensor>,
     /// `[.., N]` u32: 1 for the selected.
     pub mask: Option<Tensor>,

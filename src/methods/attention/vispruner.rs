@@ -119,11 +119,10 @@ fn counts_of(left: u32, wanted: u32) -> [u32; 4] {
 
 /// Every row's counts before a round.
 enum Round {
-    /// Of rows whose lengths are known now, or of one that is like all: how long the rest is, and how long it shall be.
+    /// Rows whose lengths are known now, or one row that is like all: how long the rest is, and how long it shall be.
     Known { batch: u32, rows: Vec<[u32; 2]> },
-    /// Of rows whose lengths are on the GPU. A row's state is how long its rest is where it has no more tokens than are kept, since it
-    /// drops none. Otherwise, after those states, it is the length of its rest less what is wanted of it, which is the same for all such
-    /// rows.
+    /// Rows whose lengths are on the GPU. A row with no more tokens than are kept drops none: its state is the length of its rest. For all
+    /// other rows the wanted length is the same. Their states come after those, by the length of the rest less the wanted length.
     Counted {
         states: Tensor,
         /// For each state the four counts, and the state after a round.
@@ -204,7 +203,7 @@ impl Round {
         }
     }
 
-    /// The next round. A longer rest is no shorter after it than another.
+    /// The next round. A longer rest stays at least as long as a shorter one.
     fn next(&mut self, graph: &mut Graph) -> Result<(), Error> {
         match self {
             Self::Known { rows, .. } => rows.iter_mut().for_each(|[left, wanted]| *left -= counts_of(*left, *wanted)[2]),

@@ -6,15 +6,16 @@ use crate::kernels::{Elementwise, Operation, Statistic, gather_rows, multiply, r
 use crate::methods::parts::lists::product;
 use crate::tensor::HostTensor;
 
-/// The mean over i != j of the cosine of i and j, for groups of unit rows `[groups, members, channels]`, of which those that are not zero
-/// rows have 1 in `alive`, u32 `[groups, members]`: f32 `[groups]`. Exactly 1 for equal rows.
+/// The mean over i != j of the cosine of members i and j, f32 `[groups]`. Exactly 1 for equal rows.
+///
+/// `unit` are groups of unit rows `[groups, members, channels]`. `alive`, u32 `[groups, members]`, is 1 for each row that is not zero.
 pub(crate) fn mean_cosine(graph: &mut Graph, unit: Tensor, alive: Tensor) -> Result<Tensor, Error> {
     let [groups, members, channels] = unit.shape().exactly("mean_cosine: unit", "[groups, members, channels]")?;
     let less = |graph: &mut Graph, a: Tensor, scale: f32, b: Tensor| {
         Elementwise { operation: Operation::Add, scale: -scale, ..Default::default() }.build(graph, a, b)
     };
-    // cos = 1 - |u_i - u_j|^2 / 2, of which the sum over pairs is that of the squares less the square of the sum, of what the rows are apart
-    // from the first.
+    // cos = 1 - |u_i - u_j|^2 / 2. With d the rows less the first one, the sum of |u_i - u_j|^2 follows from the sum of squares of d and
+    // the square of its sum.
     let list = graph.constant(HostTensor::u32([1], vec![0]));
     let first = gather_rows(graph, unit, list, None)?;
     let apart = less(graph, unit, 1.0, first)?;

@@ -12,8 +12,8 @@ use crate::kernels::{Pool, Statistic, Windows, reduce};
 pub enum Content {
     /// The mean of its tokens.
     Mean,
-    /// Means over cells of its grid, `floor(rows / g)` rows and `floor(columns / g)` columns each: g x g of them, and more where g is
-    /// no divisor (a grid of 7 with g = 4 stays as it is), as in the published code.
+    /// Means over cells of its grid, as in the published code. A cell has `floor(rows / g)` rows and `floor(columns / g)` columns. There
+    /// are g x g cells, and more if g is not a divisor: a grid of 7 with g = 4 stays as it is.
     Grid(u32),
     /// Every token.
     All,

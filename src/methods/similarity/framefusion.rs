@@ -70,8 +70,8 @@ impl Default for FrameFusion {
 }
 
 impl FrameFusion {
-    /// The share of the tokens that has to go next, so that a model of `layers` layers costs `cost` of what it costs with all
-    /// tokens, after layers that have removed the shares `removed`, each of what was left.
+    /// The share of the tokens to remove next, so that a model of `layers` layers costs the share `cost` of the whole model. `removed` are
+    /// the shares that the layers so far have removed, each of the tokens that were left.
     pub fn budget(cost: f64, layers: u32, removed: &[f64]) -> f64 {
         let left = |share: &mut f64, removed: &f64| {
             *share *= 1.0 - removed;
