@@ -90,7 +90,7 @@ impl Plan {
     /// Records the dispatches of a range of kernel calls, so that the caller's own dispatches can run between two parts of a graph.
     ///
     /// Ask [`Graph::calls`] before and after you add a part: the two numbers are its range. The workspace keeps its contents between the
-    /// parts. All parts, recorded in order, do what [`Plan::record`] does.
+    /// parts. Record all of them, in order: together they do what [`Plan::record`] does. The first part begins at 0.
     pub fn record_calls(&self, calls: Range<usize>, pass: &mut wgpu::ComputePass<'_>) {
         let steps = &self.shared.steps;
         let first = steps.partition_point(|s| s.dispatch.node < calls.start);

@@ -50,7 +50,7 @@ pub enum Matching {
     /// [`ToMe::protect`](crate::methods::ToMe::protect) play no part.
     Kth(u32),
     /// The caller's lists, such as [`Partition::grid2d_random`] of tomesd or [`Partition::random`]. In a ragged row only live entries
-    /// count. If none of them is a destination, nothing merges.
+    /// count. If none of them is a destination, nothing merges. [`ToMe::protect`](crate::methods::ToMe::protect) plays no part.
     ///
     /// **A token in neither list is dropped:** its [`parent`](crate::TokenMap::parent) is [`NONE`](crate::NONE). To keep leading tokens
     /// apart, such as registers, leave them out of the lists, and put them in front with

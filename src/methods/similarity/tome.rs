@@ -54,7 +54,7 @@ pub struct ToMe {
     /// This is DyMU, `https://arxiv.org/abs/2504.17040`: set `merge` to `u32::MAX`, and take a threshold for each layer from
     /// [`similarity_threshold`](crate::schedule::similarity_threshold).
     pub threshold: Option<f32>,
-    /// Leading tokens that stay out of it.
+    /// Leading tokens that stay out of it, under [`Matching::EvenOdd`]. The other matchings do not look at it.
     pub protect: Protect,
     /// How tokens are divided into sources and destinations.
     pub matching: Matching,
