@@ -33,8 +33,8 @@ use tokenpress::wgpu;
 
 /// Runs every kernel, shader variant and method against the CPU reference, on every adapter found.
 ///
-/// Each kernel call runs by itself, fed with the reference's inputs, twice, in poisoned memory with canaries around
-/// every tensor. Exit code 1 on any failure, and 2 where nothing was compared: a filter that nothing contains, an adapter that is not there.
+/// Each kernel call runs by itself, fed with the reference's inputs, twice, in poisoned memory with canaries around every tensor. Exit code
+/// 1 on any failure, and 2 where nothing was compared: a filter that nothing contains, an adapter that is not there.
 #[derive(Parser)]
 struct Options {
     /// Only adapters whose name contains this.
@@ -243,6 +243,8 @@ fn variant(case: &Case, step: &StepReport) -> String {
         "matrices"
     } else if runs(".subgroup") {
         "subgroup"
+    } else if runs(".staged") {
+        "staged"
     } else {
         "portable"
     };

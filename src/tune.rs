@@ -14,12 +14,13 @@ use crate::plan::{Bindings, Plan};
 use crate::random::random_u32;
 use crate::tensor::{Desc, Elem, HostTensor, Shape};
 
-/// A form is chosen where it takes less than this share of the other's time: differences below are noise.
+/// A form is chosen if it takes less than this share of the other's time. Smaller differences are noise.
 const FASTER: f64 = 0.93;
 
-/// Runs each shader that has several forms, at an ordinary size, and says which are faster in a less capable one. Takes a few
-/// seconds; submits to the queue, and waits. A device without subgroups has nothing to choose. Not on the web, where nothing
-/// can wait: load what was measured elsewhere.
+/// Measures each shader that has several forms, at an ordinary size, and says which are faster in a less capable form.
+///
+/// This takes a few seconds. It submits to the queue, and waits. A device without subgroups has nothing to choose. A browser does not have
+/// this function, because nothing can wait there: load a tuning that was measured elsewhere.
 ///
 /// Sums may have another order in the other form. Results are the same from run to run under one tuning.
 ///
@@ -38,7 +39,7 @@ const FASTER: f64 = 0.93;
 /// ```
 ///
 /// # Errors
-/// [`Error::Device`] where the device is lost or the queue is another's; whatever [`Graph::plan`] says of a device that is too small.
+/// [`Error::Device`] if the device is lost or the queue is another's, and the errors of [`Graph::plan`] for a device that is too small.
 pub fn tune(gpu: &Gpu, queue: &wgpu::Queue) -> Result<Tuning, Error> {
     present(gpu.device())?;
     let mut tuning = Tuning::default();

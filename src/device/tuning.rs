@@ -5,12 +5,17 @@ use std::str::FromStr;
 
 use crate::error::Error;
 
-/// The shaders that do not run in the most capable of their forms that the device has: none, unless [`tune`](crate::tune) finds otherwise.
+/// The shaders that run in another form than the one that the device would choose. By default there are none;
+/// [`tune`](crate::tune) finds them.
 ///
-/// As text it is JSON, for a cache of the application's: `{"portable": ["compact.tally"], "without_matrices": ["linear"]}`. The first run in
-/// their portable form though the device has subgroups, or is a GPU, for which tiles of products have a form of their own. The second run without
-/// its cooperative matrices. A third list, `staged`, names those that run in the form for GPUs though the device is a CPU. All but the first may be
-/// left out.
+/// As text it is JSON, which an application can cache: `{"portable": ["compact.tally"], "without_matrices": ["linear"]}`.
+///
+/// - `portable`: these run in their portable form, although the device has subgroups, or is a GPU and so has a form of its own for
+///   tiles of products.
+/// - `without_matrices`: these run without the device's cooperative matrices.
+/// - `staged`: these run in the form for GPUs, although the device is a CPU.
+///
+/// All lists but the first may be left out.
 ///
 /// ```
 /// use tokenpress::{Policy, Tuning};
@@ -23,7 +28,7 @@ use crate::error::Error;
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Tuning {
-    /// Bit i for the i-th shader of several forms; so the following.
+    /// Bit i stands for the i-th name of [`CHOICES`]; so in the other two.
     portable: u32,
     without_matrices: u32,
     staged: u32,
@@ -101,12 +106,12 @@ impl Tuning {
         names(self.without_matrices)
     }
 
-    /// This one in its portable form too.
+    /// Adds this shader to those in their portable form.
     pub(crate) fn with_portable(self, name: &str) -> Option<Self> {
         Some(Self { portable: self.portable | bit(name)?, ..self })
     }
 
-    /// This one without cooperative matrices too.
+    /// Adds this shader to those without cooperative matrices.
     pub(crate) fn with_no_matrices(self, name: &str) -> Option<Self> {
         Some(Self { without_matrices: self.without_matrices | bit(name)?, ..self })
     }
@@ -129,7 +134,7 @@ impl FromStr for Tuning {
     type Err = Error;
 
     /// # Errors
-    /// [`Error::Value`] for other text, and for shaders that have no such forms: measure again where another version wrote it.
+    /// [`Error::Value`] for other text, and for shaders that have no such form. If another version wrote the text, measure again.
     fn from_str(text: &str) -> Result<Self, Error> {
         let dense: String = text.split_whitespace().collect();
         parse(&dense).ok_or_else(|| {
@@ -140,7 +145,7 @@ impl FromStr for Tuning {
     }
 }
 
-/// Of text without white space.
+/// Parses text without white space.
 fn parse(dense: &str) -> Option<Tuning> {
     let lists = dense.strip_prefix('{')?.strip_suffix("]}")?;
     lists.split("],").try_fold(Tuning::NONE, |tuning, list| {
