@@ -1,13 +1,15 @@
-//! What a shader is: its text, its parameters and bindings, and what varies in it.
+//! A shader: its text, its parameters and bindings, and what varies in it.
 //!
-//! Four things vary, each by one mechanism: sizes by WGSL `override`, the element type by a header,
-//! portable or subgroup by which `common/*.wgsl` is prepended, `read` or `read_write` inputs by the declarations.
+//! Four things vary, and each has one mechanism. Sizes are a WGSL `override`. The element type is set by a header, the first text of the
+//! module. The form (portable, for subgroups, for GPUs, for cooperative matrices) is the shared text that comes next. Inputs are `read` or
+//! `read_write` in the declarations.
 
 use std::fmt;
 
 use crate::tensor::Elem;
 
-/// Declares the parameters of a shader once: the Rust struct, and what the WGSL struct `Params` has behind the bases (`NAMES`).
+/// Declares the parameters of a shader once, for both sides: a Rust struct, and the fields of the WGSL struct `Params` after the bases
+/// (`NAMES`).
 ///
 /// ```
 /// tokenpress::params! {
@@ -118,8 +120,8 @@ impl Header {
         }
     }
 
-    /// Four floats at a time where rows of `channels` at this alignment allow it, and one otherwise: for shaders that do the same with each
-    /// channel. Those that add over channels take [`Lowering::vectors`](super::Lowering::vectors).
+    /// Four floats at a time if rows of `channels` at this alignment allow it, and otherwise one. This is for shaders that do the same with
+    /// each channel. Shaders that add over channels take [`Lowering::vectors`](super::Lowering::vectors).
     pub fn vector(elem: Elem, channels: u64, alignment: u64) -> Self {
         match (Self::of(elem), channels.is_multiple_of(4) && alignment.is_multiple_of(4 * elem.size())) {
             (Self::F32, true) => Self::F32x4,
@@ -160,8 +162,8 @@ impl Header {
         matches!(self, Self::F16 | Self::F16x4)
     }
 
-    /// Floats also have one of their numbers, their own width in f32 and u32, an inner product, and a way back from four numbers, so that
-    /// one text serves scalars and vectors.
+    /// For floats the header has more than `elem`, so that one text serves scalars and vectors: a single number of it, f32 and u32 of its
+    /// width, an inner product, and a conversion from four numbers.
     pub(super) const fn text(self) -> &'static str {
         match self {
             Self::F32 => concat!("alias elem = f32;\nalias elem_scalar = f32;\n", scalars!()),
@@ -190,9 +192,9 @@ impl Header {
 pub enum BindingElem {
     /// The header's `elem`.
     Elem,
-    /// One number of the header's `elem`, which several are read at a time of elsewhere: `elem_scalar`.
+    /// One number of the header's `elem`, which may be four numbers: `elem_scalar`.
     Scalar,
-    /// f32, as many as the header's `elem` has numbers: `elem_f32`.
+    /// As many f32 as the header's `elem` has numbers: `elem_f32`.
     ElemF32,
     /// Always `f32`.
     F32,
@@ -229,54 +231,59 @@ impl BindingElem {
     }
 }
 
-/// Shared text that a shader asks for besides the grid helpers, which all get.
+/// Shared text that a shader asks for. Every shader gets the helpers of the grid besides.
+///
+/// "After" another means that the other must come before it in [`Shader::includes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Include {
-    /// `common/activation.wgsl`: what follows a layer.
+    /// `common/activation.wgsl`: the functions that follow a layer.
     Activation,
     /// `common/order/order.wgsl`: floats as integers in the crate's total order.
     Order,
-    /// `common/order/elem_order.wgsl`: the same of each channel of an `elem`, behind [`Include::Order`].
+    /// `common/order/elem_order.wgsl`: the same for each channel of an `elem`. After [`Include::Order`].
     ElemOrder,
     /// `score/attention_score/parts/bases.wgsl`: where the queries and keys of `attention_score` begin.
     AttentionBases,
-    /// `score/attention_score/parts/sums.wgsl`: the sum of the exponentials of stored logits, behind [`Include::Reduce`] and [`Include::Softmax`].
+    /// `score/attention_score/parts/sums.wgsl`: the sum of the exponentials of stored logits. After [`Include::Reduce`] and
+    /// [`Include::Softmax`].
     AttentionSums,
     /// `score/attention_score/parts/rows.wgsl`: which query rows `attention_score` reads, and what they see.
     AttentionRows,
     /// `score/attention_score/parts/columns.wgsl`: the entry point of its passes over columns.
     AttentionColumns,
-    /// `score/attention_score/parts/place.wgsl`: where a workgroup of its wide passes is, behind [`Include::AttentionRows`].
+    /// `score/attention_score/parts/place.wgsl`: the place of a workgroup of its wide passes. After [`Include::AttentionRows`].
     AttentionPlace,
-    /// `score/attention_score/parts/tile.wgsl`: rows and columns of the wide passes, behind the bases, the place and before [`Include::Tile`].
+    /// `score/attention_score/parts/tile.wgsl`: rows and columns of the wide passes. After the bases and the place, before
+    /// [`Include::Tile`].
     AttentionTile,
     /// `common/distance.wgsl`: squared distances of rows.
     Distance,
-    /// `score/attention_score/parts/kept_logits.wgsl`: where `attention_score` keeps logits, behind the place.
+    /// `score/attention_score/parts/kept_logits.wgsl`: where `attention_score` keeps logits. After the place.
     KeptLogits,
-    /// `select/bipartite_match/parts/candidates.wgsl`: which entries of the lists `bipartite_match` compares, behind [`Include::Order`].
+    /// `select/bipartite_match/parts/candidates.wgsl`: the entries of the lists that `bipartite_match` compares. After [`Include::Order`].
     MatchCandidates,
-    /// `score/neighbours/parts/keys.wgsl`: what `neighbours` compares, behind [`Include::Order`] and [`Include::Distance`].
+    /// `score/neighbours/parts/keys.wgsl`: the keys that `neighbours` compares. After [`Include::Order`] and [`Include::Distance`].
     NeighbourKeys,
     /// `common/order/reduce.wgsl` or its subgroup twin: sums, maxima and scans over a workgroup.
     Reduce,
-    /// `common/tile/row_facts.wgsl`, and its portable form or that for subgroups of eight: what is known of an [`Include::Tile`]'s rows besides their elems.
+    /// `common/tile/row_facts.wgsl`, and its portable form or that for subgroups of eight: facts about the rows of an [`Include::Tile`],
+    /// besides their elems.
     RowFacts,
-    /// `attention/parts/walk.wgsl` for CPUs or `walk_staged.wgsl` for GPUs: how attention's rows walk over the keys.
+    /// `attention/parts/walk.wgsl` for CPUs or `walk_staged.wgsl` for GPUs: how the rows of attention walk over the keys.
     AttentionWalk,
-    /// `common/softmax.wgsl`: logits that saturate, and what stands for those that are no numbers.
+    /// `common/softmax.wgsl`: logits that saturate, and the marks for logits that are not numbers.
     Softmax,
     /// `common/order/sort.wgsl`: a sort in workgroup memory.
     Sort,
-    /// `common/tile/tile.wgsl`, and its portable form or that for subgroups of eight: tiles of dot products, behind [`Include::TileLanes`].
+    /// `common/tile/tile.wgsl`, and its portable form or that for subgroups of eight: tiles of dot products. After [`Include::TileLanes`].
     Tile,
-    /// `common/tile/tile_lanes.wgsl` or its twin for subgroups of eight: which rows and columns of a tile are whose.
+    /// `common/tile/tile_lanes.wgsl` or its twin for subgroups of eight: which invocation has which rows and columns of a tile.
     TileLanes,
     /// `common/wide.wgsl`: whole numbers of 64 bits.
     Wide,
-    /// `common/team/team.wgsl`: the invocations that share a row, a workgroup.
+    /// `common/team/team.wgsl`: for a workgroup whose invocations share a row.
     Team,
-    /// `common/team/alone.wgsl`: the same where each has a row for itself, in place of [`Include::Team`] and [`Include::Reduce`].
+    /// `common/team/alone.wgsl`: for invocations that each have a row of their own. In place of [`Include::Team`] and [`Include::Reduce`].
     Alone,
     /// `common/window.wgsl`: a window that slides over a grid of tokens.
     Window,
@@ -287,8 +294,8 @@ pub enum Include {
 pub enum Access {
     /// `var<storage, read>`
     Read,
-    /// `var<storage, read_write>`: for a dispatch that reads and writes ranges of one buffer, because wgpu
-    /// tracks usage by buffer and not by range.
+    /// `var<storage, read_write>`: for a dispatch that reads one range of a buffer and writes another. wgpu tracks usage by buffer, not by
+    /// range.
     ReadWrite,
 }
 
@@ -346,17 +353,19 @@ impl Form {
     }
 }
 
-/// One WGSL file of the crate and what the host must know of it.
+/// One WGSL file, of the crate or of an application, and what the host must know of it.
 ///
-/// The file begins with a comment and goes on with its code. Its declarations are written from these fields and put before it: binding 0 is the
-/// uniform `params`, inputs follow, then outputs, in this order, each an array by its name. `Params` starts with one `u32` for each binding,
-/// `<name>_base`, the index of the tensor's first element in the binding; then come the fields of `params`.
+/// The file has no declarations of parameters and bindings. The host writes these from the fields here. This is what stands before the
+/// file's own text ([`Variant::source`](super::Variant::source) shows the whole):
 ///
-/// Before that stand `elem` ([`Header`]) and two structs of what an entry point is given: `Lane` (`index` within the workgroup, and what subgroup
-/// forms know besides) and `Grid`. `linear_group(grid)` is the number of the workgroup. So every entry point is
-/// `fn main(grid: Grid, lane: Lane)`.
+/// - `elem`, the element type ([`Header`]);
+/// - `Grid` and `Lane`, what an entry point gets: every one is `fn main(grid: Grid, lane: Lane)`. `linear_group(grid)` is the number of the
+///   workgroup, and `lane.index` that of the invocation within it. Forms for subgroups have more in `Lane`;
+/// - `params`, the uniform at binding 0. It begins with a `u32` for each binding, `<name>_base`: the index of the tensor's first element in
+///   the binding. Always add it. Then come the fields of `params`;
+/// - an array for each binding, by its name: first the inputs, then the outputs.
 pub struct Shader {
-    /// `kernel` or `kernel.pass`, the file's stem; with `.alone` behind it for a file's second use, with [`Include::Alone`].
+    /// `kernel` or `kernel.pass`, the file's stem. `.alone` comes after it for a file's second use, with [`Include::Alone`].
     pub name: &'static str,
     /// The file.
     pub source: &'static str,
@@ -364,13 +373,14 @@ pub struct Shader {
     pub includes: &'static [Include],
     /// The headers under which it is used.
     pub headers: &'static [Header],
-    /// Storage bindings that are only read. One that only ever passes from memory of the plan to memory of the plan stands among the outputs.
+    /// Storage bindings that are only read. Scratch memory that a dispatch reads stands among the outputs if the dispatch also writes scratch
+    /// memory: both lie in the workspace, which then needs `read_write`.
     pub inputs: &'static [(&'static str, BindingElem)],
     /// Storage bindings that are written.
     pub outputs: &'static [(&'static str, BindingElem)],
-    /// Names and WGSL types of the fields of `Params` behind the bases: `NAMES` of a struct made by [`params!`](crate::params).
+    /// Names and WGSL types of the fields of `Params` after the bases: `NAMES` of a struct made by [`params!`](crate::params).
     pub params: &'static [(&'static str, &'static str)],
-    /// Sets of `override` values under which it is used; `&[&[]]` where it has none.
+    /// Sets of `override` values under which it is used; `&[&[]]` if it has no `override`.
     pub tunings: &'static [&'static [(&'static str, u32)]],
 }
 
@@ -382,7 +392,7 @@ impl fmt::Debug for Shader {
 }
 
 impl Shader {
-    /// Whether there is this form of it under this header. Matrices are of f16, which loses nothing only where the tensors are.
+    /// Whether it has this form under this header. Matrices are of f16, which loses nothing only if the tensors are f16 too.
     pub(crate) fn has_form(&self, form: Form, header: Header) -> bool {
         match form {
             Form::Portable => true,

@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 
 use super::shader::{Access, Form, Header, Include, Shader};
 
-/// One text of a shader and the values of its overrides: what a pipeline is made from.
+/// One text of a shader and the values of its overrides. A pipeline is made from them.
 #[derive(Clone, Copy)]
 pub struct Variant {
     /// The file.
@@ -50,7 +50,7 @@ impl Variant {
             text += "enable wgpu_cooperative_matrix;\n";
         }
         if self.form == Form::Subgroup && self.shader.needs_subgroups_of_eight() {
-            // What depends on the number of a subgroup is the same for all of it, which Tint does not see through the struct `Lane`.
+            // What depends on a subgroup's number is the same for the whole subgroup. Tint does not see that through the struct `Lane`.
             text += "diagnostic(off, subgroup_uniformity);\n";
         }
         text += self.header.text();
