@@ -53,7 +53,7 @@ pub enum Matching {
     /// count. If none of them is a destination, nothing merges. [`ToMe::protect`](crate::methods::ToMe::protect) plays no part.
     ///
     /// **A token in neither list is dropped:** its [`parent`](crate::TokenMap::parent) is [`NONE`](crate::NONE). To keep leading tokens
-    /// apart, such as registers, leave them out of the lists, and put them in front with
+    /// apart, such as registers, leave them out of the lists, and put them in front with [`Tokens::keep`](crate::Tokens::keep) and
     /// [`Compressed::append`](crate::Compressed::append). The guide shows this for DINOv2.
     Lists(Partition),
 }
