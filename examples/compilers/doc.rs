@@ -6,7 +6,7 @@ use std::fmt::Write;
 use crate::figures::Figures;
 use crate::hot_loop::HotLoop;
 use crate::parent::{Compilation, Compiled};
-use crate::report::Verdict;
+use crate::report::{KNOWN, Verdict};
 use crate::stamp::Stamp;
 
 const HEAD: &str = "\
@@ -29,8 +29,8 @@ cargo run --release --example compilers -- --against benches/results/compilers.j
 ```
 
 It exits with 1 where a variant that the crate runs on a GPU spills or is not compiled. `scripts/test` runs it with
-`--quick`: one GPU of each vendor. Shaders that are known to spill have a list in `examples/compilers/report.rs`, which is
-to become shorter.
+`--quick`: one GPU of each vendor. What is known to spill stands in a list in `examples/compilers/report.rs`, with the
+reason.
 
 - **registers**: of one invocation. AMD's VGPRs (at most 256) and NVIDIA's GPRs (at most 255) have 32 bits, Apple's (at
   most 256) have 16, and Adreno's have four times 32.
@@ -54,6 +54,9 @@ pub(crate) fn page(stamp: &Stamp, compilations: &[Compilation]) -> String {
     text += &gpus(compilations);
     text += "\n## What spills\n\n";
     text += &spilling(compilations);
+    for (gpu, shader, why) in KNOWN {
+        let _ = write!(text, "\n**{shader} on {gpu}.** {why}\n");
+    }
     text += "\n## Every variant that runs, on one GPU of each vendor\n\nRegisters / spills / occupancy.\n\n";
     let quick: Vec<_> = compilations.iter().filter(|compilation| compilation.chip.quick).collect();
     text += &all(&quick);
@@ -68,7 +71,7 @@ pub(crate) fn page(stamp: &Stamp, compilations: &[Compilation]) -> String {
 
 /// What the crate runs on this GPU.
 fn running(compilation: &Compilation) -> impl Iterator<Item = &Compiled> {
-    compilation.compiled.iter().filter(|compiled| compiled.verdict() != Verdict::Unused)
+    compilation.compiled.iter().filter(|compiled| compiled.verdict(compilation.chip.name) != Verdict::Unused)
 }
 
 fn row(cells: impl IntoIterator<Item = String>) -> String {

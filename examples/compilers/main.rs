@@ -151,9 +151,7 @@ fn run(options: &Options) -> Result<bool, String> {
         println!("{} of {compared} variants are worse than before", worse.len());
     }
     if options.filter.is_empty() && options.gpu.is_empty() && !options.quick {
-        report::mended(&compilations)
-            .iter()
-            .for_each(|shader| println!("{shader} spills nowhere any more: take it off the list of known ones"));
+        report::mended(&compilations).iter().for_each(|shader| println!("{shader} spills no longer: take it off the list of known ones"));
     }
     let count = |verdict| compilations.iter().map(|compilation| compilation.count(verdict)).sum::<usize>();
     let failed = count(Verdict::Spills) + count(Verdict::Failed) + missing;

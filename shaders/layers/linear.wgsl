@@ -60,7 +60,7 @@ fn main(grid: Grid, lane: Lane) {
   let extent = Extent(params.rows, params.outputs, params.channels);
   let tile = dot_tile(lane, true, row, output, wanted_elems(lane, extent, row, first_output));
   let offset = bias_of_four(output);
-  if TALL {
+  if INDEXED {
     // Until here the sums are in registers. From here on, each step handles one row.
     var sums = rows_of(tile);
     for (var i = 0u; i < 16u; i++) {
@@ -75,5 +75,15 @@ fn main(grid: Grid, lane: Lane) {
     store_four(row + 5u, output, activate(params.activation, tile.r5 + offset));
     store_four(row + 6u, output, activate(params.activation, tile.r6 + offset));
     store_four(row + 7u, output, activate(params.activation, tile.r7 + offset));
+    if TALL {
+      store_four(row + 8u, output, activate(params.activation, tile.r8 + offset));
+      store_four(row + 9u, output, activate(params.activation, tile.r9 + offset));
+      store_four(row + 10u, output, activate(params.activation, tile.r10 + offset));
+      store_four(row + 11u, output, activate(params.activation, tile.r11 + offset));
+      store_four(row + 12u, output, activate(params.activation, tile.r12 + offset));
+      store_four(row + 13u, output, activate(params.activation, tile.r13 + offset));
+      store_four(row + 14u, output, activate(params.activation, tile.r14 + offset));
+      store_four(row + 15u, output, activate(params.activation, tile.r15 + offset));
+    }
   }
 }

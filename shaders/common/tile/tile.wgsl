@@ -7,7 +7,7 @@
 //   fn column_first, column_elem                       the same for columns
 //
 // `tile_lanes.wgsl` or a twin comes before, and assigns rows and columns to invocations. `tile_portable.wgsl`, `tile_subgroup.wgsl`,
-// `tile_staged.wgsl` or `tile_cooperative.wgsl` follows, and has `wanted_elems` and `dot_tile`.
+// `tile_staged.wgsl` or `tile_cooperative.wgsl` follows, and has `INDEXED`, `wanted_elems` and `dot_tile`.
 
 // Row i of the invocation and its four columns. Only tall tiles have more than eight rows. The rows are named fields, because some compilers do not keep arrays of accumulators in
 // registers.

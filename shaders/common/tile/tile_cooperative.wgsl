@@ -3,6 +3,7 @@
 //
 // Copies 16 numbers of each row and column at a time to workgroup memory, and loads the matrices from there. So the rows may lie anywhere.
 // f16 numbers are copied unchanged, and products are exact. The device decides the order of their sums. Uses 14 KiB of workgroup memory.
+const INDEXED = false; // an array of rows that a variable indexes would lie in slow memory
 const SLICE = 16u / ELEM_WIDTH; // elems
 const STRIDE = 24u; // numbers from one row of a slice to the next, chosen so that rows lie in different banks
 var<workgroup> row_slice: array<f16, 1536>; // [64, STRIDE]

@@ -1,5 +1,7 @@
 // Every invocation reads its own rows and columns, through the caches.
 
+const INDEXED = true; // an array of rows that a variable indexes costs a CPU nothing
+
 // How many elems of the 16 rows from `row` on are wanted, in the tile that starts at `first_column`. 0 if the invocation's whole part of
 // the tile lies outside the extent.
 fn wanted_elems(lane: Lane, extent: Extent, row: u32, first_column: u32) -> u32 {

@@ -3,6 +3,7 @@
 // Each slice holds 16 numbers of the tile's 64 rows and 64 columns, transposed, as vectors of four rows. 64 invocations fetch the rows and 64
 // the columns, 16 numbers each. They fetch the next slice before they use the present one. For each number an invocation reads three vectors
 // and makes 32 products. Uses 8.5 KiB of workgroup memory.
+const INDEXED = false; // an array of rows that a variable indexes would lie in slow memory
 const SLICE = 16u / ELEM_WIDTH; // elems
 const COLUMNS = 16u; // where the columns begin
 // [number of the rows, then of the columns, four rows or columns]; a seventeenth four, so that the numbers lie in different banks. It has two

@@ -3,6 +3,8 @@
 // A subgroup shares 16 rows. Each invocation reads two of them, and broadcasts them to the others. On a CPU, loads take most of the time: a
 // load by eight invocations is eight loads, and a broadcast is one instruction. Call in uniform control flow.
 
+const INDEXED = true; // an array of rows that a variable indexes costs a CPU nothing
+
 // How many elems of the 16 rows from `row` on are wanted, in the tile that starts at `first_column`. 0 if the subgroup's whole part of the
 // tile lies outside the extent. The result is the same for the whole subgroup.
 fn wanted_elems(lane: Lane, extent: Extent, row: u32, first_column: u32) -> u32 {
