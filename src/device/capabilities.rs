@@ -146,14 +146,14 @@ impl Policy {
 
 /// The features that tokenpress can use and this adapter has. Add them to the application's own in `DeviceDescriptor::required_features`.
 ///
-/// `adapter` is `adapter.features()`. The kernels require none of them. But without `SHADER_F16` no graph with f16 tensors can be
+/// `offered` is `adapter.features()`. The kernels require none of them. But without `SHADER_F16` no graph with f16 tensors can be
 /// planned.
-pub fn required_features(adapter: wgpu::Features) -> wgpu::Features {
-    adapter & (wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP)
+pub fn required_features(offered: wgpu::Features) -> wgpu::Features {
+    offered & (wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP)
 }
 
 /// The limits worth asking for: the application's own, and beside them the largest bindings, buffers and workgroup memory that the
-/// adapter offers.
+/// adapter offers. `offered` is `adapter.limits()`.
 ///
 /// The kernels run within WebGPU's default limits too. Larger tensors then fail to plan, or calls are split over their batch.
 ///
@@ -170,12 +170,12 @@ pub fn required_features(adapter: wgpu::Features) -> wgpu::Features {
 ///     tokenpress::required_limits(own, &offered)
 /// }
 /// ```
-pub fn required_limits(application: wgpu::Limits, adapter: &wgpu::Limits) -> wgpu::Limits {
+pub fn required_limits(application: wgpu::Limits, offered: &wgpu::Limits) -> wgpu::Limits {
     wgpu::Limits {
-        max_storage_buffer_binding_size: adapter.max_storage_buffer_binding_size,
-        max_buffer_size: adapter.max_buffer_size,
-        max_compute_workgroup_storage_size: adapter.max_compute_workgroup_storage_size,
-        max_storage_buffers_per_shader_stage: adapter
+        max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
+        max_buffer_size: offered.max_buffer_size,
+        max_compute_workgroup_storage_size: offered.max_compute_workgroup_storage_size,
+        max_storage_buffers_per_shader_stage: offered
             .max_storage_buffers_per_shader_stage
             .min(8)
             .max(application.max_storage_buffers_per_shader_stage),
