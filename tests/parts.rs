@@ -47,7 +47,7 @@ fn in_parts(context: &Context, inputs: &HostTensors) -> Result<HostTensors, Erro
     let arena = context.buffer(&[0; 1 << 20]);
     let mut offset = 0;
     let place = |(name, desc): (&str, tokenpress::Desc)| {
-        offset = (offset / 4 + 1 | 1) * 4; // an odd element
+        offset = ((offset / 4 + 1) | 1) * 4; // an odd element
         let view = TensorView::new(&arena, offset, desc.shape, desc.elem);
         offset += desc.bytes();
         (name.to_owned(), view)
