@@ -676,6 +676,19 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
             _ => mistral3_packed(graph, x, &im, m)?,
         }])
     }),
+    ("sequences", |g, graph| {
+        let e = g.pick(&[F32, F16, U32]);
+        let counts: Vec<u32> = (0..g.below(4)).map(|_| g.number(9)).collect();
+        g.note(&counts);
+        let n = counts.iter().fold(0u32, |a, count| a.wrapping_add(*count));
+        let shape = if g.coin() { vec![1, n, g.channels] } else { vec![1, n] };
+        let x = g.tensor(graph, &shape, e);
+        let rows = unpack_sequences(graph, x, &counts)?;
+        let lengths = g.lengths(graph, counts.len() as u32);
+        let all = graph.constant(HostTensor::u32([counts.len() as u32], counts));
+        let (packed, total) = pack_sequences(graph, rows, lengths.unwrap_or(all))?;
+        Ok(vec![rows, packed, total])
+    }),
     ("tile_tags", |g, graph| {
         let k = g.below(4);
         let im: Vec<u32> = (0..k).map(|_| if g.chance(0.9) { 1 + g.below(4) } else { g.number(4) }).collect();

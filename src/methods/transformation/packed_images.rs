@@ -1,9 +1,108 @@
 //! Images of different sizes, packed one after the other: the neighbours of each become one token.
 
+use crate::checks::expect;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor, expect_listed};
-use crate::kernels::{ChannelOrder, PixelUnshuffle, gather_rows};
-use crate::tensor::HostTensor;
+use crate::kernels::{ChannelOrder, Limit, PixelUnshuffle, Relation, Threshold, ThresholdInputs, compact, gather_rows};
+use crate::tensor::{Desc, Elem, HostTensor, NONE, Shape};
+
+/// Sequences that are packed one after the other, each in a batch row of its own. Methods take them so.
+///
+/// `x` is `[1, N, C]` or `[1, N]`, of any element type. `counts` are the tokens of each of the B sequences, N in all. Gives
+/// `[B, M, C]` or `[B, M]`, where M is the largest count. After the tokens of a row stands 0, and [`NONE`] for integers.
+///
+/// Cost: one dispatch; one read of each token, one write of the result, and a constant of 4 bytes a token of the result.
+///
+/// ```
+/// use tokenpress::methods::unpack_sequences;
+/// use tokenpress::{Graph, HostTensor, NONE};
+///
+/// let mut graph = Graph::new();
+/// let x = graph.constant(HostTensor::u32([1, 5], vec![10, 11, 20, 21, 22]));
+/// let rows = unpack_sequences(&mut graph, x, &[2, 3])?;
+/// graph.output("rows", rows)?;
+/// assert_eq!(graph.run_reference(&[].into())?["rows"].integers(), [10, 11, NONE, 20, 21, 22]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Shape`] for another shape, and where the counts do not add up to N.
+#[doc(alias("cu_seqlens", "varlen", "pad_sequence", "NaViT"))]
+pub fn unpack_sequences(graph: &mut Graph, x: Tensor, counts: &[u32]) -> Result<Tensor, Error> {
+    let total = counts.iter().map(|count| u64::from(*count)).sum::<u64>();
+    let wrong = || {
+        let expected = format!("[1, N, C] or [1, N] with the {total} tokens of {counts:?}");
+        Error::Shape { argument: "unpack_sequences: x", expected, actual: x.shape() }
+    };
+    let channels = match *x.shape().dims() {
+        [1, tokens] if u64::from(tokens) == total => None,
+        [1, tokens, channels] if u64::from(tokens) == total => Some(channels),
+        _ => return Err(wrong()),
+    };
+    let rows = u32::try_from(counts.len()).map_err(|_| wrong())?;
+    let widest = counts.iter().copied().max().unwrap_or(0);
+    let places = rows.checked_mul(widest).ok_or_else(wrong)?;
+    expect_listed("unpack_sequences: x", [places].into())?;
+    let mut index = Vec::with_capacity(places as usize);
+    let mut start = 0;
+    for &count in counts {
+        index.extend((0..widest).map(|i| if i < count { start + i } else { NONE }));
+        start += count;
+    }
+    let index = graph.constant(HostTensor::u32([1, places], index));
+    let gathered = gather_rows(graph, x, index, None)?;
+    match channels {
+        None => graph.reshape(gathered, [rows, widest]),
+        Some(channels) => graph.reshape(gathered, [rows, widest, channels]),
+    }
+}
+
+/// The live tokens of all batch rows, packed one after the other, and how many they are: the inverse of [`unpack_sequences`].
+///
+/// `x` is `[B, N, C]` or `[B, N]`, of any element type; `lengths` is u32 `[B]`. Gives `[1, B * N, C]` or `[1, B * N]`, with 0 after the live
+/// tokens ([`NONE`] for integers), and u32 `[1]`. Apply it to each tensor that goes with the tokens: the places are found once.
+///
+/// Cost: one dispatch to flag live tokens, a [`compact`](crate::kernels::compact()) of `B * N` flags, and one read and one write of `x`.
+///
+/// ```
+/// use tokenpress::methods::pack_sequences;
+/// use tokenpress::{Graph, HostTensor, NONE};
+///
+/// let mut graph = Graph::new();
+/// let rows = graph.constant(HostTensor::u32([2, 3], vec![10, 11, 12, 20, 21, 22]));
+/// let lengths = graph.constant(HostTensor::u32([2], vec![1, 3]));
+/// let (packed, total) = pack_sequences(&mut graph, rows, lengths)?;
+/// graph.output("packed", packed)?;
+/// graph.output("total", total)?;
+/// let out = graph.run_reference(&[].into())?;
+/// assert_eq!(out["packed"].integers(), [10, 20, 21, 22, NONE, NONE]);
+/// assert_eq!(out["total"].integers(), [4]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Shape`] and [`Error::Elem`] for other shapes and types.
+#[doc(alias("cu_seqlens", "varlen", "unpad"))]
+pub fn pack_sequences(graph: &mut Graph, x: Tensor, lengths: Tensor) -> Result<(Tensor, Tensor), Error> {
+    let wrong = |expected: &str| Error::Shape { argument: "pack_sequences: x", expected: expected.to_owned(), actual: x.shape() };
+    let (batch, tokens) = match *x.shape().dims() {
+        [batch, tokens] | [batch, tokens, _] => (batch, tokens),
+        _ => return Err(wrong("[B, N, C] or [B, N]")),
+    };
+    expect("pack_sequences: lengths", lengths.desc(), Desc::new([batch], Elem::U32))?;
+    let all = batch.checked_mul(tokens).ok_or_else(|| wrong("fewer than 2^32 tokens"))?;
+    let shape: Shape = match *x.shape().dims() {
+        [_, _, channels] => [1, all, channels].into(),
+        _ => [1, all].into(),
+    };
+    let scores = graph.filled_f32([batch, tokens], 0.0);
+    let inputs = ThresholdInputs { lengths: Some(lengths), ..ThresholdInputs::new(scores, Limit::Constant(0.0)) };
+    let live = Threshold { relation: Relation::AtLeast }.build(graph, inputs)?;
+    let live = graph.reshape(live, [1, all])?;
+    let places = compact(graph, live, None)?;
+    let rows = graph.reshape(x, shape)?;
+    Ok((gather_rows(graph, rows, places.indices, None)?, places.counts))
+}
 
 /// Qwen2-VL, Qwen2.5-VL and Qwen3-VL: the order in which the image processor emits patches, (block row, block column,
 /// dy, dx). The merger then reads `merge * merge` neighbours as one token of as many times the channels:
@@ -130,4 +229,42 @@ fn packed(
     let index = graph.constant(HostTensor::u32([used], index));
     let gathered = gather_rows(graph, x, index, None)?;
     graph.reshape(gathered, [batch, used / area, wide])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packing_undoes_unpacking() {
+        let mut graph = Graph::new();
+        let x = graph.input("x", [1, 7, 2], Elem::F32);
+        let counts = [3, 0, 4];
+        let rows = unpack_sequences(&mut graph, x, &counts).unwrap();
+        assert_eq!(rows.shape().dims(), [3, 4, 2]);
+        let lengths = graph.constant(HostTensor::u32([3], counts.to_vec()));
+        let (packed, total) = pack_sequences(&mut graph, rows, lengths).unwrap();
+        graph.output("packed", packed).unwrap();
+        graph.output("total", total).unwrap();
+        let numbers: Vec<f32> = (1..15).map(|i| i as f32).collect();
+        let out = graph.run_reference(&[("x".to_owned(), HostTensor::f32([1, 7, 2], numbers.clone()))].into()).unwrap();
+        assert_eq!(out["packed"].floats()[..14], numbers);
+        assert_eq!(out["packed"].floats()[14..], [0.0; 10]);
+        assert_eq!(out["total"].integers(), [7]);
+    }
+
+    #[test]
+    fn sequences_are_checked() {
+        let mut graph = Graph::new();
+        let x = graph.input("x", [1, 7], Elem::U32);
+        for counts in [&[3, 3][..], &[], &[u32::MAX, 8]] {
+            assert!(matches!(unpack_sequences(&mut graph, x, counts), Err(Error::Shape { argument: "unpack_sequences: x", .. })));
+        }
+        let empty = graph.input("empty", [1, 0, 4], Elem::F16);
+        assert_eq!(unpack_sequences(&mut graph, empty, &[]).unwrap().shape().dims(), [0, 0, 4]);
+        let huge = graph.input("huge", [1 << 16, 1 << 16], Elem::F32);
+        let lengths = graph.input("lengths", [1 << 16], Elem::U32);
+        assert!(matches!(pack_sequences(&mut graph, huge, lengths), Err(Error::Shape { argument: "pack_sequences: x", .. })));
+        assert!(matches!(pack_sequences(&mut graph, x, lengths), Err(Error::Shape { argument: "pack_sequences: lengths", .. })));
+    }
 }

@@ -1,6 +1,6 @@
 use tokenpress::kernels::{ChannelOrder, PixelUnshuffle, TokenOrder};
-use tokenpress::methods::{mistral3_packed, nvlm_dynamic_resolution, qwen2_vl_patch_order};
-use tokenpress::{Elem, Graph};
+use tokenpress::methods::{mistral3_packed, nvlm_dynamic_resolution, pack_sequences, qwen2_vl_patch_order, unpack_sequences};
+use tokenpress::{Elem, Graph, HostTensor};
 
 use crate::support::Case;
 use crate::support::cases::apply::gather_rows::any;
@@ -28,7 +28,7 @@ fn case(options: PixelUnshuffle, planar: bool, batch: u32, size: [u32; 2], chann
     Case { subject: "pixel_unshuffle", name, heavy: false, graph, inputs: [("x".to_owned(), any(5, shape, elem))].into() }
 }
 
-/// Images of different sizes behind each other.
+/// Images of different sizes, one after the other.
 fn packed(elem: Elem) -> Case {
     let mut graph = Graph::new();
     let x = graph.input("x", [2, 24, 6], elem);
@@ -41,6 +41,22 @@ fn packed(elem: Elem) -> Case {
     }
     let inputs = [("x".to_owned(), any(6, [2, 24, 6], elem))];
     Case { subject: "pixel_unshuffle", name: format!("{elem} packed images"), heavy: false, graph, inputs: inputs.into() }
+}
+
+/// Sequences of different lengths, in rows of their own and, shorter, packed again.
+fn sequences(elem: Elem) -> Case {
+    let mut graph = Graph::new();
+    let x = graph.input("x", [1, 97, 6], elem);
+    let lengths = graph.input("lengths", [4], Elem::U32);
+    let rows = unpack_sequences(&mut graph, x, &[13, 0, 64, 20]).expect("shapes agree");
+    let (packed, total) = pack_sequences(&mut graph, rows, lengths).expect("shapes agree");
+    for (name, tensor) in [("rows", rows), ("packed", packed), ("total", total)] {
+        graph.output(name, tensor).expect("a name");
+    }
+    // More than there is room for counts as full.
+    let lengths = HostTensor::u32([4], vec![5, 0, 100, 20]);
+    let inputs = [("x".to_owned(), any(7, [1, 97, 6], elem)), ("lengths".to_owned(), lengths)];
+    Case { subject: "pixel_unshuffle", name: format!("{elem} packed sequences"), heavy: false, graph, inputs: inputs.into() }
 }
 
 pub fn cases() -> Vec<Case> {
@@ -75,6 +91,7 @@ pub fn cases() -> Vec<Case> {
             cases.push(case(order, true, 2, [4, 0], 3, elem));
         }
         cases.push(packed(elem));
+        cases.push(sequences(elem));
     }
     let broken: Vec<_> = cases
         .iter()
