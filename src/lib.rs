@@ -82,7 +82,6 @@ pub mod reference;
 pub mod schedule;
 mod tensor;
 mod token_map;
-#[cfg(not(target_arch = "wasm32"))]
 mod tune;
 pub mod verify;
 
@@ -92,7 +91,6 @@ pub use graph::{Graph, Tensor};
 pub use plan::{Bindings, Cost, Plan, Rates, StepCost};
 pub use tensor::{Desc, Elem, HostData, HostTensor, MAX_RANK, NONE, Shape};
 pub use token_map::{Compressed, Positions, TokenMap, Tokens};
-#[cfg(not(target_arch = "wasm32"))]
 pub use tune::tune;
 pub use wgpu;
 

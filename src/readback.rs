@@ -112,7 +112,23 @@ async fn read(device: &wgpu::Device, queue: &wgpu::Queue, source: &wgpu::Buffer)
     Ok(bytes)
 }
 
-/// The same without awaiting: after the poll the answer is there.
+/// Waits until the work submitted so far is done, as [`read`] does.
+pub(crate) async fn done(device: &wgpu::Device, queue: &wgpu::Queue) -> Result<(), Error> {
+    let (said, callback) = Said::new();
+    checked(
+        device,
+        || "waiting".to_owned(),
+        || {
+            queue.on_submitted_work_done(move || callback(()));
+            Ok(())
+        },
+    )?;
+    #[cfg(not(target_arch = "wasm32"))]
+    device.poll(wgpu::PollType::wait_indefinitely()).map_err(device_error)?;
+    said.await
+}
+
+/// [`read`] without awaiting: after the poll the answer is there.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn read_blocking(device: &wgpu::Device, queue: &wgpu::Queue, buffer: &wgpu::Buffer) -> Result<Vec<u8>, Error> {
     match std::pin::pin!(read(device, queue, buffer)).poll(&mut task::Context::from_waker(Waker::noop())) {

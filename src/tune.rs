@@ -1,8 +1,8 @@
 //! Which form of a shader a device runs faster, found by measurement.
 
-use std::time::Instant;
+use std::time::Duration;
 
-use crate::device::{Capabilities, Form, Gpu, Policy, TensorView, Tuning, buffer, device_error, present, submit};
+use crate::device::{Capabilities, Form, Gpu, Policy, TensorView, Tuning, buffer, present, submit};
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
@@ -12,6 +12,7 @@ use crate::kernels::{
 use crate::methods::ToMe;
 use crate::plan::{Bindings, Plan};
 use crate::random::random_u32;
+use crate::readback::done;
 use crate::tensor::{Desc, Elem, HostTensor, Shape};
 
 /// A form is chosen if it takes less than this share of the other's time. Smaller differences are noise.
@@ -19,20 +20,29 @@ const FASTER: f64 = 0.93;
 
 /// Measures each shader that has several forms, at an ordinary size, and says which are faster in a less capable form.
 ///
-/// This takes a few seconds. It submits to the queue, and waits. A device without subgroups has nothing to choose. A browser does not have
-/// this function, because nothing can wait there: load a tuning that was measured elsewhere.
+/// This takes a few seconds, submits to the queue, and awaits what was submitted. `clock` says how much time has passed since any moment: a
+/// browser has `performance.now()`, and elsewhere there is [`Instant`](std::time::Instant). Outside a browser each await polls the device
+/// and blocks the thread. A device with a single form of each shader has nothing to choose. A CPU is not asked about the form for GPUs.
 ///
 /// Sums may have another order in the other form. Results are the same from run to run under one tuning.
 ///
 /// ```no_run
-/// # fn cached(gpu: tokenpress::Gpu, queue: &tokenpress::wgpu::Queue) -> Result<tokenpress::Gpu, Box<dyn std::error::Error>> {
-/// use tokenpress::{Policy, tune};
+/// # async fn cached(adapter: &tokenpress::wgpu::Adapter, gpu: tokenpress::Gpu, queue: &tokenpress::wgpu::Queue)
+/// # -> Result<tokenpress::Gpu, Box<dyn std::error::Error>> {
+/// use std::time::Instant;
 ///
-/// let tuning = match std::fs::read_to_string("tuning.json") {
-///     Ok(text) => text.parse()?,
-///     Err(_) => tune(&gpu, queue)?,
+/// use tokenpress::{Policy, Tuning, tune};
+///
+/// let info = adapter.get_info();
+/// let kept = std::fs::read_to_string("tuning.json").ok();
+/// let tuning = match kept.and_then(|text| Tuning::from_json(&text, &info).ok()) {
+///     Some(tuning) => tuning,
+///     None => {
+///         let start = Instant::now();
+///         tune(&gpu, queue, || start.elapsed()).await?
+///     }
 /// };
-/// std::fs::write("tuning.json", tuning.to_string())?;
+/// std::fs::write("tuning.json", tuning.to_json(&info))?;
 /// let gpu = gpu.with_policy(Policy::AUTO.with_tuning(tuning));
 /// # Ok(gpu)
 /// # }
@@ -40,7 +50,7 @@ const FASTER: f64 = 0.93;
 ///
 /// # Errors
 /// [`Error::Device`] if the device is lost or the queue is another's, and the errors of [`Graph::plan`] for a device that is too small.
-pub fn tune(gpu: &Gpu, queue: &wgpu::Queue) -> Result<Tuning, Error> {
+pub async fn tune(gpu: &Gpu, queue: &wgpu::Queue, clock: impl Fn() -> Duration) -> Result<Tuning, Error> {
     present(gpu.device())?;
     let mut tuning = Tuning::default();
     // Matrices first: what runs without them may be portable, or not.
@@ -59,7 +69,7 @@ pub fn tune(gpu: &Gpu, queue: &wgpu::Queue) -> Result<Tuning, Error> {
                 let Some(other) = less(policy.tuning) else { continue };
                 let plans = [policy, policy.with_tuning(other)].map(|policy| plan(&gpu.with_policy(policy), &graph));
                 let [capable, other] = plans;
-                let [capable, other] = compare(&device, queue, &[capable?, other?])?;
+                let [capable, other] = compare(&device, queue, &clock, &[capable?, other?]).await?;
                 let form = variant.form;
                 log::debug!("{name}: {:.1} us as {form:?}, {:.1} us without", capable * 1e6, other * 1e6);
                 if other < FASTER * capable {
@@ -84,24 +94,26 @@ fn plan(gpu: &Gpu, graph: &Graph) -> Result<Plan, Error> {
     graph.plan(gpu, &bindings)
 }
 
+/// Seconds of a run of a plan, of so many.
+async fn seconds(gpu: &Gpu, queue: &wgpu::Queue, clock: &impl Fn() -> Duration, plan: &Plan, times: u32) -> Result<f64, Error> {
+    let mut start = Duration::ZERO;
+    submit(gpu.device(), queue, |encoder| {
+        (0..times).for_each(|_| plan.record_into(encoder, None));
+        start = clock();
+    })?;
+    done(gpu.device(), queue).await?;
+    Ok(clock().saturating_sub(start).as_secs_f64() / f64::from(times))
+}
+
 /// Seconds of each: the least of seven turns, as long as two milliseconds each.
-fn compare(gpu: &Gpu, queue: &wgpu::Queue, plans: &[Plan; 2]) -> Result<[f64; 2], Error> {
-    let run = |plan: &Plan, times: u32| {
-        let mut start = Instant::now();
-        submit(gpu.device(), queue, |encoder| {
-            (0..times).for_each(|_| plan.record_into(encoder, None));
-            start = Instant::now();
-        })?;
-        gpu.device().poll(wgpu::PollType::wait_indefinitely()).map_err(device_error)?;
-        Ok::<_, Error>(start.elapsed().as_secs_f64() / f64::from(times))
-    };
-    run(&plans[0], 1)?;
-    let times = (2e-3 / run(&plans[0], 1)?).clamp(1.0, 256.0) as u32;
-    run(&plans[1], times)?;
+async fn compare(gpu: &Gpu, queue: &wgpu::Queue, clock: &impl Fn() -> Duration, plans: &[Plan; 2]) -> Result<[f64; 2], Error> {
+    seconds(gpu, queue, clock, &plans[0], 1).await?;
+    let times = (2e-3 / seconds(gpu, queue, clock, &plans[0], 1).await?).clamp(1.0, 256.0) as u32;
+    seconds(gpu, queue, clock, &plans[1], times).await?;
     let mut least = [f64::INFINITY; 2];
     for _ in 0..7 {
         for (least, plan) in least.iter_mut().zip(plans) {
-            *least = least.min(run(plan, times)?);
+            *least = least.min(seconds(gpu, queue, clock, plan, times).await?);
         }
     }
     Ok(least)

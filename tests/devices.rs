@@ -50,7 +50,7 @@ fn a_lost_device_is_an_error_of_every_call() {
             ("rebind", plan.rebind(gpu, &bindings).map(|_| ())),
             ("warm_up", gpu.warm_up(&variants)),
             ("matrices", gpu.with_cooperative_matrices(queue, &adapter.cooperative_matrix_properties()).map(|_| ())),
-            ("tune", tokenpress::tune(gpu, queue).map(|_| ())),
+            ("tune", pollster::block_on(tokenpress::tune(gpu, queue, Default::default)).map(|_| ())),
             ("run", pollster::block_on(context.run(&graph, &inputs)).map(|_| ())),
             ("read", pollster::block_on(context.read(view.buffer())).map(|_| ())),
         ] {

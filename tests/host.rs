@@ -800,7 +800,7 @@ fn a_lost_device_is_an_error_of_every_call() {
         ("warm_up", noop.gpu.warm_up(&variants)),
         ("warm_up of what is there", fresh.warm_up(&variants)),
         ("with_cooperative_matrices", noop.gpu.with_cooperative_matrices(&noop.queue, &[]).map(|_| ())),
-        ("tune", tokenpress::tune(&noop.gpu, &noop.queue).map(|_| ())),
+        ("tune", pollster::block_on(tokenpress::tune(&noop.gpu, &noop.queue, Default::default)).map(|_| ())),
         ("run", pollster::block_on(context.run(&graph, &inputs)).map(|_| ())),
         ("read", pollster::block_on(context.read(view.buffer())).map(|_| ())),
         ("download", pollster::block_on(context.download(&view)).map(|_| ())),

@@ -327,21 +327,25 @@ class Bench:
         self.options = peer.arguments()
         self.cases, on_cpu = peer.cases(self.options)
         self.effort = peer.effort(self.options)
-        self.cuda = torch.cuda.is_available() and not on_cpu
+        # ROCm has CUDA's names.
+        self.device = "cpu" if on_cpu else "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         torch.set_num_threads(self.options.threads)
-        device = torch.cuda.get_device_name() if self.cuda else f"CPU, {self.options.threads} threads"
+        names = {"cuda": torch.cuda.get_device_name, "mps": lambda: "Metal", "cpu": lambda: f"CPU, {self.options.threads} threads"}
+        device = names[self.device]()
         self.peer = f"torch {torch.__version__.split('+')[0]}"
-        self.note = f"{device}, {'CUDA events' if self.cuda else 'wall clock'}"
+        self.note = f"{device}, {'events of the GPU' if self.device == 'cuda' else 'wall clock'}"
 
     def upload(self, array: np.ndarray, half: bool) -> Tensor:
-        tensor = torch.tensor(array, device="cuda" if self.cuda else "cpu")
+        tensor = torch.tensor(array, device=self.device)
         return tensor.half() if half and tensor.is_floating_point() else tensor
 
     def seconds_of(self, function: Function, turns: list[list[Tensor]]) -> Callable[[int], float]:
-        def cpu(runs: int) -> float:
+        def wall(runs: int) -> float:
             start = time.perf_counter()
             for run in range(runs):
                 function(*turns[run % len(turns)])
+            if self.device == "mps":
+                torch.mps.synchronize()
             return time.perf_counter() - start
 
         def cuda(runs: int) -> float:
@@ -353,7 +357,7 @@ class Bench:
             end.synchronize()
             return start.elapsed_time(end) / 1e3
 
-        return cuda if self.cuda else cpu
+        return cuda if self.device == "cuda" else wall
 
     def results(self, case: Case) -> Iterator[Result]:
         if case.kernel not in WORK:

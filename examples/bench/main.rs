@@ -33,7 +33,7 @@ use harness::timer::Timer;
 use indicatif::{ProgressBar, ProgressStyle};
 use report::{Report, Row};
 use run::Effort;
-use tokenpress::{Elem, wgpu};
+use tokenpress::{Elem, Policy, Tuning, wgpu};
 use yardsticks::Yardsticks;
 
 /// What every kernel reaches of what the device can do.
@@ -57,6 +57,9 @@ struct Options {
     /// Only find which form of each shader is faster here, and write that to this file
     #[arg(long, value_name = "FILE")]
     tune: Option<PathBuf>,
+    /// Run the forms that `--tune` found and wrote to this file
+    #[arg(long, value_name = "FILE")]
+    tuning: Option<PathBuf>,
     /// Write everything to this file as well
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -78,7 +81,12 @@ fn main() -> ExitCode {
 fn bench(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     output::writable([&options.tune, &options.json, &options.plot].into_iter().flatten().map(PathBuf::as_path))?;
     let adapter = harness::adapter(options.adapter.as_deref())?;
-    let context = pollster::block_on(open(&adapter))?;
+    let mut context = pollster::block_on(open(&adapter))?;
+    if let Some(path) = &options.tuning {
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let tuning = Tuning::from_json(&text, &context.info)?;
+        context.gpu = context.gpu.with_policy(Policy::AUTO.with_tuning(tuning));
+    }
     let software = context.info.device_type == wgpu::DeviceType::Cpu;
     let elem = if context.gpu.capabilities().f16 && !software { Elem::F16 } else { Elem::F32 };
     let effort = Effort::new(software, options.quick);
@@ -102,9 +110,11 @@ fn bench(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
         println!("Other programs ran in the last minute (load {load:.1}): times may be longer than on an idle machine.");
     }
     if let Some(path) = &options.tune {
-        let tuning = tokenpress::tune(&context.gpu, &context.queue)?;
-        println!("{tuning}");
-        return Ok(write(path, format!("{tuning}\n"))?);
+        let start = std::time::Instant::now();
+        let tuning = pollster::block_on(tokenpress::tune(&context.gpu, &context.queue, || start.elapsed()))?;
+        let text = tuning.to_json(&context.info);
+        print!("{text}");
+        return Ok(write(path, text)?);
     }
     let timer = Timer::new(context);
     let yardsticks = Yardsticks::measure(&timer, &effort)?;

@@ -1,27 +1,25 @@
 //! Which of its forms each shader runs in.
 
-use std::fmt;
-use std::str::FromStr;
-
 use crate::error::Error;
 
 /// The shaders that run in another form than the one that the device would choose. By default there are none;
-/// [`tune`](crate::tune) finds them.
+/// [`tune`](crate::tune()) finds them.
 ///
-/// As text it is JSON, which an application can cache: `{"portable": ["compact.tally"], "without_matrices": ["linear"]}`.
+/// An application can keep it as JSON: [`to_json`](Self::to_json) names the device, its driver and the version of tokenpress, and
+/// [`from_json`](Self::from_json) refuses what was measured on another. Its lists:
 ///
 /// - `portable`: these run in their portable form, although the device has subgroups, or is a GPU and so has a form of its own for
 ///   tiles of products.
 /// - `without_matrices`: these run without the device's cooperative matrices.
 /// - `staged`: these run in the form for GPUs, although the device is a CPU.
 ///
-/// All lists but the first may be left out.
-///
 /// ```
-/// use tokenpress::{Policy, Tuning};
+/// use tokenpress::{Policy, Tuning, wgpu};
 ///
-/// let tuning: Tuning = r#"{"portable": ["linear"]}"#.parse()?;
-/// assert_eq!(tuning.to_string(), r#"{"portable": ["linear"]}"#);
+/// let (device, _) = wgpu::Device::noop(&Default::default());
+/// let info = device.adapter_info();
+/// let text = Tuning::PORTABLE.to_json(&info);
+/// let tuning = Tuning::from_json(&text, &info)?;
 /// let policy = Policy::AUTO.with_tuning(tuning); // for Gpu::with_policy
 /// assert_ne!(policy, Policy::AUTO);
 /// # Ok::<(), tokenpress::Error>(())
@@ -117,37 +115,53 @@ impl Tuning {
     }
 }
 
-impl fmt::Display for Tuning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |bits| names(bits).map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
-        write!(f, "{{\"portable\": [{}]", list(self.portable))?;
-        for (key, bits) in [("without_matrices", self.without_matrices), ("staged", self.staged)] {
-            if bits != 0 {
-                write!(f, ", \"{key}\": [{}]", list(bits))?;
-            }
-        }
-        f.write_str("}")
+impl Tuning {
+    /// Text that [`from_json`](Self::from_json) reads: version of tokenpress, device, backend and driver, and the shaders of each list.
+    pub fn to_json(self, info: &wgpu::AdapterInfo) -> String {
+        let list = |bits| names(bits).map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+        let lists = [("portable", self.portable), ("without_matrices", self.without_matrices), ("staged", self.staged)];
+        let lists = lists.map(|(key, bits)| format!("  \"{key}\": [{}]", list(bits)));
+        format!("{}\n{}\n}}\n", head(info), lists.join(",\n"))
     }
-}
 
-impl FromStr for Tuning {
-    type Err = Error;
-
+    /// A tuning from the text of [`to_json`](Self::to_json), for the same device.
+    ///
     /// # Errors
-    /// [`Error::Value`] for other text, and for shaders that have no such form. If another version wrote the text, measure again.
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let dense: String = text.split_whitespace().collect();
-        parse(&dense).ok_or_else(|| {
-            let shaders = CHOICES.join(", ");
-            let expected = format!("{{\"portable\": [..], \"without_matrices\": [..]}} of {shaders}");
+    /// [`Error::Value`] for text of another device, driver or version, for other text, and for shaders that have no such form. Measure again then.
+    pub fn from_json(text: &str, info: &wgpu::AdapterInfo) -> Result<Self, Error> {
+        let (dense, head) = (without_spaces(text), head(info));
+        let Some(lists) = dense.strip_prefix(&without_spaces(&head)) else {
+            let expected = format!("a tuning of this device and driver, which begins with {head}; measure again with `tune`");
+            return Err(Error::Value { argument: "tuning", expected, actual: text.to_owned() });
+        };
+        parse(lists).ok_or_else(|| {
+            let expected = format!("lists \"portable\", \"without_matrices\" and \"staged\" of {}", CHOICES.join(", "));
             Error::Value { argument: "tuning", expected, actual: text.to_owned() }
         })
     }
 }
 
-/// Parses text without white space.
+/// The first lines of the text, which say what was measured.
+fn head(info: &wgpu::AdapterInfo) -> String {
+    // Quotes, backslashes and control characters would have to be escaped, and say nothing about a device.
+    let plain = |text: &str| text.chars().filter(|c| !c.is_control() && *c != '"' && *c != '\\').collect::<String>();
+    let driver = [plain(&info.driver), plain(&info.driver_info)].join(" ");
+    format!(
+        "{{\n  \"version\": \"{}\",\n  \"device\": \"{}\",\n  \"backend\": \"{:?}\",\n  \"driver\": \"{}\",",
+        env!("CARGO_PKG_VERSION"),
+        plain(&info.name),
+        info.backend,
+        driver.trim()
+    )
+}
+
+fn without_spaces(text: &str) -> String {
+    text.split_whitespace().collect()
+}
+
+/// Parses the lists, in text without white space.
 fn parse(dense: &str) -> Option<Tuning> {
-    let lists = dense.strip_prefix('{')?.strip_suffix("]}")?;
+    let lists = dense.strip_suffix("]}")?;
     lists.split("],").try_fold(Tuning::NONE, |tuning, list| {
         let (key, names) = list.split_once(":[")?;
         names.split(',').filter(|name| !name.is_empty()).try_fold(tuning, |tuning, name| {
@@ -166,21 +180,35 @@ fn parse(dense: &str) -> Option<Tuning> {
 mod tests {
     use super::*;
 
+    fn info(driver: &str) -> wgpu::AdapterInfo {
+        let (device, _) = wgpu::Device::noop(&Default::default());
+        wgpu::AdapterInfo { driver: driver.to_owned(), ..device.adapter_info() }
+    }
+
     #[test]
     fn text_comes_back() {
+        let info = info("a \"driver\"");
         let names = ["top_k", "linear", "compact.tally"];
         let tuning = names.iter().try_fold(Tuning::default(), |tuning, name| tuning.with_portable(name)).unwrap();
         assert_eq!(tuning.portable().count(), 3);
-        assert_eq!(tuning.to_string().parse(), Ok(tuning));
-        assert_eq!("{\n  \"portable\": []\n}\n".parse(), Ok(Tuning::default()));
         let both = tuning.with_no_matrices("linear").unwrap();
-        assert_eq!(both.to_string().parse(), Ok(both));
         assert_eq!(both.without_matrices().collect::<Vec<_>>(), ["linear"]);
-        let staged = "{\"portable\": [], \"staged\": [\"linear\"]}";
-        assert_eq!(staged.parse::<Tuning>().unwrap().to_string(), staged);
-        for wrong in ["", "{}", "[\"linear\"]", "{\"portable\": [\"copy\"]}", "{\"portable\": [linear\"]}", "{\"slow\": [\"linear\"]}"] {
-            assert!(wrong.parse::<Tuning>().is_err(), "{wrong}");
+        let all = Tuning { staged: bit("linear").unwrap(), ..both };
+        for tuning in [Tuning::default(), tuning, both, all] {
+            assert_eq!(Tuning::from_json(&tuning.to_json(&info), &info), Ok(tuning));
         }
+        let text = all.to_json(&info);
+        assert_eq!(Tuning::from_json(&text.replace('\n', ""), &info), Ok(all));
+        for wrong in [text.replace("linear", "copy"), text.replace("\"linear", "linear"), text.replace("staged", "slow"), String::new()] {
+            assert!(Tuning::from_json(&wrong, &info).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_tuning_of_another_device_is_refused() {
+        let text = Tuning::default().to_json(&info("1"));
+        let Err(Error::Value { expected, .. }) = Tuning::from_json(&text, &info("2")) else { panic!("no error") };
+        assert!(expected.contains("measure again"), "{expected}");
     }
 
     #[test]
