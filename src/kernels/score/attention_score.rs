@@ -188,7 +188,7 @@ pub(super) static SCORE: Shader = Shader {
 /// | FastV, `https://arxiv.org/abs/2403.06764` | [`Queries::Last`] | [`Norm::Softmax`] | one row |
 /// | H2O and SnapKV, the attention that they collect | [`Queries::All`] | [`Norm::Softmax`] | [`RowReduction::Sum`] |
 ///
-/// The guide has SnapKV as a whole.
+/// The guide compacts a KV cache as SnapKV does.
 ///
 /// - The weights of a dead row count as nothing, and so do those of a key that the row does not see. They are 0 in a sum, and a
 ///   maximum skips them. A key that is dead, or that no row sees, scores 0.
