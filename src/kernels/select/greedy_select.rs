@@ -126,13 +126,13 @@ pub struct GreedySelect {
 pub struct GreedyInputs {
     /// [`row_normalize`](crate::kernels::row_normalize()) of the features `[B, N, C]`.
     pub normalized: Normalized,
-    /// f32 `[B, N]`, see [`Objective`]; 1 for every token where there are none.
+    /// f32 `[B, N]`, see [`Objective`]; 1 for every token for `None`.
     pub weights: Option<Tensor>,
-    /// Tokens that are selected before all others, u32 `[G]` or `[B, G]`. [`NONE`], dead tokens and repetitions are passed over.
+    /// Tokens that are selected before all others, u32 `[G]` or `[B, G]`. [`NONE`], dead tokens and repetitions are skipped.
     pub given: Option<Tensor>,
-    /// Live tokens of each row, u32 `[B]`, all N where there are none.
+    /// Live tokens of each row, u32 `[B]`; all for `None`.
     pub lengths: Option<Tensor>,
-    /// How many to select in each row, u32 `[B]`, at most `k`; `k` where there are none.
+    /// How many to select in each row, u32 `[B]`, at most `k`; `k` for `None`.
     pub counts: Option<Tensor>,
 }
 

@@ -75,7 +75,7 @@ pub struct ThresholdInputs {
     pub scores: Tensor,
     /// What they are compared with.
     pub threshold: Limit,
-    /// Live tokens of each row, u32 `[B]`; all where there are none.
+    /// Live tokens of each row, u32 `[B]`; all for `None`.
     pub lengths: Option<Tensor>,
     /// A [`mark`] for each token, u32 `[N]` for all rows, or `[B, N]`. Whatever their scores, protected tokens pass and excluded
     /// ones do not.

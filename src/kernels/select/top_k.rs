@@ -239,11 +239,10 @@ impl Default for TopK {
 pub struct TopKInputs {
     /// `[B, N]` or `[B, H, N]`, f32 or f16: one row for each b, or each b and h.
     pub scores: Tensor,
-    /// Live tokens of each row, u32 `[B]`, or one for each row: `[B, H]` or `[B * H]`. More than N counts as N; all where
-    /// there are none.
+    /// Live tokens of each row: u32 `[B]`, or `[B, H]` or `[B * H]` with one for each row. More than N counts as N. All for `None`.
     pub lengths: Option<Tensor>,
-    /// How many to select in each row, u32 in the shape of `lengths`; `k` where there are none. A row selects no more than `k`,
-    /// nor than it has candidates.
+    /// How many to select in each row: u32 in the shape of `lengths`; `k` for `None`. A row selects no more than `k`, and no more than it
+    /// has candidates.
     pub counts: Option<Tensor>,
     /// A [`mark`] for each token, u32 `[N]` for all rows, or in the shape of `scores`.
     pub marks: Option<Tensor>,

@@ -44,8 +44,8 @@ impl Growth<'_> {
     /// How far that mean in f32 may be off, for n members. Within this distance of the threshold either answer is right.
     ///
     /// - The GPU adds up `sum_s |d_s|^2 / 2`, `d_t . sum_s d_s` and `n |d_t|^2 / 2`, where d are rows less the first row, and divides by n.
-    ///   Of the magnitude of these terms it errs by `(n + C / 128 + min(C, 128) + 8) eps`: each of 128 invocations adds its channels, then
-    ///   their sums are added in order, and so are those of the members.
+    ///   It errs by `(n + C / 128 + min(C, 128) + 8) eps` of the magnitude of these terms. Each of 128 invocations adds its channels. Then
+    ///   their sums are added in order, and after them those of the members.
     /// - Three numbers near 1 are rounded, and so is the product of the threshold and n.
     /// - Numbers may be flushed to 0, which adds the smallest normal number for each.
     ///
