@@ -373,8 +373,8 @@ pub struct Shader {
     pub includes: &'static [Include],
     /// The headers under which it is used.
     pub headers: &'static [Header],
-    /// Storage bindings that are only read. Scratch memory that a dispatch reads stands among the outputs if the dispatch also writes scratch
-    /// memory: both lie in the workspace, which then needs `read_write`.
+    /// Storage bindings that are only read. Scratch memory that a dispatch reads stands among the outputs if the dispatch also writes
+    /// scratch memory: both lie in the workspace, which then needs `read_write`.
     pub inputs: &'static [(&'static str, BindingElem)],
     /// Storage bindings that are written.
     pub outputs: &'static [(&'static str, BindingElem)],

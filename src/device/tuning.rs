@@ -127,7 +127,8 @@ impl Tuning {
     /// A tuning from the text of [`to_json`](Self::to_json), for the same device.
     ///
     /// # Errors
-    /// [`Error::Value`] for text of another device, driver or version, for other text, and for shaders that have no such form. Measure again then.
+    /// [`Error::Value`] for text of another device, driver or version, for other text, and for shaders that have no such form. Measure
+    /// again then.
     pub fn from_json(text: &str, info: &wgpu::AdapterInfo) -> Result<Self, Error> {
         let (dense, head) = (without_spaces(text), head(info));
         let Some(lists) = dense.strip_prefix(&without_spaces(&head)) else {

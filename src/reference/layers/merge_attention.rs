@@ -37,8 +37,8 @@ pub fn merge_attention(parts: [(&[f32], &[f32]); 2], channels: usize) -> (Vec<f3
 /// Largest errors of [`merge_attention`] on the GPU, the rows stored as `elem`.
 ///
 /// The weight of the larger part is `exp(0)`, 1. That of the other, at a distance x, is within `(3 + 3 x) ulp`: by WGSL's exp, and by the
-/// rounded difference. Below the smallest normal number it may be 0. The products add 2 ulp, the sum 1, the quotient 4. The logarithm is within
-/// 2^-21 or 3 ulp, and the last sum adds 1 ulp.
+/// rounded difference. Below the smallest normal number it may be 0. The products add 2 ulp, the sum 1, the quotient 4. The logarithm is
+/// within 2^-21 or 3 ulp, and the last sum adds 1 ulp.
 ///
 /// If a part has no weight, the result is a copy of the other. A NaN log-sum-exp makes both results NaN. Infinite and NaN results are
 /// exact.
