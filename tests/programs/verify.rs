@@ -1,11 +1,9 @@
 //! `verify` as a person runs it: what it prints, what it writes, and how it ends.
-#![allow(missing_docs, reason = "a test")]
-
-#[path = "support/example.rs"]
-mod example;
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
+
+use crate::example;
 
 fn verify(arguments: &[&str]) -> (Option<i32>, String) {
     let Output { status, stdout, .. } = example::run("verify", arguments, &[]);

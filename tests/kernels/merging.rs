@@ -1,10 +1,7 @@
 //! Normalise, match, assign, group and merge: what they refuse, what must not change a bit, and a chain that was checked
 //! by hand.
-#![allow(missing_docs, reason = "a test")]
 
-mod support;
-
-use support::{adapters, data};
+use crate::support::{adapters, data};
 use tokenpress::kernels::{
     AssignInputs, AssignTokens, BipartiteMatch, Groups, Normalized, Order, Partition, Reduce, TopK, TopKInputs, group_tokens, merge_tokens,
     row_normalize,

@@ -1,9 +1,6 @@
 //! `top_k` and `compact`: what they refuse, how much room a complement has, rows split over several bindings.
-#![allow(missing_docs, reason = "a test")]
 
-mod support;
-
-use support::{adapters, data};
+use crate::support::{adapters, data};
 use tokenpress::kernels::{Order, TopK, TopKInputs, compact, mark};
 use tokenpress::readback::{Context, HostTensors};
 use tokenpress::verify::{Placement, run_guarded};

@@ -2,14 +2,10 @@
 //!
 //! All of it is exact, on the reference and on one adapter. Where floats are summed, they are small multiples of 1/4, whose
 //! sums do not round. The cases are the same in every run; `PROPTEST_CASES` asks for more of them.
-#![allow(missing_docs, reason = "a test")]
-
-#[allow(dead_code, unreachable_pub, reason = "each user takes a part")]
-#[path = "support/data.rs"]
-mod data;
 
 use std::fmt::Debug;
 
+use crate::support::data;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestRng, TestRunner};
 use tokenpress::kernels::{

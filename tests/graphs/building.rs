@@ -1,5 +1,4 @@
 //! What building a graph refuses: typed errors in place of panics, aborts and wrong numbers.
-#![allow(missing_docs, reason = "a test")]
 
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,9 +1,6 @@
 //! `attention_score`: what it refuses, and that neither batch nor padding changes a bit.
-#![allow(missing_docs, reason = "a test")]
 
-mod support;
-
-use support::{adapters, data};
+use crate::support::{adapters, data};
 use tokenpress::kernels::{AttentionInputs, AttentionScore, HeadReduction, Norm, Queries, RowReduction};
 use tokenpress::readback::{Context, HostTensors};
 use tokenpress::{Elem, Error, Graph, HostTensor, Shape};

@@ -1,10 +1,8 @@
 //! `fuzz` as a person runs it: how it ends, and that a case is repeated by its seed.
-#![allow(missing_docs, reason = "a test")]
-
-#[path = "support/example.rs"]
-mod example;
 
 use std::process::Output;
+
+use crate::example;
 
 fn fuzz(arguments: &[&str]) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = example::run("fuzz", arguments, &[]);

@@ -1,5 +1,4 @@
 //! Methods on small inputs whose results were worked out by hand or by an independent reference.
-#![allow(missing_docs, reason = "a test")]
 
 use tokenpress::kernels::Reduce;
 use tokenpress::methods::{EVit, FastV, Matching, Prefill, Protect, PruMerge, PuMer, PyramidDrop, ToMe, WindowMerge};

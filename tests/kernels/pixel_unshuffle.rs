@@ -1,5 +1,4 @@
 //! Pixel unshuffle: the published models' orders, what is refused, and that shuffling undoes it.
-#![allow(missing_docs, reason = "a test")]
 
 use proptest::prelude::*;
 use tokenpress::kernels::{ChannelOrder, PixelUnshuffle, TokenOrder};

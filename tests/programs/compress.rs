@@ -1,11 +1,9 @@
 //! The example as a person runs it: the default run, the CPU reference, and every bad input.
-#![allow(missing_docs, reason = "a test")]
-
-#[path = "support/example.rs"]
-mod example;
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
+
+use crate::example;
 
 /// Runs the example with these arguments.
 fn compress(arguments: &[&str], environment: &[(&str, &str)]) -> Output {

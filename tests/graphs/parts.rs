@@ -1,11 +1,8 @@
 //! A model whose layers are the application's own: one plan in parts, with other work between them.
-#![allow(missing_docs, reason = "a test")]
-
-mod support;
 
 use std::collections::BTreeMap;
 
-use support::{adapters, data};
+use crate::support::{adapters, data};
 use tokenpress::methods::{Protect, ToMe};
 use tokenpress::readback::{Context, HostTensors};
 use tokenpress::{Bindings, Elem, Error, Graph, HostTensor, TensorView, TokenMap, Tokens};

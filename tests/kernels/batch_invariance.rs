@@ -1,12 +1,9 @@
 //! A row of a ragged batch gets exactly what it gets alone: same bits, on the reference and on an adapter.
-#![allow(missing_docs, reason = "a test")]
 
-mod support;
-
+use crate::support::cases::methods;
+use crate::support::data;
+use crate::support::ragged::{Rows, differing};
 use proptest::prelude::*;
-use support::cases::methods;
-use support::data;
-use support::ragged::{Rows, differing};
 use tokenpress::readback::{Context, HostTensors};
 use tokenpress::{Elem, Error, Graph, HostTensor, wgpu};
 

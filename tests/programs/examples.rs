@@ -1,11 +1,9 @@
 //! The examples as a person runs them: what they refuse, at once and with a sentence, and how they end when nobody reads on.
-#![allow(missing_docs, reason = "a test")]
-
-#[path = "support/example.rs"]
-mod example;
 
 use std::io::Read;
 use std::process::Stdio;
+
+use crate::example;
 
 /// The sentence that refuses these arguments.
 fn refuses(name: &'static str, arguments: &[&str]) -> String {

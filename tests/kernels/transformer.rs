@@ -1,5 +1,4 @@
 //! What the layers of a transformer refuse, and what they agree on.
-#![allow(missing_docs, reason = "a test")]
 
 use tokenpress::kernels::{
     Attention, AttentionInputs, AttentionScore, Heads, LayerNorm, Linear, Norm, Queries, QueryKeyValue, RowReduction,

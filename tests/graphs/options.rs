@@ -1,6 +1,5 @@
 //! Every option of every method, at every value that a caller may set it to by mistake: an error or a graph, never a panic, and at
 //! once.
-#![allow(missing_docs, reason = "a test")]
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,13 @@
+//! What single kernels refuse, and what they hold for any input.
+#![allow(missing_docs, reason = "a test")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod attention_score;
+mod batch_invariance;
+mod merging;
+mod pixel_unshuffle;
+mod properties;
+mod top_k;
+mod transformer;

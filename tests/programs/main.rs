@@ -1,0 +1,10 @@
+//! The examples as a person runs them.
+#![allow(missing_docs, reason = "a test")]
+
+#[path = "../support/example.rs"]
+mod example;
+
+mod compress;
+mod examples;
+mod fuzz;
+mod verify;
