@@ -11,7 +11,7 @@ use support::cases::methods;
 use support::double::Double;
 use support::own::{self, Own};
 use tokenpress::device::{Access, BindingElem, Shader, Slot, Variant};
-use tokenpress::kernels::{Linear, PixelUnshuffle};
+use tokenpress::kernels::{Attention, Linear, PixelUnshuffle, QueryKeyValue};
 use tokenpress::readback::{Context, HostTensors};
 use tokenpress::wgpu::{self, BufferUsages, Limits};
 use tokenpress::{Bindings, Capabilities, Elem, Error, Gpu, Graph, HostTensor, NONE, Plan, Policy, Shape, Tensor, TensorView};
@@ -1050,4 +1050,15 @@ fn what_a_graph_needs_can_be_made_ahead_whatever_it_is() {
         let variants = graph.variants(&noop.gpu).expect("variants");
         noop.silently(|| noop.gpu.warm_up(&variants)).expect("pipelines");
     }
+}
+
+#[test]
+fn a_call_whose_results_are_empty_has_no_dispatch() {
+    let mut graph = Graph::new();
+    let heads = 1 << 28;
+    let [queries, keys, values] = ["q", "k", "v"].map(|name| graph.input(name, [1, heads, 1, 0], Elem::F32));
+    let inputs = QueryKeyValue { queries, keys, values, bias: None, lengths: None, query_lengths: None };
+    let attended = Attention::default().build(&mut graph, inputs).expect("no channels");
+    graph.output("rows", attended.rows).expect("a name");
+    assert_eq!(graph.variants(&noop().gpu).expect("a plan").len(), 0);
 }

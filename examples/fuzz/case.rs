@@ -125,6 +125,7 @@ fn graph(build: Build, g: &mut Generator, adapter: Option<&Adapter>) -> Result<b
     let Ok((flops, bytes)) = caught("panic in cost", || finish(&mut graph))? else { return Ok(true) };
     let inputs: Vec<_> = graph.inputs().map(|(name, desc)| (name.to_owned(), desc)).collect();
     g.note(inputs.iter().map(|(name, desc)| format!("{name} {desc}")).collect::<Vec<_>>());
+    println!("made {}", g.notes.join("; ").replace('\n', " "));
     let stored: u64 = inputs.iter().map(|(_, desc)| desc.bytes()).fold(0, u64::saturating_add);
     if g.huge || flops > MOST_FLOPS || bytes > MOST_BYTES || stored > MOST_BYTES {
         return Ok(true);

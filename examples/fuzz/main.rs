@@ -88,7 +88,7 @@ const MEMORY: u64 = 12 << 20;
 /// How long one case may take.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// One line that a child writes: `case SEED TARGET`, then `passed`, `skipped` or `failed WHAT`.
+/// The lines that a child writes: `case SEED TARGET`, `made OF WHAT` before anything runs, then `passed`, `skipped` or `failed WHAT`.
 fn child(options: &Options) -> ExitCode {
     let targets = options.targets();
     let adapters = case::adapters(options.adapter.as_deref());
@@ -153,7 +153,7 @@ fn batch(options: &Options, first: u64, cases: u64, deadline: Option<Instant>, c
         });
     }
     let mut current: Option<(u64, String)> = None;
-    let mut next = first;
+    let (mut next, mut started, mut made) = (first, Instant::now(), String::new());
     let mut fail = |case: &Option<(u64, String)>, what: &str| {
         counts.failed += 1;
         match case {
@@ -162,13 +162,15 @@ fn batch(options: &Options, first: u64, cases: u64, deadline: Option<Instant>, c
         }
     };
     loop {
-        match lines.recv_timeout(PATIENCE) {
+        match lines.recv_timeout(PATIENCE.saturating_sub(started.elapsed())) {
             Ok(line) => match line.split_once(' ').unwrap_or((line.as_str(), "")) {
                 ("case", case) => {
                     let (seed, target) = case.split_once(' ').unwrap_or((case, ""));
                     next = seed.parse().unwrap_or(next);
                     current = Some((next, target.to_owned()));
+                    (started, made) = (Instant::now(), String::new());
                 }
+                ("made", what) => made = what.to_owned(),
                 (outcome @ ("passed" | "skipped" | "failed"), what) => {
                     match outcome {
                         "passed" => counts.passed += 1,
@@ -188,14 +190,14 @@ fn batch(options: &Options, first: u64, cases: u64, deadline: Option<Instant>, c
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 process.kill()?;
                 process.wait()?;
-                fail(&current, &format!("more than {} s", PATIENCE.as_secs()));
+                fail(&current, &format!("more than {} s | {made}", PATIENCE.as_secs()));
                 return Ok(next + 1);
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => {
                 let status = process.wait()?;
                 if !status.success() {
                     let said = words.recv_timeout(Duration::from_secs(1)).unwrap_or_default();
-                    fail(&current, &format!("the process ended: {status} {said}"));
+                    fail(&current, &format!("the process ended: {status} {said} | {made}"));
                     return Ok(next + 1);
                 }
                 return Ok(next.max(first + 1));

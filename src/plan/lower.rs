@@ -76,8 +76,13 @@ impl Lowerer<'_> {
         base + resource.offset
     }
 
-    /// Lowers a call as a whole if every binding is within the device's limit. Otherwise lowers each half of its batch.
+    /// Lowers a call as a whole if every binding is within the device's limit. Otherwise lowers each half of its batch. A call whose results
+    /// are empty has no dispatch.
     fn node(&mut self, index: usize, node: &Node, inputs: &[Operand], outputs: &[Operand], read: &[bool]) -> Result<(), Error> {
+        // Of no channels there may be any number of heads and rows, and workgroups for them.
+        if outputs.iter().zip(read).all(|(output, read)| !read || output.desc.shape.elements() == 0) {
+            return Ok(());
+        }
         let limit = self.capabilities.max_binding;
         let kernel = node.kernel.name();
         let largest = inputs.iter().chain(outputs).max_by_key(|o| self.bound_bytes(o)).map(|o| (self.bound_bytes(o), o.desc.to_string()));
