@@ -211,7 +211,12 @@ impl Reference {
             return known.clone();
         }
         let expected: Vec<_> = node.outputs.iter().map(|t| self.values[&t.id()].clone()).collect();
-        let comparisons = node.kernel.compare(&fed.iter().collect::<Vec<_>>(), &expected, actual);
+        // Bounds of empty results would take as long as the reference, however large the other dimensions are.
+        let comparisons = if expected.iter().all(|tensor| tensor.shape().elements() == 0) {
+            expected.iter().zip(actual).map(|(expected, actual)| Comparison::exact(expected, actual)).collect()
+        } else {
+            node.kernel.compare(&fed.iter().collect::<Vec<_>>(), &expected, actual)
+        };
         verdicts().insert(answer, comparisons.clone());
         comparisons
     }
