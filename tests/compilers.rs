@@ -161,7 +161,7 @@ fn compilers(folder: &str, arguments: &[&str]) -> (Option<i32>, String) {
 #[test]
 #[cfg(unix)]
 fn what_spills_fails_where_it_runs_and_is_not_known_to() {
-    let fine = [begin(1, "copy", true), end(0), begin(2, "linear", true), end(3), begin(3, "copy", false), end(3)].concat();
+    let fine = [begin(1, "copy", true), end(0), begin(2, "attention", true), end(3), begin(3, "copy", false), end(3)].concat();
     let (code, said) = compilers(&driver("fine", &fine), &[]);
     assert!(code == Some(0) && said.contains("\n1 passed, 0 failed, 1 skipped\n"), "{said}");
     let (code, said) = compilers(&driver("spills", &(fine + &begin(4, "copy", true) + &end(3))), &[]);
