@@ -15,6 +15,7 @@ fn wanted_elems(lane: Lane, extent: Extent, row: u32, first_column: u32) -> u32 
   return extent.elems;
 }
 
+// Four numbers: of one elem, or of four.
 fn four_of(a: elem_f32, b: elem_f32, c: elem_f32, d: elem_f32) -> vec4<f32> {
   if ELEM_WIDTH == 4u { return vec4<f32>(elem_number(a, 0u), elem_number(a, 1u), elem_number(a, 2u), elem_number(a, 3u)); }
   return vec4<f32>(elem_number(a, 0u), elem_number(b, 0u), elem_number(c, 0u), elem_number(d, 0u));

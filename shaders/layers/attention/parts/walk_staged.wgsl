@@ -17,13 +17,13 @@ fn value_elem(place: Place, key: u32, channel: u32, reach: u32) -> elem_f32 {
 // Four numbers of a key's value, from this elem on. Keys from `reach` on, which have no weight, have zeros.
 fn value_four(place: Place, key: u32, channel: u32, reach: u32) -> vec4<f32> {
   let a = value_elem(place, key, channel, reach);
-  if ELEM_WIDTH == 4u {
-    return vec4<f32>(elem_number(a, 0u), elem_number(a, 1u), elem_number(a, 2u), elem_number(a, 3u));
-  }
-  let b = value_elem(place, key, channel + 1u, reach);
-  let c = value_elem(place, key, channel + 2u, reach);
-  let d = value_elem(place, key, channel + 3u, reach);
-  return vec4<f32>(elem_number(a, 0u), elem_number(b, 0u), elem_number(c, 0u), elem_number(d, 0u));
+  if ELEM_WIDTH == 4u { return four_of(a, a, a, a); }
+  return four_of(
+    a,
+    value_elem(place, key, channel + 1u, reach),
+    value_elem(place, key, channel + 2u, reach),
+    value_elem(place, key, channel + 3u, reach),
+  );
 }
 
 // `plus_slice` that leaves out what has no weight, even if it is NaN.
