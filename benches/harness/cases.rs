@@ -200,9 +200,10 @@ impl Cases {
 
     fn linear(&mut self) {
         let elem = self.elem;
-        for [rows, k, o] in
-            self.shapes(vec![[36928, 1024, 64], [4096, 4096, 4096]], vec![[577, 1024, 64], [577, 256, 256], [1024, 1024, 1024]])
-        {
+        for [rows, k, o] in self.shapes(
+            vec![[36928, 1024, 64], [4096, 4096, 4096], [1, 4096, 4096], [8, 4096, 4096]],
+            vec![[577, 1024, 64], [577, 256, 256], [1024, 1024, 1024], [1, 4096, 4096], [8, 4096, 4096]],
+        ) {
             self.add("linear", format!("{elem} {rows} rows K{k} O{o}"), |graph| {
                 let (x, weight) = (graph.input("x", [rows, k], elem), graph.input("weight", [o, k], elem));
                 let bias = graph.input("bias", [o], elem);

@@ -1,7 +1,7 @@
 //! A linear layer.
 
 use crate::compare::Comparison;
-use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
+use crate::device::{BindingElem, Call, Form, Header, Include, Lowering, Shader, Slot, params};
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
 use crate::reference;
@@ -23,6 +23,53 @@ pub(super) static LINEAR: Shader = Shader {
     params: Params::NAMES,
     tunings: &[&[("ACTIVATED", 0)], &[("ACTIVATED", 1)]],
 };
+
+/// For few rows on a CPU.
+pub(super) static LINEAR_FEW: Shader = Shader {
+    name: "linear.few",
+    source: include_str!("../../../shaders/layers/linear.few.wgsl"),
+    includes: &[Include::Activation],
+    tunings: &[&[("ROWS", 1)], &[("ROWS", 2)], &[("ROWS", 4)], &[("ROWS", 8)]],
+    ..LINEAR
+};
+
+/// For few rows on a GPU.
+pub(super) static LINEAR_FEW_STAGED: Shader = Shader {
+    name: "linear.few_staged",
+    source: include_str!("../../../shaders/layers/linear.few_staged.wgsl"),
+    includes: &[Include::Activation],
+    tunings: &[&[]],
+    ..LINEAR
+};
+
+/// The shader for so many rows, its constants, and how many rows and columns a workgroup has. `single` says that a row of the batch is one
+/// token.
+///
+/// The number of rows may decide, because these shaders sum in one order. Matrices do not. Beside them only the shape of a row of the batch
+/// decides, so that a row gives the same bits in every batch.
+fn chosen(form: Form, software: bool, rows: u32, single: bool, activated: bool) -> (&'static Shader, Constants, [u32; 2]) {
+    let tile = (&LINEAR, LINEAR.tunings[usize::from(activated)], [64, 64]);
+    let staged = (&LINEAR_FEW_STAGED, LINEAR_FEW_STAGED.tunings[0], [8, 16]);
+    // The least of 1, 2, 4 and 8 that is enough.
+    let index = rows.clamp(1, 8).next_power_of_two().ilog2();
+    let read = (&LINEAR_FEW, LINEAR_FEW.tunings[index as usize], [1 << index, 64]);
+    match form {
+        Form::Portable if rows <= 8 => read,
+        // The tile reads 16 rows by one load, and shares them.
+        Form::Subgroup if rows <= 4 => read,
+        Form::Staged if rows <= 16 => staged,
+        Form::Cooperative8 | Form::Cooperative16 if single => {
+            if software {
+                read
+            } else {
+                staged
+            }
+        }
+        _ => tile,
+    }
+}
+
+type Constants = &'static [(&'static str, u32)];
 
 /// A linear layer and what follows it: `y[..,o] = activation(sum_k x[..,k] weight[o,k] + bias[o])`.
 ///
@@ -179,11 +226,14 @@ impl Kernel for Linear {
             Some(bias) if bias.elem == descs[0].elem => (1, Slot::Input(2), nothing),
             Some(_) => (2, nothing, Slot::Input(2)),
         };
-        let groups = u64::from(rows.div_ceil(64)) * u64::from(outputs.div_ceil(64));
+        let single = matches!(*descs[0].shape.dims(), [_, 1, _]);
+        let (form, software) = (lowering.form(&LINEAR, header), lowering.capabilities().software);
+        let (shader, constants, [tall, wide]) = chosen(form, software, rows, single, self.activation != Activation::None);
+        let groups = u64::from(rows.div_ceil(tall)) * u64::from(outputs.div_ceil(wide));
         lowering.dispatch(Call {
-            shader: &LINEAR,
+            shader,
             header,
-            constants: LINEAR.tunings[usize::from(self.activation != Activation::None)],
+            constants,
             slots: &[x, weight, bias, bias_f32, Slot::Output(0)],
             params: Params {
                 groups: groups as u32,

@@ -29,6 +29,8 @@ pub(super) fn shaders() -> Vec<&'static Shader> {
         &elementwise::ELEMENTWISE,
         &layer_norm::LAYER_NORM,
         &linear::LINEAR,
+        &linear::LINEAR_FEW,
+        &linear::LINEAR_FEW_STAGED,
         &log_size::LOG_SIZE,
         &merge_attention::MERGE_ATTENTION,
     ]

@@ -66,12 +66,19 @@ pub fn cases() -> Vec<Case> {
             (5, 129, 65),
             (3, 768, 6),
             (1, 6, 130),
+            (4, 40, 67),
+            (7, 260, 18),
+            (2, 512, 100),
+            (16, 36, 35),
+            (1, 64, 5),
         ] {
             for bias in [None, Some(elem), Some(Elem::F32)] {
                 cases.push(case([rows, channels], outputs, elem, bias, data::normal));
             }
         }
         cases.push(case([2, 17, 12], 9, elem, None, data::normal));
+        cases.push(case([11, 1, 132], 33, elem, Some(elem), data::normal));
+        cases.push(activated(Activation::Gelu, [1, 1, 33], 19, elem, None, data::awkward));
         cases.push(case([2, 17, 12], 9, elem, Some(elem), data::awkward));
         for activation in ACTIVATIONS {
             // With a weight of nearly 0 the sum is the bias: every number from where a tail is 0 to where it is all.
