@@ -128,7 +128,9 @@ fn unrun(adapter: &Adapter) -> Vec<String> {
     let ran = RAN.lock().unwrap_or_else(PoisonError::into_inner);
     let ran = ran.get(&adapter.name);
     let supported = tokenpress::kernels::shaders().into_iter().flat_map(|s| s.variants()).filter(|v| adapter.context.gpu.supports(v));
-    let hopeless = |label: &String| label.contains(".staged") && adapter.takes_minutes(label);
+    // What eight invocations share is for GPUs too, and runs in the modes of staged tiles.
+    let for_gpus = |label: &str| label.contains(".staged") || label.contains(".SHARE=8");
+    let hopeless = |label: &String| for_gpus(label) && adapter.takes_minutes(label);
     supported.map(|v| v.label()).filter(|label| ran.is_none_or(|ran| !ran.contains(label)) && !hopeless(label)).collect()
 }
 

@@ -413,8 +413,8 @@ impl Cases {
 
     fn attend(&mut self) {
         let elem = self.elem;
-        let gpu = vec![[64, 16, 577, 577, 64], [1, 32, 4096, 4096, 128], [64, 12, 32, 257, 64]];
-        for [b, h, m, n, d] in self.shapes(gpu, vec![[1, 4, 577, 577, 64], [1, 12, 32, 257, 64]]) {
+        let gpu = vec![[64, 16, 577, 577, 64], [1, 32, 4096, 4096, 128], [64, 12, 32, 257, 64], [1, 32, 1, 8192, 128]];
+        for [b, h, m, n, d] in self.shapes(gpu, vec![[1, 4, 577, 577, 64], [1, 12, 32, 257, 64], [1, 32, 1, 8192, 128]]) {
             self.add("attention", format!("{elem} B{b} H{h} M{m} N{n} D{d}"), |graph| {
                 let queries = graph.input("queries", [b, h, m, d], elem);
                 let (keys, values) = (graph.input("keys", [b, h, n, d], elem), graph.input("values", [b, h, n, d], elem));

@@ -269,7 +269,10 @@ pub enum Include {
     /// `common/tile/row_facts.wgsl`, and its portable form or that for subgroups of eight: facts about the rows of an [`Include::Tile`],
     /// besides their elems.
     RowFacts,
-    /// `attention/parts/walk.wgsl` for CPUs or `walk_staged.wgsl` for GPUs: how the rows of attention walk over the keys.
+    /// `attention/parts/logits.wgsl`: logits of attention, and what a row sees. After [`Include::Softmax`].
+    AttentionLogits,
+    /// `attention/parts/walk.wgsl` for CPUs or `walk_staged.wgsl` for GPUs: how the rows of attention walk over the keys. After
+    /// [`Include::AttentionLogits`].
     AttentionWalk,
     /// `common/softmax.wgsl`: logits that saturate, and the marks for logits that are not numbers.
     Softmax,

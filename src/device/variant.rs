@@ -89,6 +89,7 @@ impl Variant {
                         include_str!("../../shaders/common/tile/row_facts_portable.wgsl")
                     )
                 }
+                (Include::AttentionLogits, _) => include_str!("../../shaders/layers/attention/parts/logits.wgsl"),
                 (Include::AttentionWalk, Form::Staged) => include_str!("../../shaders/layers/attention/parts/walk_staged.wgsl"),
                 (Include::AttentionWalk, Form::Subgroup) => concat!(
                     include_str!("../../shaders/layers/attention/parts/walk_subgroup.wgsl"),

@@ -40,7 +40,7 @@ params! {
 pub(super) static ATTENTION: Shader = Shader {
     name: "attention",
     source: include_str!("../../../shaders/layers/attention/attention.wgsl"),
-    includes: &[Include::Softmax, Include::TileLanes, Include::Tile, Include::AttentionWalk],
+    includes: &[Include::Softmax, Include::AttentionLogits, Include::TileLanes, Include::Tile, Include::AttentionWalk],
     headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
     inputs: &[
         ("queries", BindingElem::Elem),
@@ -54,6 +54,78 @@ pub(super) static ATTENTION: Shader = Shader {
     params: Params::NAMES,
     tunings: &[&[("BIASED", 0)], &[("BIASED", 1)]],
 };
+
+params! {
+    struct FewParams {
+        groups: u32,
+        heads: u32,
+        key_heads: u32,
+        query_count: u32,
+        key_count: u32,
+        /// In units of the header's `elem`, as are the strides.
+        channels: u32,
+        value_channels: u32,
+        query_head: u32,
+        query_row: u32,
+        key_head: u32,
+        key_row: u32,
+        value_head: u32,
+        value_row: u32,
+        bias_batch: u32,
+        bias_head: u32,
+        bias_row: u32,
+        chunks: u32,
+        causal: u32,
+        scale: f32,
+    }
+}
+
+params! {
+    struct MergeParams {
+        elements: u32,
+        heads: u32,
+        query_count: u32,
+        value_channels: u32,
+        out_head: u32,
+        out_row: u32,
+        chunks: u32,
+        with_lse: u32,
+    }
+}
+
+/// For few query rows: the keys in chunks.
+pub(super) static ATTENTION_FEW: Shader = Shader {
+    name: "attention.few",
+    source: include_str!("../../../shaders/layers/attention/attention.few.wgsl"),
+    includes: &[Include::Softmax, Include::AttentionLogits],
+    outputs: &[("partial", BindingElem::ElemF32), ("facts", BindingElem::F32)],
+    params: FewParams::NAMES,
+    tunings: &[
+        &[("BIASED", 0), ("ROWS", 1), ("SHARE", 1)],
+        &[("BIASED", 1), ("ROWS", 1), ("SHARE", 1)],
+        &[("BIASED", 0), ("ROWS", 4), ("SHARE", 1)],
+        &[("BIASED", 1), ("ROWS", 4), ("SHARE", 1)],
+        &[("BIASED", 0), ("ROWS", 1), ("SHARE", 8)],
+        &[("BIASED", 1), ("ROWS", 1), ("SHARE", 8)],
+        &[("BIASED", 0), ("ROWS", 4), ("SHARE", 8)],
+        &[("BIASED", 1), ("ROWS", 4), ("SHARE", 8)],
+    ],
+    ..ATTENTION
+};
+
+/// Its second pass.
+pub(super) static ATTENTION_FEW_MERGE: Shader = Shader {
+    name: "attention.few_merge",
+    source: include_str!("../../../shaders/layers/attention/attention.few_merge.wgsl"),
+    includes: &[Include::Softmax],
+    inputs: &[("partial", BindingElem::ElemF32), ("facts", BindingElem::F32)],
+    params: MergeParams::NAMES,
+    tunings: &[&[]],
+    ..ATTENTION
+};
+
+/// Keys of a chunk.
+const CHUNK: u32 = 256;
 
 /// Where the heads are in queries, keys, values and the result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -89,7 +161,8 @@ pub enum Heads {
 /// One pass with a running maximum, as `https://arxiv.org/abs/2205.14135` has it.
 ///
 /// Cost: one dispatch; 2 M N (D + V) operations a head, and 2 M N D more for each 64 channels of V above the first 64 (16 where D or
-/// V is not a multiple of 4).
+/// V is not a multiple of 4). With few queries (16, on a CPU 4) and more than 256 keys it is two dispatches and no more operations: 256
+/// keys make a part, and the parts are merged in order.
 ///
 /// ```
 /// use tokenpress::kernels::{Attention, QueryKeyValue};
@@ -216,6 +289,14 @@ struct Geometry {
     value_channels: u32,
 }
 
+/// Whether there are few query rows and many keys. Only the shape of a row of the batch decides, as the order of sums depends on it. A CPU's
+/// tile has 16 rows, of which loads are most of the time, a GPU's 64. The parts are at most as large as the values.
+fn is_few(g: &Geometry, form: Form) -> bool {
+    let rows = if form == Form::Staged { 16 } else { 4 };
+    let parts = u64::from(g.heads) * u64::from(g.query_count);
+    g.query_count <= rows && g.key_count > CHUNK && g.value_channels > 0 && parts <= u64::from(g.key_heads) * u64::from(CHUNK)
+}
+
 /// Strides of the bias' batch rows, heads and query rows: 0 where it is repeated.
 fn bias_strides(bias: Shape) -> [u32; 3] {
     let [b, h, m, n] = std::array::from_fn(|i| bias.dims()[i]);
@@ -296,7 +377,8 @@ impl Kernel for Attention {
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
         let descs: Vec<_> = (0..lowering.inputs()).map(|i| lowering.input(i)).collect();
-        let Geometry { batch, heads, key_heads, query_count, key_count, channels, value_channels } = self.geometry(&descs)?;
+        let geometry = self.geometry(&descs)?;
+        let Geometry { batch, heads, key_heads, query_count, key_count, channels, value_channels } = geometry;
         let [queries, keys, values, lengths, query_lengths] = std::array::from_fn(Slot::Input);
         // Both kinds of rows are read four numbers at a time, or neither.
         let whole = if value_channels.is_multiple_of(4) { channels } else { value_channels };
@@ -310,6 +392,66 @@ impl Kernel for Attention {
         let [value_head, value_row] = self.strides(key_count, key_heads, v);
         let [out_head, out_row] = self.strides(query_count, heads, v);
         let form = lowering.form(&ATTENTION, header);
+        let bias = if descs.len() > 5 { Slot::Input(5) } else { nothing };
+        let lse = if self.lse { Slot::Output(1) } else { nothing };
+        let scale = scale_of(self.scale, channels);
+        if is_few(&geometry, form) {
+            let tile = if query_count == 1 { 1 } else { 4 };
+            let share = if form == Form::Staged { 8 } else { 1 };
+            let chunks = key_count.div_ceil(CHUNK);
+            let rows = [batch, heads, query_count, chunks].map(u64::from).iter().product::<u64>();
+            let partial = lowering.scratch(rows.saturating_mul(value_channels.into()), Elem::F32);
+            let facts = lowering.scratch(rows.saturating_mul(2), Elem::F32);
+            let constants = [("BIASED", u32::from(descs.len() > 5)), ("ROWS", tile), ("SHARE", share)];
+            let constants = ATTENTION_FEW.tunings.iter().find(|tuning| **tuning == constants).copied().unwrap_or_default();
+            let groups = [batch, heads, query_count.div_ceil(tile), chunks].map(u64::from).iter().product::<u64>();
+            lowering.dispatch(Call {
+                shader: &ATTENTION_FEW,
+                header,
+                constants,
+                slots: &[queries, keys, values, lengths, query_lengths, bias, partial, facts],
+                params: FewParams {
+                    groups: groups as u32,
+                    heads,
+                    key_heads,
+                    query_count,
+                    key_count,
+                    channels: d,
+                    value_channels: v,
+                    query_head,
+                    query_row,
+                    key_head,
+                    key_row,
+                    value_head,
+                    value_row,
+                    bias_batch,
+                    bias_head,
+                    bias_row,
+                    chunks,
+                    causal: self.causal.into(),
+                    scale,
+                },
+                groups,
+            })?;
+            let elements = [batch, heads, query_count, v].map(u64::from).iter().product::<u64>();
+            return lowering.dispatch(Call {
+                shader: &ATTENTION_FEW_MERGE,
+                header,
+                constants: &[],
+                slots: &[partial, facts, attended, lse],
+                params: MergeParams {
+                    elements: elements as u32,
+                    heads,
+                    query_count,
+                    value_channels: v,
+                    out_head,
+                    out_row,
+                    chunks,
+                    with_lse: self.lse.into(),
+                },
+                groups: elements.div_ceil(64),
+            });
+        }
         let chunks = if form == Form::Staged { value_channels.div_ceil(64) } else { v.div_ceil(16) }.max(1);
         let rows_of_group = if form == Form::Subgroup { 16 } else { 64 };
         let groups = [batch, heads, query_count.div_ceil(rows_of_group), chunks].map(u64::from).iter().product::<u64>();
@@ -317,16 +459,7 @@ impl Kernel for Attention {
             shader: &ATTENTION,
             header,
             constants: ATTENTION.tunings[usize::from(descs.len() > 5)],
-            slots: &[
-                queries,
-                keys,
-                values,
-                lengths,
-                query_lengths,
-                if descs.len() > 5 { Slot::Input(5) } else { nothing },
-                attended,
-                if self.lse { Slot::Output(1) } else { nothing },
-            ],
+            slots: &[queries, keys, values, lengths, query_lengths, bias, attended, lse],
             params: Params {
                 groups: groups as u32,
                 heads,
@@ -349,7 +482,7 @@ impl Kernel for Attention {
                 chunks,
                 causal: self.causal.into(),
                 with_lse: self.lse.into(),
-                scale: scale_of(self.scale, channels),
+                scale,
             },
             groups,
         })

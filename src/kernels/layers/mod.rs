@@ -24,6 +24,8 @@ use crate::device::Shader;
 pub(super) fn shaders() -> Vec<&'static Shader> {
     vec![
         &attention::ATTENTION,
+        &attention::ATTENTION_FEW,
+        &attention::ATTENTION_FEW_MERGE,
         &convolution::CONVOLUTION,
         &deformable_sample::DEFORMABLE_SAMPLE,
         &elementwise::ELEMENTWISE,

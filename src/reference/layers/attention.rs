@@ -89,11 +89,17 @@ pub fn attention(attention: &Attention<'_>, values: &Values<'_>) -> (Vec<f32>, V
 /// The quotient is within `(A + |out| B) / (1 - B)`; its reciprocal and product add 4 ulp. The log-sum-exp is within `-ln(1 - B)`, the
 /// logarithm's 2^-21 or 3 ulp, and 1 ulp. No weight, and no factor of a growing maximum, is below the smallest normal number.
 ///
+/// With few queries and more than 256 keys, parts of 256 keys are merged at the end. Parts are fewer than the tiles above, and each is
+/// scaled once. Within a part the denominator has 5 additions in an invocation and 15 over them, and then one for each part; the numerator
+/// has one for every four keys, as above. A part's weights are divided by 256, so that least weights are 256 times as large beside the others.
+///
 /// A NaN logit makes the row NaN. An infinite or NaN value makes its channel infinite or NaN. For these the bound is 0. It is infinite
 /// where a logit may overflow on the way, or where the values weighted by `exp(s_j - largest)` add up to more than a float holds.
 pub fn attention_bound(attention: &Attention<'_>, values: &Values<'_>, elem: Elem) -> (Vec<f64>, Vec<f64>) {
     let (mut out, mut sums) = (Vec::new(), Vec::new());
-    let (n, tiny) = (attention.key_count as f64, f64::from(f32::MIN_POSITIVE));
+    let n = attention.key_count as f64;
+    // Weights of parts are divided by 256.
+    let tiny = f64::from(f32::MIN_POSITIVE) * if attention.key_count > 256 { 256.0 } else { 1.0 };
     let tiles = (n / 32.0).ceil();
     let finite = |bound: f64| if bound.is_finite() { bound } else { f64::INFINITY };
     for [b, h, row] in rows(attention) {

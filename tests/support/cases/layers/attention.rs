@@ -186,6 +186,33 @@ pub fn cases() -> Vec<Case> {
             cases.push(case(&masked, Attention { scale: Some(1.0), ..plain }));
         }
     }
+    // Few queries and many keys, which are split: rows, chunks and channels that are not whole, and rows that see some chunks.
+    for (queries, keys, channels) in [(1, 257, [4, 4]), (3, 700, [5, 17]), (1, 1025, [3, 5]), (4, 513, [64, 140]), (9, 300, [8, 8])] {
+        for elem in [Elem::F32, Elem::F16] {
+            let few = Setup { heads: [4, 2], batch: 2, elem, ..setup(queries, keys, channels) };
+            cases.push(case(&few, plain));
+            cases.push(case(&few, Attention { causal: true, ..last }));
+            let bias = Some([1, 4, queries, keys]);
+            let lengths = Some(vec![keys, 258]);
+            cases.push(case(&Setup { bias, lengths, ..few.clone() }, plain));
+            let shorter = Some(vec![queries - 1, 1]);
+            cases.push(case(&Setup { lengths: Some(vec![0, 3]), query_lengths: shorter, ..few.clone() }, causal));
+            for scale in [None, Some(40.0)] {
+                let broken = Setup { broken: true, heads: [2, 2], ..few.clone() };
+                cases.push(case(&broken, Attention { scale, ..plain }));
+                cases.push(case(&Setup { bias: Some([2, 1, queries, keys]), ..broken }, Attention { scale, ..plain }));
+            }
+        }
+    }
+    for mask in [-1e9, f32::MIN, f32::NEG_INFINITY] {
+        for factor in [1.0, 1e6] {
+            let masked = Setup { batch: 2, bias: Some([2, 1, 1, 300]), mask: Some((mask, factor)), ..setup(3, 300, [4, 4]) };
+            cases.push(case(&masked, Attention { scale: Some(1.0), ..causal }));
+            cases.push(case(&masked, Attention { scale: Some(1.0), ..plain }));
+        }
+    }
+    let spoilt = Setup { awkward: true, batch: 4, lengths: Some(vec![400, 0, 321, 257]), ..setup(4, 400, [4, 4]) };
+    cases.push(case(&spoilt, plain));
     let spoilt = Setup { awkward: true, batch: 4, lengths: Some(vec![40, 0, 21, 40]), ..setup(40, 40, [4, 4]) };
     cases.push(case(&spoilt, plain));
     // Values and keys that are no numbers: seen with any weight, hidden, behind the length, and of later queries.
