@@ -9,23 +9,50 @@
 // 2^`lanes_log2` invocations move a row, each 16, 4 or 2 bytes at a time. They compute the row's address once for several moves.
 // Cost: one dispatch; one row read and one written for each gathered row.
 
+// Where a row is read and written. `read` is in the source or in the fallback.
+struct Row {
+  read: u32,
+  write: u32,
+  found: bool,
+}
+
+fn fetch(row: Row, column: u32) -> elem {
+  let at = row.read + column;
+  if row.found { return source[at]; }
+  return fallback[at];
+}
+
+fn put(row: Row, column: u32, value: elem) {
+  gathered[row.write + column] = value;
+}
+
 @compute @workgroup_size(128)
 fn main(grid: Grid, lane: Lane) {
   let lanes = 1u << params.lanes_log2;
-  let row = linear_group(grid) * (128u >> params.lanes_log2) + (lane.index >> params.lanes_log2);
-  if row < params.all_rows {
-    let head = row / params.rows; // of the whole batch
-    let m = row - head * params.rows;
+  let number = linear_group(grid) * (128u >> params.lanes_log2) + (lane.index >> params.lanes_log2);
+  if number < params.all_rows {
+    let head = number / params.rows; // of the whole batch
+    let m = number - head * params.rows;
     let token = index[params.index_base + head / params.heads * params.index_stride + m];
     let found = token < params.source_rows;
-    let first = lane.index & (lanes - 1u);
-    let read = params.source_base + (head * params.source_rows + select(0u, token, found)) * params.width;
-    let write = params.gathered_base + row * params.width;
-    let fallback_row = params.fallback_base + row * params.width;
-    for (var column = first; column < params.width; column += lanes) {
-      var value = fallback[fallback_row + column];
-      if found { value = source[read + column]; }
-      gathered[write + column] = value;
+    var read = params.fallback_base + number * params.width;
+    if found { read = params.source_base + (head * params.source_rows + token) * params.width; }
+    let row = Row(read, params.gathered_base + number * params.width, found);
+    var column = lane.index & (lanes - 1u);
+    if AHEAD == 4u {
+      for (; column + 3u * lanes < params.width; column += 4u * lanes) {
+        let value = fetch(row, column);
+        let second = fetch(row, column + lanes);
+        let third = fetch(row, column + 2u * lanes);
+        let fourth = fetch(row, column + 3u * lanes);
+        put(row, column, value);
+        put(row, column + lanes, second);
+        put(row, column + 2u * lanes, third);
+        put(row, column + 3u * lanes, fourth);
+      }
+    }
+    for (; column < params.width; column += lanes) {
+      put(row, column, fetch(row, column));
     }
   }
 }

@@ -28,6 +28,34 @@ fn take(place: Place, size: u32, read: u32, write: u32, row: u32, column: u32) -
   return Place(rest, place.read + digit * read, place.write + digit * write, place.row + digit * row, place.column + digit * column);
 }
 
+// How far the image goes.
+struct Limits {
+  rows: u32,
+  columns: u32,
+  fill: bool,
+}
+
+// A place some steps further.
+fn after(place: Place, step: Place, steps: u32) -> Place {
+  return Place(
+    0u, place.read + steps * step.read, place.write + steps * step.write, place.row + steps * step.row, place.column + steps * step.column
+  );
+}
+
+fn inside(place: Place, limits: Limits) -> bool {
+  return (place.row < limits.rows) & (place.column < limits.columns);
+}
+
+// What is at a place that is inside; else 0.
+fn fetch(place: Place, limits: Limits) -> elem {
+  let there = inside(place, limits);
+  return select(elem(0u), source[select(params.source_base, place.read, there)], there);
+}
+
+fn put(place: Place, limits: Limits, value: elem) {
+  if limits.fill | inside(place, limits) { moved[place.write] = value; }
+}
+
 @compute @workgroup_size(128)
 fn main(grid: Grid, lane: Lane) {
   let i = linear_group(grid) * 128u + lane.index;
@@ -41,18 +69,35 @@ fn main(grid: Grid, lane: Lane) {
     if params.digits > 5u { place = take(place, params.size5, params.read5, params.write5, params.row5, params.column5); }
     let repeat = params.repeat;
     let step = Place(0u, params.repeat_read, params.repeat_write, params.repeat_row, params.repeat_column);
-    let rows = params.rows;
-    let columns = params.columns;
-    let fill = params.fill != 0u;
-    for (var k = 0u; k < repeat; k++) {
-      let inside = (place.row < rows) & (place.column < columns);
-      if inside | fill {
-        moved[place.write] = select(elem(0u), source[select(params.source_base, place.read, inside)], inside);
+    let limits = Limits(params.rows, params.columns, params.fill != 0u);
+    var k = 0u;
+    if AHEAD == 4u {
+      for (; k + 3u < repeat; k += 4u) {
+        let two = after(place, step, 1u);
+        let three = after(place, step, 2u);
+        let four = after(place, step, 3u);
+        let value = fetch(place, limits);
+        let second = fetch(two, limits);
+        let third = fetch(three, limits);
+        let fourth = fetch(four, limits);
+        if limits.fill {
+          // Without a condition of its own for each, which compilers would move its load behind.
+          moved[place.write] = value;
+          moved[two.write] = second;
+          moved[three.write] = third;
+          moved[four.write] = fourth;
+        } else {
+          put(place, limits, value);
+          put(two, limits, second);
+          put(three, limits, third);
+          put(four, limits, fourth);
+        }
+        place = after(place, step, 4u);
       }
-      place.read += step.read;
-      place.write += step.write;
-      place.row += step.row;
-      place.column += step.column;
+    }
+    for (; k < repeat; k++) {
+      put(place, limits, fetch(place, limits));
+      place = after(place, step, 1u);
     }
   }
 }

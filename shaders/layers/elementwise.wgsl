@@ -11,27 +11,65 @@
 // A row of `inner` elem is cut into segments. 2^`lanes_log2` invocations move a segment, up to eight moves each. They compute the row's
 // address once for all their moves.
 
+// A row, and where its part ends.
+struct Row {
+  a: u32,
+  b: u32,
+  y: u32,
+  end: u32,
+}
+
+// Numbers as they lie in memory: whoever converts them waits for them.
+struct Operands {
+  a: elem,
+  b: elem,
+  b_f32: f32,
+}
+
+fn fetch(row: Row, column: u32) -> Operands {
+  var operands: Operands;
+  operands.a = a[row.a + column];
+  if params.in_f32 == 1u {
+    operands.b_f32 = b_f32[params.b_f32_base + row.b + column * params.inner_stride];
+  } else {
+    operands.b = b[params.b_base + row.b + column * params.inner_stride];
+  }
+  return operands;
+}
+
+fn put(row: Row, column: u32, operands: Operands) {
+  var right = elem_f32(params.scale);
+  if params.in_f32 == 1u { right *= operands.b_f32; } else { right *= elem_f32(operands.b); }
+  var value = elem_f32(operands.a);
+  if params.multiply == 1u { value *= right; } else { value += right; }
+  y[row.y + column] = elem(elem_of(activate(params.activation, vec4<f32>(value))));
+}
+
 @compute @workgroup_size(128)
 fn main(grid: Grid, lane: Lane) {
   let lanes = 1u << params.lanes_log2;
   let segment = linear_group(grid) * (128u >> params.lanes_log2) + (lane.index >> params.lanes_log2);
-  let row = segment / params.segments;
-  if row >= params.rows { return; }
-  let outer = row / params.middle;
-  let of_b = outer * params.outer_stride + (row - outer * params.middle) * params.middle_stride;
-  let first = (segment - row * params.segments) * 8u * lanes;
-  let end = min(first + 8u * lanes, params.inner);
-  for (var column = first + (lane.index & (lanes - 1u)); column < end; column += lanes) {
-    let at = row * params.inner + column;
-    let at_b = of_b + column * params.inner_stride;
-    var right = elem_f32(params.scale);
-    if params.in_f32 == 1u {
-      right *= b_f32[params.b_f32_base + at_b];
-    } else {
-      right *= elem_f32(b[params.b_base + at_b]);
+  let number = segment / params.segments;
+  if number >= params.rows { return; }
+  let outer = number / params.middle;
+  let of_b = outer * params.outer_stride + (number - outer * params.middle) * params.middle_stride;
+  let begin = number * params.inner;
+  let first = (segment - number * params.segments) * 8u * lanes;
+  let row = Row(params.a_base + begin, of_b, params.y_base + begin, min(first + 8u * lanes, params.inner));
+  var column = first + (lane.index & (lanes - 1u));
+  if AHEAD == 4u {
+    for (; column + 3u * lanes < row.end; column += 4u * lanes) {
+      let operands = fetch(row, column);
+      let second = fetch(row, column + lanes);
+      let third = fetch(row, column + 2u * lanes);
+      let fourth = fetch(row, column + 3u * lanes);
+      put(row, column, operands);
+      put(row, column + lanes, second);
+      put(row, column + 2u * lanes, third);
+      put(row, column + 3u * lanes, fourth);
     }
-    var value = elem_f32(a[params.a_base + at]);
-    if params.multiply == 1u { value *= right; } else { value += right; }
-    y[params.y_base + at] = elem(elem_of(activate(params.activation, vec4<f32>(value))));
+  }
+  for (; column < row.end; column += lanes) {
+    put(row, column, fetch(row, column));
   }
 }

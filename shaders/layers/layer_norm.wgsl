@@ -23,26 +23,6 @@
 const NONE = 0xffffffffu;
 const LARGEST = 0x1.fffffep+127f;
 const SMALLEST = 0x1p-126f; // smallest normal number
-var<workgroup> parts: array<vec2<f32>, 128>;
-var<workgroup> part_bits: array<vec2<u32>, 128>;
-
-// The first of a row's lanes. Sums over the lanes start there and go in lane order.
-fn first_lane(lane: Lane) -> u32 {
-  return lane.index & ~((1u << params.lanes_log2) - 1u);
-}
-
-// The sum over a row's lanes. Call from uniform control flow.
-fn sum_of_row(lane: Lane, part: vec2<f32>) -> vec2<f32> {
-  workgroupBarrier(); // wait until the previous sums have been read
-  parts[lane.index] = part;
-  workgroupBarrier();
-  let first = first_lane(lane);
-  var sum = vec2<f32>();
-  for (var i = 0u; i < 1u << params.lanes_log2; i++) {
-    sum += parts[first + i];
-  }
-  return sum;
-}
 
 // The power of two that scales a row, from the bits of its largest magnitude. The exponent is capped so that the inverse stays a normal
 // number. So the largest rows are scaled to below 4.
@@ -60,6 +40,8 @@ fn largest_of(magnitudes: elem_u32) -> u32 {
 
 // Where the channels of one position of a row begin, or NONE beyond the grid.
 fn first_of(row: u32, position: u32) -> u32 {
+  // Rows that are no blocks: no divisions.
+  if params.positions == 1u && params.skip == 0u && params.transposed == 0u { return params.x_base + row * params.channels; }
   let blocks = params.block_rows * params.block_columns;
   let block = row % blocks;
   var place = vec2<u32>(block / params.block_columns, block % params.block_columns);
@@ -71,9 +53,66 @@ fn first_of(row: u32, position: u32) -> u32 {
   return select(NONE, params.x_base + token * params.channels, inside);
 }
 
-fn number(first: u32, c: u32) -> elem_f32 {
-  if first == NONE { return elem_f32(); }
-  return elem_f32(x[first + c]);
+// A channel of a position, or another number where there is none.
+fn load(first: u32, c: u32) -> elem {
+  return x[select(first, params.x_base, first == NONE) + c];
+}
+
+fn number(first: u32, value: elem) -> elem_f32 {
+  return select(elem_f32(value), elem_f32(), first == NONE);
+}
+
+// What the first pass finds.
+struct Facts {
+  total: f32, // terms of the mean, or squares
+  magnitudes: elem_u32,
+  differences: elem_u32, // from the row's first number
+}
+
+fn find(facts: Facts, opening: elem_u32, value: elem_f32) -> Facts {
+  let bits = bitcast<elem_u32>(value);
+  return Facts(
+    facts.total + elem_dot(value, select(value, elem_f32(params.share), params.centred == 1u)),
+    max(facts.magnitudes, bits & elem_u32(0x7fffffffu)),
+    max(facts.differences, bits ^ opening)
+  );
+}
+
+// The sums of the differences from the mean and of their squares.
+fn squares(sums: vec2<f32>, scale: Scale, value: elem_f32) -> vec2<f32> {
+  let difference = value * scale.power - elem_f32(scale.mean);
+  return sums + vec2<f32>(elem_dot(difference, elem_f32(1.0)), elem_dot(difference, difference));
+}
+
+// How a row is scaled.
+struct Scale {
+  power: f32,
+  mean: f32,
+  rest: f32,
+  scale: f32,
+  varies: bool,
+  finite: bool,
+}
+
+fn put(scale: Scale, row: u32, offset: u32, c: u32, number: elem_f32, factor: elem, term: elem) {
+  var value = (number * scale.power - elem_f32(scale.mean) - elem_f32(scale.rest)) * scale.scale;
+  if !scale.varies { value = elem_f32(); }
+  if params.weighted == 1u { value *= elem_f32(factor); }
+  if params.biased == 1u { value += elem_f32(term); }
+  if !scale.finite { value = elem_f32(make_nan()); }
+  y[params.y_base + row * params.positions * params.channels + offset + c] = elem(value);
+}
+
+fn factor_of(offset: u32, c: u32) -> elem {
+  var factor: elem;
+  if params.weighted == 1u { factor = weight[params.weight_base + offset + c]; }
+  return factor;
+}
+
+fn term_of(offset: u32, c: u32) -> elem {
+  var term: elem;
+  if params.biased == 1u { term = bias[params.bias_base + offset + c]; }
+  return term;
 }
 
 @compute @workgroup_size(128)
@@ -86,57 +125,88 @@ fn main(grid: Grid, lane: Lane) {
   let positions = select(0u, params.positions, row < params.rows);
   let centred = params.centred == 1u;
 
-  // The terms of the mean or the squares, the largest magnitude, and the differences from the row's first number.
-  let opening = bitcast<elem_u32>(elem_f32(elem_number(number(first_of(min(row, params.rows - 1u), 0u), 0u), 0u)));
-  var total = 0.0;
-  var magnitudes = elem_u32();
-  var differences = elem_u32();
+  let begin = first_of(min(row, params.rows - 1u), 0u);
+  let opening = bitcast<elem_u32>(elem_f32(elem_number(number(begin, load(begin, 0u)), 0u)));
+  var facts = Facts();
   for (var position = 0u; position < positions; position++) {
     let first = first_of(row, position);
-    for (var c = in_row; c < params.channels; c += lanes) {
-      let value = number(first, c);
-      total += elem_dot(value, select(value, elem_f32(params.share), centred));
-      magnitudes = max(magnitudes, bitcast<elem_u32>(value) & elem_u32(0x7fffffffu));
-      differences = max(differences, bitcast<elem_u32>(value) ^ opening);
+    var c = in_row;
+    if AHEAD == 4u {
+      for (; c + 3u * lanes < params.channels; c += 4u * lanes) {
+        let value = load(first, c);
+        let second = load(first, c + lanes);
+        let third = load(first, c + 2u * lanes);
+        let fourth = load(first, c + 3u * lanes);
+        facts = find(facts, opening, number(first, value));
+        facts = find(facts, opening, number(first, second));
+        facts = find(facts, opening, number(first, third));
+        facts = find(facts, opening, number(first, fourth));
+      }
+    }
+    for (; c < params.channels; c += lanes) {
+      facts = find(facts, opening, number(first, load(first, c)));
     }
   }
-  part_bits[lane.index] = vec2<u32>(largest_of(magnitudes), largest_of(differences));
-  let first_sum = sum_of_row(lane, vec2<f32>(total)).x;
-  var bits = vec2<u32>();
-  for (var i = 0u; i < lanes; i++) {
-    bits = max(bits, part_bits[first_lane(lane) + i]);
-  }
-  let finite = bits.x < 0x7f800000u;
-  let power = scale_of_row(bits.x);
-  var mean = 0.0;
-  if centred { mean = clamp(first_sum / params.count * params.shares, -LARGEST, LARGEST) * power; }
+  let row_bits = vec2<u32>(largest_of(facts.magnitudes), largest_of(facts.differences));
+  let of_row = sum_max_of_lanes(lane, params.lanes_log2, vec2<f32>(facts.total), row_bits);
+  let first_sum = of_row.sum.x;
+  let bits = of_row.largest;
+  var scale = Scale(scale_of_row(bits.x), 0.0, 0.0, 0.0, !centred || bits.y != 0u, bits.x < 0x7f800000u);
+  if centred { scale.mean = clamp(first_sum / params.count * params.shares, -LARGEST, LARGEST) * scale.power; }
 
   var sums = vec2<f32>();
-  for (var position = 0u; position < select(0u, positions, centred || power != 1.0); position++) {
+  for (var position = 0u; position < select(0u, positions, centred || scale.power != 1.0); position++) {
     let first = first_of(row, position);
-    for (var c = in_row; c < params.channels; c += lanes) {
-      let difference = number(first, c) * power - elem_f32(mean);
-      sums += vec2<f32>(elem_dot(difference, elem_f32(1.0)), elem_dot(difference, difference));
+    var c = in_row;
+    if AHEAD == 4u {
+      for (; c + 3u * lanes < params.channels; c += 4u * lanes) {
+        let value = load(first, c);
+        let second = load(first, c + lanes);
+        let third = load(first, c + 2u * lanes);
+        let fourth = load(first, c + 3u * lanes);
+        sums = squares(sums, scale, number(first, value));
+        sums = squares(sums, scale, number(first, second));
+        sums = squares(sums, scale, number(first, third));
+        sums = squares(sums, scale, number(first, fourth));
+      }
+    }
+    for (; c < params.channels; c += lanes) {
+      sums = squares(sums, scale, number(first, load(first, c)));
     }
   }
-  sums = sum_of_row(lane, sums) / params.count;
+  sums = sum_of_lanes(lane, params.lanes_log2, sums) / params.count;
   if !centred {
-    sums = vec2<f32>(0.0, select(sums.y, first_sum / params.count, power == 1.0));
+    sums = vec2<f32>(0.0, select(sums.y, first_sum / params.count, scale.power == 1.0));
   }
-  let rest = sums.x;
-  let scale = inverseSqrt(max(sums.y - rest * rest, 0.0) + max(params.epsilon * power * power, SMALLEST));
-  let varies = !centred || bits.y != 0u;
+  scale.rest = sums.x;
+  scale.scale = inverseSqrt(max(sums.y - scale.rest * scale.rest, 0.0) + max(params.epsilon * scale.power * scale.power, SMALLEST));
 
   for (var position = 0u; position < positions; position++) {
     let first = first_of(row, position);
     let offset = position * params.channels;
-    for (var c = in_row; c < params.channels; c += lanes) {
-      var value = (number(first, c) * power - elem_f32(mean) - elem_f32(rest)) * scale;
-      if !varies { value = elem_f32(); }
-      if params.weighted == 1u { value *= elem_f32(weight[params.weight_base + offset + c]); }
-      if params.biased == 1u { value += elem_f32(bias[params.bias_base + offset + c]); }
-      if !finite { value = elem_f32(make_nan()); }
-      y[params.y_base + row * params.positions * params.channels + offset + c] = elem(value);
+    var c = in_row;
+    if AHEAD == 4u {
+      for (; c + 3u * lanes < params.channels; c += 4u * lanes) {
+        let value = load(first, c);
+        let second = load(first, c + lanes);
+        let third = load(first, c + 2u * lanes);
+        let fourth = load(first, c + 3u * lanes);
+        let factor = factor_of(offset, c);
+        let factor2 = factor_of(offset, c + lanes);
+        let factor3 = factor_of(offset, c + 2u * lanes);
+        let factor4 = factor_of(offset, c + 3u * lanes);
+        let term = term_of(offset, c);
+        let term2 = term_of(offset, c + lanes);
+        let term3 = term_of(offset, c + 2u * lanes);
+        let term4 = term_of(offset, c + 3u * lanes);
+        put(scale, row, offset, c, number(first, value), factor, term);
+        put(scale, row, offset, c + lanes, number(first, second), factor2, term2);
+        put(scale, row, offset, c + 2u * lanes, number(first, third), factor3, term3);
+        put(scale, row, offset, c + 3u * lanes, number(first, fourth), factor4, term4);
+      }
+    }
+    for (; c < params.channels; c += lanes) {
+      put(scale, row, offset, c, number(first, load(first, c)), factor_of(offset, c), term_of(offset, c));
     }
   }
 }

@@ -238,6 +238,8 @@ impl BindingElem {
 pub enum Include {
     /// `common/activation.wgsl`: the functions that follow a layer.
     Activation,
+    /// `common/ahead.wgsl`, or `ahead_staged.wgsl` for GPUs: how many loads are under way before the first is used.
+    Ahead,
     /// `common/order/order.wgsl`: floats as integers in the crate's total order.
     Order,
     /// `common/order/elem_order.wgsl`: the same for each channel of an `elem`. After [`Include::Order`].
@@ -274,6 +276,8 @@ pub enum Include {
     /// `attention/parts/walk.wgsl` for CPUs or `walk_staged.wgsl` for GPUs: how the rows of attention walk over the keys. After
     /// [`Include::AttentionLogits`].
     AttentionWalk,
+    /// `common/lane_sums.wgsl`, or `lane_sums_staged.wgsl` for GPUs: sums over neighbouring invocations that share a row.
+    LaneSums,
     /// `common/softmax.wgsl`: logits that saturate, and the marks for logits that are not numbers.
     Softmax,
     /// `common/order/sort.wgsl`: a sort in workgroup memory.
@@ -318,7 +322,7 @@ pub enum Form {
     Portable,
     /// Operations of subgroups; of exactly eight invocations where tiles of products are made.
     Subgroup,
-    /// Tiles of products for GPUs, whose rows and columns pass through workgroup memory.
+    /// For GPUs: tiles of products whose rows and columns pass through workgroup memory, and moves with several loads under way.
     Staged,
     /// Tiles of products by cooperative matrices of 8 x 8.
     Cooperative8,
@@ -400,7 +404,7 @@ impl Shader {
         match form {
             Form::Portable => true,
             Form::Subgroup => self.has_subgroup_form(),
-            Form::Staged => self.needs_subgroups_of_eight(),
+            Form::Staged => self.needs_subgroups_of_eight() || self.includes.contains(&Include::Ahead),
             Form::Cooperative8 | Form::Cooperative16 => self.has_matrices() && header.is_f16(),
         }
     }

@@ -76,12 +76,12 @@ impl Tuning {
     /// No shader with cooperative matrices.
     pub const WITHOUT_MATRICES: Self = Self { portable: 0, without_matrices: u32::MAX, staged: 0 };
 
-    /// Every shader that makes tiles of products in its form for GPUs, on a CPU too.
+    /// Every shader in its form for GPUs, on a CPU too.
     pub const STAGED: Self = Self { portable: 0, without_matrices: u32::MAX, staged: u32::MAX };
 
     /// Whether this shader runs in its portable form.
     pub(crate) fn is_portable(self, shader: &str) -> bool {
-        has(self.portable, shader)
+        self.portable == u32::MAX || has(self.portable, shader)
     }
 
     /// Whether this shader runs without cooperative matrices.
@@ -91,7 +91,7 @@ impl Tuning {
 
     /// Whether this shader runs in its form for GPUs on a CPU too.
     pub(crate) fn is_staged(self, shader: &str) -> bool {
-        has(self.staged, shader)
+        self.staged == u32::MAX || has(self.staged, shader)
     }
 
     /// The shaders that run in their portable form.

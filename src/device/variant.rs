@@ -63,6 +63,8 @@ impl Variant {
         for include in self.shader.includes {
             text += match (include, self.form) {
                 (Include::Activation, _) => include_str!("../../shaders/common/activation.wgsl"),
+                (Include::Ahead, Form::Staged) => include_str!("../../shaders/common/ahead_staged.wgsl"),
+                (Include::Ahead, _) => include_str!("../../shaders/common/ahead.wgsl"),
                 (Include::AttentionBases, _) => include_str!("../../shaders/score/attention_score/parts/bases.wgsl"),
                 (Include::AttentionSums, _) => include_str!("../../shaders/score/attention_score/parts/sums.wgsl"),
                 (Include::AttentionRows, _) => include_str!("../../shaders/score/attention_score/parts/rows.wgsl"),
@@ -99,6 +101,8 @@ impl Variant {
                     include_str!("../../shaders/layers/attention/parts/walk_portable.wgsl"),
                     include_str!("../../shaders/layers/attention/parts/walk.wgsl"),
                 ),
+                (Include::LaneSums, Form::Staged) => include_str!("../../shaders/common/lane_sums_staged.wgsl"),
+                (Include::LaneSums, _) => include_str!("../../shaders/common/lane_sums.wgsl"),
                 (Include::Softmax, _) => include_str!("../../shaders/common/softmax.wgsl"),
                 (Include::Sort, _) => include_str!("../../shaders/common/order/sort.wgsl"),
                 (Include::Tile, Form::Portable) => {

@@ -9,6 +9,9 @@ use tokenpress::{Policy, Tuning, wgpu};
 
 use super::open::open;
 
+/// Kernels that move memory, with more loads under way in their form for GPUs.
+pub const MOVES: [&str; 5] = ["concat_rows", "elementwise", "gather_rows", "layer_norm", "pixel_unshuffle"];
+
 /// The software adapters that `scripts/test` installs. A machine with `REQUIRE_GPU=1` must have them all.
 pub const EXPECTED: [&str; 3] = ["lavapipe", "swiftshader", "llvmpipe-gl"];
 
@@ -58,9 +61,10 @@ impl Adapter {
         matrices.or((!mode.portable() && !self.subgroups()).then_some("SUBGROUP"))
     }
 
-    /// SwiftShader compiles the form for GPUs, 128 invocations with barriers in nested loops, for minutes and in gigabytes, but that of `linear`.
+    /// SwiftShader compiles tiles of products in their form for GPUs, 128 invocations with barriers in nested loops, for minutes and in
+    /// gigabytes, but those of `linear`.
     pub fn takes_minutes(&self, subject: &str) -> bool {
-        self.name == "swiftshader" && !subject.starts_with("linear")
+        self.name == "swiftshader" && !["linear"].iter().chain(&MOVES).any(|quick| subject.starts_with(quick))
     }
 }
 

@@ -93,7 +93,8 @@ impl Case {
         if mode.matrices() && !(self.needs_f16() && ["attention_score", "linear"].contains(&self.subject)) {
             return false;
         }
-        if mode.staged() && !["attention", "attention_score", "bipartite_match", "linear"].contains(&self.subject) {
+        let tiles = ["attention", "attention_score", "bipartite_match", "linear"];
+        if mode.staged() && !tiles.iter().chain(&adapters::MOVES).any(|subject| *subject == self.subject) {
             return false;
         }
         mode.always || !(self.heavy || cases::methods::all().any(|m| m.subject == self.subject))

@@ -1,6 +1,6 @@
 //! Two ragged batches, one after the other.
 
-use crate::device::{BindingElem, Call, Header, Lowering, Shader, Slot, params};
+use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
 use crate::kernels::operands::lengths_or_full;
@@ -8,13 +8,13 @@ use crate::reference;
 use crate::tensor::{Desc, Elem, Element, HostTensor, NONE, Shape, with_element};
 
 params! {
-    struct Params { elements: u32, batch: u32, width: u32, first_rows: u32, second_rows: u32, empty: u32 }
+    struct Params { all_rows: u32, lanes_log2: u32, batch: u32, width: u32, first_rows: u32, second_rows: u32, empty: u32 }
 }
 
 pub(super) static CONCAT: Shader = Shader {
     name: "concat_rows",
     source: include_str!("../../../shaders/apply/concat_rows.wgsl"),
-    includes: &[],
+    includes: &[Include::Ahead],
     headers: &[Header::F16, Header::U32, Header::Words],
     inputs: &[
         ("first", BindingElem::Elem),
@@ -26,6 +26,9 @@ pub(super) static CONCAT: Shader = Shader {
     params: Params::NAMES,
     tunings: &[&[]],
 };
+
+/// Moves of an invocation in a row that is long enough.
+const MOVES: u32 = 8;
 
 /// Joins two ragged batches row by row.
 #[derive(Debug, Clone, Copy)]
@@ -157,21 +160,16 @@ impl Kernel for ConcatRows {
         let (_, second_rows, _) = dimensions(lowering.input(2).shape, "concat_rows: second")?;
         let row_bytes = u64::from(width) * elem.size();
         let header = Header::copy(row_bytes, lowering.alignment(&[Slot::Input(0), Slot::Input(2), Slot::Output(0)]));
-        let elements = lowering.output(0).bytes() / header.size();
+        let width = (row_bytes / header.size()) as u32;
+        let all_rows = if width == 0 { 0 } else { (lowering.output(0).bytes() / row_bytes) as u32 };
+        let lanes_log2 = width.div_ceil(MOVES).next_power_of_two().min(128).trailing_zeros();
         lowering.dispatch(Call {
             shader: &CONCAT,
             header,
             constants: &[],
             slots: &[Slot::Input(0), Slot::Input(1), Slot::Input(2), Slot::Input(3), Slot::Output(0), Slot::Output(1)],
-            params: Params {
-                elements: elements as u32,
-                batch,
-                width: (row_bytes / header.size()) as u32,
-                first_rows,
-                second_rows,
-                empty: if elem == Elem::U32 { NONE } else { 0 },
-            },
-            groups: elements.max(u64::from(batch)).div_ceil(128),
+            params: Params { all_rows, lanes_log2, batch, width, first_rows, second_rows, empty: if elem == Elem::U32 { NONE } else { 0 } },
+            groups: (u64::from(all_rows) << lanes_log2).max(u64::from(batch)).div_ceil(128),
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Rows by index.
 
-use crate::device::{BindingElem, Call, Header, Lowering, Shader, Slot, params};
+use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
 use crate::kernels::invert_index;
@@ -39,7 +39,7 @@ params! {
 pub(super) static GATHER: Shader = Shader {
     name: "gather_rows",
     source: include_str!("../../../shaders/apply/gather_rows.wgsl"),
-    includes: &[],
+    includes: &[Include::Ahead],
     headers: &[Header::F16, Header::U32, Header::Words],
     inputs: &[("source", BindingElem::Elem), ("index", BindingElem::U32)],
     outputs: &[("gathered", BindingElem::Elem)],

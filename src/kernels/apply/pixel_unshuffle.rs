@@ -1,6 +1,6 @@
 //! Space to depth, and back.
 
-use crate::device::{BindingElem, Call, Header, Lowering, Shader, Slot};
+use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot};
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
 use crate::kernels::operands::flat;
@@ -45,7 +45,7 @@ const TRANSPOSE_PARAMS: &[(&str, &str)] = &words([
 pub(super) static MOVE: Shader = Shader {
     name: "pixel_unshuffle",
     source: include_str!("../../../shaders/apply/pixel_unshuffle.wgsl"),
-    includes: &[],
+    includes: &[Include::Ahead],
     headers: &[Header::F16, Header::U32, Header::Words],
     inputs: &[("source", BindingElem::Elem)],
     outputs: &[("moved", BindingElem::Elem)],
@@ -56,6 +56,7 @@ pub(super) static MOVE: Shader = Shader {
 pub(super) static TRANSPOSE: Shader = Shader {
     name: "pixel_unshuffle.transpose",
     source: include_str!("../../../shaders/apply/pixel_unshuffle.transpose.wgsl"),
+    includes: &[],
     headers: &[Header::Words],
     params: TRANSPOSE_PARAMS,
     tunings: &[

@@ -2,7 +2,7 @@
 
 use crate::checks::expect;
 use crate::compare::Comparison;
-use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
+use crate::device::{BindingElem, Call, Form, Header, Include, Lowering, Shader, Slot, params};
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
 use crate::kernels::apply::pixel_unshuffle::{Direction, Rearrange};
@@ -45,7 +45,7 @@ params! {
 pub(super) static LAYER_NORM: Shader = Shader {
     name: "layer_norm",
     source: include_str!("../../../shaders/layers/layer_norm.wgsl"),
-    includes: &[Include::Order],
+    includes: &[Include::Ahead, Include::LaneSums, Include::Order],
     headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
     inputs: &[("x", BindingElem::Elem), ("weight", BindingElem::Elem), ("bias", BindingElem::Elem)],
     outputs: &[("y", BindingElem::Elem)],
@@ -55,6 +55,9 @@ pub(super) static LAYER_NORM: Shader = Shader {
 
 /// How many `elem` of a row an invocation takes, where 8 to 128 invocations a row allow it.
 const MOVES: u32 = 16;
+
+/// The same on a GPU: all of them are under way at once.
+const MOVES_GPU: u32 = 4;
 
 /// LayerNorm and RMSNorm: `y_c = (x_c - mean) / sqrt(mean_c (x_c - mean)^2 + epsilon) * weight_c + bias_c`.
 ///
@@ -272,7 +275,8 @@ impl Kernel for Normalize {
         let channels = count / positions / header.width();
         // Above the number of terms: so many of the largest number, rounded, are no infinity.
         let shares = 2.0 * count.next_power_of_two() as f32;
-        let lanes = (positions * channels).div_ceil(MOVES).next_power_of_two().clamp(8, 128);
+        let moves = if lowering.form(&LAYER_NORM, header) == Form::Staged { MOVES_GPU } else { MOVES };
+        let lanes = (positions * channels).div_ceil(moves).next_power_of_two().clamp(8, 128);
         lowering.dispatch(Call {
             shader: &LAYER_NORM,
             header,
