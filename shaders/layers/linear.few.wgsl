@@ -93,8 +93,15 @@ fn main(grid: Grid, lane: Lane) {
     }
   }
   let offset = vec4<f32>(bias_of(output), bias_of(output + 1u), bias_of(output + 2u), bias_of(output + 3u));
-  var sums = array<vec4<f32>, 8>(r0, r1, r2, r3, r4, r5, r6, r7);
+  // One text for all rows, without an array that a variable indexes, which a GPU would keep in slow memory.
   for (var i = 0u; i < ROWS; i++) {
-    store_four(row + i, output, sums[i], offset);
+    var sums = select(r0, r1, i == 1u);
+    sums = select(sums, r2, i == 2u);
+    sums = select(sums, r3, i == 3u);
+    sums = select(sums, r4, i == 4u);
+    sums = select(sums, r5, i == 5u);
+    sums = select(sums, r6, i == 6u);
+    sums = select(sums, r7, i == 7u);
+    store_four(row + i, output, sums, offset);
   }
 }
