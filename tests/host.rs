@@ -11,7 +11,7 @@ use support::cases::methods;
 use support::double::Double;
 use support::own::{self, Own};
 use tokenpress::device::{Access, BindingElem, Shader, Slot, Variant};
-use tokenpress::kernels::{Attention, Linear, PixelUnshuffle, QueryKeyValue};
+use tokenpress::kernels::{Attention, Linear, Order, PixelUnshuffle, QueryKeyValue, TopK, TopKInputs};
 use tokenpress::readback::{Context, HostTensors};
 use tokenpress::wgpu::{self, BufferUsages, Limits};
 use tokenpress::{Bindings, Capabilities, Elem, Error, Gpu, Graph, HostTensor, NONE, Plan, Policy, Shape, Tensor, TensorView};
@@ -434,6 +434,22 @@ fn splitting_counts_a_misaligned_view_s_residue() {
     let plan = |offset| noop.plan(&graph, &bound(TensorView::new(&buffer, offset, [2, 128], Elem::F32), noop.view([2, 128], Elem::F32)));
     assert_eq!(plan(256).expect("a plan").dispatches(), 1);
     assert_eq!(plan(260).expect("a plan").dispatches(), 2);
+}
+
+#[test]
+fn a_long_row_takes_few_dispatches() {
+    let noop = noop_with(wgpu::Features::empty(), Limits::default());
+    let dispatches = |tokens, k, order| {
+        let mut graph = Graph::new();
+        let scores = graph.input("scores", [1, tokens], Elem::F32);
+        let best = TopK { k, order, ..TopK::default() }.build(&mut graph, TopKInputs::new(scores)).expect("a shape");
+        graph.output("indices", best.indices).expect("a name");
+        graph.cost(noop.gpu.capabilities()).expect("a cost").dispatches()
+    };
+    assert_eq!(dispatches(1 << 20, 1024, Order::Value), 5);
+    assert_eq!(dispatches(1 << 20, 1024, Order::Index), 4);
+    assert_eq!(dispatches(1 << 20, 4096, Order::Value), 7);
+    assert_eq!(dispatches(2048, 1024, Order::Value), 1);
 }
 
 #[test]

@@ -288,6 +288,10 @@ pub enum Include {
     TileLanes,
     /// `common/wide.wgsl`: whole numbers of 64 bits.
     Wide,
+    /// `select/top_k/parts/digits.wgsl`: the digits of long rows' keys, found from their counts. After [`Include::Reduce`].
+    TopKDigits,
+    /// `select/top_k/parts/bins.wgsl`: counts these digits. After [`Include::TopKDigits`].
+    TopKBins,
     /// `common/team/team.wgsl`: for a workgroup whose invocations share a row.
     Team,
     /// `common/team/alone.wgsl`: for invocations that each have a row of their own. In place of [`Include::Team`] and [`Include::Reduce`].

@@ -49,8 +49,9 @@ pub(crate) const CHOICES: &[&str] = &[
     "group_tokens",
     "linear",
     "top_k",
+    "top_k.digit",
     "top_k.emit",
-    "top_k.radix",
+    "top_k.key",
     "top_k.select",
 ];
 

@@ -130,6 +130,8 @@ impl Variant {
                     include_str!("../../shaders/common/tile/tile_cooperative.wgsl"),
                     include_str!("../../shaders/common/tile/tile_cooperative_16.wgsl"),
                 ),
+                (Include::TopKDigits, _) => include_str!("../../shaders/select/top_k/parts/digits.wgsl"),
+                (Include::TopKBins, _) => include_str!("../../shaders/select/top_k/parts/bins.wgsl"),
                 (Include::Team, _) => include_str!("../../shaders/common/team/team.wgsl"),
                 (Include::Alone, _) => include_str!("../../shaders/common/team/alone.wgsl"),
                 (Include::TileLanes, Form::Subgroup) => include_str!("../../shaders/common/tile/tile_lanes_subgroup.wgsl"),

@@ -14,6 +14,7 @@ pub fn all() -> Vec<Known> {
         evit("a patch whose key has a NaN is not chosen for it", f32::NAN, [0.0, 1.0, 2.0]),
         evit("a patch whose logit is infinite is chosen first", f32::INFINITY, [0.0, 7.0, 1.0]),
         top_k(),
+        equal_scores(),
         maxima("a maximum along an axis skips NaN", |graph, x| {
             let max = reduce(graph, x, 1, Statistic::Max, None)?;
             graph.reshape(max, [3])
@@ -118,4 +119,17 @@ fn top_k() -> Known {
     let scores = vec![f32::NAN, f32::NEG_INFINITY, 3.0, f32::INFINITY, -f32::NAN, -3.0];
     let inputs = [("scores".to_owned(), HostTensor::f32([1, 6], scores))].into();
     Known { name: "NaN is chosen last", graph, inputs, outputs: vec![("order", vec![3.0, 2.0, 5.0, 1.0, 0.0, 4.0], 0.0)] }
+}
+
+/// The last key is one that all of a long row have: whichever workgroup comes first, the lowest indices are chosen.
+fn equal_scores() -> Known {
+    let (tokens, k) = (70_000u32, 1500);
+    let mut graph = Graph::new();
+    let scores = graph.input("scores", [1, tokens], Elem::F32);
+    let selection = TopK { k, ..TopK::default() }.build(&mut graph, TopKInputs::new(scores)).expect("a shape");
+    graph.output("order", selection.indices).expect("a name");
+    let score = |i| if i == 69_000 { 0.25 } else { 0.125 };
+    let inputs = [("scores".to_owned(), HostTensor::f32([1, tokens], (0..tokens).map(score).collect()))].into();
+    let order = std::iter::once(69_000.0).chain((0..k - 1).map(f64::from)).collect();
+    Known { name: "of equal scores of a long row the first are chosen", graph, inputs, outputs: vec![("order", order, 0.0)] }
 }

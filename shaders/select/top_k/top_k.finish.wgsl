@@ -2,7 +2,7 @@
 //
 // pairs:      [rows, entries, 2] u32: key and index, sorted; all tokens of the row, or only the selected
 // scores:     [rows, tokens] elem
-// state:      [rows, 12] u32: live tokens, number of wanted tokens
+// memory:     [rows, stride] u32: live tokens, number of wanted tokens, and more
 // indices:    [rows, k] u32, NONE after the kept ones; if asked for
 // values:     [rows, k] f32, 0 after the kept ones; if asked for
 // kept:       [rows] u32
@@ -39,8 +39,8 @@ fn main(grid: Grid, lane: Lane) {
     candidates = low;
   }
   workgroupBarrier();
-  let live = state[params.state_base + row * 12u];
-  let selected = min(state[params.state_base + row * 12u + 1u], candidates);
+  let live = memory[params.memory_base + row * params.stride];
+  let selected = min(memory[params.memory_base + row * params.stride + 1u], candidates);
   if begin == 0u && lane.index == 0u {
     kept[params.kept_base + row] = selected;
   }

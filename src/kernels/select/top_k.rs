@@ -1,7 +1,7 @@
 //! The first k of each row.
 
 use crate::compare::Comparison;
-use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
+use crate::device::{BindingElem, Call, Form, Header, Include, Lowering, Shader, Slot, params};
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor, expect_listed};
 use crate::reference;
@@ -17,19 +17,19 @@ params! {
 
 params! {
     struct KeyParams {
-        groups: u32, tokens: u32, k: u32, chunk: u32, chunks: u32, rows_per_length: u32, rows_per_count: u32, marked: u32,
-        marks_stride: u32, smallest: u32,
+        groups: u32, tokens: u32, k: u32, chunk: u32, chunks: u32, stride: u32, rows_per_length: u32, rows_per_count: u32, marked: u32,
+        marks_stride: u32, smallest: u32, with_digits: u32,
     }
 }
 
 params! {
-    struct RadixParams { groups: u32, tokens: u32, chunk: u32, chunks: u32, digits: u32, known: u32 }
+    struct DigitParams { groups: u32, tokens: u32, chunk: u32, chunks: u32, stride: u32, level: u32, end_level: u32 }
 }
 
 params! {
     struct EmitParams {
-        groups: u32, tokens: u32, k: u32, capacity: u32, chunk: u32, chunks: u32, with_values: u32, with_complement: u32,
-        each_kind: u32,
+        groups: u32, tokens: u32, k: u32, capacity: u32, chunk: u32, chunks: u32, stride: u32, with_values: u32, with_complement: u32,
+        each_kind: u32, only_selected: u32,
     }
 }
 
@@ -43,9 +43,13 @@ params! {
 
 params! {
     struct FinishParams {
-        groups: u32, tokens: u32, entries: u32, k: u32, capacity: u32, chunks: u32, with_indices: u32, with_complement: u32,
-        each_kind: u32,
+        groups: u32, tokens: u32, entries: u32, k: u32, capacity: u32, chunks: u32, stride: u32, with_indices: u32,
+        with_complement: u32, each_kind: u32,
     }
+}
+
+params! {
+    struct OrderParams { rows: u32, tokens: u32, k: u32, span: u32, with_places: u32 }
 }
 
 /// Longest row whose tokens count their ranks.
@@ -90,41 +94,37 @@ pub(super) static SELECT: Shader = Shader {
 pub(super) static KEY: Shader = Shader {
     name: "top_k.key",
     source: include_str!("../../../shaders/select/top_k/top_k.key.wgsl"),
-    includes: &[Include::Order],
-    outputs: &[("keys", BindingElem::U32), ("histogram", BindingElem::U32), ("state", BindingElem::U32)],
+    includes: &[Include::Order, Include::Reduce, Include::TopKDigits, Include::TopKBins],
+    outputs: &[("keys", BindingElem::U32), ("memory", BindingElem::U32)],
     params: KeyParams::NAMES,
-    tunings: &[&[]],
+    // For GPUs and for CPUs.
+    tunings: &[&[("WG", 256), ("BIN_WORDS", 2048)], &[("WG", 256), ("BIN_WORDS", 1024)]],
     ..ROW
 };
 
 // The following passes that work on scratch memory alone have no inputs: all of it lies in one workspace buffer, so that
 // everything that they bind is declared `read_write` in any case.
 
-pub(super) static RADIX: Shader = Shader {
-    name: "top_k.radix",
-    source: include_str!("../../../shaders/select/top_k/top_k.radix.wgsl"),
-    includes: &[Include::Order, Include::Reduce],
+pub(super) static DIGIT: Shader = Shader {
+    name: "top_k.digit",
+    source: include_str!("../../../shaders/select/top_k/top_k.digit.wgsl"),
     headers: &[Header::U32],
     inputs: &[],
-    outputs: &[
-        ("keys", BindingElem::U32),
-        ("histogram", BindingElem::AtomicU32),
-        ("state", BindingElem::U32),
-        ("tallies", BindingElem::U32),
-        ("kept", BindingElem::U32),
-    ],
-    params: RadixParams::NAMES,
-    tunings: &[&[("WG", 256)]],
+    outputs: &[("keys", BindingElem::U32), ("memory", BindingElem::U32), ("list", BindingElem::U32), ("kept", BindingElem::U32)],
+    params: DigitParams::NAMES,
+    ..KEY
 };
 
 pub(super) static EMIT: Shader = Shader {
     name: "top_k.emit",
     source: include_str!("../../../shaders/select/top_k/top_k.emit.wgsl"),
+    includes: &[Include::Reduce, Include::TopKDigits],
     headers: &[Header::F32, Header::F16],
-    inputs: &[("keys", BindingElem::U32), ("scores", BindingElem::Elem), ("state", BindingElem::U32), ("tallies", BindingElem::U32)],
+    inputs: &[("keys", BindingElem::U32), ("scores", BindingElem::Elem), ("memory", BindingElem::U32), ("list", BindingElem::U32)],
     outputs: &[("indices", BindingElem::U32), ("values", BindingElem::F32), ("complement", BindingElem::U32), ("each", BindingElem::U32)],
     params: EmitParams::NAMES,
-    ..RADIX
+    tunings: &[&[("WG", 256)]],
+    ..KEY
 };
 
 pub(super) static SORT: Shader = Shader {
@@ -152,7 +152,7 @@ pub(super) static FINISH: Shader = Shader {
     name: "top_k.finish",
     source: include_str!("../../../shaders/select/top_k/top_k.finish.wgsl"),
     headers: &[Header::F32, Header::F16],
-    inputs: &[("pairs", BindingElem::U32), ("scores", BindingElem::Elem), ("state", BindingElem::U32)],
+    inputs: &[("pairs", BindingElem::U32), ("scores", BindingElem::Elem), ("memory", BindingElem::U32)],
     outputs: &[
         ("indices", BindingElem::U32),
         ("values", BindingElem::F32),
@@ -162,6 +162,16 @@ pub(super) static FINISH: Shader = Shader {
     ],
     params: FinishParams::NAMES,
     ..MERGE
+};
+
+pub(super) static ORDER: Shader = Shader {
+    name: "top_k.order",
+    source: include_str!("../../../shaders/select/top_k/top_k.order.wgsl"),
+    headers: &[Header::F32, Header::F16],
+    inputs: &[("keys", BindingElem::U32), ("selected", BindingElem::U32), ("scores", BindingElem::Elem)],
+    outputs: &[("indices", BindingElem::U32), ("values", BindingElem::F32), ("each", BindingElem::U32)],
+    params: OrderParams::NAMES,
+    ..SORT
 };
 
 /// How a list of tokens is ordered.
@@ -194,9 +204,10 @@ pub enum Order {
 ///   complement by value.
 /// - In all other cases a workgroup sorts the row.
 ///
-/// Cost of longer rows: seven dispatches that read 4 bytes a token each (keys, a radix select of four 8-bit digits, counts,
-/// emission). An order by value adds a merge sort of the k selected, of `2 + ceil(log2(k / 2048))` dispatches. A complement by
-/// value, or k = N, is a merge sort of the whole row. Workspace: 4 bytes a token, 20 bytes a sorted one.
+/// Cost of longer rows: four dispatches (keys, a radix select of three digits, emission), three where one workgroup has a row. Scores and
+/// keys are read once or twice; later passes look at those alone that may be selected. An order by value adds one dispatch that
+/// sorts the k selected, or for k above 2048 a merge sort of `2 + ceil(log2(k / 2048))` dispatches. A complement by value, or
+/// k = N, is a merge sort of the whole row. Workspace: 8 bytes a token, 12 KiB for each 2048 to 32768 tokens, 20 bytes a sorted token.
 ///
 /// ```
 /// use tokenpress::kernels::{TopK, TopKInputs};
@@ -588,48 +599,57 @@ impl Plan {
         let TopK { k, order, largest, .. } = self.options;
         let complement = self.options.complement.filter(|_| self.complement.is_some());
         let (rows, tokens) = (self.rows, self.tokens);
-        // At most 1024 chunks while they are small; two counts of a chunk's tokens fit into 32 bits up to 32768.
-        let chunk = tokens.div_ceil(1024).next_multiple_of(2048).min(32768);
+        // A sort of the whole row gives all that is ordered by value; a radix select all that is ordered by index, and
+        // what there is to sort otherwise.
+        let sorts_all = complement == Some(Order::Value) || (order == Order::Value && k == tokens);
+        let selects = order == Order::Index || complement == Some(Order::Index) || !sorts_all;
+        // Enough workgroups to fill the device, each of as many tokens as that allows: every one looks at the counts of all chunks of
+        // its row. The counts take 16 bits. A CPU fills and empties 2048 counters slowly. Tests that force the portable form run
+        // what GPUs run.
+        let on_cpu = lowering.capabilities().software && lowering.form(&KEY, self.header) == Form::Subgroup;
+        let (device, least) = if on_cpu { (8, 8192) } else { (128, 2048) };
+        let chunk = u64::from(tokens).div_ceil((device / rows).max(1)).clamp(least, 32768).next_multiple_of(2048) as u32;
+        let tuning = usize::from(on_cpu);
         let chunks = tokens.div_ceil(chunk);
         let groups = rows * u64::from(chunks);
         let keys = lowering.scratch(rows * u64::from(tokens), Elem::U32);
-        let histogram = lowering.scratch(rows * 1024, Elem::U32);
-        let state = lowering.scratch(rows * 12, Elem::U32);
+        // Eight words, then for each chunk how many tokens it lists, and three times 1024 words of counts.
+        let stride = if selects { 8 + 3073 * chunks } else { 8 };
+        let memory = lowering.scratch(rows * u64::from(stride), Elem::U32);
         lowering.dispatch(Call {
             shader: &KEY,
             header: self.header,
-            constants: &[],
-            slots: &[Slot::Input(0), Slot::Input(1), Slot::Input(2), Slot::Input(3), keys, histogram, state],
+            constants: KEY.tunings[tuning],
+            slots: &[Slot::Input(0), Slot::Input(1), Slot::Input(2), Slot::Input(3), keys, memory],
             params: KeyParams {
                 groups: groups as u32,
                 tokens,
                 k,
                 chunk,
                 chunks,
+                stride,
                 rows_per_length: self.rows_per_length,
                 rows_per_count: self.rows_per_count,
                 marked: self.marked,
                 marks_stride: self.marks_stride,
                 smallest: u32::from(!largest),
+                with_digits: u32::from(selects),
             },
             groups,
         })?;
 
-        // A sort of the whole row gives all that is ordered by value; a radix select all that is ordered by index, and
-        // what there is to sort otherwise.
-        let sorts_all = complement == Some(Order::Value) || (order == Order::Value && k == tokens);
-        let selects = order == Order::Index || complement == Some(Order::Index) || !sorts_all;
         let by_index = if order == Order::Index { Slot::Output(0) } else { lowering.scratch(rows * u64::from(k), Elem::U32) };
         if selects {
-            let tallies = lowering.scratch(2 * groups, Elem::U32);
-            for digits in 0..=4 {
-                let known = [0, 0xff00_0000, 0xffff_0000, 0xffff_ff00, 0xffff_ffff][digits as usize];
+            let list = lowering.scratch(rows * u64::from(tokens), Elem::U32);
+            // One workgroup waits for itself, and needs no second dispatch.
+            let turns: &[[u32; 2]] = if chunks == 1 { &[[0, 2]] } else { &[[0, 1], [1, 2]] };
+            for &[level, end_level] in turns {
                 lowering.dispatch(Call {
-                    shader: &RADIX,
+                    shader: &DIGIT,
                     header: Header::U32,
-                    constants: RADIX.tunings[0],
-                    slots: &[keys, histogram, state, tallies, Slot::Output(2)],
-                    params: RadixParams { groups: groups as u32, tokens, chunk, chunks, digits, known },
+                    constants: DIGIT.tunings[tuning],
+                    slots: &[keys, memory, list, Slot::Output(2)],
+                    params: DigitParams { groups: groups as u32, tokens, chunk, chunks, stride, level, end_level },
                     groups,
                 })?;
             }
@@ -643,7 +663,7 @@ impl Plan {
                     shader: &EMIT,
                     header: self.header,
                     constants: EMIT.tunings[0],
-                    slots: &[keys, Slot::Input(0), state, tallies, by_index, values, complement_slot, each],
+                    slots: &[keys, Slot::Input(0), memory, list, by_index, values, complement_slot, each],
                     params: EmitParams {
                         groups: groups as u32,
                         tokens,
@@ -651,9 +671,11 @@ impl Plan {
                         capacity: self.capacity,
                         chunk,
                         chunks,
+                        stride,
                         with_values: u32::from(order == Order::Index),
                         with_complement: u32::from(others.is_some()),
                         each_kind,
+                        only_selected: u32::from(others.is_none() && each_kind == EACH_NOTHING),
                     },
                     groups,
                 })?;
@@ -661,6 +683,24 @@ impl Plan {
         }
         if !sorts_all && order == Order::Index {
             return Ok(());
+        }
+        if !sorts_all && k <= BLOCK {
+            let places = self.places;
+            let each = places.unwrap_or_else(|| unused(lowering));
+            return lowering.dispatch(Call {
+                shader: &ORDER,
+                header: self.header,
+                constants: ORDER.tunings[0],
+                slots: &[keys, by_index, Slot::Input(0), Slot::Output(0), Slot::Output(1), each],
+                params: OrderParams {
+                    rows: rows as u32,
+                    tokens,
+                    k,
+                    span: k.next_power_of_two().max(8),
+                    with_places: u32::from(places.is_some()),
+                },
+                groups: rows,
+            });
         }
 
         let entries = if sorts_all { tokens } else { k };
@@ -677,7 +717,7 @@ impl Plan {
                 shader: &FINISH,
                 header: self.header,
                 constants: &[],
-                slots: &[pairs, Slot::Input(0), state, indices, values, Slot::Output(2), complement_slot, each],
+                slots: &[pairs, Slot::Input(0), memory, indices, values, Slot::Output(2), complement_slot, each],
                 params: FinishParams {
                     groups: groups as u32,
                     tokens,
@@ -685,6 +725,7 @@ impl Plan {
                     k,
                     capacity: self.capacity,
                     chunks,
+                    stride,
                     with_indices: u32::from(order == Order::Value),
                     with_complement: u32::from(others.is_some()),
                     each_kind,

@@ -216,6 +216,10 @@ pub fn cases() -> Vec<Case> {
             cases.push(case([70_000, tokens], options, Extra { data: Data::Ties, ..PLAIN }));
         }
     }
+    // Chunks of which some list their tokens and some are looked at whole, and more of them than are looked at together.
+    for (data, options) in [Data::Equal, Data::Ties, Data::Awkward, Data::Ascending].into_iter().zip(every_output(2000)) {
+        cases.push(case([2, 70_000], options, Extra { data, ..PLAIN }));
+    }
     for (tokens, k) in [(65_537, 500), (1 << 20, 100_000), (1 << 20, 1 << 20), (3_000_000, 1)] {
         for options in every_output(k) {
             cases.push(case([1, tokens], options, Extra { data: Data::Softmax, ..PLAIN }));
