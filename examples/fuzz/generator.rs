@@ -316,21 +316,30 @@ impl Generator {
     }
 
     pub(crate) fn windows(&mut self) -> Windows {
-        match self.coin() {
-            true => Windows::Strided {
-                size: [self.positive(4), self.positive(4)],
-                stride: [self.positive(4), self.positive(4)],
-                partial: self.coin(),
-            },
-            false => Windows::Adaptive { outputs: [self.positive(5), self.positive(5)] },
+        let (size, stride, partial) = ([self.positive(4), self.positive(4)], [self.positive(4), self.positive(4)], self.coin());
+        match self.below(3) {
+            0 => Windows::Strided { size, stride, partial },
+            1 => Windows::Padded(PaddedWindows {
+                size,
+                stride,
+                dilation: [self.positive(3), self.positive(3)],
+                before: [self.number(4), self.number(4)],
+                after: [self.number(4), self.number(4)],
+                partial,
+                count_padding: self.coin(),
+            }),
+            _ => Windows::Adaptive { outputs: [self.positive(5), self.positive(5)] },
         }
     }
 
     pub(crate) fn pool(&mut self) -> Pool {
-        match self.below(3) {
-            0 => Pool::Average(self.windows()),
-            1 => Pool::Max(self.windows()),
-            _ => Pool::Bilinear([self.positive(6), self.positive(6)]),
+        let outputs = [self.positive(6), self.positive(6)];
+        match self.below(6) {
+            0 | 1 => Pool::Average(self.windows()),
+            2 => Pool::Max(self.windows()),
+            3 => Pool::Bilinear(outputs),
+            4 => Pool::BilinearAligned(outputs),
+            _ => Pool::BilinearAntialiased(outputs),
         }
     }
 

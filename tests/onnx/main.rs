@@ -40,13 +40,6 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("test_attention_4d_*causal", "no causality at the upper left"),
     ("test_attention_4d_causal", "no causality at the upper left"),
     ("test_attention_4d_causal_fp16", "no causality at the upper left"),
-    ("test_*pool_*_pads*", "no padding"),
-    ("test_averagepool_2d_ceil_last_window_starts_on_pad", "no padding"),
-    ("test_*pool_2d_same_lower", "no padding"),
-    ("test_*pool_2d_same_upper", "no padding"),
-    ("test_*pool_2d_precomputed_same_upper", "no padding"),
-    ("test_maxpool_2d_uint8", "no padding"),
-    ("test_*pool_*_dilations*", "no dilation"),
 ];
 
 fn is_like(name: &str, pattern: &str) -> bool {

@@ -2,7 +2,7 @@
 //! over the first with the others as channels.
 
 use libtest_mimic::Failed;
-use tokenpress::kernels::{Pool, Windows};
+use tokenpress::kernels::{PaddedWindows, Pool, Windows};
 
 use crate::test::{Asked, Test};
 
@@ -13,16 +13,18 @@ pub fn pool(test: &Test, asked: &mut Asked) -> Result<(), Failed> {
     let size = test.integers("kernel_shape").ok_or("no kernel_shape")?;
     let stride = test.integers("strides").unwrap_or(vec![1; axes]);
     let dilation = test.integers("dilations").unwrap_or(vec![1; axes]);
-    let padding = test.integers("pads").unwrap_or(vec![0; 2 * axes]);
-    if padding.iter().any(|p| *p > 0) || test.text("auto_pad", "NOTSET").starts_with("SAME") {
-        return Err("padding".into());
-    }
-    if dilation.iter().any(|d| *d > 1) {
-        return Err("dilation".into());
-    }
-    let windows = |i: usize, axes: usize| {
-        let pair = |list: &[u32]| if axes == 2 { [list[i], list[i + 1]] } else { [1, list[i]] };
-        let windows = Windows::Strided { size: pair(&size), stride: pair(&stride), partial: test.flag("ceil_mode") };
+    let padding = padding(test, &size, &stride, places);
+    let windows = |first: usize, axes: usize| {
+        let pair = |list: &[u32], other: u32| if axes == 2 { [list[first], list[first + 1]] } else { [other, list[first]] };
+        let windows = Windows::Padded(PaddedWindows {
+            size: pair(&size, 1),
+            stride: pair(&stride, 1),
+            dilation: pair(&dilation, 1),
+            before: pair(&padding, 0),
+            after: pair(&padding[places.len()..], 0),
+            partial: test.flag("ceil_mode"),
+            count_padding: test.flag("count_include_pad"),
+        });
         if test.operator == "MaxPool" { Pool::Max(windows) } else { Pool::Average(windows) }
     };
     let rows = dims[0] * dims[1];
@@ -45,4 +47,15 @@ pub fn pool(test: &Test, asked: &mut Asked) -> Result<(), Failed> {
         _ => return Err("one, two or three dimensions".into()),
     };
     asked.output(test, 0, y)
+}
+
+/// Padding before each axis, and then after each.
+fn padding(test: &Test, size: &[u32], stride: &[u32], places: &[u32]) -> Vec<u32> {
+    let needed = |i: usize| ((places[i].div_ceil(stride[i]) - 1) * stride[i] + size[i]).saturating_sub(places[i]);
+    let axes = 0..places.len();
+    match test.text("auto_pad", "NOTSET") {
+        "SAME_UPPER" => axes.clone().map(|i| needed(i) / 2).chain(axes.map(|i| needed(i).div_ceil(2))).collect(),
+        "SAME_LOWER" => axes.clone().map(|i| needed(i).div_ceil(2)).chain(axes.map(|i| needed(i) / 2)).collect(),
+        _ => test.integers("pads").unwrap_or(vec![0; 2 * places.len()]),
+    }
 }

@@ -132,9 +132,9 @@ pub fn resize(test: &Test, asked: &mut Asked) -> Result<(), Failed> {
         let index = places(&down)?.iter().flat_map(|row| columns.iter().map(move |column| row * across.from + column)).collect();
         let index = constant_list(asked, index);
         gather_rows(&mut asked.graph, x, index, None)?
-    } else if mode == "linear" && is_pool(test, &[&down, &across]) {
+    } else if let Some(pool) = pool(test, &[&down, &across]) {
         let x = asked.input(test, 0, &[planes, from, 1])?;
-        Pool::Bilinear([down.to, across.to]).build(&mut asked.graph, x, [down.from, across.from], None)?
+        pool.build(&mut asked.graph, x, [down.from, across.from], None)?
     } else {
         let x = asked.input(test, 0, &[planes, from])?;
         let (mut matrix, mut added) = (Vec::new(), Vec::new());
@@ -153,8 +153,17 @@ pub fn resize(test: &Test, asked: &mut Asked) -> Result<(), Failed> {
     asked.output(test, 0, y)
 }
 
-/// Whether the definition is PyTorch's, which [`Pool`] has.
-fn is_pool(test: &Test, axes: &[&Axis]) -> bool {
-    let whole = axes.iter().all(|axis| axis.scale * f64::from(axis.from) == f64::from(axis.to));
-    whole && test.text("coordinate_transformation_mode", "half_pixel") == "half_pixel" && !test.flag("antialias")
+/// The interpolation that has the same definition, if one has. Antialiasing is another one here: what lies outside counts in ONNX, as if
+/// the last place went on.
+fn pool(test: &Test, [down, across]: &[&Axis; 2]) -> Option<Pool> {
+    let outputs = [down.to, across.to];
+    let whole = [down, across].iter().all(|axis| axis.scale * f64::from(axis.from) == f64::from(axis.to));
+    if test.text("mode", "nearest") != "linear" || test.flag("antialias") || !whole {
+        return None;
+    }
+    match test.text("coordinate_transformation_mode", "half_pixel") {
+        "half_pixel" => Some(Pool::Bilinear(outputs)),
+        "align_corners" => Some(Pool::BilinearAligned(outputs)),
+        _ => None,
+    }
 }

@@ -22,7 +22,7 @@ pub use invert_index::invert_index;
 pub use lookup::lookup;
 pub use merge_tokens::{Reduce, merge_tokens, merge_with_totals};
 pub use pixel_unshuffle::{ChannelOrder, PixelUnshuffle, TokenOrder};
-pub use pool::{Pool, Windows};
+pub use pool::{PaddedWindows, Pool, Windows};
 pub use unfold::Window;
 
 use crate::device::Shader;

@@ -1,4 +1,4 @@
-use tokenpress::kernels::{Pool, Windows};
+use tokenpress::kernels::{PaddedWindows, Pool, Windows};
 use tokenpress::{Elem, Graph, HostTensor};
 
 use crate::support::{Case, data};
@@ -6,6 +6,12 @@ use crate::support::{Case, data};
 const OVERLAPPING: Windows = Windows::Strided { size: [3, 2], stride: [2, 1], partial: false };
 const PARTIAL: Windows = Windows::Strided { size: [3, 4], stride: [2, 3], partial: true };
 const APART: Windows = Windows::Strided { size: [1, 2], stride: [3, 3], partial: true };
+
+/// Padding that differs at the ends, and a last window that is cut.
+const PADDED: PaddedWindows = PaddedWindows { before: [1, 2], after: [2, 1], partial: true, ..PaddedWindows::new([3, 4], [2, 3]) };
+/// Places that lie apart; some windows are padding alone.
+const DILATED: PaddedWindows =
+    PaddedWindows { dilation: [2, 3], before: [3, 2], after: [1, 4], count_padding: true, ..PaddedWindows::new([2, 2], [1, 2]) };
 
 fn case(pool: Pool, elem: Elem, [b, h, w, c]: [u32; 4], lengths: Option<Vec<u32>>, values: &[f32], what: &str) -> Case {
     let mut graph = Graph::new();
@@ -21,10 +27,20 @@ fn case(pool: Pool, elem: Elem, [b, h, w, c]: [u32; 4], lengths: Option<Vec<u32>
     Case { subject: "pool", name, heavy: false, graph, inputs }
 }
 
-/// Two kinds of windows that average, one for the largest, one interpolation, to about half the size.
-fn pools([h, w]: [u32; 2]) -> [Pool; 4] {
+/// Windows of every kind, and interpolations, to about half the size.
+fn pools([h, w]: [u32; 2]) -> [Pool; 9] {
     let outputs = [h.div_ceil(2), w.div_ceil(2)];
-    [Pool::Average(Windows::cells(2)), Pool::Average(Windows::Adaptive { outputs }), Pool::Max(PARTIAL), Pool::Bilinear(outputs)]
+    [
+        Pool::Average(Windows::cells(2)),
+        Pool::Average(Windows::Adaptive { outputs }),
+        Pool::Average(Windows::Padded(PADDED)),
+        Pool::Average(Windows::Padded(DILATED)),
+        Pool::Max(PARTIAL),
+        Pool::Max(Windows::Padded(DILATED)),
+        Pool::Bilinear(outputs),
+        Pool::BilinearAligned(outputs),
+        Pool::BilinearAntialiased(outputs),
+    ]
 }
 
 pub fn cases() -> Vec<Case> {
@@ -67,15 +83,32 @@ pub fn cases() -> Vec<Case> {
         push(Pool::Average(windows), Elem::F32, [3, 10, 8, 4], Some(vec![8, 3, 7]), "normal");
         push(Pool::Max(windows), Elem::F32, [1, 10, 8, 3], None, "ties");
     }
+    // Every way to count padding and to end.
+    for (partial, count_padding) in [(false, false), (false, true), (true, false), (true, true)] {
+        for windows in [PADDED, DILATED, PaddedWindows { after: [0, 2], ..PaddedWindows::sequence(3, 3) }] {
+            let windows = Windows::Padded(PaddedWindows { partial, count_padding, ..windows });
+            push(Pool::Average(windows), Elem::F32, [3, 7, 8, 4], Some(vec![8, 3, 0]), "normal");
+            push(Pool::Max(windows), Elem::F32, [3, 6, 7, 3], Some(vec![7, 1, 4]), "awkward");
+        }
+    }
     // More outputs than tokens; all tokens to one; as many.
     for outputs in [[7, 9], [1, 1], [3, 4], [0, 4]] {
         push(Pool::Max(Windows::Adaptive { outputs }), Elem::F32, [2, 3, 4, 4], None, "normal");
         push(Pool::Average(Windows::Adaptive { outputs }), Elem::F32, [2, 3, 4, 4], Some(vec![2, 4]), "normal");
-        push(Pool::Bilinear(outputs), Elem::F32, [2, 3, 4, 4], Some(vec![1, 3]), "awkward");
+        for pool in [Pool::Bilinear(outputs), Pool::BilinearAligned(outputs), Pool::BilinearAntialiased(outputs)] {
+            push(pool, Elem::F32, [2, 3, 4, 4], Some(vec![1, 3]), "awkward");
+        }
     }
     // Nothing at all, and windows larger than the grid.
     for dims in [[1, 1, 1, 1], [0, 4, 4, 4], [2, 0, 4, 4], [2, 4, 0, 4], [2, 4, 4, 0], [1, 3, 3, 2]] {
-        for pool in [Pool::Average(Windows::cells(4)), Pool::Max(PARTIAL), Pool::Bilinear([2, 2])] {
+        for pool in [
+            Pool::Average(Windows::cells(4)),
+            Pool::Max(PARTIAL),
+            Pool::Max(Windows::Padded(PADDED)),
+            Pool::Bilinear([2, 2]),
+            Pool::BilinearAligned([2, 2]),
+            Pool::BilinearAntialiased([2, 2]),
+        ] {
             push(pool, Elem::F32, dims, None, "normal");
         }
     }
