@@ -61,6 +61,9 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
             scale: if g.coin() { None } else { Some(g.float()) },
             heads: g.pick(&[Heads::First, Heads::Last]),
             lse: g.coin(),
+            soft_cap: if g.chance(0.7) { None } else { Some(g.float().abs()) },
+            window: [0, 1].map(|_| if g.chance(0.7) { None } else { Some(g.number(40)) }),
+            align: if g.chance(0.7) { Align::End } else { Align::From(g.number(40)) },
         };
         g.note(k);
         let (b, h, hk, m, n, d, v, e) =

@@ -1,11 +1,11 @@
 //! Attention. Inputs of three dimensions become heads first by a transposition, which is a pixel unshuffle; a past comes before the keys by
-//! [`concat_rows`]. Boolean masks are biases of 0 and of negative infinity.
+//! [`QueryKeyValue::with_past`]. Boolean masks are biases of 0 and of negative infinity.
 
 use libtest_mimic::Failed;
 use safetensors::Dtype;
 use tokenpress::kernels::{
-    Activation, Attention, AttentionInputs, AttentionScore, Elementwise, HeadReduction, Norm, PixelUnshuffle, Queries, QueryKeyValue,
-    RowReduction, activate, add, concat_rows, scale,
+    Activation, Align, Attention, AttentionInputs, AttentionScore, Elementwise, HeadReduction, Heads, Norm, PixelUnshuffle, Queries,
+    QueryKeyValue, RowReduction, activate, add, scale,
 };
 use tokenpress::{Desc, HostTensor, Tensor};
 
@@ -58,13 +58,16 @@ fn bias_of(mask: &Data, keys: u32) -> HostTensor {
 pub fn attention(test: &Test, asked: &mut Asked) -> Result<(), Failed> {
     let queries = operand(test, asked, 0, test.integer("q_num_heads", 0))?;
     let kv_heads = test.integer("kv_num_heads", 0);
-    let (mut keys, mut values) = (operand(test, asked, 1, kv_heads)?, operand(test, asked, 2, kv_heads)?);
+    let (keys, values) = (operand(test, asked, 1, kv_heads)?, operand(test, asked, 2, kv_heads)?);
+    let mut inputs = QueryKeyValue { queries, keys, values, bias: None, lengths: None, query_lengths: None };
     let mut past = 0;
     if test.optional(4).is_some() {
-        past = test.input(4)?.dims[2];
-        keys = after_past(test, asked, 4, keys)?;
-        values = after_past(test, asked, 5, values)?;
+        let dims = [test.input(4)?.dims.clone(), test.input(5)?.dims.clone()];
+        past = dims[0][2];
+        let tensors = [asked.input(test, 4, &dims[0])?, asked.input(test, 5, &dims[1])?];
+        inputs = inputs.with_past(&mut asked.graph, Heads::First, tensors)?;
     }
+    let QueryKeyValue { keys, values, .. } = inputs;
     let [batch, heads, rows, _] = four(queries);
     let [_, key_heads, key_count, _] = four(keys);
     let bias = test.optional(3).map(|mask| bias_of(mask, key_count));
@@ -75,19 +78,19 @@ pub fn attention(test: &Test, asked: &mut Asked) -> Result<(), Failed> {
     let query_lengths = Some(asked.graph.constant(HostTensor::u32([batch], vec![rows; batch as usize])));
 
     let causal = test.flag("is_causal");
-    if causal && lengths.is_none() && past + rows != key_count {
-        return Err("causality at the upper left".into());
-    }
-    let cap = test.float("softcap").filter(|cap| *cap > 0.0);
-    if cap.is_some() {
-        return Err("soft cap".into());
-    }
-    if test.integer("left_window_size", -1) >= 0 || test.integer("right_window_size", -1) >= 0 {
-        return Err("windows".into());
-    }
+    let cap = test.float("softcap").filter(|cap| *cap > 0.0).map(|cap| cap as f32);
+    let side = |attribute| u32::try_from(test.integer(attribute, -1)).ok();
     let factor = test.float("scale").map(|scale| scale as f32);
-    let attention = Attention { causal, scale: factor, ..Default::default() };
-    let inputs = QueryKeyValue { queries, keys, values, bias, lengths, query_lengths };
+    let attention = Attention {
+        causal,
+        scale: factor,
+        soft_cap: cap,
+        window: [side("left_window_size"), side("right_window_size")],
+        // Without lengths the rows stand behind the past.
+        align: if lengths.is_some() { Align::End } else { Align::From(past) },
+        ..Default::default()
+    };
+    let inputs = QueryKeyValue { bias, lengths, query_lengths, ..inputs };
     let mut attended = attention.build(&mut asked.graph, inputs)?.rows;
 
     if test.output(3).is_some() {
@@ -108,7 +111,7 @@ pub fn attention(test: &Test, asked: &mut Asked) -> Result<(), Failed> {
                 let all = logits(asked)?.score;
                 match cap {
                     None => all,
-                    Some(cap) => capped(asked, all, cap as f32)?,
+                    Some(cap) => capped(asked, all, cap)?,
                 }
             }
             2 => {
@@ -146,16 +149,6 @@ pub fn attention(test: &Test, asked: &mut Asked) -> Result<(), Failed> {
         attended = turn.shuffle_tokens(&mut asked.graph, blocks, [rows, heads])?;
     }
     asked.output(test, 0, attended)
-}
-
-/// Keys or values behind those of the past.
-fn after_past(test: &Test, asked: &mut Asked, i: usize, now: Tensor) -> Result<Tensor, Failed> {
-    let dims = test.input(i)?.dims.clone();
-    let [batch, heads, rows, channels] = four(now);
-    let past = asked.input(test, i, &[dims[0] * dims[1], dims[2], dims[3]])?;
-    let now = asked.graph.reshape(now, [batch * heads, rows, channels])?;
-    let (all, _) = concat_rows(&mut asked.graph, (past, None), (now, None))?;
-    Ok(asked.graph.reshape(all, [batch, heads, dims[2] + rows, channels])?)
 }
 
 /// `cap tanh(x / cap)`, by `tanh(x) = 2 sigmoid(2 x) - 1`.

@@ -30,16 +30,6 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("test_attention_*_bf16", "there is no bf16"),
     ("test_compress_bfloat16", "there is no bf16"),
     ("test_maxpool_with_argmax_*", "a pooled maximum has no index"),
-    ("test_attention_*softcap*", "no soft caps"),
-    ("test_attention_*local_window", "no windows"),
-    ("test_attention_local_window_*mask", "no windows"),
-    ("test_attention_local_window_with_past", "no windows"),
-    ("test_attention_bidirectional_window", "no windows"),
-    ("test_attention_3d_*causal", "no causality at the upper left"),
-    ("test_attention_3d_causal", "no causality at the upper left"),
-    ("test_attention_4d_*causal", "no causality at the upper left"),
-    ("test_attention_4d_causal", "no causality at the upper left"),
-    ("test_attention_4d_causal_fp16", "no causality at the upper left"),
 ];
 
 fn is_like(name: &str, pattern: &str) -> bool {

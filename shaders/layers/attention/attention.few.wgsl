@@ -1,6 +1,7 @@
 // Softmax attention of few query rows, first pass: each workgroup attends to its own 256 keys. `attention.few_merge.wgsl` merges the parts.
 //
 //   s[i,j]       = scale * queries[b,h,i] . keys[b,h/(H/Hkv),j] + bias[b,h,i,j]
+//                  with soft caps and windows as in `attention.wgsl`
 //   weight[i,j]  = exp(s[i,j] - largest[i]) / 256
 //   partial[i]   = sum_j weight[i,j] values[b,h/(H/Hkv),j],     total[i] = sum_j weight[i,j]
 //
@@ -158,7 +159,8 @@ fn main(grid: Grid, lane: Lane) {
   let last = min(row + ROWS, max(place.live_queries, 1u)) - 1u;
   let reach = select(0u, visible_keys(place, last), row < place.live_queries);
   let first = chunk * KEYS;
-  if first >= reach {
+  // The first row sees the earliest keys.
+  if first >= reach || first + KEYS <= first_key(place, row) {
     if (lane.index < ROWS) & (row + lane.index < params.query_count) {
       let at = params.facts_base + chunk_of_row(batch, head, row + lane.index, chunk) * 2u;
       facts[at] = LOWEST;

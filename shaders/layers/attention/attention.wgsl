@@ -4,6 +4,9 @@
 //   out[i]   = sum_j exp(s[i,j]) values[b,h/(H/Hkv),j] / sum_j exp(s[i,j])
 //   lse[i]   = ln sum_j exp(s[i,j])
 //
+// With a soft cap the product with the scale is `cap tanh(scale * queries . keys / cap)`. Row i stands at key p = i + offset, and sees the
+// keys p - before ..= p + after, as far as they are alive.
+//
 // queries:       [B, H, M, D] elem, or [B, M, H, D], as the strides say; the same holds for keys, values and out
 // keys:          [B, Hkv, N, D] elem
 // values:        [B, Hkv, N, V] elem
@@ -62,5 +65,6 @@ fn main(grid: Grid, lane: Lane) {
   let last = min(tile_first + ROWS, max(place.live_queries, 1u)) - 1u;
   let reach = select(0u, visible_keys(place, last), tile_first < place.live_queries);
 
-  attend(lane, place, tile_first, chunk, reach);
+  // The first row sees the earliest keys.
+  attend(lane, place, tile_first, chunk, first_key(place, tile_first), reach);
 }

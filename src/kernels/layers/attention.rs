@@ -5,9 +5,11 @@ use crate::compare::Comparison;
 use crate::device::{BindingElem, Call, Form, Header, Include, Lowering, Shader, Slot, params};
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
+use crate::kernels::concat_rows;
 use crate::kernels::operands::{live_of_attention, scale_of};
 use crate::reference;
-use crate::tensor::{Desc, Elem, HostTensor, Shape};
+use crate::reference::Limits;
+use crate::tensor::{Desc, Elem, HostTensor, NONE, Shape};
 
 params! {
     struct Params {
@@ -33,7 +35,14 @@ params! {
         chunks: u32,
         causal: u32,
         with_lse: u32,
+        biased: u32,
+        /// Keys that a row sees before its position and after it, and the position of row 0; `NONE` for all, and for the end.
+        before: u32,
+        after: u32,
+        offset: u32,
         scale: f32,
+        /// 0 for none.
+        cap: f32,
     }
 }
 
@@ -52,7 +61,7 @@ pub(super) static ATTENTION: Shader = Shader {
     ],
     outputs: &[("out", BindingElem::Elem), ("lse", BindingElem::F32)],
     params: Params::NAMES,
-    tunings: &[&[("BIASED", 0)], &[("BIASED", 1)]],
+    tunings: &[&[("BIASED", 0), ("LIMITED", 0)], &[("BIASED", 1), ("LIMITED", 0)], &[("BIASED", 1), ("LIMITED", 1)]],
 };
 
 params! {
@@ -76,7 +85,13 @@ params! {
         bias_row: u32,
         chunks: u32,
         causal: u32,
+        biased: u32,
+        /// As in [`Params`].
+        before: u32,
+        after: u32,
+        offset: u32,
         scale: f32,
+        cap: f32,
     }
 }
 
@@ -101,14 +116,18 @@ pub(super) static ATTENTION_FEW: Shader = Shader {
     outputs: &[("partial", BindingElem::ElemF32), ("facts", BindingElem::F32)],
     params: FewParams::NAMES,
     tunings: &[
-        &[("BIASED", 0), ("ROWS", 1), ("SHARE", 1)],
-        &[("BIASED", 1), ("ROWS", 1), ("SHARE", 1)],
-        &[("BIASED", 0), ("ROWS", 4), ("SHARE", 1)],
-        &[("BIASED", 1), ("ROWS", 4), ("SHARE", 1)],
-        &[("BIASED", 0), ("ROWS", 1), ("SHARE", 8)],
-        &[("BIASED", 1), ("ROWS", 1), ("SHARE", 8)],
-        &[("BIASED", 0), ("ROWS", 4), ("SHARE", 8)],
-        &[("BIASED", 1), ("ROWS", 4), ("SHARE", 8)],
+        &[("BIASED", 0), ("LIMITED", 0), ("ROWS", 1), ("SHARE", 1)],
+        &[("BIASED", 1), ("LIMITED", 0), ("ROWS", 1), ("SHARE", 1)],
+        &[("BIASED", 1), ("LIMITED", 1), ("ROWS", 1), ("SHARE", 1)],
+        &[("BIASED", 0), ("LIMITED", 0), ("ROWS", 4), ("SHARE", 1)],
+        &[("BIASED", 1), ("LIMITED", 0), ("ROWS", 4), ("SHARE", 1)],
+        &[("BIASED", 1), ("LIMITED", 1), ("ROWS", 4), ("SHARE", 1)],
+        &[("BIASED", 0), ("LIMITED", 0), ("ROWS", 1), ("SHARE", 8)],
+        &[("BIASED", 1), ("LIMITED", 0), ("ROWS", 1), ("SHARE", 8)],
+        &[("BIASED", 1), ("LIMITED", 1), ("ROWS", 1), ("SHARE", 8)],
+        &[("BIASED", 0), ("LIMITED", 0), ("ROWS", 4), ("SHARE", 8)],
+        &[("BIASED", 1), ("LIMITED", 0), ("ROWS", 4), ("SHARE", 8)],
+        &[("BIASED", 1), ("LIMITED", 1), ("ROWS", 4), ("SHARE", 8)],
     ],
     ..ATTENTION
 };
@@ -137,10 +156,21 @@ pub enum Heads {
     Last,
 }
 
+/// Where query rows stand among the keys, which matters to causal attention and to windows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Align {
+    /// The last live row stands at the last live key: row i at key `i + live keys - live queries`. So it is in a cache, whatever its past.
+    #[default]
+    End,
+    /// Row i stands at key `i + n`. With 0 it is PyTorch's `is_causal`, and with the length of a past ONNX's.
+    From(u32),
+}
+
 /// Softmax attention. Its weights are never stored.
 ///
 /// ```text
 /// s[b,h,i,j]   = scale * queries[b,h,i] . keys[b, h / (H / Hkv), j] + bias[b,h,i,j]
+/// with a cap:  = cap * tanh(scale * queries[b,h,i] . keys[b, h / (H / Hkv), j] / cap) + bias[b,h,i,j]
 /// rows[b,h,i]  = sum_j exp(s[b,h,i,j] - lse[b,h,i]) values[b, h / (H / Hkv), j],     lse[b,h,i] = ln sum_j exp(s[b,h,i,j])
 /// ```
 ///
@@ -150,6 +180,7 @@ pub enum Heads {
 /// - Rows that are dead or see no key are 0, and their lse is negative infinity, so that parts of an attention can be merged. PyTorch's
 ///   softmax is NaN there; the difference is on purpose.
 /// - Logits saturate at the largest float.
+/// - A soft cap comes before the bias, as in Gemma 2 and in ONNX. An infinite logit is the cap, with its sign.
 /// - A bias of negative infinity hides a key. What a row does not see does not matter, even a NaN.
 /// - A bias of `f32::MIN` hides nothing: its keys have a weight of `exp` of nearly that. If all keys of a row have it, the row is their
 ///   values' mean.
@@ -160,9 +191,16 @@ pub enum Heads {
 ///
 /// One pass with a running maximum, as `https://arxiv.org/abs/2205.14135` has it.
 ///
-/// Cost: one dispatch; 2 M N (D + V) operations a head, and 2 M N D more for each 64 channels of V above the first 64 (16 where D or
-/// V is not a multiple of 4). With few queries (16, on a CPU 4) and more than 256 keys it is two dispatches and no more operations: 256
-/// keys make a part, and the parts are merged in order.
+/// A past is in front of keys and values as one tensor with them ([`QueryKeyValue::with_past`]). Or it stays where it is: two calls, one over
+/// the past with `causal: false` and one over the new keys with [`Align::From`]`(0)`, and
+/// [`merge_attention`](crate::kernels::merge_attention()).
+///
+/// The weights as a matrix are what the rows take from values that are the unit vectors, `[B, Hkv, N, N]`. The logits are those of
+/// [`AttentionScore`](crate::kernels::AttentionScore) with neither rows nor heads reduced.
+///
+/// Cost, with N the keys that a tile of 16 or 64 rows sees: one dispatch; 2 M N (D + V) operations a head, and 2 M N D more for each 64
+/// channels of V above the first 64 (16 where D or V is not a multiple of 4). With few queries (16, on a CPU 4) and more than 256 keys it is
+/// two dispatches and no more operations: 256 keys make a part, and the parts are merged in order.
 ///
 /// ```
 /// use tokenpress::kernels::{Attention, QueryKeyValue};
@@ -182,7 +220,7 @@ pub enum Heads {
 #[doc(alias("softmax", "flash_attention", "scaled_dot_product_attention", "cross_attention"))]
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Attention {
-    /// Right-aligned: key j is visible to query i iff `j <= i + live keys - live queries`.
+    /// Key j is visible to query i iff `j <= p`, the key at which the row stands: `i + live keys - live queries`, if `align` is not set.
     pub causal: bool,
     /// Factor of the dot products; `1 / sqrt(D)` for `None`.
     pub scale: Option<f32>,
@@ -190,6 +228,13 @@ pub struct Attention {
     pub heads: Heads,
     /// Whether the rows' log-sum-exp is an output too.
     pub lse: bool,
+    /// Soft cap of the logits, from 2^-64 to 2^64.
+    pub soft_cap: Option<f32>,
+    /// A sliding window: how many keys a row sees before the key at which it stands, and how many after it; all for `None`. So the key
+    /// itself and the 1023 before it are `[Some(1023), Some(0)]`. What no row of a tile sees is not read.
+    pub window: [Option<u32>; 2],
+    /// At which key a row stands.
+    pub align: Align,
 }
 
 /// What [`Attention::build`] reads; shapes for [`Heads::First`].
@@ -220,12 +265,84 @@ pub struct Attended {
     pub lse: Option<Tensor>,
 }
 
+impl QueryKeyValue {
+    /// The same with keys and values of a past in front: `[B, Hkv, P, D]` and `[B, Hkv, P, V]` for [`Heads::First`], all of it alive. The
+    /// bias is of all `P + N` keys, and `keys` and `values` are the cache that goes on.
+    ///
+    /// Cost: a copy of past and new keys, and of the values; with `lengths` one more dispatch.
+    ///
+    /// ```
+    /// use tokenpress::kernels::{Attention, Heads, QueryKeyValue};
+    /// use tokenpress::{Graph, HostTensor};
+    ///
+    /// let mut graph = Graph::new();
+    /// let mut rows = |values: Vec<f32>| graph.constant(HostTensor::f32([1, 1, values.len() as u32, 1], values));
+    /// let (queries, keys, values) = (rows(vec![0.0; 2]), rows(vec![1.0, 1.0]), rows(vec![6.0, 9.0]));
+    /// let past = [rows(vec![1.0, 1.0]), rows(vec![2.0, 4.0])];
+    /// let now = QueryKeyValue { queries, keys, values, bias: None, lengths: None, query_lengths: None };
+    /// let inputs = now.with_past(&mut graph, Heads::First, past)?;
+    /// let attended = Attention { causal: true, ..Attention::default() }.build(&mut graph, inputs)?;
+    /// graph.output("rows", attended.rows)?;
+    /// assert_eq!(graph.run_reference(&[].into())?["rows"].floats(), [4.0, 5.25]);
+    /// # Ok::<(), tokenpress::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Shape`] and [`Error::Elem`] where the past is not like keys and values.
+    pub fn with_past(self, graph: &mut Graph, heads: Heads, past: [Tensor; 2]) -> Result<Self, Error> {
+        let [keys, values] = [(past[0], self.keys), (past[1], self.values)].map(|(past, now)| behind(graph, heads, past, now));
+        let (keys, values) = (keys?, values?);
+        let rows = |tensor: Tensor| match heads {
+            Heads::First => tensor.shape().dims()[2],
+            Heads::Last => tensor.shape().dims()[1],
+        };
+        let batch = self.keys.shape().dims()[0];
+        let query_lengths = match (self.query_lengths, self.lengths) {
+            // As the attention itself would take them of the new keys alone.
+            (None, Some(lengths)) if rows(self.queries) == rows(self.keys) => Some(lengths),
+            (given, _) => given,
+        };
+        let lengths = match self.lengths {
+            Some(lengths) => {
+                let [of_past, of_now] = [past[0], self.keys].map(|tensor| graph.filled([batch, rows(tensor)], 0));
+                Some(concat_rows(graph, (of_past, None), (of_now, Some(lengths)))?.1)
+            }
+            None => None,
+        };
+        // Without lengths all rows are alive, also where there are as many as keys.
+        Ok(Self { keys, values, lengths, query_lengths, ..self })
+    }
+}
+
+/// Rows of a past, and those of now behind them, in each head.
+fn behind(graph: &mut Graph, heads: Heads, past: Tensor, now: Tensor) -> Result<Tensor, Error> {
+    let [batch, a, b, channels] = now.shape().exactly("attention: keys and values", "four dimensions")?;
+    let [past_batch, past_a, past_b, past_channels] = past.shape().exactly("attention: past", "four dimensions")?;
+    let wrong = || Error::Shape { argument: "attention: past", expected: format!("as of {}", now.shape()), actual: past.shape() };
+    let (alike, rows, flat) = match heads {
+        Heads::First => (past_a == a, [past_b, b], [batch.checked_mul(a), Some(channels)]),
+        Heads::Last => (past_b == b, [past_a, a], [Some(batch), b.checked_mul(channels)]),
+    };
+    let ([Some(outer), Some(inner)], Some(all)) = (flat, rows[0].checked_add(rows[1])) else { return Err(wrong()) };
+    if !alike || [past_batch, past_channels] != [batch, channels] {
+        return Err(wrong());
+    }
+    let past = graph.reshape(past, [outer, rows[0], inner])?;
+    let now = graph.reshape(now, [outer, rows[1], inner])?;
+    let (joined, _) = concat_rows(graph, (past, None), (now, None))?;
+    match heads {
+        Heads::First => graph.reshape(joined, [batch, a, all, channels]),
+        Heads::Last => graph.reshape(joined, [batch, all, b, channels]),
+    }
+}
+
 impl Attention {
     /// Adds the call.
     ///
     /// # Errors
     /// [`Error::Shape`] and [`Error::Elem`] for tensors other than [`QueryKeyValue`] says; [`Error::Value`] for causal attention with
-    /// more queries than keys.
+    /// more queries than keys, if it is aligned at the end, for a soft cap out of range, and for windows and rows that stand elsewhere where
+    /// these numbers, or those of queries or keys, are above 2^29.
     pub fn build(self, graph: &mut Graph, inputs: QueryKeyValue) -> Result<Attended, Error> {
         let QueryKeyValue { queries, keys, values, bias, lengths, query_lengths } = inputs;
         let Geometry { batch, query_count, key_count, .. } = self.geometry(&[queries.desc(), keys.desc(), values.desc()])?;
@@ -266,6 +383,44 @@ impl Attention {
             return Err(Error::Shape { argument: "attention: keys", expected, actual: inputs[1].shape });
         }
         Ok(Geometry { batch, heads, key_heads, query_count, key_count, channels, value_channels })
+    }
+
+    /// Keys that a row sees after the one at which it stands.
+    fn after(self) -> Option<u32> {
+        if self.causal { Some(0) } else { self.window[1] }
+    }
+
+    /// Whether it takes more than a bias and right-aligned causality.
+    fn is_limited(self) -> bool {
+        let placed = self.align != Align::End && (self.causal || self.window != [None; 2]);
+        self.soft_cap.is_some() || placed || self.window[0].is_some() || (!self.causal && self.window[1].is_some())
+    }
+
+    fn limits(self) -> Limits {
+        let first = match self.align {
+            Align::End => None,
+            Align::From(first) => Some(first),
+        };
+        Limits { soft_cap: self.soft_cap, before: self.window[0], after: self.after(), first }
+    }
+
+    /// What would be wrong with its numbers.
+    fn check(self, queries: u32, keys: u32) -> Result<(), Error> {
+        let wrong = |argument, expected: String, actual: String| Err(Error::Value { argument, expected, actual });
+        if self.causal && self.align == Align::End && queries > keys {
+            let expected = format!("at most as many queries as keys ({keys})");
+            return wrong("attention: causal", expected, format!("{queries} queries"));
+        }
+        if let Some(cap) = self.soft_cap.filter(|cap| !(2f32.powi(-64)..=2f32.powi(64)).contains(cap)) {
+            return wrong("attention: soft_cap", "a number from 2^-64 to 2^64".to_owned(), cap.to_string());
+        }
+        let Limits { before, after, first, .. } = self.limits();
+        let numbers = [before, after, first, Some(queries), Some(keys)];
+        if self.is_limited() && numbers.iter().flatten().any(|n| *n > 1 << 29) {
+            let expected = "windows, queries and keys of at most 2^29".to_owned();
+            return wrong("attention: window", expected, format!("{before:?}, {after:?}, {first:?}, {queries} and {keys}"));
+        }
+        Ok(())
     }
 
     /// Strides of heads and of rows. They are numbers in every tensor that a binding holds; of one without elements nothing is read.
@@ -335,10 +490,7 @@ impl Kernel for Attention {
             let shape = if fits { bias.shape } else { whole.into() };
             expect("attention: bias", *bias, Desc::new(shape, Elem::F32))?;
         }
-        if self.causal && query_count > key_count {
-            let expected = format!("at most as many queries as keys ({key_count})");
-            return Err(Error::Value { argument: "attention: causal", expected, actual: format!("{query_count} queries") });
-        }
+        self.check(query_count, key_count)?;
         let mut outputs = vec![Desc::new(self.pack([batch, query_count, heads, value_channels]), elem)];
         if self.lse {
             outputs.push(Desc::new([batch, heads, query_count], Elem::F32));
@@ -348,7 +500,7 @@ impl Kernel for Attention {
 
     fn reference(&self, inputs: &[&HostTensor]) -> Vec<HostTensor> {
         let operands = Operands::of(self, inputs);
-        let (rows, lse) = reference::attention(&operands.attention(self), &operands.values());
+        let (rows, lse) = reference::attention(&operands.attention(self), &operands.values(self));
         let Geometry { batch, heads, query_count, value_channels, .. } = operands.geometry;
         let rows = self.arranged(rows, [batch, heads, query_count, value_channels], true);
         let rows = HostTensor::from_floats(Desc::new(self.pack([batch, query_count, heads, value_channels]), inputs[0].desc().elem), rows);
@@ -357,7 +509,7 @@ impl Kernel for Attention {
 
     fn compare(&self, inputs: &[&HostTensor], expected: &[HostTensor], actual: &[HostTensor]) -> Vec<Comparison> {
         let operands = Operands::of(self, inputs);
-        let (rows, lse) = reference::attention_bound(&operands.attention(self), &operands.values(), inputs[0].desc().elem);
+        let (rows, lse) = reference::attention_bound(&operands.attention(self), &operands.values(self), inputs[0].desc().elem);
         let Geometry { batch, heads, query_count, value_channels, .. } = operands.geometry;
         let rows = self.arranged(rows, [batch, heads, query_count, value_channels], true);
         expected.iter().zip(actual).zip([rows, lse]).map(|((e, a), bounds)| Comparison::within(e, a, &bounds)).collect()
@@ -371,6 +523,10 @@ impl Kernel for Attention {
     fn flops(&self, inputs: &[Desc]) -> u64 {
         self.geometry(inputs).map_or(0, |g| {
             let [b, h, m, n, d, v] = [g.batch, g.heads, g.query_count, g.key_count, g.channels, g.value_channels].map(u64::from);
+            let n = match [self.window[0], self.after()] {
+                [Some(before), Some(after)] => n.min(u64::from(before) + u64::from(after) + 1),
+                _ => n,
+            };
             2 * b * h * m * n * (d + v)
         })
     }
@@ -391,8 +547,10 @@ impl Kernel for Attention {
         let [key_head, key_row] = self.strides(key_count, key_heads, d);
         let [value_head, value_row] = self.strides(key_count, key_heads, v);
         let [out_head, out_row] = self.strides(query_count, heads, v);
+        let limits = self.limits();
         let form = lowering.form(&ATTENTION, header);
-        let bias = if descs.len() > 5 { Slot::Input(5) } else { nothing };
+        let (biased, limited) = (descs.len() > 5, self.is_limited());
+        let bias = if biased { Slot::Input(5) } else { nothing };
         let lse = if self.lse { Slot::Output(1) } else { nothing };
         let scale = scale_of(self.scale, channels);
         if is_few(&geometry, form) {
@@ -402,7 +560,7 @@ impl Kernel for Attention {
             let rows = [batch, heads, query_count, chunks].map(u64::from).iter().product::<u64>();
             let partial = lowering.scratch(rows.saturating_mul(value_channels.into()), Elem::F32);
             let facts = lowering.scratch(rows.saturating_mul(2), Elem::F32);
-            let constants = [("BIASED", u32::from(descs.len() > 5)), ("ROWS", tile), ("SHARE", share)];
+            let constants = [("BIASED", (biased || limited).into()), ("LIMITED", limited.into()), ("ROWS", tile), ("SHARE", share)];
             let constants = ATTENTION_FEW.tunings.iter().find(|tuning| **tuning == constants).copied().unwrap_or_default();
             let groups = [batch, heads, query_count.div_ceil(tile), chunks].map(u64::from).iter().product::<u64>();
             lowering.dispatch(Call {
@@ -429,7 +587,12 @@ impl Kernel for Attention {
                     bias_row,
                     chunks,
                     causal: self.causal.into(),
+                    biased: biased.into(),
+                    before: limits.before.unwrap_or(NONE),
+                    after: limits.after.unwrap_or(NONE),
+                    offset: limits.first.unwrap_or(NONE),
                     scale,
+                    cap: limits.soft_cap.unwrap_or(0.0),
                 },
                 groups,
             })?;
@@ -458,7 +621,7 @@ impl Kernel for Attention {
         lowering.dispatch(Call {
             shader: &ATTENTION,
             header,
-            constants: ATTENTION.tunings[usize::from(descs.len() > 5)],
+            constants: ATTENTION.tunings[if limited { 2 } else { usize::from(biased) }],
             slots: &[queries, keys, values, lengths, query_lengths, bias, attended, lse],
             params: Params {
                 groups: groups as u32,
@@ -482,7 +645,12 @@ impl Kernel for Attention {
                 chunks,
                 causal: self.causal.into(),
                 with_lse: self.lse.into(),
+                biased: biased.into(),
+                before: limits.before.unwrap_or(NONE),
+                after: limits.after.unwrap_or(NONE),
+                offset: limits.first.unwrap_or(NONE),
                 scale,
+                cap: limits.soft_cap.unwrap_or(0.0),
             },
             groups,
         })
@@ -548,8 +716,9 @@ impl<'a> Operands<'a> {
         }
     }
 
-    fn values(&self) -> reference::Values<'_> {
+    fn values(&self, kernel: &Attention) -> reference::Values<'_> {
         reference::Values {
+            limits: kernel.limits(),
             values: &self.values,
             channels: self.geometry.value_channels as usize,
             bias: self.bias.as_ref().map(|(bias, strides)| (bias.as_slice(), *strides)),

@@ -9,7 +9,7 @@ mod linear;
 mod log_size;
 mod merge_attention;
 
-pub use attention::{Attended, Attention, Heads, QueryKeyValue};
+pub use attention::{Align, Attended, Attention, Heads, QueryKeyValue};
 pub use convolution::Convolution;
 pub use deformable_sample::{DeformableInputs, DeformableSample, Points};
 pub use elementwise::{Elementwise, Operation, activate, add, multiply, scale};

@@ -1,7 +1,9 @@
 //! Softmax attention.
 
+use std::ops::Range;
+
 use crate::compare::storage_error;
-use crate::reference::score::attention_score::{Attention, Exponentials, ULP, largest_and_sum, logit_error};
+use crate::reference::score::attention_score::{Attention, Exponentials, ULP, largest_and_sum, logit_error, saturated};
 use crate::tensor::Elem;
 
 /// What the rows of an [`Attention`] take from its keys.
@@ -14,6 +16,21 @@ pub struct Values<'a> {
     /// Added to the scaled logits, with the strides of batch row, head and query row. A stride of 0 repeats it. Negative infinity hides a
     /// key.
     pub bias: Option<(&'a [f32], [usize; 3])>,
+    /// What else decides the logits.
+    pub limits: Limits,
+}
+
+/// Soft caps, and what a row sees.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Limits {
+    /// `cap tanh(logit / cap)` in the place of a scaled logit, before the bias.
+    pub soft_cap: Option<f32>,
+    /// A row sees so many keys before the one at which it stands. All for `None`.
+    pub before: Option<u32>,
+    /// And so many after it. Causal attention has 0.
+    pub after: Option<u32>,
+    /// Row i stands at key `i + n`. For `None` the last live row stands at the last live key.
+    pub first: Option<u32>,
 }
 
 /// A key that a row sees: its index, logit and bias.
@@ -33,13 +50,33 @@ impl Values<'_> {
         f64::from(self.values[(head * attention.key_count + key) * self.channels + channel])
     }
 
+    /// The keys that a row may see.
+    fn range(&self, attention: &Attention<'_>, b: usize, row: usize) -> Range<usize> {
+        let (live, queries) = (attention.live_keys(b) as i64, attention.live_queries(b) as i64);
+        let Limits { before, after, first, .. } = self.limits;
+        let place = row as i64 + first.map_or(live - queries, i64::from);
+        let end = after.map_or(live, |after| (place + i64::from(after) + 1).clamp(0, live));
+        let begin = before.map_or(0, |before| (place - i64::from(before)).clamp(0, end));
+        if row < queries as usize { begin as usize..end as usize } else { 0..0 }
+    }
+
+    /// A logit, and its largest error in f32.
+    fn logit(&self, attention: &Attention<'_>, [b, h, row, key]: [usize; 4], bias: f64) -> (f64, f64) {
+        let Some(cap) = self.limits.soft_cap.map(f64::from) else {
+            return (attention.logit(b, h, row, key, bias), logit_error(attention, b, h, row, key, bias).1);
+        };
+        let below = cap * (attention.logit(b, h, row, key, 0.0) / cap).tanh();
+        let logit = saturated(below + bias);
+        let error = logit_error(attention, b, h, row, key, 0.0).1;
+        (logit, error + 20.0 * ULP * below.abs() + ULP * logit.abs() + f64::from(f32::MIN_POSITIVE) * (2.0 + cap))
+    }
+
     /// The keys that a row sees.
     fn seen(&self, attention: &Attention<'_>, b: usize, h: usize, row: usize) -> Vec<Seen> {
-        let visible = if row < attention.live_queries(b) { attention.visible(b, row) } else { 0 };
-        (0..visible)
+        self.range(attention, b, row)
             .map(|key| (key, self.bias(b, h, row, key)))
             .filter(|(_, bias)| *bias != f64::NEG_INFINITY)
-            .map(|(key, bias)| Seen { key, logit: attention.logit(b, h, row, key, bias), bias })
+            .map(|(key, bias)| Seen { key, logit: self.logit(attention, [b, h, row, key], bias).0, bias })
             .collect()
     }
 }
@@ -86,6 +123,9 @@ pub fn attention(attention: &Attention<'_>, values: &Values<'_>) -> (Vec<f32>, V
 /// is one ulp more. In the numerator these are one for every four keys and two within them, at most `n / 4 + 3`. In the denominator
 /// they are one for each tile, two within four keys and 15 over the invocations: `T + 17`.
 ///
+/// A soft cap errs by 20 ulp of what it gives: a division of 2.5 ulp, then the series with 4, or `exp(-2 x)` with `3 + 4 x` and a quotient with
+/// 3, where the exponential's error has a weight of at most `2 e / (1 + e)^2`, and a product. It makes an error of the logit no larger.
+///
 /// The quotient is within `(A + |out| B) / (1 - B)`; its reciprocal and product add 4 ulp. The log-sum-exp is within `-ln(1 - B)`, the
 /// logarithm's 2^-21 or 3 ulp, and 1 ulp. No weight, and no factor of a growing maximum, is below the smallest normal number.
 ///
@@ -105,7 +145,7 @@ pub fn attention_bound(attention: &Attention<'_>, values: &Values<'_>, elem: Ele
     for [b, h, row] in rows(attention) {
         let seen = values.seen(attention, b, h, row);
         let logits: Vec<f64> = seen.iter().map(|s| s.logit).collect();
-        let of_logits = seen.iter().map(|s| logit_error(attention, b, h, row, s.key, s.bias).1).collect();
+        let of_logits = seen.iter().map(|s| values.logit(attention, [b, h, row, s.key], s.bias).1).collect();
         if seen.is_empty() || logits.iter().any(|s| s.is_nan()) {
             out.resize(out.len() + values.channels, 0.0);
             sums.push(0.0);
@@ -178,13 +218,29 @@ mod tests {
     #[test]
     fn a_hand_made_attention() {
         let keys = [0.0, 2f32.ln(), 5f32.ln()];
-        let plain = Values { values: &[1.0, 10.0, 2.0, 20.0, 0.0, 40.0], channels: 2, bias: None };
+        let plain = Values { values: &[1.0, 10.0, 2.0, 20.0, 0.0, 40.0], channels: 2, bias: None, limits: Limits::default() };
         let (out, lse) = attention(&hand_made(&keys, &[3]), &plain);
         close(&out, &[0.625, 31.25, 0.625, 31.25, 0.3, 36.333_332, 0.3, 36.333_332]);
         close(&lse, &[8f32.ln(), 8f32.ln(), 30f32.ln(), 30f32.ln()]);
-        let (out, lse) = attention(&Attention { causal: true, ..hand_made(&keys, &[2]) }, &plain);
+        let causal = Values { limits: Limits { after: Some(0), ..Limits::default() }, ..plain };
+        let (out, lse) = attention(&hand_made(&keys, &[2]), &causal);
         close(&out[..4], &[1.0, 10.0, 5.0 / 3.0, 50.0 / 3.0]);
         close(&lse[..2], &[0.0, 3f32.ln()]);
+        // The same, aligned at the start: the first row sees one key. And a window that lets each row see one.
+        let from = |first, before| Limits { after: Some(0), first: Some(first), before, ..Limits::default() };
+        let (out, _) = attention(&hand_made(&keys, &[3]), &Values { limits: from(0, None), ..plain });
+        close(&out[..4], &[1.0, 10.0, 5.0 / 3.0, 50.0 / 3.0]);
+        let (out, _) = attention(&hand_made(&keys, &[3]), &Values { limits: from(1, Some(0)), ..plain });
+        close(&out[..4], &[2.0, 20.0, 0.0, 40.0]);
+        let (out, lse) = attention(&hand_made(&keys, &[3]), &Values { limits: from(2, Some(0)), ..plain });
+        close(&out[..4], &[0.0, 40.0, 0.0, 0.0]);
+        assert_eq!(lse[1], f32::NEG_INFINITY);
+        // A cap makes infinite logits equal to the cap: keys of 0 and infinity have weights of 1 and e^2.
+        let cap = Values { limits: Limits { soft_cap: Some(2.0), ..Limits::default() }, ..plain };
+        let (out, lse) = attention(&hand_made(&[0.0, f32::INFINITY, 0.0], &[2]), &cap);
+        let high = 2f32.exp();
+        close(&out[..2], &[(1.0 + 2.0 * high) / (1.0 + high), (10.0 + 20.0 * high) / (1.0 + high)]);
+        close(&lse[..1], &[(1.0 + high).ln()]);
         // One row sees the last key only, one nothing.
         let hide = f32::NEG_INFINITY;
         let hidden = Values { bias: Some((&[hide, hide, 3.0, hide, hide, hide], [0, 0, 3])), ..plain };
@@ -196,7 +252,7 @@ mod tests {
         assert!(bound[..2].iter().all(|b| *b < 1e-3) && bound[2..4] == [0.0; 2] && lse[1] == 0.0, "{bound:?}");
         // A weight of e^-1000 is a weight: an infinite value is in its row, and no other answer passes.
         let (infinity, nan) = (f32::INFINITY, f32::NAN);
-        let far = Values { values: &[1.0, 2.0, infinity, 3.0, 4.0, nan], channels: 2, bias: Some((&[0.0, -1000.0, -1000.0], [0, 0, 0])) };
+        let far = Values { values: &[1.0, 2.0, infinity, 3.0, 4.0, nan], bias: Some((&[0.0, -1000.0, -1000.0], [0, 0, 0])), ..plain };
         let (out, _) = attention(&hand_made(&[0.0; 3], &[3]), &far);
         assert!(out[0] == infinity && out[1].is_nan());
         assert_eq!(attention_bound(&hand_made(&[0.0; 3], &[3]), &far, Elem::F32).0, [0.0; 8]);

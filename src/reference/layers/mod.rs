@@ -11,7 +11,7 @@ mod log_size;
 mod merge_attention;
 
 pub use activation::Activation;
-pub use attention::{Values, attention, attention_bound};
+pub use attention::{Limits, Values, attention, attention_bound};
 pub use convolution::{depthwise_convolution, depthwise_convolution_bound};
 pub use deformable_sample::{DeformableSampling, deformable_sample, deformable_sample_bound};
 pub use elementwise::{Operation, Pairing, elementwise, elementwise_bound};

@@ -132,7 +132,7 @@ impl Attention<'_> {
         self.query_count.min(self.query_lengths[b] as usize)
     }
 
-    fn live_keys(&self, b: usize) -> usize {
+    pub(crate) fn live_keys(&self, b: usize) -> usize {
         self.key_count.min(self.lengths[b] as usize)
     }
 

@@ -1,6 +1,9 @@
 // Logits of attention, and what a row sees. The parameters and bindings are those of `attention.wgsl`.
 
 override BIASED: u32 = 0u; // or 1
+override LIMITED: u32 = 0u; // or 1: soft caps, windows, and rows that stand anywhere; a bias only if the params say so
+
+const NO_LIMIT = 0xffffffffu;
 
 // Live query rows and keys.
 var<workgroup> live: vec2<u32>;
@@ -34,18 +37,48 @@ fn column_elem(at: u32) -> elem_f32 {
   return elem_f32(keys[at]);
 }
 
-// How many keys, from the first on, this row sees. A dead row sees none. Causal masks are right-aligned.
+// The key at which a row stands. Tensors whose rows are limited have at most 2^29 rows and keys.
+fn position(place: Place, row: u32) -> i32 {
+  return i32(row) + select(i32(params.offset), i32(place.live_keys) - i32(place.live_queries), params.offset == NO_LIMIT);
+}
+
+// The first key that this row sees.
+fn first_key(place: Place, row: u32) -> u32 {
+  if LIMITED == 0u || params.before == NO_LIMIT { return 0u; }
+  return u32(max(position(place, row) - i32(params.before), 0));
+}
+
+// How many keys, from the first on, this row may see. A dead row sees none. Causal masks are right-aligned, if not limited.
 fn visible_keys(place: Place, row: u32) -> u32 {
+  if LIMITED == 1u {
+    let end = clamp(position(place, row) + i32(params.after) + 1, 0, i32(place.live_keys));
+    return select(0u, select(u32(end), place.live_keys, params.after == NO_LIMIT), row < place.live_queries);
+  }
   let reach = row + 1u + place.live_keys;
   let seen = select(place.live_keys, reach - min(reach, place.live_queries), params.causal == 1u);
   return select(0u, seen, row < place.live_queries);
 }
 
+// cap tanh(logit / cap). Near 0 it is a series, because 1 - exp(-2 x) loses what is small.
+fn capped(logits: vec4<f32>) -> vec4<f32> {
+  let x = logits / params.cap;
+  let square = x * x;
+  let near = x + x * square * (-0.33333333 + square * (0.13333333 + square * (-0.053968254 + square * 0.021869489)));
+  let rest = exp(-2.0 * abs(x));
+  let far = (1.0 - rest) / (1.0 + rest);
+  return params.cap * select(select(far, -far, x < vec4<f32>()), near, abs(x) < vec4<f32>(0.25));
+}
+
 // A row's logits of the four keys from `key` on, given their products.
 fn row_logits(place: Place, row: u32, key: u32, products: vec4<f32>) -> vec4<f32> {
   var logits = params.scale * products;
-  var seen = vec4<u32>(key, key + 1u, key + 2u, key + 3u) < vec4<u32>(visible_keys(place, row));
-  if BIASED == 1u {
+  let keys = vec4<u32>(key, key + 1u, key + 2u, key + 3u);
+  var seen = keys < vec4<u32>(visible_keys(place, row));
+  if LIMITED == 1u {
+    if params.cap > 0.0 { logits = capped(logits); }
+    seen = seen & (keys >= vec4<u32>(first_key(place, row)));
+  }
+  if BIASED == 1u && (LIMITED == 0u || params.biased == 1u) {
     let at = place.bias + min(row, params.query_count - 1u) * params.bias_row;
     let last = params.key_count - 1u;
     let offset = vec4<f32>(

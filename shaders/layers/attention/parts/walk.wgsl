@@ -160,9 +160,9 @@ fn store(place: Place, row: u32, channel: u32, rows: Rows, total: vec4<f32>) {
   }
 }
 
-// The invocation's rows after the keys below `reach`, of which they need those below `end`. A careful walk leaves out the values that have no
+// The invocation's rows after the keys from `start` to below `reach`, of which they need those below `end`. A careful walk leaves out the values that have no
 // weight. Call in uniform control flow.
-fn walk(lane: Lane, place: Place, row: u32, channel: u32, reach: u32, end: u32, careful: bool) -> Sixteen {
+fn walk(lane: Lane, place: Place, row: u32, channel: u32, start: u32, reach: u32, end: u32, careful: bool) -> Sixteen {
   let extent = Extent(place.live_queries, reach, params.channels);
   let none = Rows(vec4<f32>(LOWEST), vec4<f32>(), Four(), Four());
   var rows0 = none;
@@ -171,7 +171,7 @@ fn walk(lane: Lane, place: Place, row: u32, channel: u32, reach: u32, end: u32, 
   var rows3 = none;
   // On a CPU, a loop that exits at its head runs once more with all its invocations masked. So these loops exit at their ends.
   if reach > 0u {
-    var first = 0u;
+    var first = start / KEYS * KEYS;
     loop {
       let key = first + shared_key(lane);
       let tile = dot_tile(lane, place, row, key, wanted_elems(lane, extent, row, first));
@@ -234,19 +234,19 @@ fn walk(lane: Lane, place: Place, row: u32, channel: u32, reach: u32, end: u32, 
   return Sixteen(rows0, rows1, rows2, rows3);
 }
 
-// The results of the workgroup's rows, which see no key from `reach` on. Call in uniform control flow.
-fn attend(lane: Lane, place: Place, tile_first: u32, chunk: u32, reach: u32) {
+// The results of the workgroup's rows, which see no key before `start` and none from `reach` on. Call in uniform control flow.
+fn attend(lane: Lane, place: Place, tile_first: u32, chunk: u32, start: u32, reach: u32) {
   let row = tile_first + shared_row(lane);
   let channel = chunk * 16u + shared_channel(lane);
   // Sixteen dead rows take no time.
   let end = select(0u, reach, row < place.live_queries);
-  var rows = walk(lane, place, row, channel, reach, end, false);
+  var rows = walk(lane, place, row, channel, start, reach, end, false);
   // An infinite or NaN value without weight gives a NaN. This is rare, so the loop does not ask, and all is done once more.
   if is_spoilt(rows.r0) || is_spoilt(rows.r1) || is_spoilt(rows.r2) || is_spoilt(rows.r3) {
     atomicStore(&spoilt, 1u);
   }
   if workgroupUniformLoad(&spoilt) == 1u {
-    rows = walk(lane, place, row, channel, reach, end, true);
+    rows = walk(lane, place, row, channel, start, reach, end, true);
   }
 
   let totals = over_lanes(lane, rows.r0.total, rows.r1.total, rows.r2.total, rows.r3.total, true);

@@ -118,8 +118,8 @@ fn store_numbers(place: Place, row: u32, channel: u32, numbers: vec4<f32>, facto
   }
 }
 
-// The results of the workgroup's rows, which see no key from `reach` on. Call in uniform control flow.
-fn attend(lane: Lane, place: Place, tile_first: u32, chunk: u32, reach: u32) {
+// The results of the workgroup's rows, which see no key before `start` and none from `reach` on. Call in uniform control flow.
+fn attend(lane: Lane, place: Place, tile_first: u32, chunk: u32, start: u32, reach: u32) {
   let row = tile_first + tile_row(lane);
   let mine = tile_row(lane); // the first of the invocation's rows in the workgroup
   let quad = tile_column(lane) / 4u; // which four keys of a tile, and which four numbers of a chunk
@@ -130,7 +130,7 @@ fn attend(lane: Lane, place: Place, tile_first: u32, chunk: u32, reach: u32) {
   var total = 0.0;
   var careful = false;
   loop {
-    for (var first = 0u; first < reach; first += 64u) {
+    for (var first = start / 64u * 64u; first < reach; first += 64u) {
       let key = first + quad * 4u;
       let tile = dot_tile(lane, place, row, key, params.channels);
       let logits = logits_of(place, row, key, tile);

@@ -1,4 +1,4 @@
-use tokenpress::kernels::{Attention, Heads, QueryKeyValue};
+use tokenpress::kernels::{Align, Attention, Heads, QueryKeyValue};
 use tokenpress::readback::HostTensors;
 use tokenpress::{Elem, Graph, HostTensor};
 
@@ -226,6 +226,55 @@ pub fn cases() -> Vec<Case> {
                 cases.push(case(&masked, Attention { scale, ..plain }));
             }
         }
+    }
+    cases.extend(limited(plain));
+    cases
+}
+
+/// Soft caps, windows, and rows that stand anywhere.
+fn limited(plain: Attention) -> Vec<Case> {
+    let mut cases = Vec::new();
+    let window = |before: u32, after: u32| Attention { window: [Some(before), Some(after)], ..plain };
+    let capped = Attention { soft_cap: Some(2.0), ..plain };
+    for channels in [[8, 8], [3, 5]] {
+        let ragged = Setup { batch: 4, lengths: Some(vec![150, 0, 71, 9]), ..setup(70, 150, channels) };
+        let biased = Setup { bias: Some([1, 2, 70, 150]), ..ragged.clone() };
+        for attention in [
+            capped,
+            Attention { causal: true, soft_cap: Some(30.0), scale: Some(20.0), ..plain },
+            window(3, 0),
+            Attention { causal: true, window: [Some(66), None], ..plain },
+            Attention { window: [None, Some(5)], ..plain },
+            Attention { causal: true, align: Align::From(0), ..plain },
+            Attention { align: Align::From(100), soft_cap: Some(5.0), ..window(40, 2) },
+            Attention { align: Align::From(200), heads: Heads::Last, ..window(10, 10) },
+        ] {
+            cases.push(case(if channels[0] == 8 { &ragged } else { &biased }, attention));
+        }
+    }
+    // Few queries of many keys, of which a window sees some chunks.
+    for (queries, channels) in [(1, [4, 4]), (3, [5, 17])] {
+        let few = Setup { heads: [4, 2], batch: 2, lengths: Some(vec![700, 290]), ..setup(queries, 700, channels) };
+        cases.push(case(&few, Attention { soft_cap: Some(2.0), ..window(300, 0) }));
+        cases.push(case(
+            &Setup { bias: Some([1, 4, queries, 700]), elem: Elem::F16, ..few },
+            Attention { align: Align::From(400), ..window(20, 1) },
+        ));
+    }
+    // More queries than keys, of which the first see nothing.
+    let fewer = Setup { batch: 3, lengths: Some(vec![7, 3, 0]), query_lengths: Some(vec![40, 2, 33]), ..setup(40, 7, [4, 4]) };
+    cases.push(case(&fewer, window(1, 1)));
+    cases.push(case(&fewer, Attention { causal: true, align: Align::From(2), ..plain }));
+    for channels in [[3, 3], [8, 64]] {
+        let half = Setup { elem: Elem::F16, bias: Some([1, 1, 1, 61]), lengths: Some(vec![60]), ..setup(61, 61, channels) };
+        cases.push(case(&half, Attention { soft_cap: Some(0.5), ..window(20, 0) }));
+    }
+    // Logits from 1e-6 to beyond the largest float, and what is hidden or no number.
+    let awkward = Setup { awkward: true, batch: 4, lengths: Some(vec![40, 0, 21, 40]), ..setup(40, 40, [4, 4]) };
+    let broken = Setup { broken: true, batch: 2, bias: Some([2, 1, 40, 70]), lengths: Some(vec![61, 70]), ..setup(40, 70, [8, 8]) };
+    for attention in [capped, Attention { scale: Some(1e-6), ..capped }, window(4, 1)] {
+        cases.push(case(&awkward, attention));
+        cases.push(case(&broken, attention));
     }
     cases
 }
