@@ -71,8 +71,7 @@ pub fn attention(test: &Test, asked: &mut Asked) -> Result<(), Failed> {
     let [batch, heads, rows, _] = four(queries);
     let [_, key_heads, key_count, _] = four(keys);
     let bias = test.optional(3).map(|mask| bias_of(mask, key_count));
-    let zeros = asked.place.biased.then(|| HostTensor::f32([1, 1, 1, key_count], vec![0.0; key_count as usize]));
-    let bias = bias.or(zeros).map(|bias| asked.feed("bias", bias));
+    let bias = bias.map(|bias| asked.feed("bias", bias));
     let lengths = test.optional(6).is_some().then(|| asked.integers(test, 6, &[batch])).transpose()?;
     // Only keys have lengths.
     let query_lengths = Some(asked.graph.constant(HostTensor::u32([batch], vec![rows; batch as usize])));
@@ -85,7 +84,8 @@ pub fn attention(test: &Test, asked: &mut Asked) -> Result<(), Failed> {
         causal,
         scale: factor,
         soft_cap: cap,
-        window: [side("left_window_size"), side("right_window_size")],
+        // A window as wide as they may be hides nothing.
+        window: [side("left_window_size").or(asked.place.limited.then_some(1 << 29)), side("right_window_size")],
         // Without lengths the rows stand behind the past.
         align: if lengths.is_some() { Align::End } else { Align::From(past) },
         ..Default::default()

@@ -84,14 +84,14 @@ fn main() -> ExitCode {
         run += 1;
         let here = test.clone();
         trials.push(Trial::test(format!("reference::{name}"), move || {
-            check(&here, Place { f16: true, biased: false }, |asked| asked.graph.run_reference(&asked.inputs))
+            check(&here, Place { f16: true, limited: false }, |asked| asked.graph.run_reference(&asked.inputs))
         }));
         for adapter in &adapters {
             let (test, adapter) = (test.clone(), adapter.clone());
             trials.push(Trial::test(format!("{}::{name}", adapter.name), move || {
                 let _turn = adapter.turn.lock().unwrap_or_else(PoisonError::into_inner);
                 // SwiftShader compiles each variant of attention for seconds.
-                let place = Place { f16: adapter.f16(), biased: adapter.name == "swiftshader" };
+                let place = Place { f16: adapter.f16(), limited: adapter.name == "swiftshader" };
                 check(&test, place, |asked| pollster::block_on(adapter.context.run(&asked.graph, &asked.inputs)))
             }));
         }

@@ -173,8 +173,8 @@ pub fn shape(dims: &[u32]) -> Shape {
 pub struct Place {
     /// Without it such tensors are f32.
     pub f16: bool,
-    /// Whether an attention has a bias in any case, of zeros if need be, so that there is one variant less.
-    pub biased: bool,
+    /// Whether an attention has a window in any case, so that all are of one variant.
+    pub limited: bool,
 }
 
 /// The calls for a test, with what they are fed and what they must give.

@@ -61,7 +61,7 @@ pub(super) static ATTENTION: Shader = Shader {
     ],
     outputs: &[("out", BindingElem::Elem), ("lse", BindingElem::F32)],
     params: Params::NAMES,
-    tunings: &[&[("BIASED", 0), ("LIMITED", 0)], &[("BIASED", 1), ("LIMITED", 0)], &[("BIASED", 1), ("LIMITED", 1)]],
+    tunings: &[&[("BIASED", 0)], &[("BIASED", 1)], &[("BIASED", 1), ("LIMITED", 1)]],
 };
 
 params! {
@@ -116,17 +116,17 @@ pub(super) static ATTENTION_FEW: Shader = Shader {
     outputs: &[("partial", BindingElem::ElemF32), ("facts", BindingElem::F32)],
     params: FewParams::NAMES,
     tunings: &[
-        &[("BIASED", 0), ("LIMITED", 0), ("ROWS", 1), ("SHARE", 1)],
-        &[("BIASED", 1), ("LIMITED", 0), ("ROWS", 1), ("SHARE", 1)],
+        &[("BIASED", 0), ("ROWS", 1), ("SHARE", 1)],
+        &[("BIASED", 1), ("ROWS", 1), ("SHARE", 1)],
         &[("BIASED", 1), ("LIMITED", 1), ("ROWS", 1), ("SHARE", 1)],
-        &[("BIASED", 0), ("LIMITED", 0), ("ROWS", 4), ("SHARE", 1)],
-        &[("BIASED", 1), ("LIMITED", 0), ("ROWS", 4), ("SHARE", 1)],
+        &[("BIASED", 0), ("ROWS", 4), ("SHARE", 1)],
+        &[("BIASED", 1), ("ROWS", 4), ("SHARE", 1)],
         &[("BIASED", 1), ("LIMITED", 1), ("ROWS", 4), ("SHARE", 1)],
-        &[("BIASED", 0), ("LIMITED", 0), ("ROWS", 1), ("SHARE", 8)],
-        &[("BIASED", 1), ("LIMITED", 0), ("ROWS", 1), ("SHARE", 8)],
+        &[("BIASED", 0), ("ROWS", 1), ("SHARE", 8)],
+        &[("BIASED", 1), ("ROWS", 1), ("SHARE", 8)],
         &[("BIASED", 1), ("LIMITED", 1), ("ROWS", 1), ("SHARE", 8)],
-        &[("BIASED", 0), ("LIMITED", 0), ("ROWS", 4), ("SHARE", 8)],
-        &[("BIASED", 1), ("LIMITED", 0), ("ROWS", 4), ("SHARE", 8)],
+        &[("BIASED", 0), ("ROWS", 4), ("SHARE", 8)],
+        &[("BIASED", 1), ("ROWS", 4), ("SHARE", 8)],
         &[("BIASED", 1), ("LIMITED", 1), ("ROWS", 4), ("SHARE", 8)],
     ],
     ..ATTENTION
@@ -560,8 +560,10 @@ impl Kernel for Attention {
             let rows = [batch, heads, query_count, chunks].map(u64::from).iter().product::<u64>();
             let partial = lowering.scratch(rows.saturating_mul(value_channels.into()), Elem::F32);
             let facts = lowering.scratch(rows.saturating_mul(2), Elem::F32);
-            let constants = [("BIASED", (biased || limited).into()), ("LIMITED", limited.into()), ("ROWS", tile), ("SHARE", share)];
-            let constants = ATTENTION_FEW.tunings.iter().find(|tuning| **tuning == constants).copied().unwrap_or_default();
+            let wanted = [("BIASED", u32::from(biased || limited)), ("LIMITED", limited.into()), ("ROWS", tile), ("SHARE", share)];
+            // A text without limits does not name them.
+            let wanted: Vec<_> = wanted.into_iter().filter(|constant| *constant != ("LIMITED", 0)).collect();
+            let constants = ATTENTION_FEW.tunings.iter().find(|tuning| **tuning == wanted).copied().unwrap_or_default();
             let groups = [batch, heads, query_count.div_ceil(tile), chunks].map(u64::from).iter().product::<u64>();
             lowering.dispatch(Call {
                 shader: &ATTENTION_FEW,
