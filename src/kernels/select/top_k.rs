@@ -124,7 +124,6 @@ pub(super) static EMIT: Shader = Shader {
     outputs: &[("indices", BindingElem::U32), ("values", BindingElem::F32), ("complement", BindingElem::U32), ("each", BindingElem::U32)],
     params: EmitParams::NAMES,
     tunings: &[&[("WG", 256)]],
-    ..KEY
 };
 
 pub(super) static SORT: Shader = Shader {
