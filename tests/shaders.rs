@@ -227,10 +227,11 @@ fn every_file_is_a_shader_and_every_shader_a_file() {
     let mut texts = HashMap::new();
     walk(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders")), &mut texts);
     let mut files: Vec<String> = texts.keys().cloned().collect();
-    // A text may serve twice: a workgroup that shares a row, and invocations that have one each.
+    // A text may serve twice: a workgroup that shares a row, and invocations that have one each; products, and distances.
     let stem = |shader: &Shader| {
-        let second = shader.name.strip_suffix(".alone").filter(|_| shader.includes.contains(&Include::Alone));
-        second.unwrap_or(shader.name).to_owned()
+        let uses = [(".alone", Include::Alone), (".distances", Include::Differences)];
+        let second = |(suffix, include)| shader.name.strip_suffix(suffix).filter(|_| shader.includes.contains(&include));
+        uses.into_iter().find_map(second).unwrap_or(shader.name).to_owned()
     };
     let mut names: Vec<String> = shaders().iter().map(|s| stem(s)).collect();
     files.sort();

@@ -9,8 +9,7 @@
 // sums:    [2, B, H, M] f32; not written for dead rows; the sum is NaN if a logit is NaN
 //
 // One invocation per row. It keeps the logits of its keys, at most 16, in workgroup memory that no other invocation uses. An invocation's
-// logits are as far apart as there are invocations, so all invocations access theirs at once. The sum equals that of pooled_attention.sums
-// for so few keys.
+// logits are as far apart as there are invocations, so all invocations access theirs at once.
 //
 // Cost: 2 H M^2 D operations. Every row reads all keys, from cache.
 

@@ -1,28 +1,18 @@
-// The attention that pools of frames receive: from all frames, through the strongest head, and from themselves.
+// The attention that pools of frames receive: from all frames, through the strongest head, and from themselves. This is the last pass.
 //
-// This is the second pass, after pooled_attention.sums.
+//   received[t] = sum_{j in t} sum_s partials[0,s,b,j] / live frames
+//   own[t]      = sum_{j in t} sum_s partials[1,s,b,j] / (H frames of t)
 //
-//   w[h,i,j]    = exp(scale * queries[b,h,i] . keys[b,h/(H/Hkv),j] - largest[b,h,i]) / sum[b,h,i]
-//   received[t] = sum_i sum_{j in t} max_h w[h,i,j] / live frames
-//   own[t]      = sum_{i in t} sum_{j in t} sum_h w[h,i,j] / (H frames of t)
-//
-// queries:  [B, H, M, D] elem, four channels per elem where D is a multiple of 4
-// keys:     [B, Hkv, M, D] elem
 // lengths:  [B] u32; live frames
-// sums:     [2, B, H, M] f32; each query's largest scaled logit, then the sums of exp(logit - largest)
+// partials: [2, S, B, M] f32, what each frame receives from the chunks of the query frames
 // received: [B, M / pool] f32; 0 for pools without a live frame
 // own:      [B, M / pool] f32
 //
-// One workgroup per pool, whose invocations take every 128th query row, or one invocation if there are few rows. Results are added in
-// order.
-//
-// In the maximum over the heads, a NaN wins.
-//
-// Cost: 2 H M^2 D operations. Every pool reads all queries, from cache. No matrix is stored.
+// Cost: one read of the partials. An invocation makes one pool.
 
-@compute @workgroup_size(GROUP)
+@compute @workgroup_size(64)
 fn main(grid: Grid, lane: Lane) {
-  let id = team_row(grid, lane);
+  let id = linear_group(grid) * 64u + lane.index;
   if id >= params.groups { return; }
   let batch = id / params.pools;
   let live = min(lengths[params.lengths_base + batch], params.frames);
@@ -31,38 +21,17 @@ fn main(grid: Grid, lane: Lane) {
 
   var from_all = 0.0;
   var from_own = 0.0;
-  for (var i = team_lane(lane); i < live; i += TEAM) {
-    for (var j = first; j < end; j++) {
-      var peak = 0.0;
-      var sum = 0.0;
-      for (var h = 0u; h < params.heads; h++) {
-        let row = (batch * params.heads + h) * params.frames + i;
-        let key_head = h / (params.heads / params.key_heads);
-        let key = (batch * params.key_heads + key_head) * params.frames + j;
-        var logit = 0.0;
-        for (var c = 0u; c < params.channels; c++) {
-          let q = elem_f32(queries[params.queries_base + row * params.channels + c]);
-          logit += elem_dot(q, elem_f32(keys[params.keys_base + key * params.channels + c]));
-        }
-        let largest = sums[params.sums_base + row];
-        let total = sums[params.sums_base + params.groups / params.pools * params.heads * params.frames + row];
-        let weight = exp(saturated_f32(params.scale * logit) - largest) * (1.0 / total);
-        peak = max(peak, marked_f32(weight));
-        sum += weight;
-      }
-      from_all += unless_spoilt(peak, peak);
-      from_own += select(0.0, sum, i >= first && i < end);
+  for (var j = first; j < end; j++) {
+    for (var s = 0u; s < params.parts; s++) {
+      let at = params.partials_base + (s * params.batch + batch) * params.frames + j;
+      from_all += partials[at];
+      from_own += partials[at + params.parts * params.batch * params.frames];
     }
   }
-  let both = team_add(lane, vec2<f32>(from_all, from_own));
-  if team_lane(lane) == 0u {
-    var all_sum = both.x;
-    var own_sum = both.y;
-    if first < live {
-      all_sum /= f32(live);
-      own_sum /= f32(params.heads * (end - first));
-    }
-    received[params.received_base + id] = all_sum;
-    own[params.own_base + id] = own_sum;
+  if first < live {
+    from_all /= f32(live);
+    from_own /= f32(params.heads * (end - first));
   }
+  received[params.received_base + id] = from_all;
+  own[params.own_base + id] = from_own;
 }

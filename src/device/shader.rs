@@ -258,6 +258,8 @@ pub enum Include {
     /// `score/attention_score/parts/tile.wgsl`: rows and columns of the wide passes. After the bases and the place, before
     /// [`Include::Tile`].
     AttentionTile,
+    /// `common/tile/differences.wgsl`: an [`Include::Tile`] of squared distances in place of dot products. Before the tile.
+    Differences,
     /// `common/distance.wgsl`: squared distances of rows.
     Distance,
     /// `score/attention_score/parts/kept_logits.wgsl`: where `attention_score` keeps logits. After the place.
@@ -376,7 +378,8 @@ impl Form {
 ///   the binding. Always add it. Then come the fields of `params`;
 /// - an array for each binding, by its name: first the inputs, then the outputs.
 pub struct Shader {
-    /// `kernel` or `kernel.pass`, the file's stem. `.alone` comes after it for a file's second use, with [`Include::Alone`].
+    /// `kernel` or `kernel.pass`, the file's stem. After it comes `.alone` or `.distances` for a file's second use,
+    /// with [`Include::Alone`] or [`Include::Differences`].
     pub name: &'static str,
     /// The file.
     pub source: &'static str,
@@ -437,7 +440,8 @@ impl Shader {
 
     /// Whether it makes tiles of products that cooperative matrices can make. `attention` spills with them, so it stays without.
     fn has_matrices(&self) -> bool {
-        self.includes.contains(&Include::Tile) && !self.includes.contains(&Include::AttentionWalk)
+        let without = [Include::AttentionWalk, Include::Differences, Include::NeighbourKeys];
+        self.includes.contains(&Include::Tile) && !without.iter().any(|include| self.includes.contains(include))
     }
 
     /// Whether its subgroup form is for subgroups of exactly eight invocations.

@@ -61,6 +61,9 @@ impl Variant {
             include_str!("../../shaders/common/lane.wgsl")
         };
         for include in self.shader.includes {
+            if *include == Include::Tile && !self.shader.includes.contains(&Include::Differences) {
+                text += include_str!("../../shaders/common/tile/products.wgsl");
+            }
             text += match (include, self.form) {
                 (Include::Activation, _) => include_str!("../../shaders/common/activation.wgsl"),
                 (Include::Ahead, Form::Staged) => include_str!("../../shaders/common/ahead_staged.wgsl"),
@@ -72,6 +75,7 @@ impl Variant {
                 (Include::AttentionPlace, _) => include_str!("../../shaders/score/attention_score/parts/place.wgsl"),
                 (Include::AttentionTile, _) => include_str!("../../shaders/score/attention_score/parts/tile.wgsl"),
                 (Include::ElemOrder, _) => include_str!("../../shaders/common/order/elem_order.wgsl"),
+                (Include::Differences, _) => include_str!("../../shaders/common/tile/differences.wgsl"),
                 (Include::Distance, _) => include_str!("../../shaders/common/distance.wgsl"),
                 (Include::KeptLogits, _) => include_str!("../../shaders/score/attention_score/parts/kept_logits.wgsl"),
                 (Include::MatchCandidates, _) => include_str!("../../shaders/select/bipartite_match/parts/candidates.wgsl"),

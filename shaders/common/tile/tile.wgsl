@@ -1,4 +1,4 @@
-// Tiles of 64 rows and 64 columns of dot products. Each of 64 invocations keeps 16 rows and 4 columns in registers. In the form for GPUs each
+// Tiles of 64 rows and 64 columns of dot products, or of squared distances. Each of 64 invocations keeps 16 rows and 4 columns in registers. In the form for GPUs each
 // of 128 keeps eight rows and 4 columns.
 // The including shader declares `alias Place`, which holds what locates its rows and columns besides their number, and
 //
@@ -6,7 +6,8 @@
 //   fn row_elem(at: u32) -> elem_f32                   one of these elems
 //   fn column_first, column_elem                       the same for columns
 //
-// `tile_lanes.wgsl` or a twin comes before, and assigns rows and columns to invocations. `tile_portable.wgsl`, `tile_subgroup.wgsl`,
+// `tile_lanes.wgsl` or a twin comes before, and assigns rows and columns to invocations. `products.wgsl` or `differences.wgsl` says what a step along
+// rows and columns adds. `tile_portable.wgsl`, `tile_subgroup.wgsl`,
 // `tile_staged.wgsl` or `tile_cooperative.wgsl` follows, and has `INDEXED`, `wanted_elems` and `dot_tile`.
 
 // Row i of the invocation and its four columns. Only tall tiles have more than eight rows. The rows are named fields, because some compilers do not keep arrays of accumulators in
@@ -35,11 +36,6 @@ struct Extent {
   rows: u32,
   columns: u32,
   elems: u32,
-}
-
-// What one step along the dot product adds to a row: the products of `a` with each of four columns.
-fn products(a: elem_f32, b0: elem_f32, b1: elem_f32, b2: elem_f32, b3: elem_f32) -> vec4<f32> {
-  return vec4<f32>(elem_dot(a, b0), elem_dot(a, b1), elem_dot(a, b2), elem_dot(a, b3));
 }
 
 // The rows as an array, for a loop. Use it if the code after the products is long.

@@ -90,14 +90,14 @@ fn plus_slice(lane: Lane, sums: Eight) -> Eight {
     let a = slice[i][row];
     let b = slice[i][row + 1u];
     let c = slice[COLUMNS + i][column];
-    all.r0 = fma(a.xxxx, c, all.r0);
-    all.r1 = fma(a.yyyy, c, all.r1);
-    all.r2 = fma(a.zzzz, c, all.r2);
-    all.r3 = fma(a.wwww, c, all.r3);
-    all.r4 = fma(b.xxxx, c, all.r4);
-    all.r5 = fma(b.yyyy, c, all.r5);
-    all.r6 = fma(b.zzzz, c, all.r6);
-    all.r7 = fma(b.wwww, c, all.r7);
+    all.r0 = plus_products(a.xxxx, c, all.r0);
+    all.r1 = plus_products(a.yyyy, c, all.r1);
+    all.r2 = plus_products(a.zzzz, c, all.r2);
+    all.r3 = plus_products(a.wwww, c, all.r3);
+    all.r4 = plus_products(b.xxxx, c, all.r4);
+    all.r5 = plus_products(b.yyyy, c, all.r5);
+    all.r6 = plus_products(b.zzzz, c, all.r6);
+    all.r7 = plus_products(b.wwww, c, all.r7);
   }
   return all;
 }

@@ -10,7 +10,7 @@
 // candidates: [M] or [B, M] u32, token positions; unused where every token is one
 // lengths:    [B] u32; positions from it on are dead
 // indices:    [B, Q, K] u32, indices into the list of candidates
-// values:     [B, Q, K] f32
+// values:     [B, Q, K] f32, as bits
 //
 // Equally near candidates keep the order of the list. These rank last: a NaN similarity, a similarity with a row that has a NaN or an
 // infinity, and a distance that is not finite. After the last candidate, and for dead queries, the index is NONE and the value 0.
@@ -24,6 +24,16 @@ const LANES = 64u;
 const CAPACITY = 16u; // of a list
 var<workgroup> list_keys: array<u32, 1024>; // [entry, lane]
 var<workgroup> list_indices: array<u32, 1024>;
+
+// The inner product or the squared distance of the rows that start at these elements.
+fn sum_of(a: u32, b: u32) -> f32 {
+  if params.by_distance == 1u { return squared_distance(a, b); }
+  var sum = 0.0;
+  for (var c = 0u; c < params.channels; c++) {
+    sum += elem_dot(elem_f32(rows[a + c]), elem_f32(rows[b + c]));
+  }
+  return sum;
+}
 
 @compute @workgroup_size(64)
 fn main(grid: Grid, lane: Lane) {
@@ -42,7 +52,7 @@ fn main(grid: Grid, lane: Lane) {
   for (var index = 0u; index < walked; index++) {
     let candidate = candidate_at(batch, index);
     if candidate >= live || (params.exclude_self == 1u && candidate == query) { continue; }
-    let key = key_of(batch, query, candidate);
+    let key = key_of(batch, query, candidate, sum_of(row_at(batch, query), row_at(batch, candidate)));
     // Those in the list have lower indices: of equal keys they go first.
     var place = found;
     while place > 0u {
@@ -70,6 +80,6 @@ fn main(grid: Grid, lane: Lane) {
       index = list_indices[i * LANES + lane.index];
     }
     indices[params.indices_base + output + i] = index;
-    values[params.values_base + output + i] = value_of(key);
+    values[params.values_base + output + i] = bitcast<u32>(value_of(key));
   }
 }

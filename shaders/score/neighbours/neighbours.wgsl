@@ -10,99 +10,153 @@
 // candidates: [M] or [B, M] u32, token positions; unused where every token is one
 // lengths:    [B] u32; positions from it on are dead
 // indices:    [B, Q, K] u32, indices into the list of candidates
-// values:     [B, Q, K] f32
+// values:     [B, Q, K] f32, as bits
 //
 // Equally near candidates keep the order of the list. These rank last: a NaN similarity, a similarity with a row that has a NaN or an
 // infinity, and a distance that is not finite. After the last candidate, and for dead queries, the index is NONE and the value 0.
 //
-// A workgroup has 4 queries. Each has 32 lanes that walk over the candidates 32 at a time. A sorted list of the nearest K lies in workgroup
-// memory. Each lane counts how many old and new entries come before its own; this count is the entry's place.
+// A workgroup has 64 queries and walks over the candidates 64 at a time. The tile's sums pass through workgroup memory to 64 invocations,
+// which have a query each. An invocation keeps the sorted list of its query in the outputs, with keys for values, until all candidates have
+// been looked at. Most candidates are further away than the last of the list, and end there.
 //
-// Cost: 2 Q M C operations, 3 Q M C for distances. 4 queries share one read of the candidates' rows from cache.
+// Cost: 2 Q M C operations, 3 Q M C for distances. 64 queries share one read of the candidates' rows, and 64 candidates one of the queries'.
 
-const LANES = 32u; // per query
-const CAPACITY = 64u; // of a query's list
-var<workgroup> list_keys: array<u32, 256>;
-var<workgroup> list_indices: array<u32, 256>;
-var<workgroup> new_keys: array<u32, 128>;
-var<workgroup> walk: u32; // candidates to look at
+const SHOWN = 2u * TILE_ROWS; // rows of the tile that are in workgroup memory at a time
+var<workgroup> shown: array<array<vec4<f32>, 16>, SHOWN>; // [candidate, four queries]
+var<workgroup> walk: atomic<u32>; // candidates to look at
 
-@compute @workgroup_size(128)
-fn main(grid: Grid, lane: Lane) {
-  let tile = linear_group(grid);
-  if tile >= params.tiles { return; }
-  let tiles_of_row = (params.query_count + 3u) / 4u;
-  let batch = tile / tiles_of_row;
-  let first_query = tile % tiles_of_row * 4u;
-  let live = min(lengths[params.lengths_base + batch], params.tokens);
-  let team = lane.index / LANES;
-  let in_team = lane.index % LANES;
-  let query = query_at(batch, first_query + team);
+struct Place {
+  batch: u32,
+  live: u32,
+}
 
-  if lane.index == 0u {
-    walk = 0u;
-    for (var q = 0u; q < 4u; q++) {
-      if query_at(batch, first_query + q) < live {
-        walk = select(params.candidate_count, min(live, params.candidate_count), params.candidates_listed == 0u);
-      }
+// A tile's rows are candidates, and its columns are queries.
+fn row_first(place: Place, j: u32) -> u32 {
+  return row_at(place.batch, candidate_at(place.batch, j));
+}
+
+fn row_elem(at: u32) -> elem_f32 {
+  return elem_f32(rows[at]);
+}
+
+fn column_first(place: Place, i: u32) -> u32 {
+  return row_at(place.batch, query_at(place.batch, i));
+}
+
+fn column_elem(at: u32) -> elem_f32 {
+  return elem_f32(rows[at]);
+}
+
+// What an invocation keeps of its query.
+struct Query {
+  token: u32,
+  output: u32, // where its list begins
+  found: u32, // entries of the list
+  worst: u32, // the last key of a full list; KEY_DEAD before it is full
+}
+
+// Whether a candidate with this sum may have a larger key than the list's last. It may be further away than the sum says, but not nearer,
+// except near 1.
+fn may_enter(sum: f32, worst: u32) -> bool {
+  if params.by_distance == 1u { return select(KEY_NAN, order_key_smallest(sum), is_finite(sum)) > worst; }
+  return max(order_key(sum), order_key(-1.0)) > worst || (sum >= NEAR && worst < order_key(1.0));
+}
+
+// The state after candidate j of the list.
+fn entered(place: Place, query: Query, j: u32, sum: f32) -> Query {
+  let candidate = candidate_at(place.batch, j);
+  if candidate >= place.live || (params.exclude_self == 1u && candidate == query.token) { return query; }
+  let key = key_of(place.batch, query.token, candidate, sum);
+  if key <= query.worst { return query; }
+  // Those in the list have lower indices: of equal keys they go first.
+  let first_key = params.values_base + query.output;
+  let first_index = params.indices_base + query.output;
+  var at = query.found;
+  while at > 0u {
+    let before = values[first_key + at - 1u];
+    if before >= key { break; }
+    if at < params.nearest {
+      values[first_key + at] = before;
+      indices[first_index + at] = indices[first_index + at - 1u];
     }
+    at--;
   }
-  let first_entry = team * CAPACITY;
-  list_keys[first_entry + in_team] = KEY_DEAD;
-  list_keys[first_entry + LANES + in_team] = KEY_DEAD;
-  list_indices[first_entry + in_team] = NONE;
-  list_indices[first_entry + LANES + in_team] = NONE;
+  values[first_key + at] = key;
+  indices[first_index + at] = j;
+  var next = query;
+  next.found = min(query.found + 1u, params.nearest);
+  if next.found == params.nearest { next.worst = values[first_key + params.nearest - 1u]; }
+  return next;
+}
+
+@compute @workgroup_size(TILE_LANES)
+fn main(grid: Grid, lane: Lane) {
+  let id = linear_group(grid);
+  if id >= params.tiles { return; }
+  let tiles_of_row = (params.query_count + 63u) / 64u;
+  let batch = id / tiles_of_row;
+  let first_query = id % tiles_of_row * 64u;
+  let place = Place(batch, min(lengths[params.lengths_base + batch], params.tokens));
+  let own = first_query + lane.index;
+  let token = query_at(batch, own);
+  let searches = (lane.index < 64u) & (token < place.live);
+
+  // A tile whose queries are all dead has nothing to look at.
+  if lane.index == 0u {
+    atomicStore(&walk, 0u);
+  }
+  workgroupBarrier();
+  if searches {
+    let alive = select(params.candidate_count, min(place.live, params.candidate_count), params.candidates_listed == 0u);
+    atomicMax(&walk, alive);
+  }
   let walked = workgroupUniformLoad(&walk);
 
-  for (var first = 0u; first < walked; first += LANES) {
-    let index = first + in_team;
-    let candidate = candidate_at(batch, index);
-    var key = KEY_DEAD;
-    if query < live && candidate < live && (params.exclude_self == 0u || candidate != query) {
-      key = key_of(batch, query, candidate);
+  let extent = Extent(walked, params.query_count, params.channels);
+  let column = first_query + tile_column(lane);
+  var query = Query(token, (batch * params.query_count + own) * params.nearest, 0u, KEY_DEAD);
+  for (var first = 0u; first < walked; first += 64u) {
+    let j = first + tile_row(lane);
+    let tile = dot_tile(lane, place, j, column, wanted_elems(lane, extent, j, first_query));
+    for (var part = 0u; part < 64u; part += SHOWN) {
+      if tile_row(lane) / SHOWN * SHOWN == part {
+        let row = tile_row(lane) - part;
+        let four = tile_column(lane) / 4u;
+        shown[row][four] = tile.r0;
+        shown[row + 1u][four] = tile.r1;
+        shown[row + 2u][four] = tile.r2;
+        shown[row + 3u][four] = tile.r3;
+        shown[row + 4u][four] = tile.r4;
+        shown[row + 5u][four] = tile.r5;
+        shown[row + 6u][four] = tile.r6;
+        shown[row + 7u][four] = tile.r7;
+        if TALL {
+          shown[row + 8u][four] = tile.r8;
+          shown[row + 9u][four] = tile.r9;
+          shown[row + 10u][four] = tile.r10;
+          shown[row + 11u][four] = tile.r11;
+          shown[row + 12u][four] = tile.r12;
+          shown[row + 13u][four] = tile.r13;
+          shown[row + 14u][four] = tile.r14;
+          shown[row + 15u][four] = tile.r15;
+        }
+      }
+      workgroupBarrier();
+      if searches {
+        for (var i = 0u; i < min(SHOWN, walked - min(walked, first + part)); i++) {
+          let sum = shown[i][lane.index / 4u][lane.index % 4u];
+          if may_enter(sum, query.worst) { query = entered(place, query, first + part + i, sum); }
+        }
+      }
+      workgroupBarrier(); // wait until the sums have been read
     }
-    new_keys[lane.index] = key;
-    workgroupBarrier();
-    // All indices in the list are lower than the new ones. So among equal keys the old ones go first.
-    let first_new = team * LANES;
-    var place = 0u;
-    for (var i = 0u; i < params.nearest; i++) {
-      place += select(0u, 1u, list_keys[first_entry + i] >= key);
-    }
-    let old_key = list_keys[first_entry + in_team];
-    let other_key = list_keys[first_entry + LANES + in_team];
-    let old_index = list_indices[first_entry + in_team];
-    let other_index = list_indices[first_entry + LANES + in_team];
-    var old_place = in_team;
-    var other_place = in_team + LANES;
-    for (var i = 0u; i < LANES; i++) {
-      let other = new_keys[first_new + i];
-      place += select(0u, 1u, other > key || (other == key && i < in_team));
-      old_place += select(0u, 1u, other > old_key);
-      other_place += select(0u, 1u, other > other_key);
-    }
-    workgroupBarrier(); // wait until all have read the list
-    if old_key != KEY_DEAD && old_place < params.nearest {
-      list_keys[first_entry + old_place] = old_key;
-      list_indices[first_entry + old_place] = old_index;
-    }
-    if other_key != KEY_DEAD && other_place < params.nearest {
-      list_keys[first_entry + other_place] = other_key;
-      list_indices[first_entry + other_place] = other_index;
-    }
-    if key != KEY_DEAD && place < params.nearest {
-      list_keys[first_entry + place] = key;
-      list_indices[first_entry + place] = index;
-    }
-    workgroupBarrier(); // wait until the list is complete
   }
 
-  if first_query + team < params.query_count {
-    let output = (batch * params.query_count + first_query + team) * params.nearest;
-    for (var i = in_team; i < params.nearest; i += LANES) {
-      let key = list_keys[first_entry + i];
-      indices[params.indices_base + output + i] = list_indices[first_entry + i];
-      values[params.values_base + output + i] = value_of(key);
+  if lane.index < 64u && own < params.query_count {
+    for (var i = 0u; i < params.nearest; i++) {
+      let key = select(KEY_DEAD, values[params.values_base + query.output + i], i < query.found);
+      if i >= query.found { indices[params.indices_base + query.output + i] = NONE; }
+      values[params.values_base + query.output + i] = bitcast<u32>(value_of(key));
     }
   }
 }

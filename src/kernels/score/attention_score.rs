@@ -610,6 +610,51 @@ impl Kernel for AttentionScore {
     }
 }
 
+/// Largest logit and sum of exponentials of every query row, `[2, B, H, M]`, for an attention of M rows over as many keys: the wide pass
+/// alone. `shape` is `[B, H, Hkv, M, D]`, with D in the header's `elem`s.
+pub(super) fn square_sums(
+    lowering: &mut Lowering<'_>,
+    header: Header,
+    [queries, keys, lengths, sums]: [Slot; 4],
+    [batch, heads, key_heads, frames, channels]: [u32; 5],
+    scale: f32,
+) -> Result<(), Error> {
+    let groups = [batch, heads, frames.div_ceil(TILE as u32)].map(u64::from).iter().product();
+    let params = Params {
+        groups: groups as u32,
+        batch,
+        heads,
+        head_first: 0,
+        all_heads: heads,
+        key_heads,
+        query_count: frames,
+        key_count: frames,
+        channels,
+        rows: frames,
+        every_row: 1,
+        causal: 0,
+        biased: 0,
+        norm: 2,
+        row_reduction: 0,
+        head_reduction: 0,
+        pick_first: 0,
+        pick_count: heads,
+        column_first: 0,
+        columns: frames,
+        parts_count: 1,
+        stored: 0,
+        chunks: 1,
+        block: BLOCK_KEYS,
+        with_sums: 0,
+        lse_rows: 0,
+        scale,
+    };
+    let nothing = lowering.scratch(0, Elem::F32);
+    // The bias and the list of rows are never read.
+    let slots = [queries, keys, lengths, lengths, lengths, lengths, sums, nothing];
+    lowering.dispatch(Call { shader: &ROW_SUMS, header, constants: ROW_SUMS.tunings[0], slots: &slots, params, groups })
+}
+
 /// Inputs on the host, as the reference takes them.
 struct Operands<'a> {
     descs: Vec<Desc>,

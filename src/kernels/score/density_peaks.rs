@@ -5,7 +5,7 @@ use crate::compare::{Comparison, EPSILON_F32, storage_error};
 use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
-use crate::kernels::operands::{alone, lengths_or_full};
+use crate::kernels::operands::{alone, lengths_or_full, team};
 use crate::kernels::{Among, Neighbours};
 use crate::reference::{self, Rows};
 use crate::tensor::{Desc, Elem, HostTensor, NONE};
@@ -16,8 +16,8 @@ params! {
 
 params! {
     struct RowsParams {
-        /// Tokens of the whole batch.
-        rows: u32,
+        /// Of 64 tokens, or of one where an invocation has one, in the whole batch.
+        tiles: u32,
         tokens: u32,
         /// In elems.
         channels: u32,
@@ -49,12 +49,19 @@ pub(super) static DENSITY: Shader = Shader {
 pub(super) static ROWS: Shader = Shader {
     name: "density_peaks.rows",
     source: include_str!("../../../shaders/score/density_peaks.rows.wgsl"),
-    includes: &[Include::Order, Include::Distance],
+    includes: &[Include::Order, Include::TileLanes, Include::Differences, Include::Tile, Include::RowFacts],
     headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
     inputs: &[("rows", BindingElem::Elem), ("density", F32), ("lengths", U32)],
     outputs: &[("distances", F32)],
     params: RowsParams::NAMES,
-    tunings: &[&[("LANES", 32)], &[("LANES", 1)]],
+    tunings: &[&[]],
+};
+
+pub(super) static SHORT_ROWS: Shader = Shader {
+    name: "density_peaks.rows.short",
+    source: include_str!("../../../shaders/score/density_peaks.rows.short.wgsl"),
+    includes: &[Include::Order, Include::Distance],
+    ..ROWS
 };
 
 pub(super) static PEAKS: Shader = Shader {
@@ -252,24 +259,25 @@ impl Kernel for Separation {
         let [batch, tokens, channels] = lowering.input(0).shape.exactly("density_peaks: x", "[B, N, C]")?;
         let (header, [x]) = lowering.vectors(lowering.input(0).elem, channels, [Slot::Input(0)]);
         let distances = lowering.scratch(2 * u64::from(batch) * u64::from(tokens), Elem::F32);
-        let short = usize::from(alone(tokens, tokens.into(), channels));
-        let rows = u64::from(batch) * u64::from(tokens);
+        let short = alone(tokens, tokens.into(), channels);
+        let tiles_of = |size| u64::from(batch) * u64::from(if short { tokens } else { tokens.div_ceil(size) });
+        let (shader, groups) = team(short, &ROWS, &SHORT_ROWS, tiles_of(64));
         lowering.dispatch(Call {
-            shader: &ROWS,
+            shader,
             header,
-            constants: ROWS.tunings[short],
+            constants: &[],
             slots: &[x, Slot::Input(1), Slot::Input(2), distances],
-            params: RowsParams { rows: rows as u32, tokens, channels: channels / header.width() },
-            groups: rows.div_ceil([4, 128][short]),
+            params: RowsParams { tiles: tiles_of(64) as u32, tokens, channels: channels / header.width() },
+            groups,
         })?;
-        let tiles = if short == 1 { rows } else { u64::from(batch) * u64::from(tokens.div_ceil(128)) };
+        let tiles = tiles_of(128);
         lowering.dispatch(Call {
             shader: &PEAKS,
             header: Header::F32,
-            constants: PEAKS.tunings[short],
+            constants: PEAKS.tunings[usize::from(short)],
             slots: &[distances, Slot::Input(1), Slot::Input(2), Slot::Output(0), Slot::Output(1)],
             params: PeaksParams { tiles: tiles as u32, tokens, channels: channels.max(1) as f32 },
-            groups: tiles.div_ceil([1, 128][short]),
+            groups: if short { tiles.div_ceil(128) } else { tiles },
         })
     }
 }

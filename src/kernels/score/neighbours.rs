@@ -12,7 +12,7 @@ use crate::tensor::{Desc, Elem, HostTensor, NONE};
 
 params! {
     struct Params {
-        /// Of 4 queries, or of one where an invocation has one, in the whole batch.
+        /// Of 64 queries, or of one where an invocation has one, in the whole batch.
         tiles: u32,
         tokens: u32,
         /// In elems.
@@ -31,11 +31,12 @@ params! {
     }
 }
 
+/// By similarity.
 pub(super) static NEIGHBOURS: Shader = Shader {
     name: "neighbours",
     source: include_str!("../../../shaders/score/neighbours/neighbours.wgsl"),
-    includes: &[Include::Order, Include::Distance, Include::NeighbourKeys],
-    headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
+    includes: &[Include::Order, Include::Distance, Include::NeighbourKeys, Include::TileLanes, Include::Tile],
+    headers: &[Header::F32, Header::F32x4],
     inputs: &[
         ("rows", BindingElem::Elem),
         ("norm", BindingElem::F32),
@@ -43,13 +44,24 @@ pub(super) static NEIGHBOURS: Shader = Shader {
         ("candidates", BindingElem::U32),
         ("lengths", BindingElem::U32),
     ],
-    outputs: &[("indices", BindingElem::U32), ("values", BindingElem::F32)],
+    outputs: &[("indices", BindingElem::U32), ("values", BindingElem::U32)],
     params: Params::NAMES,
     tunings: &[&[]],
 };
 
-pub(super) static SHORT_ROWS: Shader =
-    Shader { name: "neighbours.short", source: include_str!("../../../shaders/score/neighbours/neighbours.short.wgsl"), ..NEIGHBOURS };
+pub(super) static BY_DISTANCE: Shader = Shader {
+    name: "neighbours.distances",
+    includes: &[Include::Order, Include::Distance, Include::NeighbourKeys, Include::TileLanes, Include::Differences, Include::Tile],
+    headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
+    ..NEIGHBOURS
+};
+
+pub(super) static SHORT_ROWS: Shader = Shader {
+    name: "neighbours.short",
+    source: include_str!("../../../shaders/score/neighbours/neighbours.short.wgsl"),
+    includes: &[Include::Order, Include::Distance, Include::NeighbourKeys],
+    ..BY_DISTANCE
+};
 
 /// Longest list of neighbours that one invocation finds.
 const SHORT: u32 = 16;
@@ -264,9 +276,9 @@ impl Kernel for Search {
         let [(query_count, query_stride), (candidate_count, candidate_stride)] = self.lists(&descs)?;
         let (header, [rows]) = lowering.vectors(descs[0].elem, channels, [Slot::Input(0)]);
         let short = alone(candidate_count, candidate_count.into(), channels) && self.options.nearest.min(candidate_count) <= SHORT;
-        let queries = if short { query_count } else { query_count.div_ceil(4) };
+        let queries = if short { query_count } else { query_count.div_ceil(64) };
         let tiles = if self.options.nearest == 0 { 0 } else { u64::from(batch) * u64::from(queries) };
-        let (shader, groups) = team(short, &NEIGHBOURS, &SHORT_ROWS, tiles);
+        let (shader, groups) = team(short, if self.by_distance { &BY_DISTANCE } else { &NEIGHBOURS }, &SHORT_ROWS, tiles);
         lowering.dispatch(Call {
             shader,
             header,

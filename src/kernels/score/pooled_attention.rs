@@ -5,27 +5,32 @@ use crate::compare::Comparison;
 use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
-use crate::kernels::operands::{alone, lengths_or_full, scale_of, team};
+use crate::kernels::operands::{alone, lengths_or_full, scale_of};
+use crate::kernels::score::attention_score;
 use crate::reference::{self, Attention, Received};
 use crate::tensor::{Desc, Elem, HostTensor};
 
 params! {
     struct Params {
+        /// Rows or pools that have an invocation each, or tiles.
         groups: u32,
+        batch: u32,
         pools: u32,
         pool: u32,
         heads: u32,
         key_heads: u32,
         frames: u32,
+        /// Chunks of the query frames.
+        parts: u32,
         /// In elems.
         channels: u32,
         scale: f32,
     }
 }
 
-pub(super) static SUMS: Shader = Shader {
-    name: "pooled_attention.sums",
-    source: include_str!("../../../shaders/score/pooled_attention.sums.wgsl"),
+pub(super) static SHORT_SUMS: Shader = Shader {
+    name: "pooled_attention.sums.short",
+    source: include_str!("../../../shaders/score/pooled_attention.sums.short.wgsl"),
     includes: &[Include::Softmax],
     headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
     inputs: &[("queries", BindingElem::Elem), ("keys", BindingElem::Elem), ("lengths", BindingElem::U32)],
@@ -34,23 +39,39 @@ pub(super) static SUMS: Shader = Shader {
     tunings: &[&[]],
 };
 
+pub(super) static SHORT: Shader = Shader {
+    name: "pooled_attention.short",
+    source: include_str!("../../../shaders/score/pooled_attention.short.wgsl"),
+    inputs: &[("queries", BindingElem::Elem), ("keys", BindingElem::Elem), ("lengths", BindingElem::U32), ("sums", BindingElem::F32)],
+    outputs: &[("received", BindingElem::F32), ("own", BindingElem::F32)],
+    ..SHORT_SUMS
+};
+
+pub(super) static FRAMES: Shader = Shader {
+    name: "pooled_attention.frames",
+    source: include_str!("../../../shaders/score/pooled_attention.frames.wgsl"),
+    includes: &[Include::Softmax, Include::TileLanes, Include::Tile, Include::RowFacts],
+    // Both lie in the workspace, so neither can be read-only.
+    outputs: &[("sums", BindingElem::F32), ("partials", BindingElem::F32)],
+    ..SHORT_SUMS
+};
+
 pub(super) static POOLED_ATTENTION: Shader = Shader {
     name: "pooled_attention",
     source: include_str!("../../../shaders/score/pooled_attention.wgsl"),
-    inputs: &[("queries", BindingElem::Elem), ("keys", BindingElem::Elem), ("lengths", BindingElem::U32), ("sums", BindingElem::F32)],
-    includes: &[Include::Softmax, Include::Team],
+    includes: &[],
+    headers: &[Header::F32],
+    inputs: &[("lengths", BindingElem::U32), ("partials", BindingElem::F32)],
     outputs: &[("received", BindingElem::F32), ("own", BindingElem::F32)],
-    ..SUMS
+    ..SHORT_SUMS
 };
 
-pub(super) static POOLED_ATTENTION_ALONE: Shader =
-    Shader { name: "pooled_attention.alone", includes: &[Include::Softmax, Include::Alone], ..POOLED_ATTENTION };
-
-pub(super) static SHORT_SUMS: Shader =
-    Shader { name: "pooled_attention.sums.short", source: include_str!("../../../shaders/score/pooled_attention.sums.short.wgsl"), ..SUMS };
+/// Chunks of the query frames, at most, and how many frames a chunk has at least.
+const CHUNKS: u32 = 16;
+const CHUNK_FRAMES: u32 = 128;
 
 /// The most frames of which an invocation keeps the logits.
-const SHORT: u32 = 16;
+const FEW: u32 = 16;
 
 /// The attention that pools of frames receive: from all frames by the strongest head, and from themselves.
 ///
@@ -63,8 +84,8 @@ const SHORT: u32 = 16;
 /// (`https://github.com/Tencent/AngelSlim`). The maximum over the heads is taken inside the mean over the queries.
 /// [`HeadReduction::Max`](crate::kernels::HeadReduction) of [`AttentionScore`](crate::kernels::AttentionScore) takes it outside.
 ///
-/// Cost: two dispatches, `4 H M^2 D` operations for M frames. Nothing of size `M x M` is stored; the workspace is `8 H M` bytes a
-/// batch row.
+/// Cost: three dispatches, two for few frames, and `4 H M^2 D` operations for M frames. Nothing of size `M x M` is stored: the workspace is
+/// `8 H M` bytes a batch row, and at most `128 M`.
 ///
 /// ```
 /// use tokenpress::kernels::PooledAttention;
@@ -195,29 +216,28 @@ impl Kernel for PooledAttention {
         let rows = u64::from(batch) * u64::from(heads) * u64::from(frames);
         let sums = lowering.scratch(2 * rows, Elem::F32);
         let scale = scale_of(self.scale, channels);
-        // What an invocation of the first pass compares, and one of the second.
-        let pairs = [frames.into(), u64::from(frames) * u64::from(self.pool) * u64::from(heads)];
-        let [short, few] = pairs.map(|pairs| frames <= SHORT && alone(frames, pairs, channels));
+        let parts = frames.div_ceil(CHUNK_FRAMES).clamp(1, CHUNKS);
+        // What an invocation compares in the longer of two passes.
+        let pairs = u64::from(frames) * u64::from(self.pool) * u64::from(heads);
+        let few = frames <= FEW && alone(frames, pairs, channels);
         let channels = channels / header.width();
-        let params = |groups: u64| Params { groups: groups as u32, pools, pool: self.pool, heads, key_heads, frames, channels, scale };
-        let (shader, sum_groups) = team(short, &SUMS, &SHORT_SUMS, rows);
-        lowering.dispatch(Call {
-            shader,
-            header,
-            constants: &[],
-            slots: &[queries, keys, Slot::Input(2), sums],
-            params: params(rows),
-            groups: sum_groups,
-        })?;
-        let (shader, pool_groups) = team(few, &POOLED_ATTENTION, &POOLED_ATTENTION_ALONE, groups);
-        lowering.dispatch(Call {
-            shader,
-            header,
-            constants: &[],
-            slots: &[queries, keys, Slot::Input(2), sums, Slot::Output(0), Slot::Output(1)],
-            params: params(groups),
-            groups: pool_groups,
-        })
+        let params =
+            |groups: u64| Params { groups: groups as u32, batch, pools, pool: self.pool, heads, key_heads, frames, parts, channels, scale };
+        let dispatch = |lowering: &mut Lowering<'_>, shader: &'static Shader, header, slots: &[Slot], groups: u64, per_group: u64| {
+            let params = params(groups);
+            lowering.dispatch(Call { shader, header, constants: &[], slots, params, groups: groups.div_ceil(per_group) })
+        };
+        let lengths = Slot::Input(2);
+        if few {
+            dispatch(lowering, &SHORT_SUMS, header, &[queries, keys, lengths, sums], rows, 64)?;
+            let slots = [queries, keys, lengths, sums, Slot::Output(0), Slot::Output(1)];
+            return dispatch(lowering, &SHORT, header, &slots, groups, 64);
+        }
+        attention_score::square_sums(lowering, header, [queries, keys, lengths, sums], [batch, heads, key_heads, frames, channels], scale)?;
+        let partials = lowering.scratch(2 * u64::from(parts) * u64::from(batch) * u64::from(frames), Elem::F32);
+        let tiles = u64::from(batch) * u64::from(parts) * u64::from(frames.div_ceil(64));
+        dispatch(lowering, &FRAMES, header, &[queries, keys, lengths, sums, partials], tiles, 1)?;
+        dispatch(lowering, &POOLED_ATTENTION, Header::F32, &[lengths, partials, Slot::Output(0), Slot::Output(1)], groups, 64)
     }
 
     fn compare(&self, inputs: &[&HostTensor], expected: &[HostTensor], actual: &[HostTensor]) -> Vec<Comparison> {

@@ -20,8 +20,9 @@ pub struct Received {
 
 /// What every pool of `pool` frames receives, `[B, frames / pool]`.
 ///
-/// A sum's error is the sum of its terms' errors, and one ulp of the sum for each addition that a term passes through: within a lane,
-/// over the lanes, and over the heads. The division adds 2.5 ulp.
+/// A sum's error is the sum of its terms' errors, and one ulp of the sum for each addition that a term passes through: a quarter of the
+/// queries within an invocation, the pool's own ones head by head, then at most 24 parts and the pool; for few frames one after the other.
+/// The division adds 2.5 ulp.
 pub fn pooled_attention(attention: &Attention<'_>, pool: usize) -> Vec<Received> {
     let frames = attention.key_count;
     let mut pools = Vec::new();
@@ -45,7 +46,7 @@ pub fn pooled_attention(attention: &Attention<'_>, pool: usize) -> Vec<Received>
         }
         for (t, mut received) in rows.into_iter().enumerate() {
             let members = ((t + 1) * pool).min(live).saturating_sub(t * pool);
-            let additions = (live.div_ceil(128) * pool + attention.heads + 128) as f64 + 2.5;
+            let additions = (live.div_ceil(4) + (attention.heads + live.min(16) + 2) * pool + 64) as f64 + 2.5;
             let mean = |sum: f64, error: f64, count: usize| {
                 let mean = sum / count.max(1) as f64;
                 let stored = if sum == 0.0 && error == 0.0 { 0.0 } else { storage_error(Elem::F32, mean) };

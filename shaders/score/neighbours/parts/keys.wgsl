@@ -1,40 +1,35 @@
-// The sort keys of neighbours. Included after order and distance. The including shader declares `params` and the bindings of the inputs.
+// The sort keys of neighbours. Included after order and distance. The including shader declares `params` and the bindings of the inputs. The
+// functions that tiles inline have no branches and no `&&`, because some compilers take minutes over many copies of them.
 const NONE = 0xffffffffu;
 const NEAR = 0.984375; // 1 - 2^-6
 
+// The token of an entry of the lists, or NONE after the last entry.
 fn query_at(batch: u32, q: u32) -> u32 {
-  if q >= params.query_count { return NONE; }
-  if params.queries_listed == 0u { return q; }
-  return queries[params.queries_base + batch * params.query_stride + q];
+  let entry = min(q, params.query_count - 1u);
+  let listed = queries[params.queries_base + select(0u, batch * params.query_stride + entry, params.queries_listed == 1u)];
+  return select(select(q, listed, params.queries_listed == 1u), NONE, q >= params.query_count);
 }
 
 fn candidate_at(batch: u32, c: u32) -> u32 {
-  if c >= params.candidate_count { return NONE; }
-  if params.candidates_listed == 0u { return c; }
-  return candidates[params.candidates_base + batch * params.candidate_stride + c];
+  let entry = min(c, params.candidate_count - 1u);
+  let listed = candidates[params.candidates_base + select(0u, batch * params.candidate_stride + entry, params.candidates_listed == 1u)];
+  return select(select(c, listed, params.candidates_listed == 1u), NONE, c >= params.candidate_count);
 }
 
-// A larger key is a nearer candidate.
-fn key_of(batch: u32, query: u32, candidate: u32) -> u32 {
-  let a = batch * params.tokens + query;
-  let b = batch * params.tokens + candidate;
-  let row_a = params.rows_base + a * params.channels;
-  let row_b = params.rows_base + b * params.channels;
+// Where a token's row begins. A token that is none reads the first one.
+fn row_at(batch: u32, token: u32) -> u32 {
+  return params.rows_base + (batch * params.tokens + select(0u, token, token < params.tokens)) * params.channels;
+}
+
+// A larger key is a nearer candidate. `sum` is the inner product or the squared distance of two live rows.
+fn key_of(batch: u32, query: u32, candidate: u32, sum: f32) -> u32 {
   if params.by_distance == 1u {
-    let distance = squared_distance(row_a, row_b);
-    return select(KEY_NAN, order_key_smallest(distance), is_finite(distance));
+    return select(KEY_NAN, order_key_smallest(sum), is_finite(sum));
   }
-  var similarity = 0.0;
-  for (var c = 0u; c < params.channels; c++) {
-    similarity += elem_dot(elem_f32(rows[row_a + c]), elem_f32(rows[row_b + c]));
-  }
-  if similarity >= NEAR {
-    similarity = 1.0 - 0.5 * squared_distance(row_a, row_b);
-  } else {
-    similarity = max(similarity, -1.0);
-  }
-  let sound = is_finite(norm[params.norm_base + a]) && is_finite(norm[params.norm_base + b]);
-  return select(KEY_NAN, order_key(similarity), sound);
+  let a = params.norm_base + batch * params.tokens;
+  if !(is_finite(norm[a + query]) && is_finite(norm[a + candidate])) { return KEY_NAN; }
+  if sum >= NEAR { return order_key(1.0 - 0.5 * squared_distance(row_at(batch, query), row_at(batch, candidate))); }
+  return order_key(max(sum, -1.0));
 }
 
 // The similarity or distance with this key.
