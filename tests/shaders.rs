@@ -137,7 +137,7 @@ fn elements_have_the_size_that_the_host_counts_by() {
                 BindingElem::Elem => variant.header.size(),
                 BindingElem::Scalar => variant.header.size() / u64::from(variant.header.width()),
                 BindingElem::ElemF32 => 4 * u64::from(variant.header.width()),
-                BindingElem::F32x4 => 16,
+                BindingElem::F32x4 | BindingElem::U32x4 => 16,
                 _ => 4,
             };
             expect(name, bytes, u64::from(stride))?;

@@ -70,7 +70,7 @@ impl Timer {
     pub fn prepare(&self, graph: &Graph) -> Result<Prepared, Error> {
         let mut bindings = Bindings::new();
         for (name, desc) in graph.inputs() {
-            bindings = bindings.bind(name, self.context.upload(&random(desc)));
+            bindings = bindings.bind(name, self.context.upload(&random(name, desc)));
         }
         let outputs: Vec<_> = graph.outputs().map(|(name, desc)| (name.to_owned(), self.context.empty(desc))).collect();
         for (name, view) in &outputs {
@@ -132,12 +132,19 @@ pub fn copy_of(bytes: u64) -> Graph {
     graph
 }
 
-/// Seeded numbers: words of any value, or floats from -1 to 1.
-pub fn random(tensor: Desc) -> HostTensor {
+/// Seeded numbers for an input of this name: words of any value, or floats from -1 to 1. The rows of `unit` have length 1.
+pub fn random(name: &str, tensor: Desc) -> HostTensor {
     let mut random = data::Random::new(4);
     let elements = tensor.shape.elements();
-    match tensor.elem {
-        Elem::U32 => HostTensor::u32(tensor.shape, (0..elements).map(|_| random.next_u64() as u32).collect()),
-        _ => HostTensor::from_floats(tensor, (0..elements).map(|_| 2.0 * random.uniform() - 1.0).collect()),
+    if tensor.elem == Elem::U32 {
+        return HostTensor::u32(tensor.shape, (0..elements).map(|_| random.next_u64() as u32).collect());
     }
+    let mut floats: Vec<f32> = (0..elements).map(|_| 2.0 * random.uniform() - 1.0).collect();
+    if let (true, Some(channels)) = (name == "unit", tensor.shape.dims().last()) {
+        for row in floats.chunks_mut(*channels as usize) {
+            let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
+            row.iter_mut().for_each(|x| *x /= length);
+        }
+    }
+    HostTensor::from_floats(tensor, floats)
 }

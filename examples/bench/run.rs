@@ -122,7 +122,7 @@ fn check(timer: &Timer, effort: &Effort, graph: &Graph, cost: &Cost) -> Result<C
     if cost.flops().max(cost.bytes()) > effort.checked_flops {
         return Ok(Check::TooLarge);
     }
-    let inputs: HostTensors = graph.inputs().map(|(name, desc)| (name.to_owned(), random(desc))).collect();
+    let inputs: HostTensors = graph.inputs().map(|(name, desc)| (name.to_owned(), random(name, desc))).collect();
     let context = &timer.context;
     let steps = pollster::block_on(Reference::new(graph, &inputs)?.steps(context, &context.gpu, Placement::default()))?;
     Ok(if steps.iter().all(|step| step.passed()) { Check::Passed } else { Check::Failed })

@@ -48,36 +48,35 @@ fn column_elem(at: u32) -> elem_f32 {
   return elem_f32(keys[at]);
 }
 
-// The largest logit of a query, and 1 / its sum.
-alias Fact = vec2<f32>;
+// The bits of a query's largest logit and of 1 / its sum, 0 for dead queries.
+alias Fact = vec2<u32>;
 
 fn row_fact(place: Place, i: u32) -> Fact {
   let at = place.sums + min(i, params.frames - 1u);
-  return Fact(sums[at], 1.0 / sums[at + params.batch * params.heads * params.frames]);
-}
-
-// What the invocation knows of its four keys: where their pools begin, and what they have received.
-struct Keys {
-  pool: vec4<u32>,
-  all: vec4<f32>,
-  own: vec4<f32>,
+  let factor = bitcast<u32>(1.0 / sums[at + params.batch * params.heads * params.frames]);
+  return Fact(bitcast<u32>(sums[at]), select(0u, factor, i < place.live));
 }
 
 fn weights_of(products: vec4<f32>, fact: Fact) -> vec4<f32> {
-  return exp(saturated(params.scale * products) - fact.x) * fact.y;
+  let weights = exp(saturated(params.scale * products) - bitcast<f32>(fact.x)) * bitcast<f32>(fact.y);
+  return select(vec4<f32>(), weights, fact.y != 0u);
 }
 
-// A query's weights of the head, if the query is in a key's own pool.
-fn own_of(keys: Keys, weights: vec4<f32>, i: u32, end: u32) -> vec4<f32> {
-  return select(vec4<f32>(), weights, (vec4<u32>(i) - keys.pool < vec4<u32>(params.pool)) & vec4<bool>(i < end));
+// The weights of those of four keys that are in the pool that begins at `pool`.
+fn own_of(weights: vec4<f32>, keys: vec4<u32>, pool: u32) -> vec4<f32> {
+  return select(vec4<f32>(), weights, keys - pool < vec4<u32>(params.pool));
+}
+
+// Where query i's pool begins, if the query before it is in this pool.
+fn pool_of(pool: u32, i: u32) -> u32 {
+  return select(pool, i, i - pool == params.pool);
 }
 
 // A query's largest weights of all heads.
-fn all_of(peaks: vec4<f32>, i: u32, end: u32) -> vec4<f32> {
+fn all_of(peaks: vec4<f32>) -> vec4<f32> {
   var nan = 0x7fc00000u;
   let bits = bitcast<vec4<u32>>(peaks);
-  let known = bitcast<vec4<f32>>(select(bits, vec4<u32>(nan), bits == vec4<u32>(SPOILT)));
-  return select(vec4<f32>(), known, i < end);
+  return bitcast<vec4<f32>>(select(bits, vec4<u32>(nan), bits == vec4<u32>(SPOILT)));
 }
 
 @compute @workgroup_size(TILE_LANES)
@@ -98,7 +97,12 @@ fn main(grid: Grid, lane: Lane) {
   let column = first_key + tile_column(lane);
 
   let places = vec4<u32>(column, column + 1u, column + 2u, column + 3u);
-  var mine = Keys(places / params.pool * params.pool, vec4<f32>(), vec4<f32>());
+  // What its keys have received waits in workgroup memory, so that it takes no registers in the loop of products.
+  let slot = tile_column(lane) * PARTS + tile_row(lane) / TILE_ROWS;
+  for (var t = 0u; t < 4u; t++) {
+    all_parts[slot + t * PARTS] = 0.0;
+    own_parts[slot + t * PARTS] = 0.0;
+  }
   for (var first = chunk * length; first < end; first += 64u) {
     let i = first + tile_row(lane);
     var p = Tile(); // the largest weights of any head
@@ -114,82 +118,101 @@ fn main(grid: Grid, lane: Lane) {
       let extent = Extent(end, live, params.channels);
       let tile = dot_tile(lane, place, i, column, wanted_elems(lane, extent, i, first_key));
       let facts = row_facts(lane, place, i);
+      var own = vec4<f32>();
+      var pool = i / params.pool * params.pool;
       let w0 = weights_of(tile.r0, facts.r0);
       p.r0 = max(p.r0, marked(w0));
-      mine.own += own_of(mine, w0, i + 0u, end);
+      own += own_of(w0, places, pool);
       let w1 = weights_of(tile.r1, facts.r1);
       p.r1 = max(p.r1, marked(w1));
-      mine.own += own_of(mine, w1, i + 1u, end);
+      pool = pool_of(pool, i + 1u);
+      own += own_of(w1, places, pool);
       let w2 = weights_of(tile.r2, facts.r2);
       p.r2 = max(p.r2, marked(w2));
-      mine.own += own_of(mine, w2, i + 2u, end);
+      pool = pool_of(pool, i + 2u);
+      own += own_of(w2, places, pool);
       let w3 = weights_of(tile.r3, facts.r3);
       p.r3 = max(p.r3, marked(w3));
-      mine.own += own_of(mine, w3, i + 3u, end);
+      pool = pool_of(pool, i + 3u);
+      own += own_of(w3, places, pool);
       let w4 = weights_of(tile.r4, facts.r4);
       p.r4 = max(p.r4, marked(w4));
-      mine.own += own_of(mine, w4, i + 4u, end);
+      pool = pool_of(pool, i + 4u);
+      own += own_of(w4, places, pool);
       let w5 = weights_of(tile.r5, facts.r5);
       p.r5 = max(p.r5, marked(w5));
-      mine.own += own_of(mine, w5, i + 5u, end);
+      pool = pool_of(pool, i + 5u);
+      own += own_of(w5, places, pool);
       let w6 = weights_of(tile.r6, facts.r6);
       p.r6 = max(p.r6, marked(w6));
-      mine.own += own_of(mine, w6, i + 6u, end);
+      pool = pool_of(pool, i + 6u);
+      own += own_of(w6, places, pool);
       let w7 = weights_of(tile.r7, facts.r7);
       p.r7 = max(p.r7, marked(w7));
-      mine.own += own_of(mine, w7, i + 7u, end);
+      pool = pool_of(pool, i + 7u);
+      own += own_of(w7, places, pool);
       if TALL {
         let w8 = weights_of(tile.r8, facts.r8);
         p.r8 = max(p.r8, marked(w8));
-        mine.own += own_of(mine, w8, i + 8u, end);
+        pool = pool_of(pool, i + 8u);
+        own += own_of(w8, places, pool);
         let w9 = weights_of(tile.r9, facts.r9);
         p.r9 = max(p.r9, marked(w9));
-        mine.own += own_of(mine, w9, i + 9u, end);
+        pool = pool_of(pool, i + 9u);
+        own += own_of(w9, places, pool);
         let w10 = weights_of(tile.r10, facts.r10);
         p.r10 = max(p.r10, marked(w10));
-        mine.own += own_of(mine, w10, i + 10u, end);
+        pool = pool_of(pool, i + 10u);
+        own += own_of(w10, places, pool);
         let w11 = weights_of(tile.r11, facts.r11);
         p.r11 = max(p.r11, marked(w11));
-        mine.own += own_of(mine, w11, i + 11u, end);
+        pool = pool_of(pool, i + 11u);
+        own += own_of(w11, places, pool);
         let w12 = weights_of(tile.r12, facts.r12);
         p.r12 = max(p.r12, marked(w12));
-        mine.own += own_of(mine, w12, i + 12u, end);
+        pool = pool_of(pool, i + 12u);
+        own += own_of(w12, places, pool);
         let w13 = weights_of(tile.r13, facts.r13);
         p.r13 = max(p.r13, marked(w13));
-        mine.own += own_of(mine, w13, i + 13u, end);
+        pool = pool_of(pool, i + 13u);
+        own += own_of(w13, places, pool);
         let w14 = weights_of(tile.r14, facts.r14);
         p.r14 = max(p.r14, marked(w14));
-        mine.own += own_of(mine, w14, i + 14u, end);
+        pool = pool_of(pool, i + 14u);
+        own += own_of(w14, places, pool);
         let w15 = weights_of(tile.r15, facts.r15);
         p.r15 = max(p.r15, marked(w15));
-        mine.own += own_of(mine, w15, i + 15u, end);
+        pool = pool_of(pool, i + 15u);
+        own += own_of(w15, places, pool);
+      }
+      for (var t = 0u; t < 4u; t++) {
+        own_parts[slot + t * PARTS] += own[t];
       }
     }
-    mine.all += all_of(p.r0, i + 0u, end);
-    mine.all += all_of(p.r1, i + 1u, end);
-    mine.all += all_of(p.r2, i + 2u, end);
-    mine.all += all_of(p.r3, i + 3u, end);
-    mine.all += all_of(p.r4, i + 4u, end);
-    mine.all += all_of(p.r5, i + 5u, end);
-    mine.all += all_of(p.r6, i + 6u, end);
-    mine.all += all_of(p.r7, i + 7u, end);
+    var all = vec4<f32>();
+    all += all_of(p.r0);
+    all += all_of(p.r1);
+    all += all_of(p.r2);
+    all += all_of(p.r3);
+    all += all_of(p.r4);
+    all += all_of(p.r5);
+    all += all_of(p.r6);
+    all += all_of(p.r7);
     if TALL {
-      mine.all += all_of(p.r8, i + 8u, end);
-      mine.all += all_of(p.r9, i + 9u, end);
-      mine.all += all_of(p.r10, i + 10u, end);
-      mine.all += all_of(p.r11, i + 11u, end);
-      mine.all += all_of(p.r12, i + 12u, end);
-      mine.all += all_of(p.r13, i + 13u, end);
-      mine.all += all_of(p.r14, i + 14u, end);
-      mine.all += all_of(p.r15, i + 15u, end);
+      all += all_of(p.r8);
+      all += all_of(p.r9);
+      all += all_of(p.r10);
+      all += all_of(p.r11);
+      all += all_of(p.r12);
+      all += all_of(p.r13);
+      all += all_of(p.r14);
+      all += all_of(p.r15);
+    }
+    for (var t = 0u; t < 4u; t++) {
+      all_parts[slot + t * PARTS] += all[t];
     }
   }
 
-  let slot = tile_column(lane) * PARTS + tile_row(lane) / TILE_ROWS;
-  for (var t = 0u; t < 4u; t++) {
-    all_parts[slot + t * PARTS] = mine.all[t];
-    own_parts[slot + t * PARTS] = mine.own[t];
-  }
   workgroupBarrier();
   let key = first_key + lane.index;
   if lane.index >= 64u || key >= live { return; }

@@ -202,6 +202,8 @@ pub enum BindingElem {
     F32x4,
     /// Always `u32`.
     U32,
+    /// Always four u32: `vec4<u32>`.
+    U32x4,
     /// Always `atomic<u32>`.
     AtomicU32,
 }
@@ -216,6 +218,7 @@ impl BindingElem {
             Self::F32 => "f32",
             Self::F32x4 => "vec4<f32>",
             Self::U32 => "u32",
+            Self::U32x4 => "vec4<u32>",
             Self::AtomicU32 => "atomic<u32>",
         }
     }
@@ -226,7 +229,7 @@ impl BindingElem {
             Self::Scalar => header.size() / header.width() as u64,
             Self::ElemF32 => 4 * header.width() as u64,
             Self::F32 | Self::U32 | Self::AtomicU32 => 4,
-            Self::F32x4 => 16,
+            Self::F32x4 | Self::U32x4 => 16,
         }
     }
 }
@@ -266,7 +269,9 @@ pub enum Include {
     KeptLogits,
     /// `select/bipartite_match/parts/candidates.wgsl`: the entries of the lists that `bipartite_match` compares. After [`Include::Order`].
     MatchCandidates,
-    /// `score/neighbours/parts/keys.wgsl`: the keys that `neighbours` compares. After [`Include::Order`] and [`Include::Distance`].
+    /// `score/neighbours/parts/lists.wgsl`: the queries and candidates of `neighbours`.
+    NeighbourLists,
+    /// `score/neighbours/parts/keys.wgsl`: the keys that `neighbours` compares. After [`Include::Order`], [`Include::Distance`] and the lists.
     NeighbourKeys,
     /// `common/order/reduce.wgsl` or its subgroup twin: sums, maxima and scans over a workgroup.
     Reduce,
@@ -438,10 +443,11 @@ impl Shader {
         self.includes.contains(&Include::Reduce) || self.needs_subgroups_of_eight()
     }
 
-    /// Whether it makes tiles of products that cooperative matrices can make. `attention` spills with them, so it stays without.
+    /// Whether it has forms with cooperative matrices: `linear` and `attention_score`. Others with tiles of f16 would spill, or keep few
+    /// waves.
     fn has_matrices(&self) -> bool {
-        let without = [Include::AttentionWalk, Include::Differences, Include::NeighbourKeys];
-        self.includes.contains(&Include::Tile) && !without.iter().any(|include| self.includes.contains(include))
+        let for_matrices = [Include::Activation, Include::AttentionTile];
+        self.includes.contains(&Include::Tile) && for_matrices.iter().any(|include| self.includes.contains(include))
     }
 
     /// Whether its subgroup form is for subgroups of exactly eight invocations.

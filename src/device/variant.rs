@@ -79,6 +79,7 @@ impl Variant {
                 (Include::Distance, _) => include_str!("../../shaders/common/distance.wgsl"),
                 (Include::KeptLogits, _) => include_str!("../../shaders/score/attention_score/parts/kept_logits.wgsl"),
                 (Include::MatchCandidates, _) => include_str!("../../shaders/select/bipartite_match/parts/candidates.wgsl"),
+                (Include::NeighbourLists, _) => include_str!("../../shaders/score/neighbours/parts/lists.wgsl"),
                 (Include::NeighbourKeys, _) => include_str!("../../shaders/score/neighbours/parts/keys.wgsl"),
                 (Include::Order, _) => include_str!("../../shaders/common/order/order.wgsl"),
                 (Include::Reduce, Form::Subgroup) => include_str!("../../shaders/common/order/reduce_subgroup.wgsl"),

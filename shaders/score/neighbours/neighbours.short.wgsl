@@ -10,7 +10,7 @@
 // candidates: [M] or [B, M] u32, token positions; unused where every token is one
 // lengths:    [B] u32; positions from it on are dead
 // indices:    [B, Q, K] u32, indices into the list of candidates
-// values:     [B, Q, K] f32, as bits
+// values:     [B, Q, K] f32
 //
 // Equally near candidates keep the order of the list. These rank last: a NaN similarity, a similarity with a row that has a NaN or an
 // infinity, and a distance that is not finite. After the last candidate, and for dead queries, the index is NONE and the value 0.
@@ -25,6 +25,16 @@ const CAPACITY = 16u; // of a list
 var<workgroup> list_keys: array<u32, 1024>; // [entry, lane]
 var<workgroup> list_indices: array<u32, 1024>;
 
+// The key of a live candidate, made of its inner product or squared distance.
+fn key_of(batch: u32, query: u32, candidate: u32, sum: f32) -> u32 {
+  if params.by_distance == 1u {
+    return select(KEY_NAN, order_key_smallest(sum), is_finite(sum));
+  }
+  let a = params.norm_base + batch * params.tokens;
+  let sound = is_finite(norm[a + query]) && is_finite(norm[a + candidate]);
+  return select(KEY_NAN, order_key(max(sum, -1.0)), sound);
+}
+
 // The inner product or the squared distance of the rows that start at these elements.
 fn sum_of(a: u32, b: u32) -> f32 {
   if params.by_distance == 1u { return squared_distance(a, b); }
@@ -38,7 +48,7 @@ fn sum_of(a: u32, b: u32) -> f32 {
 @compute @workgroup_size(64)
 fn main(grid: Grid, lane: Lane) {
   let row = linear_group(grid) * LANES + lane.index;
-  if row >= params.tiles { return; }
+  if row >= params.groups { return; }
   let batch = row / params.query_count;
   let query = query_at(batch, row % params.query_count);
   let live = min(lengths[params.lengths_base + batch], params.tokens);
@@ -47,12 +57,13 @@ fn main(grid: Grid, lane: Lane) {
   var found = 0u;
   var walked = 0u;
   if query < live {
-    walked = select(params.candidate_count, min(live, params.candidate_count), params.candidates_listed == 0u);
+    walked = candidates_of(live);
   }
   for (var index = 0u; index < walked; index++) {
     let candidate = candidate_at(batch, index);
     if candidate >= live || (params.exclude_self == 1u && candidate == query) { continue; }
-    let key = key_of(batch, query, candidate, sum_of(row_at(batch, query), row_at(batch, candidate)));
+    let sum = sum_of(row_at(batch, query), row_at(batch, candidate));
+    let key = exact_key(batch, query, candidate, key_of(batch, query, candidate, sum));
     // Those in the list have lower indices: of equal keys they go first.
     var place = found;
     while place > 0u {
@@ -80,6 +91,6 @@ fn main(grid: Grid, lane: Lane) {
       index = list_indices[i * LANES + lane.index];
     }
     indices[params.indices_base + output + i] = index;
-    values[params.values_base + output + i] = bitcast<u32>(value_of(key));
+    values[params.values_base + output + i] = value_of(key);
   }
 }

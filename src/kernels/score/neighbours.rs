@@ -6,14 +6,16 @@ use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, 
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
 use crate::kernels::Normalized;
-use crate::kernels::operands::{alone, lengths_or_full, list, list_of, team};
+use crate::kernels::operands::{alone, lengths_or_full, list, list_of};
 use crate::reference::{self, Rows};
 use crate::tensor::{Desc, Elem, HostTensor, NONE};
 
 params! {
     struct Params {
-        /// Of 64 queries, or of one where an invocation has one, in the whole batch.
-        tiles: u32,
+        /// Workgroups of the dispatch, or queries where an invocation has one.
+        groups: u32,
+        /// Of 64 queries: the first of the dispatch.
+        first_tile: u32,
         tokens: u32,
         /// In elems.
         channels: u32,
@@ -24,6 +26,8 @@ params! {
         /// From one batch row's list to the next: 0 or the count.
         query_stride: u32,
         candidate_stride: u32,
+        /// From one query's keys to the next.
+        pitch: u32,
         /// K, at most 64.
         nearest: u32,
         by_distance: u32,
@@ -31,37 +35,48 @@ params! {
     }
 }
 
-/// By similarity.
-pub(super) static NEIGHBOURS: Shader = Shader {
-    name: "neighbours",
-    source: include_str!("../../../shaders/score/neighbours/neighbours.wgsl"),
-    includes: &[Include::Order, Include::Distance, Include::NeighbourKeys, Include::TileLanes, Include::Tile],
+use BindingElem::{F32, U32};
+
+pub(super) static KEYS: Shader = Shader {
+    name: "neighbours.keys",
+    source: include_str!("../../../shaders/score/neighbours/neighbours.keys.wgsl"),
+    includes: &[Include::Order, Include::NeighbourLists, Include::TileLanes, Include::Tile, Include::RowFacts],
     headers: &[Header::F32, Header::F32x4],
-    inputs: &[
-        ("rows", BindingElem::Elem),
-        ("norm", BindingElem::F32),
-        ("queries", BindingElem::U32),
-        ("candidates", BindingElem::U32),
-        ("lengths", BindingElem::U32),
-    ],
-    outputs: &[("indices", BindingElem::U32), ("values", BindingElem::U32)],
+    inputs: &[("rows", BindingElem::Elem), ("norm", F32), ("queries", U32), ("candidates", U32), ("lengths", U32)],
+    outputs: &[("keys", BindingElem::U32x4)],
     params: Params::NAMES,
     tunings: &[&[]],
 };
 
-pub(super) static BY_DISTANCE: Shader = Shader {
-    name: "neighbours.distances",
-    includes: &[Include::Order, Include::Distance, Include::NeighbourKeys, Include::TileLanes, Include::Differences, Include::Tile],
-    headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
-    ..NEIGHBOURS
+pub(super) static KEYS_BY_DISTANCE: Shader = Shader {
+    name: "neighbours.keys.distances",
+    includes: &[Include::Order, Include::NeighbourLists, Include::TileLanes, Include::Differences, Include::Tile, Include::RowFacts],
+    headers: FLOATS,
+    ..KEYS
+};
+
+pub(super) static NEIGHBOURS: Shader = Shader {
+    name: "neighbours",
+    source: include_str!("../../../shaders/score/neighbours/neighbours.wgsl"),
+    includes: &[Include::Order, Include::Distance, Include::NeighbourLists, Include::NeighbourKeys],
+    headers: FLOATS,
+    inputs: &[("rows", BindingElem::Elem), ("queries", U32), ("candidates", U32), ("lengths", U32)],
+    outputs: &[("keys", BindingElem::U32x4), ("indices", U32), ("values", F32)],
+    ..KEYS
 };
 
 pub(super) static SHORT_ROWS: Shader = Shader {
     name: "neighbours.short",
     source: include_str!("../../../shaders/score/neighbours/neighbours.short.wgsl"),
-    includes: &[Include::Order, Include::Distance, Include::NeighbourKeys],
-    ..BY_DISTANCE
+    inputs: KEYS.inputs,
+    outputs: &[("indices", U32), ("values", F32)],
+    ..NEIGHBOURS
 };
+
+const FLOATS: &[Header] = &[Header::F32, Header::F16, Header::F32x4, Header::F16x4];
+
+/// The most keys of queries and candidates that lie in memory at a time, unless 64 queries alone have more.
+const MOST_KEYS: u64 = 1 << 22;
 
 /// Longest list of neighbours that one invocation finds.
 const SHORT: u32 = 16;
@@ -79,8 +94,8 @@ const MOST: u32 = 64;
 /// Of equally near candidates the first in the list goes first. The similarity to or of a row with a NaN or an infinity is NaN. So is a
 /// distance that is not finite in f32. NaN ranks last.
 ///
-/// Cost: one dispatch, `2 B Q M C` operations for M candidates of Q queries, `3 B Q M C` for distances. The matrix of all pairs is never
-/// in memory.
+/// Cost: `2 B Q M C` operations for M candidates of Q queries, `3 B Q M C` for distances. Two dispatches for every 2^22 pairs, or one where rows
+/// are short. The workspace is at most 16 MiB, or `256 M` bytes where that is more: the matrix of all pairs is never in memory.
 ///
 /// ```
 /// use tokenpress::kernels::{Among, Neighbours};
@@ -276,30 +291,45 @@ impl Kernel for Search {
         let [(query_count, query_stride), (candidate_count, candidate_stride)] = self.lists(&descs)?;
         let (header, [rows]) = lowering.vectors(descs[0].elem, channels, [Slot::Input(0)]);
         let short = alone(candidate_count, candidate_count.into(), channels) && self.options.nearest.min(candidate_count) <= SHORT;
-        let queries = if short { query_count } else { query_count.div_ceil(64) };
-        let tiles = if self.options.nearest == 0 { 0 } else { u64::from(batch) * u64::from(queries) };
-        let (shader, groups) = team(short, if self.by_distance { &BY_DISTANCE } else { &NEIGHBOURS }, &SHORT_ROWS, tiles);
-        lowering.dispatch(Call {
-            shader,
-            header,
-            constants: &[],
-            slots: &[rows, Slot::Input(1), Slot::Input(2), Slot::Input(3), Slot::Input(4), Slot::Output(0), Slot::Output(1)],
-            params: Params {
-                tiles: tiles as u32,
-                tokens,
-                channels: channels / header.width(),
-                query_count,
-                candidate_count,
-                queries_listed: self.queries_listed.into(),
-                candidates_listed: self.candidates_listed.into(),
-                query_stride,
-                candidate_stride,
-                nearest: self.options.nearest,
-                by_distance: self.by_distance.into(),
-                exclude_self: self.options.exclude_self.into(),
-            },
-            groups,
-        })
+        let pitch = candidate_count.next_multiple_of(64);
+        let params = |groups: u64, first_tile: u64| Params {
+            groups: groups as u32,
+            first_tile: first_tile as u32,
+            tokens,
+            channels: channels / header.width(),
+            query_count,
+            candidate_count,
+            queries_listed: self.queries_listed.into(),
+            candidates_listed: self.candidates_listed.into(),
+            query_stride,
+            candidate_stride,
+            pitch,
+            nearest: self.options.nearest,
+            by_distance: self.by_distance.into(),
+            exclude_self: self.options.exclude_self.into(),
+        };
+        let [norm, queries, candidates, lengths] = [1, 2, 3, 4].map(Slot::Input);
+        let [indices, values] = [0, 1].map(Slot::Output);
+        let dispatch = |lowering: &mut Lowering<'_>, shader: &'static Shader, slots: &[Slot], params: Params, groups: u64| {
+            lowering.dispatch(Call { shader, header, constants: &[], slots, params, groups })
+        };
+        if short {
+            let rows_of_all = u64::from(batch) * u64::from(query_count);
+            let slots = [rows, norm, queries, candidates, lengths, indices, values];
+            return dispatch(lowering, &SHORT_ROWS, &slots, params(rows_of_all, 0), rows_of_all.div_ceil(64));
+        }
+        let tiles = u64::from(batch) * u64::from(query_count.div_ceil(64));
+        let block = (MOST_KEYS / (64 * u64::from(pitch).max(1))).clamp(1, tiles.max(1));
+        let keys = lowering.scratch(block * 64 * u64::from(pitch), Elem::U32);
+        let making = if self.by_distance { &KEYS_BY_DISTANCE } else { &KEYS };
+        for first in (0..tiles).step_by(block as usize) {
+            let here = block.min(tiles - first);
+            let groups = here * u64::from(pitch / 64);
+            dispatch(lowering, making, &[rows, norm, queries, candidates, lengths, keys], params(groups, first), groups)?;
+            let slots = [rows, queries, candidates, lengths, keys, indices, values];
+            dispatch(lowering, &NEIGHBOURS, &slots, params(64 * here, first), 64 * here)?;
+        }
+        Ok(())
     }
 
     /// If every value is within a bound of the exact one, so is the value at each rank of its exact value at this rank: values are

@@ -106,6 +106,14 @@ pub fn cases() -> Vec<Case> {
     cases.push(case("short rows of every kind", &setup([10, 8, 3], 7), Elem::F32, &data::awkward(98, 240)));
     let many = setup([66_000, 2, 1], 1);
     cases.push(Case { heavy: true, ..case("many", &many, Elem::F32, &normal(&many)) });
+    // More tiles of queries than one dispatch makes.
+    let queries = Some(HostTensor::u32([1], vec![1]));
+    let tiles = Setup { exclude_self: true, queries: queries.clone(), ..setup([70, 1000, 1], 3) };
+    cases.push(case("many tiles", &tiles, Elem::F32, &normal(&tiles)));
+    // Those nearer than the last of the list are more than a workgroup holds: 63 of 128 invocations have nothing else.
+    let crowd = Setup { queries, ..setup([1, 1200, 1], 64) };
+    let near: Vec<f32> = normal(&crowd).iter().enumerate().map(|(i, x)| if i % 128 < 63 { *x } else { 100.0 + x }).collect();
+    cases.push(case("a crowd", &crowd, Elem::F32, &near));
     let more = setup([2, 80, 3], 7);
     cases.push(case("ties", &more, Elem::F32, &data::ties(92, 480)));
     cases.push(case("all equal", &more, Elem::F32, &[0.3; 480]));
