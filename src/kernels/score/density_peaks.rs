@@ -101,7 +101,8 @@ pub struct Peaks {
 /// `x` is `[B, N, C]`, f32 or f16; `nearest` is at most 64; `lengths` is u32 `[B]`, all N for `None`. A distance that is not
 /// finite in f32 does not count, but it makes its token's density NaN, which is the lowest.
 ///
-/// Cost: four dispatches, `6 B N^2 C` operations. The matrix of distances is never in memory: the workspace is 8 bytes a token.
+/// Cost: five dispatches, four where rows are short, and two more for every further 2^22 pairs; `6 B N^2 C` operations. The matrix of distances is never in
+/// memory: the workspace is that of [`Neighbours`], and some bytes a token.
 ///
 /// ```
 /// use tokenpress::kernels::density_peaks;
