@@ -191,17 +191,19 @@ pub fn cases() -> Vec<Case> {
         for elem in [Elem::F32, Elem::F16] {
             let few = Setup { heads: [4, 2], batch: 2, elem, ..setup(queries, keys, channels) };
             cases.push(case(&few, plain));
-            cases.push(case(&few, Attention { causal: true, ..last }));
+            let mut others = vec![case(&few, Attention { causal: true, ..last })];
             let bias = Some([1, 4, queries, keys]);
             let lengths = Some(vec![keys, 258]);
             cases.push(case(&Setup { bias, lengths, ..few.clone() }, plain));
             let shorter = Some(vec![queries - 1, 1]);
-            cases.push(case(&Setup { lengths: Some(vec![0, 3]), query_lengths: shorter, ..few.clone() }, causal));
+            others.push(case(&Setup { lengths: Some(vec![0, 3]), query_lengths: shorter, ..few.clone() }, causal));
             for scale in [None, Some(40.0)] {
                 let broken = Setup { broken: true, heads: [2, 2], ..few.clone() };
-                cases.push(case(&broken, Attention { scale, ..plain }));
-                cases.push(case(&Setup { bias: Some([2, 1, queries, keys]), ..broken }, Attention { scale, ..plain }));
+                others.push(case(&broken, Attention { scale, ..plain }));
+                others.push(case(&Setup { bias: Some([2, 1, queries, keys]), ..broken }, Attention { scale, ..plain }));
             }
+            // One shape with everything: each further one takes as long.
+            cases.extend(others.into_iter().map(|case| Case { heavy: keys != 700, ..case }));
         }
     }
     for mask in [-1e9, f32::MIN, f32::NEG_INFINITY] {
@@ -249,7 +251,7 @@ fn limited(plain: Attention) -> Vec<Case> {
             Attention { align: Align::From(100), soft_cap: Some(5.0), ..window(40, 2) },
             Attention { align: Align::From(200), heads: Heads::Last, ..window(10, 10) },
         ] {
-            cases.push(case(if channels[0] == 8 { &ragged } else { &biased }, attention));
+            cases.push(Case { heavy: channels[0] == 3, ..case(if channels[0] == 8 { &ragged } else { &biased }, attention) });
         }
     }
     // Few queries of many keys, of which a window sees some chunks.
