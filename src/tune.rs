@@ -6,8 +6,8 @@ use crate::device::{Capabilities, Form, Gpu, Policy, TensorView, Tuning, buffer,
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
-    Allocate, Attention, AttentionInputs, AttentionScore, FrameBudget, Norm, Queries, QueryKeyValue, TopK, TopKInputs, compact, grow_runs,
-    linear, row_normalize,
+    Allocate, Among, Attention, AttentionInputs, AttentionScore, FrameBudget, Neighbours, Norm, PooledAttention, Queries, QueryKeyValue,
+    TopK, TopKInputs, compact, density_peaks, grow_runs, linear, row_normalize,
 };
 use crate::methods::ToMe;
 use crate::plan::{Bindings, Plan};
@@ -148,7 +148,7 @@ const PRODUCTS: [Build; 4] = [
 ];
 
 /// The other calls that run shaders of several forms.
-const OTHERS: [Build; 8] = [
+const OTHERS: [Build; 11] = [
     |graph, _| {
         let tokens = graph.tokens("x", [4, 577, 256], Elem::F32)?;
         let metric = noise_f32(graph, [4, 577, 64]);
@@ -184,6 +184,19 @@ const OTHERS: [Build; 8] = [
         let totals = graph.filled([4], 4096);
         let capacities = graph.filled([4, 256], 196);
         Allocate::default().build(graph, weights, totals, capacities)
+    },
+    |graph, _| {
+        let x = noise_f32(graph, [1, 577, 64]);
+        Ok(density_peaks(graph, x, 8, None)?.score)
+    },
+    |graph, _| {
+        let x = noise_f32(graph, [1, 577, 64]);
+        let normalized = row_normalize(graph, x, None)?;
+        Ok(Neighbours { nearest: 8, exclude_self: true }.most_similar(graph, normalized, Among::default())?.indices)
+    },
+    |graph, elem| {
+        let [queries, keys] = [0; 2].map(|_| noise(graph, elem, [1, 6, 256, 64]));
+        Ok(PooledAttention { pool: 2, scale: None }.build(graph, queries, keys, None)?.received)
     },
 ];
 
