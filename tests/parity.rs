@@ -147,9 +147,13 @@ fn main() -> ExitCode {
         let features = |has, name| format!("{name} {}", if has { "run" } else { "ignored" });
         let facts = [features(adapter.f16(), "f16"), features(adapter.subgroups(), "subgroup"), features(adapter.matrices(), "matrices")]
             .join(", ");
-        let unrun = unrun(adapter);
+        let mut unrun = unrun(adapter);
         println!("{}: {ran} variants ran, {} did not; {facts}; {}", adapter.name, unrun.len(), adapter.context.describe());
-        if conclusion.num_filtered_out == 0 && !unrun.is_empty() {
+        if conclusion.num_filtered_out > 0 {
+            // A part of the tests owes its own variants: where matrices are required, those with matrices.
+            unrun.retain(|label| adapters::matrices_required() && label.contains(".cooperative_"));
+        }
+        if !unrun.is_empty() {
             println!("no case runs these variants: {}", unrun.join(" "));
             complete = false;
         }

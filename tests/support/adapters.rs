@@ -3,14 +3,20 @@
 use std::sync::{Arc, Mutex};
 
 use libtest_mimic::{Completion, Trial};
+use tokenpress::device::{Form, Include, Shader};
+use tokenpress::kernels::shaders;
 use tokenpress::readback::Context;
 use tokenpress::verify::Placement;
 use tokenpress::{Policy, Tuning, wgpu};
 
 use super::open::open;
 
-/// Kernels that move memory, with more loads under way in their form for GPUs.
-pub const MOVES: [&str; 5] = ["concat_rows", "elementwise", "gather_rows", "layer_norm", "pixel_unshuffle"];
+/// The shaders with a form for GPUs that a subject has: a kernel's name, or the label of a variant.
+pub fn staged_shaders(subject: &str) -> impl Iterator<Item = &'static Shader> {
+    let within = |whole: &str, part: &str| whole.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    let of_subject = move |shader: &&'static Shader| within(shader.name, subject) || within(subject, shader.name);
+    shaders().into_iter().filter(of_subject).filter(|shader| shader.variants().iter().any(|variant| variant.form == Form::Staged))
+}
 
 /// The software adapters that `scripts/test` installs. A machine with `REQUIRE_GPU=1` must have them all.
 pub const EXPECTED: [&str; 3] = ["lavapipe", "swiftshader", "llvmpipe-gl"];
@@ -64,7 +70,9 @@ impl Adapter {
     /// SwiftShader compiles tiles of products in their form for GPUs, 128 invocations with barriers in nested loops, for minutes and in
     /// gigabytes, but those of `linear`.
     pub fn takes_minutes(&self, subject: &str) -> bool {
-        self.name == "swiftshader" && !["linear"].iter().chain(&MOVES).any(|quick| subject.starts_with(quick))
+        let mut staged = staged_shaders(subject).peekable();
+        let quick = subject.starts_with("linear") || (staged.peek().is_some() && !staged.any(|s| s.includes.contains(&Include::TileLanes)));
+        self.name == "swiftshader" && !quick
     }
 }
 

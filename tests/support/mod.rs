@@ -93,8 +93,7 @@ impl Case {
         if mode.matrices() && !(self.needs_f16() && ["attention_score", "linear"].contains(&self.subject)) {
             return false;
         }
-        let tiles = ["attention", "attention_score", "bipartite_match", "linear"];
-        if mode.staged() && !tiles.iter().chain(&adapters::MOVES).any(|subject| *subject == self.subject) {
+        if mode.staged() && adapters::staged_shaders(self.subject).next().is_none() {
             return false;
         }
         mode.always || !(self.heavy || cases::methods::all().any(|m| m.subject == self.subject))
