@@ -38,21 +38,6 @@ fn main(grid: Grid, lane: Lane) {
     var read = params.fallback_base + number * params.width;
     if found { read = params.source_base + (head * params.source_rows + token) * params.width; }
     let row = Row(read, params.gathered_base + number * params.width, found);
-    var column = lane.index & (lanes - 1u);
-    if AHEAD == 4u {
-      for (; column + 3u * lanes < params.width; column += 4u * lanes) {
-        let value = fetch(row, column);
-        let second = fetch(row, column + lanes);
-        let third = fetch(row, column + 2u * lanes);
-        let fourth = fetch(row, column + 3u * lanes);
-        put(row, column, value);
-        put(row, column + lanes, second);
-        put(row, column + 2u * lanes, third);
-        put(row, column + 3u * lanes, fourth);
-      }
-    }
-    for (; column < params.width; column += lanes) {
-      put(row, column, fetch(row, column));
-    }
+    move_row(row, lane.index & (lanes - 1u), params.width, lanes);
   }
 }

@@ -1,5 +1,6 @@
 // Sums and maxima over the 2^`lanes_log2` neighbouring invocations, at least eight, that share a row. Sums go in the order of the
-// invocations. Call from uniform control flow. Every invocation gets its row's result.
+// invocations. Call from uniform control flow, and `sum_max_of_lanes` once: nothing waits before it writes. Every invocation gets its row's
+// result.
 var<workgroup> lane_parts: array<vec2<f32>, 128>;
 var<workgroup> lane_bits: array<vec2<u32>, 128>;
 

@@ -11,12 +11,11 @@
 // A row of `inner` elem is cut into segments. 2^`lanes_log2` invocations move a segment, up to eight moves each. They compute the row's
 // address once for all their moves.
 
-// A row, and where its part ends.
+// Where a row begins.
 struct Row {
   a: u32,
   b: u32,
   y: u32,
-  end: u32,
 }
 
 // Numbers as they lie in memory: whoever converts them waits for them.
@@ -55,21 +54,6 @@ fn main(grid: Grid, lane: Lane) {
   let of_b = outer * params.outer_stride + (number - outer * params.middle) * params.middle_stride;
   let begin = number * params.inner;
   let first = (segment - number * params.segments) * 8u * lanes;
-  let row = Row(params.a_base + begin, of_b, params.y_base + begin, min(first + 8u * lanes, params.inner));
-  var column = first + (lane.index & (lanes - 1u));
-  if AHEAD == 4u {
-    for (; column + 3u * lanes < row.end; column += 4u * lanes) {
-      let operands = fetch(row, column);
-      let second = fetch(row, column + lanes);
-      let third = fetch(row, column + 2u * lanes);
-      let fourth = fetch(row, column + 3u * lanes);
-      put(row, column, operands);
-      put(row, column + lanes, second);
-      put(row, column + 2u * lanes, third);
-      put(row, column + 3u * lanes, fourth);
-    }
-  }
-  for (; column < row.end; column += lanes) {
-    put(row, column, fetch(row, column));
-  }
+  let row = Row(params.a_base + begin, of_b, params.y_base + begin);
+  move_row(row, first + (lane.index & (lanes - 1u)), min(first + 8u * lanes, params.inner), lanes);
 }

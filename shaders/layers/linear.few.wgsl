@@ -23,10 +23,6 @@ fn column_first(output: u32) -> u32 {
   return params.weight_base + min(output, params.outputs - 1u) * params.channels;
 }
 
-fn products(a: elem_f32, b0: elem_f32, b1: elem_f32, b2: elem_f32, b3: elem_f32) -> vec4<f32> {
-  return vec4<f32>(elem_dot(a, b0), elem_dot(a, b1), elem_dot(a, b2), elem_dot(a, b3));
-}
-
 fn bias_of(output: u32) -> f32 {
   if output >= params.outputs { return 0.0; }
   if params.biased == 1u { return f32(bias[params.bias_base + output]); }

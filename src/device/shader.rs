@@ -261,7 +261,7 @@ pub enum Include {
     /// `score/attention_score/parts/tile.wgsl`: rows and columns of the wide passes. After the bases and the place, before
     /// [`Include::Tile`].
     AttentionTile,
-    /// `common/tile/differences.wgsl`: an [`Include::Tile`] of squared distances in place of dot products. Before the tile.
+    /// `common/tile/differences.wgsl`: what an [`Include::Tile`] of squared distances adds up. In place of [`Include::Products`].
     Differences,
     /// `common/distance.wgsl`: squared distances of rows.
     Distance,
@@ -269,10 +269,14 @@ pub enum Include {
     KeptLogits,
     /// `select/bipartite_match/parts/candidates.wgsl`: the entries of the lists that `bipartite_match` compares. After [`Include::Order`].
     MatchCandidates,
+    /// `common/moves.wgsl`: the loop over the elems of a row. After [`Include::Ahead`].
+    Moves,
     /// `score/neighbours/parts/lists.wgsl`: the queries and candidates of `neighbours`.
     NeighbourLists,
     /// `score/neighbours/parts/keys.wgsl`: the keys that `neighbours` compares. After [`Include::Order`], [`Include::Distance`] and the lists.
     NeighbourKeys,
+    /// `common/tile/products.wgsl`: products of a number with four others, and what an [`Include::Tile`] of dot products adds up.
+    Products,
     /// `common/order/reduce.wgsl` or its subgroup twin: sums, maxima and scans over a workgroup.
     Reduce,
     /// `common/tile/row_facts.wgsl`, and its portable form or that for subgroups of eight: facts about the rows of an [`Include::Tile`],
@@ -289,7 +293,8 @@ pub enum Include {
     Softmax,
     /// `common/order/sort.wgsl`: a sort in workgroup memory.
     Sort,
-    /// `common/tile/tile.wgsl`, and its portable form or that for subgroups of eight: tiles of dot products. After [`Include::TileLanes`].
+    /// `common/tile/tile.wgsl`, and its portable form or that for subgroups of eight: tiles of dot products. After [`Include::TileLanes`], and
+    /// [`Include::Products`] or [`Include::Differences`].
     Tile,
     /// `common/tile/tile_lanes.wgsl` or its twin for subgroups of eight: which invocation has which rows and columns of a tile.
     TileLanes,

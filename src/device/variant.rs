@@ -61,9 +61,6 @@ impl Variant {
             include_str!("../../shaders/common/lane.wgsl")
         };
         for include in self.shader.includes {
-            if *include == Include::Tile && !self.shader.includes.contains(&Include::Differences) {
-                text += include_str!("../../shaders/common/tile/products.wgsl");
-            }
             text += match (include, self.form) {
                 (Include::Activation, _) => include_str!("../../shaders/common/activation.wgsl"),
                 (Include::Ahead, Form::Staged) => include_str!("../../shaders/common/ahead_staged.wgsl"),
@@ -79,9 +76,11 @@ impl Variant {
                 (Include::Distance, _) => include_str!("../../shaders/common/distance.wgsl"),
                 (Include::KeptLogits, _) => include_str!("../../shaders/score/attention_score/parts/kept_logits.wgsl"),
                 (Include::MatchCandidates, _) => include_str!("../../shaders/select/bipartite_match/parts/candidates.wgsl"),
+                (Include::Moves, _) => include_str!("../../shaders/common/moves.wgsl"),
                 (Include::NeighbourLists, _) => include_str!("../../shaders/score/neighbours/parts/lists.wgsl"),
                 (Include::NeighbourKeys, _) => include_str!("../../shaders/score/neighbours/parts/keys.wgsl"),
                 (Include::Order, _) => include_str!("../../shaders/common/order/order.wgsl"),
+                (Include::Products, _) => include_str!("../../shaders/common/tile/products.wgsl"),
                 (Include::Reduce, Form::Subgroup) => include_str!("../../shaders/common/order/reduce_subgroup.wgsl"),
                 (Include::Reduce, _) => include_str!("../../shaders/common/order/reduce.wgsl"),
                 (Include::RowFacts, Form::Subgroup) => {

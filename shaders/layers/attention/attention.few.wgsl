@@ -26,10 +26,6 @@ var<workgroup> weights: array<array<vec4<f32>, 64>, 4>;
 // What each invocation has for a row: [row, invocation].
 var<workgroup> parts: array<array<vec4<f32>, 64>, 4>;
 
-fn products(a: elem_f32, b0: elem_f32, b1: elem_f32, b2: elem_f32, b3: elem_f32) -> vec4<f32> {
-  return vec4<f32>(elem_dot(a, b0), elem_dot(a, b1), elem_dot(a, b2), elem_dot(a, b3));
-}
-
 fn vector_of(a: elem_f32) -> vec4<f32> {
   if ELEM_WIDTH == 4u { return vec4<f32>(elem_number(a, 0u), elem_number(a, 1u), elem_number(a, 2u), elem_number(a, 3u)); }
   return vec4<f32>(elem_number(a, 0u));

@@ -18,7 +18,7 @@ fn taken(weight: f32, value: elem_f32) -> elem_f32 {
 @compute @workgroup_size(64)
 fn main(grid: Grid, lane: Lane) {
   let i = linear_group(grid) * 64u + lane.index;
-  if i >= params.elements { return; }
+  if i >= params.groups { return; }
   let channel = i % params.value_channels;
   let of_all = i / params.value_channels;
   let first = of_all * params.chunks;

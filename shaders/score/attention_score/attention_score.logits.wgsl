@@ -17,11 +17,6 @@
 // Cost: one pass over the keys. A workgroup has `block` of a row's keys. An invocation takes every TEAM-th of them, four at a time, and
 // reads its own logits again for the sum. A short row belongs to one invocation.
 
-// What one step along the dot product adds to one row of a tile: the products of `a` with each of four keys.
-fn products(a: elem_f32, b0: elem_f32, b1: elem_f32, b2: elem_f32, b3: elem_f32) -> vec4<f32> {
-  return vec4<f32>(elem_dot(a, b0), elem_dot(a, b1), elem_dot(a, b2), elem_dot(a, b3));
-}
-
 @compute @workgroup_size(GROUP)
 fn main(grid: Grid, lane: Lane) {
   let id = team_row(grid, lane);

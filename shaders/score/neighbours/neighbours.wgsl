@@ -20,7 +20,7 @@
 // the workgroup holds, K rounds each find the nearest that is left. A similarity near 1 is made of the distance for those that are ranked. For
 // all it is only if the K-th is so near.
 //
-// Cost: two reads of the keys; 64 + P comparisons for each of P candidates that are left, 1.4 K mostly.
+// Cost: two reads of the keys; 64 comparisons for each invocation's best, and P for each of P candidates that are left.
 
 const LANES = 64u;
 const HELD = 512u;

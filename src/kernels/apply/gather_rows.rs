@@ -39,7 +39,7 @@ params! {
 pub(super) static GATHER: Shader = Shader {
     name: "gather_rows",
     source: include_str!("../../../shaders/apply/gather_rows.wgsl"),
-    includes: &[Include::Ahead],
+    includes: &[Include::Ahead, Include::Moves],
     headers: &[Header::F16, Header::U32, Header::Words],
     inputs: &[("source", BindingElem::Elem), ("index", BindingElem::U32)],
     outputs: &[("gathered", BindingElem::Elem)],

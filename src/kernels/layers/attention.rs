@@ -12,7 +12,9 @@ use crate::reference::Limits;
 use crate::tensor::{Desc, Elem, HostTensor, NONE, Shape};
 
 params! {
+    /// The passes share their parameters; each reads some.
     struct Params {
+        /// Workgroups of the dispatch, or elems of the result where parts are merged.
         groups: u32,
         heads: u32,
         key_heads: u32,
@@ -49,7 +51,7 @@ params! {
 pub(super) static ATTENTION: Shader = Shader {
     name: "attention",
     source: include_str!("../../../shaders/layers/attention/attention.wgsl"),
-    includes: &[Include::Softmax, Include::AttentionLogits, Include::TileLanes, Include::Tile, Include::AttentionWalk],
+    includes: &[Include::Softmax, Include::AttentionLogits, Include::TileLanes, Include::Products, Include::Tile, Include::AttentionWalk],
     headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
     inputs: &[
         ("queries", BindingElem::Elem),
@@ -64,57 +66,12 @@ pub(super) static ATTENTION: Shader = Shader {
     tunings: &[&[("BIASED", 0)], &[("BIASED", 1)], &[("BIASED", 1), ("LIMITED", 1)]],
 };
 
-params! {
-    struct FewParams {
-        groups: u32,
-        heads: u32,
-        key_heads: u32,
-        query_count: u32,
-        key_count: u32,
-        /// In units of the header's `elem`, as are the strides.
-        channels: u32,
-        value_channels: u32,
-        query_head: u32,
-        query_row: u32,
-        key_head: u32,
-        key_row: u32,
-        value_head: u32,
-        value_row: u32,
-        bias_batch: u32,
-        bias_head: u32,
-        bias_row: u32,
-        chunks: u32,
-        causal: u32,
-        biased: u32,
-        /// As in [`Params`].
-        before: u32,
-        after: u32,
-        offset: u32,
-        scale: f32,
-        cap: f32,
-    }
-}
-
-params! {
-    struct MergeParams {
-        elements: u32,
-        heads: u32,
-        query_count: u32,
-        value_channels: u32,
-        out_head: u32,
-        out_row: u32,
-        chunks: u32,
-        with_lse: u32,
-    }
-}
-
 /// For few query rows: the keys in chunks.
 pub(super) static ATTENTION_FEW: Shader = Shader {
     name: "attention.few",
     source: include_str!("../../../shaders/layers/attention/attention.few.wgsl"),
-    includes: &[Include::Softmax, Include::AttentionLogits],
+    includes: &[Include::Softmax, Include::AttentionLogits, Include::Products],
     outputs: &[("partial", BindingElem::ElemF32), ("facts", BindingElem::F32)],
-    params: FewParams::NAMES,
     tunings: &[
         &[("BIASED", 0), ("ROWS", 1), ("SHARE", 1)],
         &[("BIASED", 1), ("ROWS", 1), ("SHARE", 1)],
@@ -138,7 +95,6 @@ pub(super) static ATTENTION_FEW_MERGE: Shader = Shader {
     source: include_str!("../../../shaders/layers/attention/attention.few_merge.wgsl"),
     includes: &[Include::Softmax],
     inputs: &[("partial", BindingElem::ElemF32), ("facts", BindingElem::F32)],
-    params: MergeParams::NAMES,
     tunings: &[&[]],
     ..ATTENTION
 };
@@ -553,6 +509,35 @@ impl Kernel for Attention {
         let bias = if biased { Slot::Input(5) } else { nothing };
         let lse = if self.lse { Slot::Output(1) } else { nothing };
         let scale = scale_of(self.scale, channels);
+        let params = |groups: u64, chunks: u32| Params {
+            groups: groups as u32,
+            heads,
+            key_heads,
+            query_count,
+            key_count,
+            channels: d,
+            value_channels: v,
+            query_head,
+            query_row,
+            key_head,
+            key_row,
+            value_head,
+            value_row,
+            out_head,
+            out_row,
+            bias_batch,
+            bias_head,
+            bias_row,
+            chunks,
+            causal: self.causal.into(),
+            with_lse: self.lse.into(),
+            biased: biased.into(),
+            before: limits.before.unwrap_or(NONE),
+            after: limits.after.unwrap_or(NONE),
+            offset: limits.first.unwrap_or(NONE),
+            scale,
+            cap: limits.soft_cap.unwrap_or(0.0),
+        };
         if is_few(&geometry, form) {
             let tile = if query_count == 1 { 1 } else { 4 };
             let share = if form == Form::Staged { 8 } else { 1 };
@@ -570,32 +555,7 @@ impl Kernel for Attention {
                 header,
                 constants,
                 slots: &[queries, keys, values, lengths, query_lengths, bias, partial, facts],
-                params: FewParams {
-                    groups: groups as u32,
-                    heads,
-                    key_heads,
-                    query_count,
-                    key_count,
-                    channels: d,
-                    value_channels: v,
-                    query_head,
-                    query_row,
-                    key_head,
-                    key_row,
-                    value_head,
-                    value_row,
-                    bias_batch,
-                    bias_head,
-                    bias_row,
-                    chunks,
-                    causal: self.causal.into(),
-                    biased: biased.into(),
-                    before: limits.before.unwrap_or(NONE),
-                    after: limits.after.unwrap_or(NONE),
-                    offset: limits.first.unwrap_or(NONE),
-                    scale,
-                    cap: limits.soft_cap.unwrap_or(0.0),
-                },
+                params: params(groups, chunks),
                 groups,
             })?;
             let elements = [batch, heads, query_count, v].map(u64::from).iter().product::<u64>();
@@ -604,16 +564,7 @@ impl Kernel for Attention {
                 header,
                 constants: &[],
                 slots: &[partial, facts, attended, lse],
-                params: MergeParams {
-                    elements: elements as u32,
-                    heads,
-                    query_count,
-                    value_channels: v,
-                    out_head,
-                    out_row,
-                    chunks,
-                    with_lse: self.lse.into(),
-                },
+                params: params(elements, chunks),
                 groups: elements.div_ceil(64),
             });
         }
@@ -625,35 +576,7 @@ impl Kernel for Attention {
             header,
             constants: ATTENTION.tunings[if limited { 2 } else { usize::from(biased) }],
             slots: &[queries, keys, values, lengths, query_lengths, bias, attended, lse],
-            params: Params {
-                groups: groups as u32,
-                heads,
-                key_heads,
-                query_count,
-                key_count,
-                channels: d,
-                value_channels: v,
-                query_head,
-                query_row,
-                key_head,
-                key_row,
-                value_head,
-                value_row,
-                out_head,
-                out_row,
-                bias_batch,
-                bias_head,
-                bias_row,
-                chunks,
-                causal: self.causal.into(),
-                with_lse: self.lse.into(),
-                biased: biased.into(),
-                before: limits.before.unwrap_or(NONE),
-                after: limits.after.unwrap_or(NONE),
-                offset: limits.first.unwrap_or(NONE),
-                scale,
-                cap: limits.soft_cap.unwrap_or(0.0),
-            },
+            params: params(groups, chunks),
             groups,
         })
     }

@@ -34,7 +34,7 @@ params! {
 pub(super) static ELEMENTWISE: Shader = Shader {
     name: "elementwise",
     source: include_str!("../../../shaders/layers/elementwise.wgsl"),
-    includes: &[Include::Activation, Include::Ahead],
+    includes: &[Include::Activation, Include::Ahead, Include::Moves],
     headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
     inputs: &[("a", BindingElem::Elem), ("b", BindingElem::Elem), ("b_f32", BindingElem::F32)],
     outputs: &[("y", BindingElem::Elem)],

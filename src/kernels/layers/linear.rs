@@ -16,7 +16,7 @@ params! {
 pub(super) static LINEAR: Shader = Shader {
     name: "linear",
     source: include_str!("../../../shaders/layers/linear.wgsl"),
-    includes: &[Include::Activation, Include::TileLanes, Include::Tile],
+    includes: &[Include::Activation, Include::TileLanes, Include::Products, Include::Tile],
     headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
     inputs: &[("x", BindingElem::Elem), ("weight", BindingElem::Elem), ("bias", BindingElem::Scalar), ("bias_f32", BindingElem::F32)],
     outputs: &[("y", BindingElem::Scalar)],
@@ -28,7 +28,7 @@ pub(super) static LINEAR: Shader = Shader {
 pub(super) static LINEAR_FEW: Shader = Shader {
     name: "linear.few",
     source: include_str!("../../../shaders/layers/linear.few.wgsl"),
-    includes: &[Include::Activation],
+    includes: &[Include::Activation, Include::Products],
     tunings: &[&[("ROWS", 1)], &[("ROWS", 2)], &[("ROWS", 4)], &[("ROWS", 8)]],
     ..LINEAR
 };

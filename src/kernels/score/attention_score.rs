@@ -69,7 +69,15 @@ const FLOATS: &[Header] = &[Header::F32, Header::F16, Header::F32x4, Header::F16
 pub(super) static LOGITS: Shader = Shader {
     name: "attention_score.logits",
     source: include_str!("../../../shaders/score/attention_score/attention_score.logits.wgsl"),
-    includes: &[Include::Reduce, Include::Team, Include::Softmax, Include::AttentionRows, Include::AttentionBases, Include::AttentionSums],
+    includes: &[
+        Include::Reduce,
+        Include::Team,
+        Include::Softmax,
+        Include::AttentionRows,
+        Include::AttentionBases,
+        Include::AttentionSums,
+        Include::Products,
+    ],
     headers: FLOATS,
     inputs: &[QUERIES, KEYS, LENGTHS, QUERY_LENGTHS, BIAS, LIST],
     outputs: &[("logits", F32), SUMS],
@@ -79,7 +87,14 @@ pub(super) static LOGITS: Shader = Shader {
 
 pub(super) static LOGITS_ALONE: Shader = Shader {
     name: "attention_score.logits.alone",
-    includes: &[Include::Alone, Include::Softmax, Include::AttentionRows, Include::AttentionBases, Include::AttentionSums],
+    includes: &[
+        Include::Alone,
+        Include::Softmax,
+        Include::AttentionRows,
+        Include::AttentionBases,
+        Include::AttentionSums,
+        Include::Products,
+    ],
     ..LOGITS
 };
 
@@ -106,6 +121,7 @@ pub(super) static ROW_SUMS: Shader = Shader {
         Include::KeptLogits,
         Include::AttentionTile,
         Include::TileLanes,
+        Include::Products,
         Include::Tile,
         Include::RowFacts,
     ],
@@ -126,6 +142,7 @@ pub(super) static COLUMNS: Shader = Shader {
         Include::AttentionPlace,
         Include::AttentionTile,
         Include::TileLanes,
+        Include::Products,
         Include::Tile,
         Include::RowFacts,
         Include::AttentionColumns,

@@ -40,7 +40,7 @@ use BindingElem::{F32, U32};
 pub(super) static KEYS: Shader = Shader {
     name: "neighbours.keys",
     source: include_str!("../../../shaders/score/neighbours/neighbours.keys.wgsl"),
-    includes: &[Include::Order, Include::NeighbourLists, Include::TileLanes, Include::Tile, Include::RowFacts],
+    includes: &[Include::Order, Include::NeighbourLists, Include::TileLanes, Include::Products, Include::Tile, Include::RowFacts],
     headers: &[Header::F32, Header::F32x4],
     inputs: &[("rows", BindingElem::Elem), ("norm", F32), ("queries", U32), ("candidates", U32), ("lengths", U32)],
     outputs: &[("keys", BindingElem::U32x4)],

@@ -50,7 +50,7 @@ pub(super) static SHORT: Shader = Shader {
 pub(super) static FRAMES: Shader = Shader {
     name: "pooled_attention.frames",
     source: include_str!("../../../shaders/score/pooled_attention.frames.wgsl"),
-    includes: &[Include::Softmax, Include::TileLanes, Include::Tile, Include::RowFacts],
+    includes: &[Include::Softmax, Include::TileLanes, Include::Products, Include::Tile, Include::RowFacts],
     // Both lie in the workspace, so neither can be read-only.
     outputs: &[("sums", BindingElem::F32), ("partials", BindingElem::F32)],
     ..SHORT_SUMS

@@ -30,7 +30,7 @@ params! {
 pub(super) static BIPARTITE_MATCH: Shader = Shader {
     name: "bipartite_match",
     source: include_str!("../../../shaders/select/bipartite_match/bipartite_match.wgsl"),
-    includes: &[Include::Order, Include::MatchCandidates, Include::TileLanes, Include::Tile, Include::RowFacts],
+    includes: &[Include::Order, Include::MatchCandidates, Include::TileLanes, Include::Products, Include::Tile, Include::RowFacts],
     headers: &[Header::F32, Header::F32x4],
     inputs: &[
         ("unit", BindingElem::Elem),
