@@ -82,7 +82,7 @@ struct MergeCase {
 }
 
 fn merge_cases() -> impl Strategy<Value = MergeCase> {
-    let protect = prop_oneof![Just(Protect::NONE), Just(Protect::CLASS), Just(Protect::CLASS_AND_DISTILLATION)];
+    let protect = prop_oneof![Just(Protect::NONE), Just(Protect::CLASS), (2u32..7).prop_map(Protect::Leading)];
     let matching = prop_oneof![3 => Just(None), 1 => (1u32..5).prop_map(Some)];
     (1u32..4, 1u32..70, 1u32..9, 1u32..12, 0u32..40, protect, matching, any::<u64>()).prop_map(
         |(batch, tokens, channels, metric, merge, protect, stride, seed)| {

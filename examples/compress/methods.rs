@@ -398,7 +398,7 @@ fn fastadasp(graph: &mut Graph, request: &Request, state: &State) -> Result<Stag
 fn evit(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {
     let (tokens, features) = with_class(graph, request, &state.tokens)?;
     let heads = split_heads(graph, features)?;
-    let method = EVit { keep: f64::from(request.after.count - 1) / f64::from(request.before.count), fuse: true };
+    let method = EVit { keep: f64::from(request.after.count - 1) / f64::from(request.before.count), ..EVit::default() };
     let compressed = method.build(graph, &tokens, heads, heads)?.compressed;
     Ok(without_class(graph, &state.tokens, compressed)?.into())
 }
@@ -408,7 +408,7 @@ fn visionzip(graph: &mut Graph, request: &Request, state: &State) -> Result<Stag
     let (tokens, features) = with_class(graph, request, &state.tokens)?;
     let heads = split_heads(graph, features)?;
     let contextual = request.after.count.div_ceil(10);
-    let method = VisionZip { dominant: request.after.count - contextual, contextual, merge: Contextual::Mean };
+    let method = VisionZip { dominant: request.after.count - contextual, contextual, merge: Contextual::Mean, ..VisionZip::default() };
     let compressed = method.build(graph, &tokens, heads, heads)?.compressed;
     Ok(without_class(graph, &state.tokens, compressed)?.into())
 }
@@ -431,7 +431,7 @@ fn pru_merge(graph: &mut Graph, request: &Request, state: &State, spatial: bool)
 fn mustdrop(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {
     let (tokens, _) = with_class(graph, request, &state.tokens)?;
     let (Patches { rows: height, columns: width }, _) = grids(request);
-    let method = WindowMerge { height, width, window: 3, threshold: 0.8, shared_count: false };
+    let method = WindowMerge { height, width, window: 3, threshold: 0.8, ..WindowMerge::default() };
     let compressed = method.build(graph, &tokens)?.compressed;
     Ok(without_class(graph, &state.tokens, compressed)?.into())
 }

@@ -268,6 +268,29 @@ impl Generator {
         }
     }
 
+    /// Mostly leading tokens, also lists and marks of any contents.
+    pub(crate) fn protect(&mut self, graph: &mut Graph) -> Protect {
+        let (batch, n) = (self.batch, self.count);
+        match self.below(8) {
+            0 | 1 => Protect::NONE,
+            2 => Protect::CLASS,
+            3 => Protect::Leading(self.number(n)),
+            4 | 5 => {
+                let entries = self.number(5);
+                Protect::Listed(if self.coin() {
+                    self.tensor(graph, &[batch, entries], Elem::U32)
+                } else {
+                    self.tensor(graph, &[entries], Elem::U32)
+                })
+            }
+            _ => {
+                let elem = self.pick(&[Elem::U32, Elem::U32, Elem::F32, Elem::F16]);
+                let marks = if self.coin() { self.tensor(graph, &[batch, n], elem) } else { self.tensor(graph, &[n], elem) };
+                Protect::Marked { marks, most: self.number(n) }
+            }
+        }
+    }
+
     pub(crate) fn queries_and_keys(&mut self, graph: &mut Graph, rows: u32) -> (Tensor, Tensor) {
         let queries = self.tensor(graph, &[self.batch, self.heads, rows, self.depth], self.elem);
         (queries, self.tensor(graph, &[self.batch, self.key_heads, self.count, self.depth], self.elem))

@@ -16,7 +16,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         let k = ToMe {
             merge: g.number(n / 2 + 1),
             threshold: if g.chance(0.7) { None } else { Some(g.float()) },
-            protect: Protect { class: g.coin(), distillation: g.coin() },
+            protect: g.protect(graph),
             matching: match g.below(4) {
                 0 | 1 => Matching::EvenOdd,
                 2 => Matching::Kth(g.number(5)),
@@ -184,7 +184,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         let t = g.tokens(graph)?;
         let n = g.count;
         let c = g.channels;
-        let k = DynamicVit { keep: g.number(n) };
+        let k = DynamicVit { keep: g.number(n), protect: g.protect(graph) };
         g.note(k);
         let p = Predictor {
             norm: g.norm(graph, c),
@@ -198,16 +198,24 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
     }),
     ("evit", |g, graph| {
         let t = g.tokens(graph)?;
-        let k = EVit { keep: g.share(), fuse: g.coin() };
+        let k = EVit { keep: g.share(), fuse: g.coin(), protect: g.protect(graph) };
         g.note(k);
         let n = g.count;
-        let r = if g.coin() {
-            let (q, kk) = g.queries_and_keys(graph, n);
-            k.build(graph, &t, q, kk)?
-        } else {
-            let c = g.channels;
-            let bl = g.block(graph, c);
-            k.block(graph, &t, &bl)?
+        let r = match g.below(3) {
+            0 => {
+                let (q, kk) = g.queries_and_keys(graph, n);
+                k.build(graph, &t, q, kk)?
+            }
+            1 => {
+                let c = g.channels;
+                let bl = g.block(graph, c);
+                k.block(graph, &t, &bl)?
+            }
+            _ => {
+                let b = g.batch;
+                let s = g.tensor(graph, &[b, n], F32);
+                k.by_score(graph, &t, s)?
+            }
         };
         let mut v = parts(&r.compressed);
         v.push(r.score);
@@ -319,7 +327,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
     ("idlevit", |g, graph| {
         let t = g.tokens(graph)?;
         let n = g.count;
-        let k = IdleVit { keep: g.number(n) };
+        let k = IdleVit { keep: g.number(n), protect: g.protect(graph) };
         g.note(k);
         if g.coin() {
             let (q, kk) = g.queries_and_keys(graph, n);
@@ -352,8 +360,13 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
     ("key_tokens", |g, graph| {
         let t = g.tokens(graph)?;
         let n = g.count;
-        let k = KeyTokens { share: g.share() };
+        let k = KeyTokens { share: g.share(), protect: g.protect(graph) };
         g.note(k);
+        if g.coin() {
+            let b = g.batch;
+            let s = g.tensor(graph, &[b, n], F32);
+            return Ok(selected(&k.by_score(graph, &t, s)?));
+        }
         let (q, kk) = g.queries_and_keys(graph, n);
         Ok(selected(&k.build(graph, &t, q, kk)?))
     }),
@@ -392,12 +405,18 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
             spatial: g.coin(),
             spatial_among: if g.coin() { None } else { Some(g.number(n)) },
             count_from_ratio: g.coin(),
+            protect: g.protect(graph),
         };
         g.note(k);
         let (q, kk) = (g.tensor(graph, &[b, 1, n.wrapping_add(1), d], e), g.tensor(graph, &[b, 1, n.wrapping_add(1), d], e));
-        let r = k.build(graph, &t, q, kk)?;
+        let r = if g.coin() {
+            k.build(graph, &t, q, kk)?
+        } else {
+            let (s, m) = (g.tensor(graph, &[b, n], F32), g.tensor(graph, &[b, n, d], e));
+            k.by_score(graph, &t, s, m)?
+        };
         let mut v = parts(&r.compressed);
-        v.extend([r.score, r.fence, r.outliers]);
+        v.extend([r.score, r.fence, r.outliers, r.kept.0, r.neighbours.indices]);
         Ok(v)
     }),
     ("pumer", |g, graph| {
@@ -469,10 +488,17 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
             dominant: g.number(n),
             contextual: g.number(n / 3 + 1),
             merge: g.pick(&[Contextual::TargetPlusMean, Contextual::Mean]),
+            protect: g.protect(graph),
         };
         g.note(k);
         let (q, kk) = g.queries_and_keys(graph, n);
-        let r = k.build(graph, &t, q, kk)?;
+        let r = if g.coin() {
+            k.build(graph, &t, q, kk)?
+        } else {
+            let b = g.batch;
+            let s = g.tensor(graph, &[b, n], F32);
+            k.by_score(graph, &t, s, kk)?
+        };
         let mut v = parts(&r.compressed);
         v.extend([r.score, r.targets, r.assigned.0, r.assigned.1]);
         Ok(v)
@@ -494,7 +520,8 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
             g.count = h.wrapping_mul(w).wrapping_add(1)
         }
         let t = g.tokens(graph)?;
-        let k = WindowMerge { height: h, width: w, window: g.positive(4), threshold: g.float(), shared_count: g.coin() };
+        let (window, threshold, shared_count, protect) = (g.positive(4), g.float(), g.coin(), g.protect(graph));
+        let k = WindowMerge { height: h, width: w, window, threshold, shared_count, protect };
         g.note(k);
         let r = k.build(graph, &t)?;
         let mut v = parts(&r.compressed);

@@ -82,7 +82,7 @@ fn top_k(graph: &mut Graph, layer: &Layer, step: &Step) -> Result<Compressed, Er
 fn evit(graph: &mut Graph, layer: &Layer, step: &Step) -> Result<Compressed, Error> {
     let queries = layer.attention.heads_first(graph, layer.projected.queries)?;
     let keys = layer.attention.heads_first(graph, layer.projected.keys)?;
-    Ok(EVit { keep: step.numbers[0], fuse: true }.build(graph, &layer.tokens, queries, keys)?.compressed)
+    Ok(EVit { keep: step.numbers[0], ..EVit::default() }.build(graph, &layer.tokens, queries, keys)?.compressed)
 }
 
 fn random(graph: &mut Graph, layer: &Layer, step: &Step) -> Result<Compressed, Error> {

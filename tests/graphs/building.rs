@@ -183,7 +183,7 @@ fn tokens_of_another_rank_or_type_are_an_error_of_every_method() {
         ("prumerge", |g, t, q, k| PruMerge::default().build(g, t, q, k).map(drop)),
         ("key_tokens", |g, t, q, k| KeyTokens::default().build(g, t, q, k).map(drop)),
         ("window_merge", |g, t, _, _| {
-            WindowMerge { height: 2, width: 2, window: 2, threshold: 0.5, shared_count: false }.build(g, t).map(drop)
+            WindowMerge { height: 2, width: 2, window: 2, threshold: 0.5, ..WindowMerge::default() }.build(g, t).map(drop)
         }),
         ("dart", |g, t, s, x| Dart { keep: 0.5, image_pivots: 1 }.build(g, t, s, Some(x)).map(drop)),
         ("prune", |g, t, s, _| Prune { order: Order::Index }.build(g, t, s, None, |live| live / 2).map(drop)),
@@ -305,7 +305,7 @@ fn sizes_whose_products_overflow_are_errors_or_the_largest_number() {
     let _ = without_panic("heads first", || heads.heads_first(&mut graph, rows));
     // The largest window of no grid, and the largest number to be selected.
     let tokens = graph.tokens("none", [1, 0, 4], Elem::F32).expect("tokens");
-    let windows = WindowMerge { height: 0, width: 0, window: u32::MAX, threshold: 0.5, shared_count: false };
+    let windows = WindowMerge { height: 0, width: 0, window: u32::MAX, threshold: 0.5, ..WindowMerge::default() };
     let _ = without_panic("window_merge", || windows.build(&mut graph, &tokens));
     let scores = graph.input("scores", [1, u32::MAX], Elem::F32);
     let balanced = RebalancedTopK { select: u32::MAX, oversample: 2.0, early: u32::MAX };

@@ -25,13 +25,16 @@ fn decisions(method: ToMe) -> (Vec<u32>, Vec<u32>, Vec<u32>) {
     graph.output("sources", merging.selection.indices).expect("new name");
     graph.output("unmerged", merging.selection.complement.expect("asked for")).expect("new name");
     graph.output("partner", merging.matches.partner).expect("new name");
+    graph.output("from", merging.partition.sources).expect("new name");
+    graph.output("to", merging.partition.destinations).expect("new name");
     let out = run(&graph, &x);
     let sources = out["sources"].integers();
     let partner = out["partner"].integers();
-    let position = |i: &u32| 2 * i;
+    let [from, to] = ["from", "to"].map(|name| out[name].integers());
+    let position = |i: &u32| from[*i as usize];
     (
         sources.iter().map(position).collect(),
-        sources.iter().map(|&s| 2 * partner[s as usize] + 1).collect(),
+        sources.iter().map(|&s| to[partner[s as usize] as usize]).collect(),
         out["unmerged"].integers().iter().filter(|i| **i != NONE).map(position).collect(),
     )
 }
@@ -42,8 +45,9 @@ fn tome_decides_as_the_independent_reference() {
     assert_eq!(decisions(plain), (vec![2, 4, 6], vec![1, 3, 3], vec![0, 8]));
     let class = ToMe { protect: Protect::CLASS, ..plain };
     assert_eq!(decisions(class), (vec![2, 4, 6], vec![1, 3, 3], vec![0, 8]));
-    let distilled = ToMe { protect: Protect::CLASS_AND_DISTILLATION, ..plain };
-    assert_eq!(decisions(distilled), (vec![4, 6, 2], vec![3, 3, 5], vec![0, 8]));
+    // A distillation token beside it.
+    let distilled = ToMe { protect: Protect::Leading(2), ..plain };
+    assert_eq!(decisions(distilled), (vec![4, 6, 2], vec![3, 3, 5], vec![0, 1, 8]));
     let capped = ToMe { merge: 99, ..class };
     assert_eq!(decisions(capped), (vec![2, 4, 6, 8], vec![1, 3, 3, 3], vec![0]));
 }
@@ -76,7 +80,7 @@ fn tome_lays_its_output_out_as_the_paper() {
         run(&graph, &x)["representative"].integers().to_vec()
     };
     assert_eq!(rows(ToMe { merge: 3, protect: Protect::CLASS, ..Default::default() }), [0, 8, 1, 3, 5, 7]);
-    assert_eq!(rows(ToMe { merge: 3, protect: Protect::CLASS_AND_DISTILLATION, ..Default::default() }), [0, 1, 8, 3, 5, 7]);
+    assert_eq!(rows(ToMe { merge: 3, protect: Protect::Leading(2), ..Default::default() }), [0, 1, 8, 3, 5, 7]);
     assert_eq!(rows(ToMe { matching: Matching::Kth(4), ..Default::default() }), [3, 7]);
 }
 
@@ -141,7 +145,7 @@ fn options_out_of_range_are_errors() {
     let mut graph = Graph::new();
     let tokens = graph.tokens("x", [1, 9, 4], Elem::F32).expect("rank 3");
     let heads = graph.input("heads", [1, 1, 9, 4], Elem::F32);
-    let evit = |keep| EVit { keep, fuse: false }.build(&mut Graph::clone(&graph), &tokens, heads, heads).err();
+    let evit = |keep| EVit { keep, fuse: false, ..EVit::default() }.build(&mut Graph::clone(&graph), &tokens, heads, heads).err();
     for keep in [0.0, -1.0, 1.1, f64::NAN] {
         assert!(matches!(evit(keep), Some(Error::Value { argument: "evit: keep", .. })), "{keep}");
     }
@@ -153,7 +157,7 @@ fn options_out_of_range_are_errors() {
     let stage = PyramidDrop { image_start: 1, image_tokens: 5, ratios: vec![0.5] }.build(&mut graph, &tokens, 1, heads, heads).err();
     assert!(matches!(stage, Some(Error::Value { argument: "pyramiddrop: stage", .. })));
     for (height, width, window, argument) in [(2, 4, 1, "window"), (2, 4, 3, "window"), (2, 2, 2, "grid")] {
-        let method = WindowMerge { height, width, window, threshold: 0.5, shared_count: false };
+        let method = WindowMerge { height, width, window, threshold: 0.5, ..WindowMerge::default() };
         let error = method.build(&mut graph, &tokens).err();
         assert!(matches!(error, Some(Error::Value { argument: a, .. }) if a == format!("mustdrop: {argument}")), "{error:?}");
     }

@@ -111,7 +111,9 @@ fn shares_are_from_nothing_to_all() {
         HiPrune { keep: 0.5, share, width: 3, wrap: true }.build(&mut g.graph, &g.tokens, g.score, g.score).map(drop)
     });
     shares("vispruner important", |g, important| VisPruner { keep: 3, important }.build(&mut g.graph, &g.tokens, g.score).map(drop));
-    shares("key tokens share", |g, share| KeyTokens { share }.build(&mut g.graph, &g.tokens, g.heads, g.heads).map(drop));
+    shares("key tokens share", |g, share| {
+        KeyTokens { share, ..KeyTokens::default() }.build(&mut g.graph, &g.tokens, g.heads, g.heads).map(drop)
+    });
     shares("samp keep", |g, keep| Samp { threshold: 0.5, keep }.build(&mut g.graph, &g.tokens, g.score, g.score).map(drop));
     shares("atome merge", |g, share| atome(g, PairChoice::Merge(share)));
     shares("atome keep", |g, share| atome(g, PairChoice::Keep(share)));
@@ -130,7 +132,7 @@ fn shares_are_from_nothing_to_all() {
         StagedKeep { stages: vec![(1, keep)], of: ShareOf::First, rounding: Rounding::Floor }.lengths(3, 10).map(drop)
     });
     check("evit keep", &[f64::NAN, f64::INFINITY, 0.0, -1.0, 1.1].map(|v| (v, Refused)), |g, keep| {
-        EVit { keep, fuse: true }.build(&mut g.graph, &g.tokens, g.heads, g.heads).map(drop)
+        EVit { keep, ..EVit::default() }.build(&mut g.graph, &g.tokens, g.heads, g.heads).map(drop)
     });
     check("btp oversample", &[f64::NAN, f64::INFINITY, 0.0, -1.0, 0.9].map(|v| (v, Refused)), |g, oversample| {
         RebalancedTopK { select: 2, oversample, early: 2 }.build(&mut g.graph, g.score, None).map(drop)
@@ -167,7 +169,7 @@ fn thresholds_are_numbers() {
         prumerge(g, PruMerge { factor, neighbours: 2, ..PruMerge::default() })
     });
     check("windows", &[(f32::NAN, Refused), (f32::INFINITY, Either)], |g, threshold| {
-        WindowMerge { height: 2, width: 4, window: 2, threshold, shared_count: false }.build(&mut g.graph, &g.tokens).map(drop)
+        WindowMerge { height: 2, width: 4, window: 2, threshold, ..WindowMerge::default() }.build(&mut g.graph, &g.tokens).map(drop)
     });
 }
 
@@ -194,14 +196,14 @@ fn counts_may_be_anything() {
     });
     counts("vispruner keep", |g, keep| VisPruner { keep, important: 0.5 }.build(&mut g.graph, &g.tokens, g.score).map(drop));
     counts("cdpruner keep", |g, keep| CdPruner { keep, ..CdPruner::default() }.build(&mut g.graph, &g.tokens, g.score).map(drop));
-    counts("idlevit keep", |g, keep| IdleVit { keep }.build(&mut g.graph, &g.tokens, g.heads, g.heads).map(drop));
+    counts("idlevit keep", |g, keep| IdleVit { keep, ..IdleVit::default() }.build(&mut g.graph, &g.tokens, g.heads, g.heads).map(drop));
     counts("dynamic_vit keep", |g, keep| {
         let mut affine =
             |name: &str, o: u32, k: u32| tokenpress::methods::Affine { weight: g.graph.input(name, [o, k], Elem::F32), bias: None };
         let (first, last) = (affine("first", 4, 4), [affine("0", 2, 4), affine("1", 1, 2), affine("2", 2, 1)]);
         let norm = tokenpress::methods::Affine { weight: g.graph.input("norm", [4], Elem::F32), bias: None };
         let predictor = tokenpress::methods::Predictor { norm, first, last };
-        DynamicVit { keep }.build(&mut g.graph, &g.tokens, &predictor).map(drop)
+        DynamicVit { keep, ..DynamicVit::default() }.build(&mut g.graph, &g.tokens, &predictor).map(drop)
     });
     counts("btp keep", |g, keep| btp(g, BalancedPrune::first(keep, vec![0, 1])));
     counts("btp spatial", |g, position| btp(g, BalancedPrune::first(3, vec![position])));
@@ -237,7 +239,8 @@ fn counts_may_be_anything() {
     assert!(pyramiddrop(&mut given(false), vec![], 0).is_err());
     for [height, width, window] in COUNTS.iter().flat_map(|n| [[*n, 4, 2], [2, *n, 2], [2, 4, *n], [*n; 3]]) {
         let mut g = given(true);
-        let _ = WindowMerge { height, width, window, threshold: 0.5, shared_count: true }.build(&mut g.graph, &g.tokens);
+        let _ = WindowMerge { height, width, window, threshold: 0.5, shared_count: true, ..WindowMerge::default() }
+            .build(&mut g.graph, &g.tokens);
     }
 }
 

@@ -1,5 +1,5 @@
 //! What single kernels refuse, and what they hold for any input.
-#![allow(missing_docs, reason = "a test")]
+#![allow(missing_docs, unreachable_pub, reason = "a test")]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -10,5 +10,6 @@ mod linear;
 mod merging;
 mod pixel_unshuffle;
 mod properties;
+mod protected;
 mod top_k;
 mod transformer;

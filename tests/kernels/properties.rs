@@ -5,6 +5,7 @@
 
 use std::fmt::Debug;
 
+use crate::protected::{leading_tokens_may_be_counted_listed_or_marked, protected, protected_tokens_survive_unchanged};
 use crate::support::data;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestRng, TestRunner};
@@ -18,7 +19,7 @@ use tokenpress::readback::{Context, HostTensors};
 use tokenpress::{Elem, Error, Graph, HostTensor, NONE, Positions, Shape, Tensor, TokenMap, Tokens, wgpu};
 
 /// Executes a graph: the reference, or an adapter.
-type Run<'a> = &'a dyn Fn(&Graph, &HostTensors) -> HostTensors;
+pub type Run<'a> = &'a dyn Fn(&Graph, &HostTensors) -> HostTensors;
 
 type Property<T> = fn(Run<'_>, T) -> TestCaseResult;
 
@@ -113,10 +114,12 @@ properties! {
     unshuffle_undoes_shuffle(images());
     tome_moves_every_token_somewhere(tome());
     maps_compose(two_maps());
+    protected_tokens_survive_unchanged(protected());
+    leading_tokens_may_be_counted_listed_or_marked(protected());
 }
 
 /// Runs a graph of these inputs; gives its outputs in their order.
-fn outputs(
+pub fn outputs(
     run: Run<'_>,
     inputs: &[&HostTensor],
     build: impl FnOnce(&mut Graph, &[Tensor]) -> Result<Vec<Tensor>, Error>,
@@ -139,12 +142,12 @@ fn parts(tensor: &HostTensor, rows: usize, count: impl Fn(usize) -> usize) -> Ve
     (0..rows).map(|row| words[row * width..][..count(row)].to_vec()).collect()
 }
 
-fn bits(tensor: &HostTensor) -> &[u32] {
+pub fn bits(tensor: &HostTensor) -> &[u32] {
     bytemuck::cast_slice(tensor.bytes())
 }
 
 /// A small multiple of 1/4.
-fn number() -> impl Strategy<Value = f32> + Clone {
+pub fn number() -> impl Strategy<Value = f32> + Clone {
     (-8i8..=8).prop_map(|quarters| f32::from(quarters) / 4.0)
 }
 
@@ -300,14 +303,14 @@ fn top_k_of_a_ragged_row_is_that_of_the_row_alone(run: Run<'_>, case: Scores) ->
 // --- rows of tokens ----------------------------------------------------------------------------------------------
 
 #[derive(Debug, Clone)]
-struct Ragged {
-    tokens: u32,
-    channels: u32,
-    lengths: Vec<u32>,
+pub struct Ragged {
+    pub tokens: u32,
+    pub channels: u32,
+    pub lengths: Vec<u32>,
     x: Vec<f32>,
 }
 
-fn ragged(value: impl Strategy<Value = f32> + Clone) -> impl Strategy<Value = Ragged> {
+pub fn ragged(value: impl Strategy<Value = f32> + Clone) -> impl Strategy<Value = Ragged> {
     (1u32..40, 1u32..10, 1usize..4).prop_flat_map(move |(tokens, channels, batch)| {
         let lengths = prop::collection::vec(0..=tokens, batch);
         let x = prop::collection::vec(value.clone(), batch * (tokens * channels) as usize);
@@ -316,15 +319,15 @@ fn ragged(value: impl Strategy<Value = f32> + Clone) -> impl Strategy<Value = Ra
 }
 
 impl Ragged {
-    fn rows(&self) -> usize {
+    pub fn rows(&self) -> usize {
         self.lengths.len()
     }
 
-    fn lengths(&self) -> HostTensor {
+    pub fn lengths(&self) -> HostTensor {
         HostTensor::u32([self.rows() as u32], self.lengths.clone())
     }
 
-    fn x(&self) -> HostTensor {
+    pub fn x(&self) -> HostTensor {
         HostTensor::f32([self.rows() as u32, self.tokens, self.channels], self.x.clone())
     }
 
@@ -800,7 +803,7 @@ prop_compose! {
     fn tome()(rows in ragged(number()))(
         sizes in prop::collection::vec((1u8..9).prop_map(f32::from), rows.rows() * rows.tokens as usize),
         merge in 0..rows.tokens,
-        protect in prop::sample::select(vec![Protect::NONE, Protect::CLASS, Protect::CLASS_AND_DISTILLATION]),
+        protect in prop::sample::select(vec![Protect::NONE, Protect::CLASS, Protect::Leading(2), Protect::Leading(5)]),
         rows in Just(rows),
     ) -> Merging {
         Merging { rows, sizes, method: ToMe { merge, protect, ..ToMe::default() } }

@@ -87,7 +87,7 @@ fn methods_refuse() {
     assert_eq!(refused(attention.heads_first(&mut graph, x)), "heads");
     let tokens = tokenpress::Tokens::new(&mut graph, x).expect("tokens");
     let predictor = Predictor { norm, first: odd, last: [first, second, third] };
-    assert_eq!(refused(DynamicVit { keep: 3 }.build(&mut graph, &tokens, &predictor)), "dynamic_vit: first");
+    assert_eq!(refused(DynamicVit { keep: 3, ..DynamicVit::default() }.build(&mut graph, &tokens, &predictor)), "dynamic_vit: first");
     for cells in [0, 4] {
         let method = LlamaVid { key: four, value: four, projector: vec![four], content: Content::Grid(cells) };
         assert_eq!(refused(method.build(&mut graph, x, [3, 3], x, None)), "llama_vid: grid");

@@ -98,7 +98,7 @@ fn evit(name: &'static str, broken: f32, expected: [f64; 3]) -> Known {
     let x = graph.tokens("x", [1, 11, 2], Elem::F32).expect("a shape");
     let queries = graph.input("queries", [1, 1, 11, 2], Elem::F32);
     let keys = graph.input("keys", [1, 1, 11, 2], Elem::F32);
-    let chosen = EVit { keep: 0.2, fuse: false }.build(&mut graph, &x, queries, keys).expect("shapes agree");
+    let chosen = EVit { keep: 0.2, fuse: false, ..EVit::default() }.build(&mut graph, &x, queries, keys).expect("shapes agree");
     graph.output("chosen", chosen.selection.indices).expect("a name");
     let mut key = vec![0.5; 22];
     key[14] = broken;

@@ -36,7 +36,9 @@ pub fn all() -> Vec<Known> {
             7,
             &[1.0, 0.0, 2.0, 1.5, -1.0, 0.5],
             &[0, NONE, 1, 2, NONE, 3],
-            |graph, tokens, heads| Ok(EVit { keep: 0.5, fuse: false }.build(graph, tokens, heads, heads)?.compressed.map.parent),
+            |graph, tokens, heads| {
+                Ok(EVit { keep: 0.5, fuse: false, ..EVit::default() }.build(graph, tokens, heads, heads)?.compressed.map.parent)
+            },
         ),
         // A frame alone has the base as its share.
         budgets(

@@ -10,6 +10,7 @@ mod choices;
 mod counts;
 mod masks;
 mod numbers;
+mod places;
 mod texts;
 mod thresholds;
 
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         ("counts", counts::all()),
         ("masks", masks::all()),
         ("numbers", numbers::all()),
+        ("places", places::all()),
         ("texts", texts::all()),
         ("thresholds", thresholds::all()),
     ];

@@ -46,7 +46,7 @@ fn one_direction(what: &str, width: u32, values: Vec<f32>) -> Known {
     let joins = grow_runs(&mut graph, unit, 1.0, None).expect("a shape");
     // A class token before the patches of a grid of 2 x 4.
     let class = graph.tokens("class", [1, 9, width], Elem::F32).expect("a shape");
-    let windows = WindowMerge { height: 2, width: 4, window: 2, threshold: 1.0, shared_count: false };
+    let windows = WindowMerge { height: 2, width: 4, window: 2, threshold: 1.0, ..WindowMerge::default() };
     let windows = windows.build(&mut graph, &class).expect("a shape");
     for (name, tensor) in [
         ("left", merged.tokens.lengths),
@@ -105,7 +105,7 @@ fn zero_rows() -> Known {
     let previous = previous_at(&mut graph, 5, 1);
     let similarity = pair_similarity(&mut graph, unit, previous, None).expect("a shape");
     let joins = grow_runs(&mut graph, unit, 0.5, None).expect("a shape");
-    let windows = WindowMerge { height: 2, width: 2, window: 2, threshold: 1.0, shared_count: false };
+    let windows = WindowMerge { height: 2, width: 2, window: 2, threshold: 1.0, ..WindowMerge::default() };
     let windows = windows.build(&mut graph, &x).expect("a shape");
     graph.output("similarity", similarity).expect("a name");
     graph.output("joins", joins).expect("a name");

@@ -7,11 +7,14 @@ use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Activation, Elementwise, LayerNorm, Order, Statistic, concat_rows, gather_rows, previous_at, reduce};
 use crate::methods::parts::affine::Affine;
-use crate::methods::parts::lists::{class_protected, product, rows_of};
+use crate::methods::parts::lists::{product, rows_of};
+use crate::methods::parts::places::{Protect, Protected};
 use crate::methods::parts::prune::{Prune, Pruned};
-use crate::token_map::{Tokens, count_by_length};
+use crate::token_map::Tokens;
 
-/// Keeps the class token and the `keep` patches that the [`Predictor`] rates highest, in descending score.
+/// Keeps the protected tokens and the `keep` patches that the [`Predictor`] rates highest, in descending score.
+///
+/// Patches are the tokens that are not protected; by default token 0 is, the class token. Ties go to the lowest position.
 ///
 /// Between the stages of the paper, the fourth, seventh and tenth block, `keep` is `floor(patches ratio^stage)` of the first block's
 /// patches: `keep_count(patches, ratio, Rounding::Floor)`.
@@ -28,16 +31,25 @@ use crate::token_map::{Tokens, count_by_length};
 /// let mut layer = |o, k| Affine { weight: graph.constant(HostTensor::f32([o, k], (0..o * k).map(|i| 1.0 - i as f32).collect())), bias: None };
 /// let (first, last) = (layer(2, 2), [layer(1, 2), layer(1, 1), layer(2, 1)]);
 /// let norm = Affine { weight: graph.constant(HostTensor::f32([2], vec![1.0; 2])), bias: None };
-/// let kept = DynamicVit { keep: 1 }.build(&mut graph, &tokens, &Predictor { norm, first, last })?;
+/// let kept = DynamicVit { keep: 1, ..Default::default() }.build(&mut graph, &tokens, &Predictor { norm, first, last })?;
 /// graph.output("kept", kept.pruned.selection.indices)?;
 /// let x = HostTensor::f32([1, 4, 2], vec![0.0, 0.0, 0.0, 1.0, 2.0, 1.0, 0.0, 3.0]);
 /// assert_eq!(graph.run_reference(&[("x".to_owned(), x)].into())?["kept"].integers(), [0, 2]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DynamicVit {
     /// Patches that stay.
     pub keep: u32,
+    /// Tokens that are no patches: the class token, registers. The predictor does not see them.
+    pub protect: Protect,
+}
+
+/// No patch stays; token 0 is a class token.
+impl Default for DynamicVit {
+    fn default() -> Self {
+        Self { keep: 0, protect: Protect::CLASS }
+    }
 }
 
 /// The layers that rate patches of C channels, C a multiple of 4 in the paper.
@@ -65,24 +77,31 @@ pub struct Predictor {
 /// Tokens after DynamicViT, and the score that chose them.
 #[derive(Debug, Clone, Copy)]
 pub struct DynamicVitOutput {
-    /// The class token, then the patches that are left.
+    /// The protected tokens, then the patches that are left.
     pub pruned: Pruned,
-    /// `[batch, tokens]`; 0 for the class token.
+    /// `[batch, tokens]`; 0 for protected tokens.
     pub score: Tensor,
 }
 
 impl DynamicVit {
-    /// Prunes `tokens`, whose token 0 is the class token, before a block.
+    /// Prunes `tokens` before a block.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, predictor: &Predictor) -> Result<DynamicVitOutput, Error> {
         let [_, capacity, _] = tokens.checked()?;
-        let patches = rows_of(graph, tokens.x, capacity.min(1)..capacity)?;
-        let (lengths, _) = count_by_length(graph, tokens.lengths, capacity, |live| live.saturating_sub(1))?;
+        let protected = Protected::of(graph, tokens, self.protect)?;
+        let (patches, lengths, places) = match protected {
+            Protected::Leading(leading) => {
+                let patches = if leading == 0 { tokens.x } else { rows_of(graph, tokens.x, leading..capacity)? };
+                (patches, protected.of_others(graph, tokens, |others| others)?.0, previous_at(graph, capacity, leading))
+            }
+            Protected::OfRows { .. } => {
+                let others = protected.others(graph, tokens)?;
+                (gather_rows(graph, tokens.x, others.indices, None)?, others.counts, others.ranks)
+            }
+        };
         let score = predictor.score(graph, patches, lengths)?;
-        let places = previous_at(graph, capacity, 1);
         let score = gather_rows(graph, score, places, None)?;
-        let marks = class_protected(graph, capacity);
-        let kept = self.keep.saturating_add(1);
-        let pruned = Prune { order: Order::Value }.build(graph, tokens, score, Some(marks), move |live| live.min(kept))?;
+        let keep = self.keep;
+        let pruned = Prune { order: Order::Value }.beside(graph, tokens, score, protected, |others| others.min(keep))?;
         Ok(DynamicVitOutput { pruned, score })
     }
 }

@@ -2,22 +2,26 @@
 //!
 //! Xu et al., "No Token Left Behind: Efficient Vision Transformer via Dynamic Token Idling" (2023).
 
+use crate::checks::expect;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Activation, AttentionInputs, AttentionScore, Norm, Order, Queries, gather_rows};
-use crate::methods::parts::lists::class_protected;
 use crate::methods::parts::multi_head_attention::{KeyMask, Projected};
+use crate::methods::parts::places::{Protect, Protected};
 use crate::methods::parts::prune::{Prune, Pruned};
 use crate::methods::parts::transformer::TransformerBlock;
-use crate::tensor::HostTensor;
+use crate::tensor::{Desc, Elem, HostTensor};
 use crate::token_map::Tokens;
 
-/// Selects the class token and the `keep` patches of highest raw logit; the others skip the layer.
+/// Selects the protected tokens and the `keep` patches of highest raw logit; the others skip the layer.
 ///
 /// ```text
 /// s_j = mean over heads of q_0 . k_j                 raw: no 1/sqrt(D), no softmax
-/// selected = [0, the keep patches of highest s in descending s]
+/// selected = [protected, the keep patches of highest s in descending s]
 /// ```
+///
+/// Patches are the tokens that are not protected; by default token 0 is, the class token. Where there is no class token, take a score of
+/// your own, [`IdleVit::by_score`]. Ties go to the lowest position.
 ///
 /// The block runs on the selected rows; [`IdleVitOutput::scatter`] puts them back in place, and every other row
 /// stays bit for bit.
@@ -32,7 +36,7 @@ use crate::token_map::Tokens;
 /// let mut graph = Graph::new();
 /// let tokens = graph.tokens("x", [1, 4, 1], Elem::F32)?;
 /// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 1, 4, 1], Elem::F32));
-/// let selected = IdleVit { keep: 1 }.build(&mut graph, &tokens, queries, keys)?;
+/// let selected = IdleVit { keep: 1, ..Default::default() }.build(&mut graph, &tokens, queries, keys)?;
 /// let twice = tokenpress::kernels::scale(&mut graph, selected.pruned.compressed.tokens.x, 2.0)?;
 /// let back = selected.scatter(&mut graph, twice, tokens.x)?;
 /// graph.output("x'", back)?;
@@ -43,18 +47,27 @@ use crate::token_map::Tokens;
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
 #[doc(alias = "token_idling")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct IdleVit {
     /// Patches that take part: `keep_count(patches, ratio, Rounding::Floor)` in the paper, of the first layer's number.
     pub keep: u32,
+    /// Tokens that are no patches, and take part: the class token, registers.
+    pub protect: Protect,
+}
+
+/// No patch takes part; token 0 is a class token.
+impl Default for IdleVit {
+    fn default() -> Self {
+        Self { keep: 0, protect: Protect::CLASS }
+    }
 }
 
 /// The selected rows, and how they return.
 #[derive(Debug, Clone, Copy)]
 pub struct IdleVitOutput {
-    /// The selected rows, the class token first, and their positions.
+    /// The selected rows, the protected ones first, and their positions.
     pub pruned: Pruned,
-    /// Raw-logit score of every token, `[batch, tokens]` f32.
+    /// Raw-logit score of every token, or the caller's, `[batch, tokens]` f32.
     pub score: Tensor,
 }
 
@@ -66,10 +79,36 @@ impl IdleVit {
         let attention = AttentionScore { queries: Queries::Row(0), norm: Norm::Logits, ..Default::default() };
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
         let score = attention.build(graph, inputs)?.score;
-        let marks = class_protected(graph, tokens.capacity());
+        self.by_score(graph, tokens, score)
+    }
+
+    /// Selects from `tokens` by a score `[batch, tokens]` f32, of which those of protected tokens do not matter. The method's authors have a
+    /// class token. Without one take the mean logit, or attention, that each token receives from all.
+    ///
+    /// ```
+    /// use tokenpress::kernels::{AttentionInputs, AttentionScore, Norm, Queries};
+    /// use tokenpress::methods::{IdleVit, Protect};
+    /// use tokenpress::{Elem, Graph, HostTensor};
+    ///
+    /// let mut graph = Graph::new();
+    /// let tokens = graph.tokens("x", [1, 4, 1], Elem::F32)?;
+    /// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 1, 4, 1], Elem::F32));
+    /// let received = AttentionScore { queries: Queries::All, norm: Norm::Logits, ..Default::default() };
+    /// let score = received.build(&mut graph, AttentionInputs::new(queries, keys))?.score;
+    /// let selected = IdleVit { keep: 2, protect: Protect::NONE }.by_score(&mut graph, &tokens, score)?;
+    /// graph.output("selected", selected.pruned.selection.indices)?;
+    /// let x = HostTensor::f32([1, 4, 1], vec![1.0, 0.0, 3.0, 2.0]);
+    /// let heads = x.clone().reshaped([1, 1, 4, 1]);
+    /// let inputs = [("x", x), ("q", heads.clone()), ("k", heads)].map(|(name, value)| (name.to_owned(), value));
+    /// assert_eq!(graph.run_reference(&inputs.into())?["selected"].integers(), [2, 3]);
+    /// # Ok::<(), tokenpress::Error>(())
+    /// ```
+    pub fn by_score(&self, graph: &mut Graph, tokens: &Tokens, score: Tensor) -> Result<IdleVitOutput, Error> {
+        let [batch, capacity, _] = tokens.checked()?;
+        expect("idlevit: score", score.desc(), Desc::new([batch, capacity], Elem::F32))?;
+        let protected = Protected::of(graph, tokens, self.protect)?;
         let patches = self.keep;
-        let keep = move |live: u32| live.min(patches.saturating_add(1));
-        let pruned = Prune { order: Order::Value }.build(graph, tokens, score, Some(marks), keep)?;
+        let pruned = Prune { order: Order::Value }.beside(graph, tokens, score, protected, |others| others.min(patches))?;
         Ok(IdleVitOutput { pruned, score })
     }
 

@@ -2,16 +2,23 @@
 //!
 //! Liu et al., "Multi-Stage Vision Token Dropping: Towards Efficient Multimodal Large Language Model" (2024).
 
+use crate::checks::expect;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{AttentionInputs, AttentionScore, Selection, TopK, TopKInputs};
+use crate::kernels::{AttentionInputs, AttentionScore, Selection, TopK, TopKInputs, gather_rows};
+use crate::methods::parts::lists::rows_of;
+use crate::methods::parts::places::{Protect, Protected};
 use crate::options;
 use crate::schedule::{Rounding, keep_count};
-use crate::token_map::{Tokens, count_by_length};
+use crate::tensor::{Desc, Elem};
+use crate::token_map::Tokens;
 
 /// The key set: patches that later stages must not drop.
 ///
-/// The `ceil(share * patches)` patches that the class token attends to most, in descending attention.
+/// The `ceil(share * patches)` patches that the class token attends to most, in descending attention. Ties go to the lowest position.
+///
+/// Patches are the tokens that are not protected; by default token 0 is, the class token. An encoder without a class token has no row to rank
+/// by. There take a score of your own, [`KeyTokens::by_score`].
 ///
 /// Cost: one attention row of `2 H N D` operations for H heads of D channels, and a selection. No token moves.
 ///
@@ -22,7 +29,7 @@ use crate::token_map::{Tokens, count_by_length};
 /// let mut graph = Graph::new();
 /// let tokens = graph.tokens("x", [1, 5, 1], Elem::F32)?;
 /// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 1, 5, 1], Elem::F32));
-/// let key = KeyTokens { share: 0.5 }.build(&mut graph, &tokens, queries, keys)?;
+/// let key = KeyTokens { share: 0.5, ..Default::default() }.build(&mut graph, &tokens, queries, keys)?;
 /// graph.output("key", key.indices)?;
 /// let heads = HostTensor::f32([1, 1, 5, 1], vec![1.0, 0.5, 3.0, 2.0, 0.0]);
 /// let inputs = [("q", heads.clone()), ("k", heads)].map(|(name, value)| (name.to_owned(), value));
@@ -34,11 +41,13 @@ use crate::token_map::{Tokens, count_by_length};
 pub struct KeyTokens {
     /// Share of the patches, 0 to 1; the published one is 0.08.
     pub share: f64,
+    /// Tokens that are no patches: the class token, registers. They are never key, and a language model does not get them.
+    pub protect: Protect,
 }
 
 impl Default for KeyTokens {
     fn default() -> Self {
-        Self { share: 0.08 }
+        Self { share: 0.08, protect: Protect::CLASS }
     }
 }
 
@@ -47,15 +56,55 @@ impl KeyTokens {
     /// encoder's last attention. The indices count patches, from 0.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, queries: Tensor, keys: Tensor) -> Result<Selection, Error> {
         let [_, capacity, _] = tokens.checked()?;
-        options::share("mustdrop: share", self.share)?;
-        let attention = AttentionScore { columns: Some(1.min(capacity)..capacity), ..Default::default() };
+        let protected = Protected::of(graph, tokens, self.protect)?;
+        // The columns of leading tokens need not be made.
+        let first = if let Protected::Leading(leading) = protected { leading } else { 0 };
+        let attention = AttentionScore { columns: Some(first..capacity), ..Default::default() };
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
         let score = attention.build(graph, inputs)?.score;
-        let patches = |live: u32| live.saturating_sub(1);
-        let share = self.share;
-        let count = move |live: u32| keep_count(patches(live), share, Rounding::Ceil);
-        let (lengths, _) = count_by_length(graph, tokens.lengths, capacity, patches)?;
-        let (counts, most) = count_by_length(graph, tokens.lengths, capacity, count)?;
+        self.of_patches(graph, tokens, protected, score)
+    }
+
+    /// Selects among `tokens` by a score `[batch, tokens]` f32. The indices count patches, from 0. For encoders without a class token take
+    /// the mean attention that each token receives from all.
+    ///
+    /// ```
+    /// use tokenpress::methods::{KeyTokens, Protect};
+    /// use tokenpress::{Elem, Graph, HostTensor};
+    ///
+    /// let mut graph = Graph::new();
+    /// let tokens = graph.tokens("x", [1, 4, 1], Elem::F32)?;
+    /// // As AttentionScore gives it, with Queries::All.
+    /// let received = graph.constant(HostTensor::f32([1, 4], vec![0.2, 0.3, 0.1, 0.4]));
+    /// let key = KeyTokens { share: 0.5, protect: Protect::NONE }.by_score(&mut graph, &tokens, received)?;
+    /// graph.output("key", key.indices)?;
+    /// let x = ("x".to_owned(), HostTensor::f32([1, 4, 1], vec![0.0; 4]));
+    /// assert_eq!(graph.run_reference(&[x].into())?["key"].integers(), [3, 1]);
+    /// # Ok::<(), tokenpress::Error>(())
+    /// ```
+    pub fn by_score(&self, graph: &mut Graph, tokens: &Tokens, score: Tensor) -> Result<Selection, Error> {
+        let [batch, capacity, _] = tokens.checked()?;
+        expect("mustdrop: score", score.desc(), Desc::new([batch, capacity], Elem::F32))?;
+        let protected = Protected::of(graph, tokens, self.protect)?;
+        let score = match protected {
+            Protected::Leading(0) | Protected::OfRows { .. } => score,
+            Protected::Leading(leading) => rows_of(graph, score, leading..capacity)?,
+        };
+        self.of_patches(graph, tokens, protected, score)
+    }
+
+    /// Selects by the score of all tokens but the leading ones.
+    fn of_patches(&self, graph: &mut Graph, tokens: &Tokens, protected: Protected, score: Tensor) -> Result<Selection, Error> {
+        options::share("mustdrop: share", self.share)?;
+        let score = match protected {
+            Protected::Leading(_) => score,
+            Protected::OfRows { .. } => {
+                let patches = protected.others(graph, tokens)?.indices;
+                gather_rows(graph, score, patches, None)?
+            }
+        };
+        let (lengths, _) = protected.of_others(graph, tokens, |patches| patches)?;
+        let (counts, most) = protected.of_others(graph, tokens, |patches| keep_count(patches, self.share, Rounding::Ceil))?;
         let inputs = TopKInputs { lengths: Some(lengths), counts: Some(counts), ..TopKInputs::new(score) };
         TopK { k: most, ..Default::default() }.build(graph, inputs)
     }

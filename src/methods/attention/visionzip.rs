@@ -2,6 +2,7 @@
 //!
 //! Yang et al., "VisionZip: Longer is Better but Not Necessary in Vision Language Models" (CVPR 2025).
 
+use crate::checks::expect;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
@@ -9,19 +10,25 @@ use crate::kernels::{
     keep_live, multiples, row_normalize,
 };
 use crate::methods::parts::contextual::Contextual;
-use crate::methods::parts::lists::{choose, class_protected, first_entries};
+use crate::methods::parts::lists::{choose, first_entries};
+use crate::methods::parts::places::{Protect, Protected};
 use crate::methods::parts::prune::{Prune, Pruned};
-use crate::tensor::NONE;
-use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length, rows_by_known_length};
+use crate::tensor::{Desc, Elem, NONE};
+use crate::token_map::{Compressed, TokenMap, Tokens, rows_by_known_length};
 
-/// Keeps the class token and the `dominant` patches that it attends to most, in order, and merges the others into `contextual` tokens.
+/// Keeps the class token and the `dominant` patches that it attends to most, in order. Merges the others into `contextual` tokens.
 ///
 /// ```text
 /// a_j      = sum over heads of softmax_j(q_0 . k_j / sqrt(D))
 /// targets  = every s-th of the R patches that are left, s = max(1, R / contextual), the first `contextual` of them
 /// assigned = each other one to the target of largest cosine between the heads' mean keys (lowest on ties)
-/// output   = [class, dominant.., contextual..]
+/// output   = [protected and dominant.., contextual..]
 /// ```
+///
+/// Patches are the tokens that are not protected; by default token 0 is, the class token. Protected and dominant tokens stand in ascending
+/// position.
+///
+/// An encoder without a class token (SigLIP, Qwen-VL) has no row to rank by. There take a score of your own, [`VisionZip::by_score`].
 ///
 /// Cost: one attention row of `2 H N D` operations for H heads of D channels, a selection, one copy of the kept tokens. The match
 /// of the R patches that are left with T targets takes `2 T R D` operations, and their merge one read of them.
@@ -42,31 +49,33 @@ use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length, rows_by_kn
 /// assert_eq!(graph.run_reference(&inputs.into())?["parent"].integers(), [0, 3, 1, 3, 3, 2, 4, 3, 3]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct VisionZip {
-    /// Patches that stay, the class token aside (which the published counts include: their 54 are 53 here).
+    /// Patches that stay. The published counts include the class token: their 54 are 53 here.
     pub dominant: u32,
     /// Tokens that the others become, at most.
     pub contextual: u32,
     /// What these are.
     pub merge: Contextual,
+    /// Tokens that are no patches: the class token, registers.
+    pub protect: Protect,
 }
 
 /// The published setting of 64 tokens.
 impl Default for VisionZip {
     fn default() -> Self {
-        Self { dominant: 53, contextual: 10, merge: Contextual::default() }
+        Self { dominant: 53, contextual: 10, merge: Contextual::default(), protect: Protect::CLASS }
     }
 }
 
 /// Tokens after VisionZip, and what decided.
 #[derive(Debug, Clone, Copy)]
 pub struct VisionZipOutput {
-    /// `[class, dominant.., contextual..]`, and where every token went.
+    /// `[protected and dominant.., contextual..]`, and where every token went.
     pub compressed: Compressed,
-    /// The class token's attention to every token, summed over heads, `[batch, tokens]` f32.
+    /// The class token's attention to every token, summed over heads, or the caller's score, `[batch, tokens]` f32.
     pub score: Tensor,
-    /// The class token and the dominant patches, and those left.
+    /// The protected tokens and the dominant patches, and those left.
     pub selection: Selection,
     /// The targets' positions, `[batch, contextual]` u32.
     pub targets: Tensor,
@@ -78,44 +87,77 @@ impl VisionZip {
     /// Compresses `tokens`, whose token 0 is the class token, by the queries and keys `[batch, heads, tokens, channels]` of an
     /// attention of the vision encoder.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, queries: Tensor, keys: Tensor) -> Result<VisionZipOutput, Error> {
-        let [_, capacity, _] = tokens.checked()?;
+        tokens.checked()?;
         let attention = AttentionScore { heads: HeadReduction::Sum, ..Default::default() };
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
         let score = attention.build(graph, inputs)?.score;
-        let class = class_protected(graph, capacity);
+        self.by_score(graph, tokens, score, keys)
+    }
+
+    /// Compresses `tokens` by a score `[batch, tokens]` f32, of which those of protected tokens do not matter. `keys` are what decides
+    /// which tokens are alike: `[batch, heads, tokens, channels]`, or any metric `[batch, tokens, channels]`.
+    ///
+    /// For encoders without a class token the authors take the mean attention that each token receives from all, over all heads.
+    ///
+    /// ```
+    /// use tokenpress::kernels::{AttentionInputs, AttentionScore, Queries};
+    /// use tokenpress::methods::{Protect, VisionZip};
+    /// use tokenpress::{Elem, Graph, HostTensor};
+    ///
+    /// let mut graph = Graph::new();
+    /// let tokens = graph.tokens("x", [1, 5, 1], Elem::F32)?;
+    /// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 1, 5, 1], Elem::F32));
+    /// let received = AttentionScore { queries: Queries::All, ..Default::default() };
+    /// let score = received.build(&mut graph, AttentionInputs::new(queries, keys))?.score;
+    /// let method = VisionZip { dominant: 2, contextual: 1, protect: Protect::NONE, ..Default::default() };
+    /// let zipped = method.by_score(&mut graph, &tokens, score, keys)?;
+    /// graph.output("kept", zipped.selection.indices)?;
+    /// graph.output("parent", zipped.compressed.map.parent)?;
+    /// let x = HostTensor::f32([1, 5, 1], vec![1.0, 3.0, 2.0, 5.0, 1.0]);
+    /// let heads = x.clone().reshaped([1, 1, 5, 1]);
+    /// let inputs = [("x", x), ("q", heads.clone()), ("k", heads)].map(|(name, value)| (name.to_owned(), value));
+    /// let out = graph.run_reference(&inputs.into())?;
+    /// assert_eq!((out["kept"].integers(), out["parent"].integers()), (&[1, 3][..], &[2, 0, 2, 1, 2][..]));
+    /// # Ok::<(), tokenpress::Error>(())
+    /// ```
+    pub fn by_score(&self, graph: &mut Graph, tokens: &Tokens, score: Tensor, keys: Tensor) -> Result<VisionZipOutput, Error> {
+        let [batch, capacity, _] = tokens.checked()?;
+        expect("visionzip: score", score.desc(), Desc::new([batch, capacity], Elem::F32))?;
+        let protected = Protected::of(graph, tokens, self.protect)?;
         let dominant = self.dominant;
-        let keep = move |live: u32| live.min(dominant.saturating_add(1));
-        let Pruned { compressed, selection } = Prune { order: Order::Index }.build(graph, tokens, score, Some(class), keep)?;
+        let prune = Prune { order: Order::Index };
+        let Pruned { compressed, selection } = prune.beside(graph, tokens, score, protected, |patches| patches.min(dominant))?;
 
         // Places of the targets, and of all others, in the list of what is left.
         let contextual = self.contextual;
-        let rest = move |live: u32| live - keep(live);
+        let rest = move |patches: u32| patches.saturating_sub(dominant);
         let stride_of = move |left: u32| left.checked_div(contextual).map_or(1, |s| s.max(1));
         let targets_of = move |left: u32| left.div_ceil(stride_of(left)).min(contextual);
         // In time of the list's own length, whatever a row has left.
-        let target_list = move |live: u32| {
-            let left = rest(live);
+        let target_list = move |patches: u32| {
+            let left = rest(patches);
             (0..targets_of(left)).map(move |i| i * stride_of(left)).collect::<Vec<_>>()
         };
-        let other_list = move |live: u32| {
-            let (left, targets) = (rest(live), targets_of(rest(live)));
+        let other_list = move |patches: u32| {
+            let (left, targets) = (rest(patches), targets_of(rest(patches)));
             let is_target = move |place: &u32| place.is_multiple_of(stride_of(left)) && place / stride_of(left) < targets;
             (0..left).filter(move |place| !is_target(place)).collect::<Vec<_>>()
         };
-        let (target_count, target_capacity) = count_by_length(graph, tokens.lengths, capacity, |live| targets_of(rest(live)))?;
-        let (_, other_capacity) = count_by_length(graph, tokens.lengths, capacity, |live| rest(live) - targets_of(rest(live)))?;
+        let (target_count, target_capacity) = protected.of_others(graph, tokens, |patches| targets_of(rest(patches)))?;
+        let (_, other_capacity) = protected.of_others(graph, tokens, |patches| rest(patches) - targets_of(rest(patches)))?;
         // A selection always has its complement here.
         let left = selection.complement.unwrap_or(selection.indices);
         let mut known = |list: &dyn Fn(u32) -> Vec<u32>, width: u32| {
-            let padded = |live| list(live).into_iter().chain(std::iter::repeat(NONE)).take(width as usize).collect();
-            rows_by_known_length(graph, tokens.lengths, capacity, width, padded)
+            let Protected::Leading(leading) = protected else { return Ok(None) };
+            let padded = |live: u32| list(live.saturating_sub(leading)).into_iter().chain(std::iter::repeat(NONE)).take(width as usize);
+            rows_by_known_length(graph, tokens.lengths, capacity, width, |live| padded(live).collect())
         };
         let known = [known(&target_list, target_capacity)?, known(&other_list, other_capacity)?];
         let [target_places, other_places] = if let [Some(targets), Some(others)] = known {
             [targets, others]
         } else {
-            let (strides, _) = count_by_length(graph, tokens.lengths, capacity, |live| stride_of(rest(live)))?;
-            let (left, most) = count_by_length(graph, tokens.lengths, capacity, rest)?;
+            let (strides, _) = protected.of_others(graph, tokens, |patches| stride_of(rest(patches)))?;
+            let (left, most) = protected.of_others(graph, tokens, rest)?;
             let marks = multiples(graph, strides, most)?;
             let targets = compact(graph, marks, Some(left))?.indices;
             let targets = first_entries(graph, targets, target_capacity)?;

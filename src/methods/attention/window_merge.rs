@@ -11,6 +11,7 @@ use crate::kernels::{
 use crate::methods::parts::keep::keep_range;
 use crate::methods::parts::lists::{choose, each_row, first_entries, product};
 use crate::methods::parts::mean_cosine::mean_cosine;
+use crate::methods::parts::places::{Protect, Protected};
 use crate::options;
 use crate::pattern::Pattern;
 use crate::tensor::{Desc, Elem, HostTensor, NONE};
@@ -21,8 +22,11 @@ use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
 /// ```text
 /// s_w    = mean over i != j in window w of cos(x_i, x_j)
 /// merge the R windows of highest s, R the number of windows with s_w >= threshold
-/// output = [class, merged windows in descending s, other patches ascending]
+/// output = [protected, merged windows in descending s, other patches ascending]
 /// ```
+///
+/// Patches are the tokens that are not protected; by default token 0 is, the class token. An encoder without one needs nothing in its place:
+/// no score decides here, so that [`Protect::NONE`] is all. Of equally similar windows the first merge first.
 ///
 /// A merged token is the mean of its window, weighted by sizes, and stands at its last patch. The places after a row's live tokens are
 /// empty, and a window with an empty place stays as it is. So images of fewer rows than the grid take part.
@@ -38,7 +42,7 @@ use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
 ///
 /// let mut graph = Graph::new();
 /// let tokens = graph.tokens("x", [1, 9, 2], Elem::F32)?;
-/// let method = WindowMerge { height: 2, width: 4, window: 2, threshold: 0.8, shared_count: false };
+/// let method = WindowMerge { height: 2, width: 4, window: 2, threshold: 0.8, ..Default::default() };
 /// let merged = method.build(&mut graph, &tokens)?;
 /// graph.output("parent", merged.compressed.map.parent)?;
 /// // The class token, and two rows of four patches: the right window's are alike.
@@ -59,12 +63,21 @@ pub struct WindowMerge {
     pub threshold: f32,
     /// Whether all batch rows merge as many windows as the one that merges fewest.
     pub shared_count: bool,
+    /// Tokens that are no patches: the class token, registers.
+    pub protect: Protect,
+}
+
+/// The published windows of 3 x 3 of 24 x 24 patches; each row has its own count.
+impl Default for WindowMerge {
+    fn default() -> Self {
+        Self { height: 24, width: 24, window: 3, threshold: 0.8, shared_count: false, protect: Protect::CLASS }
+    }
 }
 
 /// Tokens after the merge, and what decided.
 #[derive(Debug, Clone, Copy)]
 pub struct WindowMergeOutput {
-    /// `[class, merged.., others..]`, and where every token went.
+    /// `[protected.., merged.., others..]`, and where every token went.
     pub compressed: Compressed,
     /// Mean cosine of each window that the capacity has room for, row-major, `[batch, windows]` f32.
     pub score: Tensor,
@@ -73,8 +86,20 @@ pub struct WindowMergeOutput {
 }
 
 impl WindowMerge {
-    /// Merges `tokens`: the class token and the patches row by row. There are at most as many patches as places in the grid.
+    /// Merges `tokens`: the protected ones and the patches row by row. There are at most as many patches as places in the grid.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens) -> Result<WindowMergeOutput, Error> {
+        let protected = Protected::of(graph, tokens, self.protect)?;
+        if let Protected::Leading(leading) = protected {
+            return self.behind(graph, tokens, leading);
+        }
+        let [stay, rest] = protected.apart(graph, tokens)?;
+        let merged = self.behind(graph, &rest.tokens, 0)?;
+        let compressed = rest.then(graph, &merged.compressed)?;
+        Ok(WindowMergeOutput { compressed: stay.append(graph, &compressed)?, ..merged })
+    }
+
+    /// The same of the patches behind so many leading tokens.
+    fn behind(&self, graph: &mut Graph, tokens: &Tokens, leading: u32) -> Result<WindowMergeOutput, Error> {
         let ([batch, capacity, _], side) = (tokens.checked()?, self.window);
         options::threshold("mustdrop: threshold", self.threshold)?;
         let value = |argument, expected, actual| Err(Error::Value { argument, expected, actual });
@@ -83,14 +108,15 @@ impl WindowMerge {
             return value("mustdrop: window", expected, side.to_string());
         }
         let places = u64::from(self.height) * u64::from(self.width);
-        if places + 1 < u64::from(capacity) || places >= u64::from(u32::MAX) {
-            let expected = format!("{capacity} tokens at most with the class token's, and fewer than 2^32 places");
+        let most = u64::from(u32::MAX - leading);
+        if places + u64::from(leading) < u64::from(capacity) || places >= most {
+            let expected = format!("{} places or more, and fewer than {most}", capacity - leading);
             return value("mustdrop: grid", expected, format!("{} x {}", self.height, self.width));
         }
         // Token positions, window by window; the last of each window, which ascend.
         // A grid without places has windows of any size.
         let (columns, members) = (self.width / side, side.saturating_mul(side));
-        let token = |w: u32, i: u32| 1 + (w / columns * side + i / side) * self.width + w % columns * side + i % side;
+        let token = |w: u32, i: u32| leading + (w / columns * side + i / side) * self.width + w % columns * side + i % side;
         let last = (0..self.height / side * columns).map(|w| token(w, members - 1));
         let last: Vec<u32> = last.take_while(|token| *token < capacity).collect();
         let windows = last.len() as u32;
@@ -122,14 +148,21 @@ impl WindowMerge {
 
         let mut window_of = vec![NONE; capacity as usize];
         order.into_iter().enumerate().for_each(|(place, token)| window_of[token as usize] = place as u32 / members);
-        let map = merge_windows(graph, tokens, selection, window_of, last)?;
+        let map = merge_windows(graph, tokens, leading, selection, window_of, last)?;
         let compressed = map.compress(graph, tokens, Some(tokens.size), Reduce::WeightedMean)?;
         Ok(WindowMergeOutput { compressed, score, selection })
     }
 }
 
-/// The class token, the selected windows, the other patches, given the window of each token and the last token of each window.
-fn merge_windows(graph: &mut Graph, tokens: &Tokens, selection: Selection, window_of: Vec<u32>, last: Vec<u32>) -> Result<TokenMap, Error> {
+/// The leading tokens, the selected windows, the other patches, given the window of each token and the last token of each window.
+fn merge_windows(
+    graph: &mut Graph,
+    tokens: &Tokens,
+    leading: u32,
+    selection: Selection,
+    window_of: Vec<u32>,
+    last: Vec<u32>,
+) -> Result<TokenMap, Error> {
     let (batch, capacity, windows) = (tokens.batch(), tokens.capacity(), last.len() as u32);
     let last = each_row(graph, batch, &last)?;
     let window_of = graph.constant(HostTensor::u32([capacity], window_of));
@@ -138,13 +171,17 @@ fn merge_windows(graph: &mut Graph, tokens: &Tokens, selection: Selection, windo
     let representative = gather_rows(graph, last, selection.indices, None)?;
     let merged = TokenMap { parent, representative, lengths: selection.kept };
 
-    // What went nowhere; the class token has its place.
-    let only_class = graph.pattern(Desc::new([batch, capacity], Elem::U32), Pattern::split(1, 0, NONE));
-    let placed = gather_rows(graph, rank, window_of, Some(only_class))?;
+    // What went nowhere; leading tokens have their places.
+    let only_leading = graph.pattern(Desc::new([batch, capacity], Elem::U32), Pattern::split(leading, 0, NONE));
+    let placed = gather_rows(graph, rank, window_of, Some(only_leading))?;
     let nowhere = choose(graph, placed, windows.max(1), [0, 1])?;
     let others = compact(graph, nowhere, Some(tokens.lengths))?;
     let others = TokenMap::selection(graph, others.indices, others.counts, capacity)?;
-    let map = keep_range(graph, tokens, 0..1.min(capacity))?.map.append(graph, &merged)?.append(graph, &others)?;
+    let map = match leading {
+        0 => merged,
+        _ => keep_range(graph, tokens, 0..leading)?.map.append(graph, &merged)?,
+    };
+    let map = map.append(graph, &others)?;
     // There are never more rows than tokens.
     let representative = first_entries(graph, map.representative, capacity)?;
     Ok(TokenMap { representative, ..map })

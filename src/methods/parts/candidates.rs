@@ -2,23 +2,28 @@
 
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::Partition;
+use crate::kernels::{Compacted, Partition, compact, concat_rows, gather_rows, keep_live, lookup};
 use crate::methods::ToMe;
-use crate::methods::parts::lists::{live_entries, live_mask};
-use crate::methods::parts::matching::{Matching, Protect};
+use crate::methods::parts::lists::{choose, live_entries, product};
+use crate::methods::parts::matching::Matching;
+use crate::methods::parts::places::{Protect, Protected};
 use crate::options;
-use crate::token_map::{Tokens, count_by_length};
+use crate::pattern::{Pattern, Piece};
+use crate::tensor::{Desc, Elem};
+use crate::token_map::{Tokens, count_by_length, plus_one};
 
 /// What is matched, and what may come of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidates {
-    /// Token positions of sources and destinations.
+    /// Token positions of sources and destinations. Protected tokens are sources, before all others.
     pub partition: Partition,
     /// Tokens that take part, all but the k-th variant's tail: `[batch]` u32.
     pub lengths: Tensor,
     /// Live sources, `[batch]` u32.
     pub sources: Tensor,
-    /// Whether every live source has a partner for sure.
+    /// Which of them do not merge.
+    pub protected: Protected,
+    /// Whether every live source that is not protected has a partner for sure.
     pub partnered: bool,
     /// Sources that merge, at most: `[batch]` u32, and the most of all rows.
     pub merged: (Tensor, u32),
@@ -26,55 +31,110 @@ pub(crate) struct Candidates {
     pub outputs: u32,
 }
 
+/// A list of each row, `[batch, entries]` u32, and how many entries it has, `[batch]`.
+type Listed = (Tensor, Tensor);
+
 impl Candidates {
-    /// Even and odd tokens, of which as many merge as `merged` says; so that `outputs` are left at most.
-    pub(crate) fn even_odd(graph: &mut Graph, tokens: &Tokens, merged: (Tensor, u32), outputs: u32) -> Result<Self, Error> {
-        let partition = Partition::even_odd(graph, tokens.capacity());
-        let (sources, _) = count_by_length(graph, tokens.lengths, tokens.capacity(), |live| live.div_ceil(2))?;
-        Ok(Self { partition, lengths: tokens.lengths, sources, partnered: true, merged, outputs })
+    /// Even and odd tokens, without the first `leading`, of which as many merge as `merged` says; so that `outputs` are left at most.
+    pub(crate) fn even_odd(graph: &mut Graph, tokens: &Tokens, leading: u32, merged: (Tensor, u32), outputs: u32) -> Result<Self, Error> {
+        let capacity = tokens.capacity();
+        let leading = leading.min(capacity);
+        // The first even and the first odd position behind them.
+        let (even, odd) = (leading.next_multiple_of(2), leading | 1);
+        let sources_of = |live: u32| live.min(leading) + live.saturating_sub(even).div_ceil(2);
+        let partition = if leading < 2 {
+            Partition::even_odd(graph, capacity)
+        } else {
+            let evens = Piece { end: u32::MAX, first: even, step: 2 };
+            let sources = Pattern::Pieces([Piece { end: leading, first: 0, step: 1 }, evens, evens]);
+            Partition {
+                sources: graph.pattern(Desc::new([sources_of(capacity)], Elem::U32), sources),
+                destinations: graph.counted([capacity.saturating_sub(odd).div_ceil(2)], odd, 2),
+            }
+        };
+        let (sources, _) = count_by_length(graph, tokens.lengths, capacity, sources_of)?;
+        let protected = Protected::Leading(leading);
+        Ok(Self { partition, lengths: tokens.lengths, sources, protected, partnered: true, merged, outputs })
+    }
+
+    /// Sources and destinations, and the protected tokens as sources that do not merge.
+    fn with_protected(
+        graph: &mut Graph,
+        tokens: &Tokens,
+        protected: Protected,
+        (sources, count): Listed,
+        destinations: Tensor,
+        merged: (Tensor, u32),
+        outputs: u32,
+    ) -> Result<Self, Error> {
+        let (list, first) = protected.listed(graph, tokens)?;
+        let (sources, count) = concat_rows(graph, (list, Some(first)), (sources, Some(count)))?;
+        let partition = Partition { sources, destinations };
+        Ok(Self { partition, lengths: tokens.lengths, sources: count, protected, partnered: false, merged, outputs })
     }
 }
 
 impl ToMe {
-    /// Leading tokens that do not merge.
-    pub(crate) fn protected(&self) -> Protect {
-        match self.matching {
-            Matching::EvenOdd => self.protect,
-            Matching::Kth(_) | Matching::Lists(_) => Protect::NONE,
-        }
-    }
-
     pub(crate) fn candidates(&self, graph: &mut Graph, tokens: &Tokens) -> Result<Candidates, Error> {
         let (lengths, capacity, merge) = (tokens.lengths, tokens.capacity(), self.merge);
         // With a threshold it may be that nothing merges.
         let left = |tokens: u32, merged: u32| if self.threshold.is_some() { tokens } else { tokens - merged };
+        let protected = Protected::of(graph, tokens, self.protect)?;
+        let is_none = self.protect == Protect::NONE;
         match self.matching {
             Matching::EvenOdd => {
-                let protected = u32::from(self.protect.class) + u32::from(self.protect.distillation);
-                let count = |live: u32| merge.min(live.saturating_sub(protected) / 2);
-                let merged = count_by_length(graph, lengths, capacity, count)?;
-                let (_, outputs) = count_by_length(graph, lengths, capacity, |live| left(live, count(live)))?;
-                Candidates::even_odd(graph, tokens, merged, outputs)
+                let count = |others: u32| merge.min(others / 2);
+                let merged = protected.of_others(graph, tokens, count)?;
+                match protected {
+                    Protected::Leading(leading) => {
+                        let (_, outputs) =
+                            count_by_length(graph, lengths, capacity, |live| left(live, count(live.saturating_sub(leading))))?;
+                        Candidates::even_odd(graph, tokens, leading, merged, outputs)
+                    }
+                    Protected::OfRows { counts, .. } => {
+                        let outputs = protected.most_left(capacity, |others| left(others, count(others)));
+                        let others = protected.others(graph, tokens)?;
+                        let (sources, destinations) = alternate(graph, others, counts, protected.most())?;
+                        let among = Candidates::with_protected(graph, tokens, protected, sources, destinations, merged, outputs)?;
+                        // Where there is a source alone, none merges.
+                        Ok(Candidates { partnered: true, ..among })
+                    }
+                }
             }
             Matching::Kth(stride) => {
                 options::within("tome: stride", 1..=u32::MAX, stride)?;
                 let partition = Partition::strided(graph, capacity, stride);
-                let (grouped, _) = count_by_length(graph, lengths, capacity, |live| live - live % stride)?;
-                let merged = count_by_length(graph, lengths, capacity, |live| live / stride * (stride - 1))?;
-                let (_, outputs) =
-                    count_by_length(graph, lengths, capacity, |live| left(live - live % stride, live / stride * (stride - 1)))?;
-                Ok(Candidates { partition, lengths: grouped, sources: merged.0, partnered: true, merged, outputs })
+                let whole = |others: u32| others - others % stride;
+                let merges = |others: u32| others / stride * (stride - 1);
+                if is_none {
+                    let (grouped, _) = count_by_length(graph, lengths, capacity, whole)?;
+                    let merged = count_by_length(graph, lengths, capacity, merges)?;
+                    let (_, outputs) = count_by_length(graph, lengths, capacity, |live| left(whole(live), merges(live)))?;
+                    let partnered = true;
+                    return Ok(Candidates { partition, lengths: grouped, sources: merged.0, protected, partnered, merged, outputs });
+                }
+                let others = protected.others(graph, tokens)?;
+                let (grouped, _) = count_by_length(graph, others.counts, capacity, whole)?;
+                let merged = count_by_length(graph, others.counts, capacity, merges)?;
+                let outputs = protected.most_left(capacity, |others| left(whole(others), merges(others)));
+                // Their places among the others become positions.
+                let others = keep_live(graph, others.indices, grouped)?;
+                let [sources, destinations] =
+                    [partition.sources, partition.destinations].map(|list| gather_rows(graph, others, list, None));
+                let among = Candidates::with_protected(graph, tokens, protected, (sources?, merged.0), destinations?, merged, outputs)?;
+                Ok(Candidates { partnered: true, ..among })
             }
             Matching::Lists(lists) => {
                 let entries = |list: Tensor| list.shape().dims().last().copied().unwrap_or(0);
                 let (from, to) = (entries(lists.sources), entries(lists.destinations));
-                let full = tokens.is_full(graph);
+                let full = is_none && tokens.is_full(graph);
                 let (partition, sources) = if full {
                     (lists, graph.filled([tokens.batch()], from))
                 } else {
-                    let live = live_mask(graph, lengths, capacity)?;
-                    let (sources, count) = live_entries(graph, lists.sources, live)?;
-                    let (destinations, _) = live_entries(graph, lists.destinations, live)?;
+                    let others = protected.others(graph, tokens)?.ranks;
+                    let others = choose(graph, others, capacity, [1, 0])?;
+                    let (sources, count) = live_entries(graph, lists.sources, others)?;
+                    let (destinations, _) = live_entries(graph, lists.destinations, others)?;
                     (Partition { sources, destinations }, count)
                 };
                 let merged = count_by_length(graph, sources, from, |n| n.min(merge))?;
@@ -85,8 +145,38 @@ impl ToMe {
                     actual: format!("{from} and {to}"),
                 })?;
                 let outputs = left(all, merged.1).max(if partnered { 0 } else { from });
-                Ok(Candidates { partition, lengths, sources, partnered, merged, outputs })
+                if is_none {
+                    return Ok(Candidates { partition, lengths, sources, protected, partnered, merged, outputs });
+                }
+                let Partition { sources: list, destinations } = partition;
+                let outputs = outputs.saturating_add(protected.most()).min(capacity);
+                Candidates::with_protected(graph, tokens, protected, (list, sources), destinations, merged, outputs)
             }
         }
     }
+}
+
+/// Of the tokens that are left, by turns one source and one destination. The first is a source where there is an even number of protected
+/// tokens: where those come first, positions decide, as without them.
+fn alternate(graph: &mut Graph, others: Compacted, protected: Tensor, most: u32) -> Result<(Listed, Tensor), Error> {
+    let [batch, capacity] = others.indices.shape().exactly("tome: tokens", "[batch, tokens]")?;
+    let half = capacity.div_ceil(2);
+    let parity = Desc::new([plus_one("tome: protect", most)?], Elem::U32);
+    let parity = graph.pattern(parity, Pattern::Runs { first: 0, run: 2, jump: 0 });
+    let odd = lookup(graph, parity, protected)?;
+    let even = choose(graph, odd, 1, [1, 0])?;
+    // Places 0, 2 .. and places 1, 3 ..
+    let both = product("tome: tokens", others.indices.shape(), 2, half)?;
+    let rest = Piece { end: u32::MAX, first: 1, step: 2 };
+    let places = graph.pattern(Desc::new([both], Elem::U32), Pattern::Pieces([Piece { end: half, first: 0, step: 2 }, rest, rest]));
+    let places = graph.reshape(places, [1, 2, half])?;
+    let [sources, destinations] = [odd, even].map(|which| {
+        let places = gather_rows(graph, places, which, None)?;
+        let places = graph.reshape(places, [batch, half])?;
+        gather_rows(graph, others.indices, places, None)
+    });
+    let sources = sources?;
+    let flags = choose(graph, sources, capacity, [1, 0])?;
+    let count = compact(graph, flags, None)?.counts;
+    Ok(((sources, count), destinations?))
 }

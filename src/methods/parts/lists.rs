@@ -86,11 +86,6 @@ pub(crate) fn marks_of(graph: &mut Graph, indices: Tensor, tokens: u32, listed: 
     choose(graph, place, entries, [listed, mark::CANDIDATE])
 }
 
-/// Marks that keep token 0, the class token, whatever its score.
-pub(crate) fn class_protected(graph: &mut Graph, capacity: u32) -> Tensor {
-    graph.pattern(Desc::new([capacity], Elem::U32), Pattern::split(1, mark::PROTECTED, mark::CANDIDATE))
-}
-
 /// Tokens of a range of every row of `x` `[batch, tokens, ..]`.
 pub(crate) fn rows_of(graph: &mut Graph, x: Tensor, range: Range<u32>) -> Result<Tensor, Error> {
     let index = graph.counted([range.end.saturating_sub(range.start)], range.start, 1);

@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Order, Selection, TopK, TopKInputs, mark};
 use crate::methods::parts::lists::marks_of;
+use crate::methods::parts::places::Protected;
 use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
 
 /// Keeps the tokens of the highest score.
@@ -68,6 +69,21 @@ impl Prune {
         Pruned::of(graph, tokens, selection)
     }
 
+    /// Keeps the protected tokens, and of the others `keep(others)` by `scores`.
+    pub(crate) fn beside(
+        &self,
+        graph: &mut Graph,
+        tokens: &Tokens,
+        scores: Tensor,
+        protected: Protected,
+        keep: impl Fn(u32) -> u32,
+    ) -> Result<Pruned, Error> {
+        let counts = protected.kept(graph, tokens, keep)?;
+        let marks = protected.marks(graph, tokens);
+        let selection = self.decide_counted(graph, tokens, scores, Some(marks), counts)?;
+        Pruned::of(graph, tokens, selection)
+    }
+
     /// Keeps the tokens listed in `indices` `[batch, entries]` u32, in ascending position. Each is listed once, and
     /// [`NONE`](crate::NONE) is none. There are `keep(live)` of them in each row.
     pub fn listed(graph: &mut Graph, tokens: &Tokens, indices: Tensor, keep: impl Fn(u32) -> u32) -> Result<Pruned, Error> {
@@ -88,7 +104,19 @@ impl Prune {
         keep: impl Fn(u32) -> u32,
     ) -> Result<Selection, Error> {
         tokens.checked()?;
-        let (counts, most) = count_by_length(graph, tokens.lengths, tokens.capacity(), |live| keep(live).min(live))?;
+        let counts = count_by_length(graph, tokens.lengths, tokens.capacity(), |live| keep(live).min(live))?;
+        self.decide_counted(graph, tokens, scores, marks, counts)
+    }
+
+    /// The same with counts that are known already, and the most of them.
+    pub(crate) fn decide_counted(
+        &self,
+        graph: &mut Graph,
+        tokens: &Tokens,
+        scores: Tensor,
+        marks: Option<Tensor>,
+        (counts, most): (Tensor, u32),
+    ) -> Result<Selection, Error> {
         let select = TopK { k: most, order: self.order, largest: true, complement: Some(Order::Index), mask: false };
         select.build(graph, TopKInputs { scores, lengths: Some(tokens.lengths), counts: Some(counts), marks })
     }

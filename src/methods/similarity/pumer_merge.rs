@@ -3,10 +3,9 @@
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Among, AssignInputs, AssignTokens, Neighbours, Order, TopK, TopKInputs, multiply};
-use crate::methods::ToMe;
 use crate::methods::parts::candidates::Candidates;
 use crate::methods::parts::lists::{choose, either, first_entries};
-use crate::methods::parts::matching::Protect;
+use crate::methods::{Protect, ToMe};
 use crate::token_map::{TokenMap, Tokens, count_by_length};
 
 /// How the image tokens of [`PuMer`](crate::methods::PuMer) merge; there is an example.
@@ -57,7 +56,7 @@ pub(crate) fn by_cosine(graph: &mut Graph, tokens: &Tokens, metric: Tensor, coun
     if counts.merged.1 == 0 {
         return Ok(identity);
     }
-    let among = Candidates::even_odd(graph, tokens, counts.merged, counts.left)?;
+    let among = Candidates::even_odd(graph, tokens, 1, counts.merged, counts.left)?;
     let tome = ToMe { protect: Protect::CLASS, ..Default::default() };
     let merged = tome.decide_among(graph, tokens, metric, among)?.map;
     if tokens.is_full(graph) {
@@ -75,7 +74,7 @@ pub(crate) fn by_cosine(graph: &mut Graph, tokens: &Tokens, metric: Tensor, coun
 /// difference, then the odd ones.
 fn least_difference(graph: &mut Graph, tokens: &Tokens, scores: Tensor, counts: Counts) -> Result<TokenMap, Error> {
     let (batch, capacity) = (tokens.batch(), tokens.capacity());
-    let Candidates { partition, lengths, sources, .. } = Candidates::even_odd(graph, tokens, counts.merged, counts.left)?;
+    let Candidates { partition, lengths, sources, .. } = Candidates::even_odd(graph, tokens, 0, counts.merged, counts.left)?;
     let rows = graph.reshape(scores, [batch, capacity, 1])?;
     let among = Among { queries: Some(partition.sources), candidates: Some(partition.destinations), lengths: Some(lengths) };
     let nearest = Neighbours { nearest: 1, exclude_self: false }.closest(graph, rows, among)?;

@@ -6,9 +6,10 @@
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Reduce, log_size};
-use crate::methods::parts::matching::{Matching, Protect};
+use crate::methods::parts::matching::Matching;
 use crate::methods::parts::merging::Merging;
 use crate::methods::parts::multi_head_attention::KeyMask;
+use crate::methods::parts::places::Protect;
 use crate::methods::parts::transformer::TransformerBlock;
 use crate::options;
 use crate::token_map::{Compressed, TokenMap, Tokens};
@@ -22,8 +23,8 @@ use crate::token_map::{Compressed, TokenMap, Tokens};
 /// x'_j = sum(x_i size_i) / sum(size_i) over j and all that merged into it
 /// ```
 ///
-/// `r = min(merge, (live - protected) / 2)`. The output is `[unmerged sources, destinations]`. Unmerged sources stand in descending
-/// similarity, or in ascending position where there is a class token. Destinations ascend. Zero rows have similarity 0. Rows with a NaN
+/// `r = min(merge, (live - protected) / 2)`. The output is `[protected, unmerged sources, destinations]`. Unmerged sources stand in descending
+/// similarity, or in ascending position where tokens may be protected. Destinations ascend. Zero rows have similarity 0. Rows with a NaN
 /// or an infinity merge last.
 ///
 /// Cost: `2 Ns Nd C` operations for the match of Ns sources and Nd destinations, one read of the metric for its units, a selection, one
@@ -54,7 +55,7 @@ pub struct ToMe {
     /// This is DyMU, `https://arxiv.org/abs/2504.17040`: set `merge` to `u32::MAX`, and take a threshold for each layer from
     /// [`similarity_threshold`](crate::schedule::similarity_threshold).
     pub threshold: Option<f32>,
-    /// Leading tokens that stay out of it, under [`Matching::EvenOdd`]. The other matchings do not look at it.
+    /// Tokens that stay out of it.
     pub protect: Protect,
     /// How tokens are divided into sources and destinations.
     pub matching: Matching,
@@ -77,6 +78,8 @@ impl ToMe {
         let nothing_merges = match self.matching {
             // They have an order of their own, whether or not there is a token to merge.
             Matching::Lists(_) => self.merge == 0,
+            // Where tokens may be protected or not, those past the last whole group may be dropped though all would fit.
+            Matching::Kth(_) if self.protect != Protect::NONE => false,
             _ => candidates.merged.1 == 0 && candidates.outputs == capacity,
         };
         if nothing_merges {

@@ -28,7 +28,7 @@ pub fn evit(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
     let x = feed.input("x", golden.input("x")?);
     let graph = &mut feed.graph;
     let tokens = Tokens::new(graph, x)?;
-    let method = EVit { keep: golden.number("keep_rate").ok_or("no keep_rate")?, fuse: golden.flag("fuse_token") };
+    let method = EVit { keep: golden.number("keep_rate").ok_or("no keep_rate")?, fuse: golden.flag("fuse_token"), ..EVit::default() };
     let whole = method.block(graph, &tokens, &block)?;
     // The same calls once more, for what is between them.
     let projected = block.project(graph, x)?;
@@ -64,7 +64,7 @@ pub fn idlevit(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> 
     let x = feed.input("x", value.clone());
     let graph = &mut feed.graph;
     let tokens = Tokens::new(graph, x)?;
-    let (y, chosen) = IdleVit { keep: golden.count("K")? }.block(graph, &tokens, &block)?;
+    let (y, chosen) = IdleVit { keep: golden.count("K")?, ..IdleVit::default() }.block(graph, &tokens, &block)?;
     // Of the selected rows by themselves: keys made after the selection, where the method selects among keys.
     let rows = chosen.pruned.compressed.tokens.x;
     let among = block.project(graph, rows)?;

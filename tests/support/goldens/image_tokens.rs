@@ -220,7 +220,14 @@ pub fn clusters(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure>
 pub fn windows(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
     let side_of_grid = golden.count("grid")?;
     let threshold = golden.number("threshold").ok_or("no threshold")? as f32;
-    let method = WindowMerge { height: side_of_grid, width: side_of_grid, window: golden.count("window")?, threshold, shared_count: true };
+    let method = WindowMerge {
+        height: side_of_grid,
+        width: side_of_grid,
+        window: golden.count("window")?,
+        threshold,
+        shared_count: true,
+        ..WindowMerge::default()
+    };
     let mut feed = Feed::default();
     let x = feed.input("x", golden.input("x")?);
     let graph = &mut feed.graph;

@@ -1,6 +1,9 @@
 //! ToMe and tomesd.
 
-use tokenpress::kernels::{Convolution, LayerNorm, Partition, Reduce, add, concat_rows, linear};
+use tokenpress::kernels::{
+    AssignInputs, AssignTokens, Assignment, BipartiteMatch, Convolution, LayerNorm, Order, Partition, Reduce, TopK, TopKInputs, add,
+    concat_rows, linear, row_normalize,
+};
 use tokenpress::methods::{Matching, Merging, Protect, ToMe};
 use tokenpress::readback::HostTensors;
 use tokenpress::schedule::MergeSchedule;
@@ -8,8 +11,27 @@ use tokenpress::{Graph, HostTensor, Tensor, TokenMap, Tokens};
 
 use super::{Failure, Feed, Golden, Side};
 
+/// Two tokens of a class and a distillation token, one of a class token.
 fn protect(golden: &Golden) -> Protect {
-    Protect { class: golden.flag("class_token"), distillation: golden.flag("distill_token") }
+    Protect::Leading(u32::from(golden.flag("class_token")) + u32::from(golden.flag("distill_token")))
+}
+
+/// Token 1 is protected, token 0 is not. The paper has no such model, and the crate's methods no such order: the distillation token as a
+/// destination that nothing merges into, in the second row.
+fn distillation_alone(graph: &mut Graph, tokens: &Tokens, metric: Tensor, merge: u32) -> Result<Merging, Failure> {
+    let (batch, capacity) = (tokens.batch(), tokens.capacity());
+    let merge = merge.min((capacity - 1) / 2);
+    let unit = row_normalize(graph, metric, None)?;
+    let partition = Partition::even_odd(graph, capacity);
+    let matches = BipartiteMatch { protected_sources: 0, protected_destinations: 1 }.build(graph, unit, partition, None)?;
+    let select = TopK { k: merge, complement: Some(Order::Value), ..TopK::default() };
+    let selection = select.build(graph, TopKInputs::new(matches.similarity))?;
+    let unmerged = selection.complement.ok_or("no complement")?;
+    let inputs = AssignInputs { partition, lengths: None, partner: matches.partner, unmerged };
+    let assign = AssignTokens { tokens: capacity, outputs: capacity - merge, interleave: true };
+    let Assignment { parent, representative, lengths } = assign.build(graph, inputs)?;
+    debug_assert_eq!(lengths.shape().dims(), [batch]);
+    Ok(Merging { map: TokenMap { parent, representative, lengths }, partition, matches, selection })
 }
 
 /// What a match decided, as outputs under names that end in `suffix`: indices into the lists of sources and
@@ -30,7 +52,7 @@ fn output_decision(graph: &mut Graph, merging: &Merging, suffix: &str) -> Result
 }
 
 /// `src`, `dst` and `unm` in token positions, from the outputs of [`output_decision`].
-fn positions(outputs: &mut HostTensors, suffix: &str) -> Result<(), Failure> {
+fn positions(outputs: &mut HostTensors, suffix: &str, distillation: bool) -> Result<(), Failure> {
     let take =
         |outputs: &mut HostTensors, name: &str| outputs.remove(&format!("{name}{suffix}")).ok_or_else(|| format!("no output {name}"));
     let selected = take(outputs, "selected")?;
@@ -53,7 +75,9 @@ fn positions(outputs: &mut HostTensors, suffix: &str) -> Result<(), Failure> {
             src.push(sources[index as usize]);
             dst.push(destinations[partner[index as usize] as usize]);
         }
-        unm.extend(row(&unmerged, b)[..sources.len() - merged].iter().map(|&index| sources[index as usize]));
+        let stay = row(&unmerged, b)[..sources.len() - merged].iter().map(|&index| sources[index as usize]).collect::<Vec<_>>();
+        // A distillation token is a source that stays here, and one of the destinations there.
+        unm.extend(stay.into_iter().filter(|position| !distillation || *position != 1));
     }
     for (name, list) in [("src", src), ("dst", dst), ("unm", unm)] {
         let width = list.len() as u32 / batch.max(1);
@@ -78,23 +102,30 @@ pub fn bipartite(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure
     let graph = &mut feed.graph;
     let tokens = Tokens::new(graph, x)?;
 
-    let one = tome.build(graph, &tokens, metric)?;
+    let decision = match golden.flag("distill_token") && !golden.flag("class_token") {
+        true => Some(distillation_alone(graph, &tokens, metric, tome.merge)?),
+        false => tome.decide(graph, &tokens, metric)?,
+    };
+    let build = |graph: &mut Graph, tokens: &Tokens| match &decision {
+        Some(merging) => merging.map.compress(graph, tokens, Some(tokens.size), Reduce::WeightedMean),
+        None => tome.build(graph, tokens, metric),
+    };
+    let one = build(graph, &tokens)?;
     graph.output("wavg1_x", one.tokens.x)?;
     graph.output("wavg1_size", one.tokens.size)?;
     graph.output("parent", one.map.parent)?;
     if let Some(size) = size {
-        let sized = tome.build(graph, &Tokens { size, ..tokens }, metric)?;
+        let sized = build(graph, &Tokens { size, ..tokens })?;
         graph.output("wavg_x", sized.tokens.x)?;
         graph.output("wavg_size", sized.tokens.size)?;
     }
     reductions(graph, one.map, x, &[("merged_mean", Reduce::Mean), ("merged_sum", Reduce::Sum), ("merged_amax", Reduce::Max)])?;
-    let decision = tome.decide(graph, &tokens, metric)?;
     if let Some(merging) = &decision {
         output_decision(graph, merging, "")?;
     }
     let mut outputs = feed.run(side)?;
     if decision.is_some() {
-        positions(&mut outputs, "")?;
+        positions(&mut outputs, "", golden.flag("distill_token"))?;
     }
     Ok(outputs)
 }
@@ -175,7 +206,7 @@ pub fn chain(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
     }
     let mut outputs = feed.run(side)?;
     for layer in decided {
-        positions(&mut outputs, &layer.to_string())?;
+        positions(&mut outputs, &layer.to_string(), false)?;
     }
     Ok(outputs)
 }
@@ -231,7 +262,7 @@ pub fn vit(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
     graph.output("parent", whole.parent)?;
     let mut outputs = feed.run(side)?;
     for layer in decided {
-        positions(&mut outputs, &layer.to_string())?;
+        positions(&mut outputs, &layer.to_string(), false)?;
     }
     Ok(outputs)
 }
@@ -278,7 +309,7 @@ pub fn random2d(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure>
     graph.output("dst_positions", partition.destinations)?;
     let mut outputs = feed.run(side)?;
     if merging.is_some() {
-        positions(&mut outputs, "")?;
+        positions(&mut outputs, "", golden.flag("distill_token"))?;
     } else {
         let empty = HostTensor::u32([tokens.batch(), 0], Vec::new());
         outputs.extend(["src", "dst", "unm"].map(|name| (name.to_owned(), empty.clone())));

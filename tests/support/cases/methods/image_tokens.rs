@@ -16,7 +16,9 @@ pub const METHODS: &[Method] = &[
     Method {
         subject: "visionzip",
         options: "3 and 9, averaged",
-        build: |graph, given| visionzip(graph, given, VisionZip { dominant: 3, contextual: 9, merge: Contextual::Mean }),
+        build: |graph, given| {
+            visionzip(graph, given, VisionZip { dominant: 3, contextual: 9, merge: Contextual::Mean, ..Default::default() })
+        },
         ragged: true,
     },
     Method {
@@ -71,7 +73,7 @@ pub const METHODS: &[Method] = &[
         options: "two stages of a prompt",
         build: |graph, given| {
             let (image_start, image_tokens) = image(given);
-            let key = KeyTokens { share: 0.1 }.build(graph, &given.tokens, given.queries, given.keys)?.indices;
+            let key = KeyTokens { share: 0.1, ..KeyTokens::default() }.build(graph, &given.tokens, given.queries, given.keys)?.indices;
             let prompt = Prefill::new(graph, given.tokens, image_start, image_tokens, key)?;
             let method = DualAttention { global: 0.3, individual: 0.2 };
             let first = method.build(graph, &prompt, given.queries, given.keys)?;
@@ -144,7 +146,7 @@ fn prumerge(graph: &mut Graph, given: Given, method: PruMerge) -> Result<(), Err
 /// A class token and patches in windows of 2 x 2, of which a row has as many as it has patches for.
 fn windows(graph: &mut Graph, given: Given) -> Result<(), Error> {
     let height = given.tokens.capacity().div_ceil(4).next_multiple_of(2).max(10);
-    let merged = WindowMerge { height, width: 4, window: 2, threshold: 0.0, shared_count: false }.build(graph, &given.tokens)?;
+    let merged = WindowMerge { height, width: 4, window: 2, threshold: 0.0, ..WindowMerge::default() }.build(graph, &given.tokens)?;
     name(graph, merged.compressed)
 }
 

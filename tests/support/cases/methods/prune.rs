@@ -7,15 +7,25 @@ pub const METHODS: &[Method] = &[
     Method {
         subject: "evit",
         options: "0.7, fused",
-        build: |graph, given| evit(graph, given, EVit { keep: 0.7, fuse: true }),
+        build: |graph, given| evit(graph, given, EVit { keep: 0.7, fuse: true, ..EVit::default() }),
         ragged: true,
     },
-    Method { subject: "evit", options: "0.4", build: |graph, given| evit(graph, given, EVit { keep: 0.4, fuse: false }), ragged: true },
-    Method { subject: "evit", options: "1, fused", build: |graph, given| evit(graph, given, EVit { keep: 1.0, fuse: true }), ragged: true },
+    Method {
+        subject: "evit",
+        options: "0.4",
+        build: |graph, given| evit(graph, given, EVit { keep: 0.4, fuse: false, ..EVit::default() }),
+        ragged: true,
+    },
+    Method {
+        subject: "evit",
+        options: "1, fused",
+        build: |graph, given| evit(graph, given, EVit { keep: 1.0, fuse: true, ..EVit::default() }),
+        ragged: true,
+    },
     Method {
         subject: "evit",
         options: "0.95, fused",
-        build: |graph, given| evit(graph, given, EVit { keep: 0.95, fuse: true }),
+        build: |graph, given| evit(graph, given, EVit { keep: 0.95, fuse: true, ..EVit::default() }),
         ragged: true,
     },
     Method {
@@ -37,7 +47,7 @@ pub const METHODS: &[Method] = &[
         subject: "idlevit",
         options: "7",
         build: |graph, given| {
-            let selected = IdleVit { keep: 7 }.build(graph, &given.tokens, given.queries, given.keys)?;
+            let selected = IdleVit { keep: 7, ..IdleVit::default() }.build(graph, &given.tokens, given.queries, given.keys)?;
             graph.output("indices", selected.pruned.selection.indices)?;
             graph.output("lengths'", selected.pruned.compressed.tokens.lengths)?;
             let rows = selected.pruned.compressed.tokens.x;

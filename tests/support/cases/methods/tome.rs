@@ -21,7 +21,7 @@ pub const METHODS: &[Method] = &[
     Method {
         subject: "tome",
         options: "class and distillation, all",
-        build: |graph, given| tome(graph, given, ToMe { merge: u32::MAX, protect: Protect::CLASS_AND_DISTILLATION, ..Default::default() }),
+        build: |graph, given| tome(graph, given, ToMe { merge: u32::MAX, protect: Protect::Leading(2), ..Default::default() }),
         ragged: true,
     },
     Method {

@@ -14,7 +14,7 @@ pub const METHODS: &[Method] = &[
         options: "a whole block",
         build: |graph, given| {
             let block = block(graph, &mut Weights::of(given));
-            let kept = EVit { keep: 0.6, fuse: true }.block(graph, &given.tokens, &block)?;
+            let kept = EVit { keep: 0.6, ..EVit::default() }.block(graph, &given.tokens, &block)?;
             graph.output("x'", kept.compressed.tokens.x)?;
             graph.output("lengths'", kept.compressed.tokens.lengths)?;
             graph.output("parent", kept.compressed.map.parent)
@@ -26,7 +26,7 @@ pub const METHODS: &[Method] = &[
         options: "a whole block",
         build: |graph, given| {
             let block = block(graph, &mut Weights::of(given));
-            let (x, _) = IdleVit { keep: 5 }.block(graph, &given.tokens, &block)?;
+            let (x, _) = IdleVit { keep: 5, ..IdleVit::default() }.block(graph, &given.tokens, &block)?;
             graph.output("x'", x)
         },
         ragged: true,
@@ -56,7 +56,7 @@ pub const METHODS: &[Method] = &[
                 first: weights.affine(graph, &[CHANNELS, CHANNELS]),
                 last: [[6, CHANNELS], [3, 6], [2, 3]].map(|dims| weights.affine(graph, &dims)),
             };
-            let kept = DynamicVit { keep: 6 }.build(graph, &given.tokens, &predictor)?;
+            let kept = DynamicVit { keep: 6, ..DynamicVit::default() }.build(graph, &given.tokens, &predictor)?;
             graph.output("x'", kept.pruned.compressed.tokens.x)?;
             graph.output("lengths'", kept.pruned.compressed.tokens.lengths)?;
             graph.output("score", kept.score)
