@@ -457,7 +457,7 @@ fn btp(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Err
 }
 
 fn divprune(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {
-    Ok(DivPrune { keep: part(request) }.build(graph, &state.tokens)?.pruned.compressed.into())
+    Ok(DivPrune { keep: part(request), floor: 0 }.build(graph, &state.tokens)?.pruned.compressed.into())
 }
 
 fn cdpruner(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {
@@ -470,14 +470,14 @@ fn cdpruner(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage
 
 fn idpruner(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {
     let score = received(graph, request, &state.tokens)?;
-    Ok(IdPruner { keep: part(request), relevance: 0.5 }.build(graph, &state.tokens, score)?.pruned.compressed.into())
+    Ok(IdPruner { keep: part(request), relevance: 0.5, floor: 0 }.build(graph, &state.tokens, score)?.pruned.compressed.into())
 }
 
 fn dart(graph: &mut Graph, request: &Request, state: &State) -> Result<Stage, Error> {
     let features = (request.project)(graph, state.tokens.x)?;
     let heads = split_heads(graph, features)?;
     let sizes = key_size(graph, heads)?;
-    let method = Dart { keep: part(request), image_pivots: 4.min(request.after.count) };
+    let method = Dart { keep: part(request), image_pivots: 4.min(request.after.count), floor: 0 };
     Ok(method.build(graph, &state.tokens, sizes, None)?.pruned.compressed.into())
 }
 

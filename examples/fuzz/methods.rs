@@ -17,6 +17,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
             merge: g.number(n / 2 + 1),
             threshold: if g.chance(0.7) { None } else { Some(g.float()) },
             protect: g.protect(graph),
+            keep_order: g.coin(),
             matching: match g.below(4) {
                 0 | 1 => Matching::EvenOdd,
                 2 => Matching::Kth(g.number(5)),
@@ -115,7 +116,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         let t = g.tokens(graph)?;
         let (b, n, m, c, e) = (g.batch, g.count.min(70), g.rows, g.channels, g.elem);
         let _ = n;
-        let k = Dart { keep: g.share(), image_pivots: g.number(4) };
+        let k = Dart { keep: g.share(), image_pivots: g.number(4), floor: g.below(4) };
         g.note(k);
         let n = g.count;
         let s = g.tensor(graph, &[b, n], F32);
@@ -155,7 +156,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
     }),
     ("divprune", |g, graph| {
         let t = g.tokens(graph)?;
-        let k = DivPrune { keep: g.share() };
+        let k = DivPrune { keep: g.share(), floor: g.below(4) };
         g.note(k);
         Ok(parts(&k.build(graph, &t)?.pruned.compressed))
     }),
@@ -198,7 +199,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
     }),
     ("evit", |g, graph| {
         let t = g.tokens(graph)?;
-        let k = EVit { keep: g.share(), fuse: g.coin(), protect: g.protect(graph) };
+        let k = EVit { keep: g.share(), floor: g.below(4), fuse: g.coin(), protect: g.protect(graph) };
         g.note(k);
         let n = g.count;
         let r = match g.below(3) {
@@ -224,7 +225,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
     ("evs", |g, graph| {
         let t = g.tokens(graph)?;
         let n = g.count;
-        let k = Evs { tokens_per_frame: g.number(n), prune: g.share() };
+        let k = Evs { tokens_per_frame: g.number(n), prune: g.share(), floor: g.below(4) };
         g.note(k);
         let l = g.dim();
         let _ = k.kept(l);
@@ -252,6 +253,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
             image_start: g.number(n / 4 + 1),
             image_tokens: g.number(n / 2 + 1),
             ratios: (0..k).map(|_| g.share()).collect(),
+            floor: g.below(4),
         };
         g.note(&k);
         let st = g.number(3) as usize;
@@ -280,7 +282,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         let kk = g.number(n / 3 + 1);
         let key = g.tensor(graph, &[b, kk], U32);
         let (is, it) = (g.number(n / 4 + 1), g.number(n / 2 + 1));
-        let k = DualAttention { global: g.float(), individual: g.float() };
+        let k = DualAttention { global: g.float(), individual: g.float(), floor: g.below(4) };
         g.note((is, it, k));
         let p = Prefill::new(graph, t, is, it, key)?;
         let (q, kk) = g.queries_and_keys(graph, n);
@@ -290,7 +292,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
     ("framefusion", |g, graph| {
         let t = g.tokens(graph)?;
         let (b, n) = (g.batch, g.count);
-        let k = FrameFusion { tokens_per_frame: g.number(n), similarity: g.float(), most: g.share() };
+        let k = FrameFusion { tokens_per_frame: g.number(n), similarity: g.float(), most: g.share(), floor: g.below(4) };
         g.note(k);
         let pl = g.tensor(graph, &[b, n], U32);
         let r = if g.coin() {
@@ -308,7 +310,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
     ("hiprune", |g, graph| {
         let t = g.tokens(graph)?;
         let (b, n) = (g.batch, g.count);
-        let k = HiPrune { keep: g.share(), share: g.share(), width: g.number(8), wrap: g.coin() };
+        let k = HiPrune { keep: g.share(), share: g.share(), width: g.number(8), wrap: g.coin(), floor: g.below(4) };
         g.note(k);
         let (m, d) = (g.tensor(graph, &[b, n], F32), g.tensor(graph, &[b, n], F32));
         Ok(parts(&k.build(graph, &t, m, d)?.compressed))
@@ -347,7 +349,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
     ("idpruner", |g, graph| {
         let t = g.tokens(graph)?;
         let (b, n) = (g.batch, g.count);
-        let k = IdPruner { keep: g.share(), relevance: g.float() };
+        let k = IdPruner { keep: g.share(), relevance: g.float(), floor: g.below(4) };
         g.note(k);
         let s = g.tensor(graph, &[b, n], F32);
         Ok(parts(&k.build(graph, &t, s)?.pruned.compressed))
@@ -401,6 +403,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         let (b, n, d, e) = (g.batch, g.count, g.depth, g.elem);
         let k = PruMerge {
             factor: g.float(),
+            floor: g.below(4),
             neighbours: g.number(6),
             spatial: g.coin(),
             spatial_among: if g.coin() { None } else { Some(g.number(n)) },
@@ -424,6 +427,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         let (b, n) = (g.batch, g.count);
         let k = PuMer {
             prune: g.share(),
+            floor: g.below(4),
             merge: g.share(),
             merge_text: g.share(),
             score: g.pick(&[TextScore::MeanOfHeads, TextScore::FirstHead, TextScore::Keys]),
@@ -455,7 +459,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
     ("samp", |g, graph| {
         let t = g.tokens(graph)?;
         let (b, n) = (g.batch, g.count);
-        let k = Samp { threshold: g.float(), keep: g.share() };
+        let k = Samp { threshold: g.float(), keep: g.share(), floor: g.below(4) };
         g.note(k);
         let (i, r) = (g.tensor(graph, &[b, n], F32), g.tensor(graph, &[b, n], F32));
         let r = k.build(graph, &t, i, r)?;

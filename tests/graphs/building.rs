@@ -176,16 +176,16 @@ fn tokens_of_another_rank_or_type_are_an_error_of_every_method() {
     let methods: &[Method] = &[
         ("tome", |g, t, m, _| ToMe { merge: 1, ..Default::default() }.build(g, t, m).map(drop)),
         ("atome", |g, t, m, _| AToMe { choice: PairChoice::Merge(0.5), ..Default::default() }.build(g, t, m).map(drop)),
-        ("divprune", |g, t, _, _| DivPrune { keep: 0.5 }.build(g, t).map(drop)),
+        ("divprune", |g, t, _, _| DivPrune { keep: 0.5, floor: 0 }.build(g, t).map(drop)),
         ("dycoke", |g, t, _, _| DyCoke { tokens_per_frame: 2, merge: 0.5 }.build(g, t).map(drop)),
-        ("evs", |g, t, _, _| Evs { tokens_per_frame: 2, prune: 0.5 }.build(g, t).map(drop)),
+        ("evs", |g, t, _, _| Evs { tokens_per_frame: 2, prune: 0.5, floor: 0 }.build(g, t).map(drop)),
         ("fastv", |g, t, q, k| FastV { image_start: 0, image_tokens: 2, rank: 1 }.build(g, t, q, k).map(drop)),
         ("prumerge", |g, t, q, k| PruMerge::default().build(g, t, q, k).map(drop)),
         ("key_tokens", |g, t, q, k| KeyTokens::default().build(g, t, q, k).map(drop)),
         ("window_merge", |g, t, _, _| {
             WindowMerge { height: 2, width: 2, window: 2, threshold: 0.5, ..WindowMerge::default() }.build(g, t).map(drop)
         }),
-        ("dart", |g, t, s, x| Dart { keep: 0.5, image_pivots: 1 }.build(g, t, s, Some(x)).map(drop)),
+        ("dart", |g, t, s, x| Dart { keep: 0.5, image_pivots: 1, floor: 0 }.build(g, t, s, Some(x)).map(drop)),
         ("prune", |g, t, s, _| Prune { order: Order::Index }.build(g, t, s, None, |live| live / 2).map(drop)),
         ("listed", |g, t, s, _| Prune::listed(g, t, s, |live| live / 2).map(drop)),
         ("density_clusters", |g, t, _, _| DensityClusters { clusters: 1, nearest: 1 }.build(g, t).map(drop)),
@@ -240,7 +240,7 @@ fn shapes_that_no_memory_holds_take_none_while_a_graph_is_built() {
             drop(Partition::random(g, shape[0], shape[1], 1, 0));
             drop(TokenMap::identity(g, &tokens).and_then(|map| map.append(g, &map)));
             drop(ToMe { merge: 1, ..Default::default() }.build(g, &tokens, tokens.x));
-            drop(DivPrune { keep: 0.5 }.build(g, &tokens));
+            drop(DivPrune { keep: 0.5, floor: 0 }.build(g, &tokens));
             drop(spatial_spread(shape[0], shape[1], 1));
         });
     }

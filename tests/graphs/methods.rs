@@ -154,7 +154,8 @@ fn options_out_of_range_are_errors() {
     };
     assert!(matches!(fastv(5, 5, 1), Some(Error::Value { argument: "fastv: image", .. })));
     assert!(matches!(fastv(1, 5, 6), Some(Error::Value { argument: "fastv: rank", .. })));
-    let stage = PyramidDrop { image_start: 1, image_tokens: 5, ratios: vec![0.5] }.build(&mut graph, &tokens, 1, heads, heads).err();
+    let stage =
+        PyramidDrop { image_start: 1, image_tokens: 5, ratios: vec![0.5], floor: 0 }.build(&mut graph, &tokens, 1, heads, heads).err();
     assert!(matches!(stage, Some(Error::Value { argument: "pyramiddrop: stage", .. })));
     for (height, width, window, argument) in [(2, 4, 1, "window"), (2, 4, 3, "window"), (2, 2, 2, "grid")] {
         let method = WindowMerge { height, width, window, threshold: 0.5, ..WindowMerge::default() };

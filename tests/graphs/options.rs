@@ -89,32 +89,32 @@ fn positive(name: &str, build: Build<u32>) {
 
 #[test]
 fn shares_are_from_nothing_to_all() {
-    shares("evs prune", |g, prune| Evs { tokens_per_frame: 2, prune }.build(&mut g.graph, &g.tokens).map(drop));
+    shares("evs prune", |g, prune| Evs { tokens_per_frame: 2, prune, floor: 0 }.build(&mut g.graph, &g.tokens).map(drop));
     shares("dycoke merge", |g, merge| DyCoke { tokens_per_frame: 2, merge }.build(&mut g.graph, &g.tokens).map(drop));
     shares("dycoke keep", |g, keep| {
         let step = DyCokeStep { attention: g.score, selected: g.graph.input("selected", [2, 3], Elem::U32) };
         DyCokeCache { keep, similarity: 0.9 }.step(&mut g.graph, g.score, None, step).map(drop)
     });
-    shares("divprune keep", |g, keep| DivPrune { keep }.build(&mut g.graph, &g.tokens).map(drop));
-    shares("idpruner keep", |g, keep| IdPruner { keep, relevance: 0.5 }.build(&mut g.graph, &g.tokens, g.score).map(drop));
+    shares("divprune keep", |g, keep| DivPrune { keep, floor: 0 }.build(&mut g.graph, &g.tokens).map(drop));
+    shares("idpruner keep", |g, keep| IdPruner { keep, relevance: 0.5, floor: 0 }.build(&mut g.graph, &g.tokens, g.score).map(drop));
     shares("idpruner relevance", |g, relevance| {
         // What is just above 1 or below 0 is not so in f32.
         let relevance =
             if (0.0..=1.0).contains(&relevance) { relevance as f32 } else { 3.0 * relevance as f32 + relevance.signum() as f32 };
-        IdPruner { keep: 0.5, relevance }.build(&mut g.graph, &g.tokens, g.score).map(drop)
+        IdPruner { keep: 0.5, relevance, floor: 0 }.build(&mut g.graph, &g.tokens, g.score).map(drop)
     });
-    shares("dart keep", |g, keep| Dart { keep, image_pivots: 2 }.build(&mut g.graph, &g.tokens, g.score, None).map(drop));
+    shares("dart keep", |g, keep| Dart { keep, image_pivots: 2, floor: 0 }.build(&mut g.graph, &g.tokens, g.score, None).map(drop));
     shares("hiprune keep", |g, keep| {
-        HiPrune { keep, share: 0.5, width: 3, wrap: false }.build(&mut g.graph, &g.tokens, g.score, g.score).map(drop)
+        HiPrune { keep, share: 0.5, width: 3, wrap: false, floor: 0 }.build(&mut g.graph, &g.tokens, g.score, g.score).map(drop)
     });
     shares("hiprune share", |g, share| {
-        HiPrune { keep: 0.5, share, width: 3, wrap: true }.build(&mut g.graph, &g.tokens, g.score, g.score).map(drop)
+        HiPrune { keep: 0.5, share, width: 3, wrap: true, floor: 0 }.build(&mut g.graph, &g.tokens, g.score, g.score).map(drop)
     });
     shares("vispruner important", |g, important| VisPruner { keep: 3, important }.build(&mut g.graph, &g.tokens, g.score).map(drop));
     shares("key tokens share", |g, share| {
         KeyTokens { share, ..KeyTokens::default() }.build(&mut g.graph, &g.tokens, g.heads, g.heads).map(drop)
     });
-    shares("samp keep", |g, keep| Samp { threshold: 0.5, keep }.build(&mut g.graph, &g.tokens, g.score, g.score).map(drop));
+    shares("samp keep", |g, keep| Samp { threshold: 0.5, keep, floor: 2 }.build(&mut g.graph, &g.tokens, g.score, g.score).map(drop));
     shares("atome merge", |g, share| atome(g, PairChoice::Merge(share)));
     shares("atome keep", |g, share| atome(g, PairChoice::Keep(share)));
     shares("framefusion most", |g, most| framefusion(g, FrameFusion { most, ..FrameFusion::default() }));
@@ -155,15 +155,15 @@ fn thresholds_are_numbers() {
     thresholds("fastadasp", |g, threshold| {
         FastAdaSp { choice: PairChoice::Similarity(threshold) }.build(&mut g.graph, &g.tokens, g.tokens.x, None).map(drop)
     });
-    thresholds("samp", |g, threshold| Samp { threshold, keep: 0.5 }.build(&mut g.graph, &g.tokens, g.score, g.score).map(drop));
+    thresholds("samp", |g, threshold| Samp { threshold, keep: 0.5, floor: 2 }.build(&mut g.graph, &g.tokens, g.score, g.score).map(drop));
     thresholds("framefusion", |g, similarity| framefusion(g, FrameFusion { similarity, ..FrameFusion::default() }));
     thresholds("dycoke", |g, similarity| {
         let step = DyCokeStep { attention: g.score, selected: g.graph.input("selected", [2, 3], Elem::U32) };
         DyCokeCache { keep: 0.5, similarity }.step(&mut g.graph, g.score, None, step).map(drop)
     });
-    thresholds("mustdrop individual", |g, individual| mustdrop(g, DualAttention { global: 0.1, individual }));
+    thresholds("mustdrop individual", |g, individual| mustdrop(g, DualAttention { global: 0.1, individual, floor: 0 }));
     check("mustdrop global", &[f32::NAN, f32::INFINITY, -1.0].map(|v| (v, Refused)), |g, global| {
-        mustdrop(g, DualAttention { global, individual: 0.1 })
+        mustdrop(g, DualAttention { global, individual: 0.1, floor: 0 })
     });
     check("prumerge factor", &[f32::NAN, f32::INFINITY, f32::NEG_INFINITY].map(|v| (v, Refused)), |g, factor| {
         prumerge(g, PruMerge { factor, neighbours: 2, ..PruMerge::default() })
@@ -209,11 +209,13 @@ fn counts_may_be_anything() {
     counts("btp spatial", |g, position| btp(g, BalancedPrune::first(3, vec![position])));
     counts("btp early", |g, early| RebalancedTopK { select: 2, oversample: 2.0, early }.build(&mut g.graph, g.score, None).map(drop));
     counts("btp select", |g, select| RebalancedTopK { select, oversample: 2.0, early: 2 }.build(&mut g.graph, g.score, None).map(drop));
-    counts("dart pivots", |g, image_pivots| Dart { keep: 0.5, image_pivots }.build(&mut g.graph, &g.tokens, g.score, None).map(drop));
-    positive("hiprune width", |g, width| {
-        HiPrune { keep: 0.5, share: 1.0, width, wrap: true }.build(&mut g.graph, &g.tokens, g.score, g.score).map(drop)
+    counts("dart pivots", |g, image_pivots| {
+        Dart { keep: 0.5, image_pivots, floor: 0 }.build(&mut g.graph, &g.tokens, g.score, None).map(drop)
     });
-    positive("evs frames", |g, tokens_per_frame| Evs { tokens_per_frame, prune: 0.5 }.build(&mut g.graph, &g.tokens).map(drop));
+    positive("hiprune width", |g, width| {
+        HiPrune { keep: 0.5, share: 1.0, width, wrap: true, floor: 0 }.build(&mut g.graph, &g.tokens, g.score, g.score).map(drop)
+    });
+    positive("evs frames", |g, tokens_per_frame| Evs { tokens_per_frame, prune: 0.5, floor: 0 }.build(&mut g.graph, &g.tokens).map(drop));
     positive("dycoke frames", |g, tokens_per_frame| DyCoke { tokens_per_frame, merge: 0.5 }.build(&mut g.graph, &g.tokens).map(drop));
     positive("vidcom2 frames", |g, tokens_per_frame| VidCom2 { tokens_per_frame, base: 0.5 }.build(&mut g.graph, &g.tokens).map(drop));
     positive("framefusion frames", |g, tokens_per_frame| {
@@ -233,7 +235,7 @@ fn counts_may_be_anything() {
         let _ = FastV { image_start: start, image_tokens: tokens, rank }.build(&mut g.graph, &g.tokens, g.heads, g.heads);
         let method = SparseVlm { image_start: start, image_tokens: tokens, rank, recycle: true };
         let _ = method.raters(&mut g.graph, &g.tokens).and_then(|r| method.build(&mut g.graph, &g.tokens, &r, g.heads, g.heads));
-        let method = PyramidDrop { image_start: start, image_tokens: tokens, ratios: vec![0.5, 0.25] };
+        let method = PyramidDrop { image_start: start, image_tokens: tokens, ratios: vec![0.5, 0.25], floor: 0 };
         let _ = method.build(&mut g.graph, &g.tokens, rank as usize, g.heads, g.heads);
     }
     assert!(pyramiddrop(&mut given(false), vec![], 0).is_err());
@@ -301,7 +303,7 @@ fn pumer(g: &mut Given, method: PuMer) -> Result<(), Error> {
 }
 
 fn pyramiddrop(g: &mut Given, ratios: Vec<f64>, stage: usize) -> Result<(), Error> {
-    PyramidDrop { image_start: 1, image_tokens: 4, ratios }.build(&mut g.graph, &g.tokens, stage, g.heads, g.heads).map(drop)
+    PyramidDrop { image_start: 1, image_tokens: 4, ratios, floor: 0 }.build(&mut g.graph, &g.tokens, stage, g.heads, g.heads).map(drop)
 }
 
 fn btp(g: &mut Given, method: BalancedPrune) -> Result<(), Error> {

@@ -804,9 +804,10 @@ prop_compose! {
         sizes in prop::collection::vec((1u8..9).prop_map(f32::from), rows.rows() * rows.tokens as usize),
         merge in 0..rows.tokens,
         protect in prop::sample::select(vec![Protect::NONE, Protect::CLASS, Protect::Leading(2), Protect::Leading(5)]),
+        keep_order in any::<bool>(),
         rows in Just(rows),
     ) -> Merging {
-        Merging { rows, sizes, method: ToMe { merge, protect, ..ToMe::default() } }
+        Merging { rows, sizes, method: ToMe { merge, protect, keep_order, ..ToMe::default() } }
     }
 }
 
@@ -833,6 +834,7 @@ fn tome_moves_every_token_somewhere(run: Run<'_>, case: Merging) -> TestCaseResu
         prop_assert!(live_parents.iter().all(|p| (*p as usize) < left) && dead.iter().all(|p| *p == NONE), "{:?}", parent);
         let (first, behind) = representative.integers()[row * outputs..][..outputs].split_at(left);
         prop_assert!(behind.iter().all(|r| *r == NONE));
+        prop_assert!(!case.method.keep_order || first.is_sorted(), "{:?}", first);
         for (output, token) in first.iter().enumerate() {
             prop_assert!(parent.get(*token as usize) == Some(&(output as u32)), "{:?} {:?}", parent, first);
         }

@@ -13,6 +13,9 @@ type Build = fn(&mut Graph, &Tokens, Tensor, Protect) -> Result<Compressed, Erro
 /// Every method with the option, as it compresses tokens by a score.
 const METHODS: &[(&str, Build)] = &[
     ("tome", |graph, tokens, _, protect| ToMe { merge: 3, protect, ..ToMe::default() }.build(graph, tokens, tokens.x)),
+    ("tome, in order", |graph, tokens, _, protect| {
+        ToMe { merge: 3, protect, keep_order: true, ..ToMe::default() }.build(graph, tokens, tokens.x)
+    }),
     ("tome, all", |graph, tokens, _, protect| ToMe { merge: u32::MAX, protect, ..ToMe::default() }.build(graph, tokens, tokens.x)),
     ("tome, threshold", |graph, tokens, _, protect| {
         let method = ToMe { merge: u32::MAX, threshold: Some(f32::NEG_INFINITY), protect, ..ToMe::default() };
@@ -26,7 +29,7 @@ const METHODS: &[(&str, Build)] = &[
         let partition = Partition::grid2d(graph, 2, tokens.capacity() / 2, 2, 2, &[])?;
         ToMe { merge: u32::MAX, matching: Matching::Lists(partition), protect, ..ToMe::default() }.build(graph, tokens, tokens.x)
     }),
-    ("evit", |graph, tokens, score, protect| Ok(EVit { keep: 0.5, fuse: true, protect }.by_score(graph, tokens, score)?.compressed)),
+    ("evit", |graph, tokens, score, protect| Ok(EVit { keep: 0.5, protect, ..EVit::default() }.by_score(graph, tokens, score)?.compressed)),
     ("idlevit", |graph, tokens, score, protect| Ok(IdleVit { keep: 4, protect }.by_score(graph, tokens, score)?.pruned.compressed)),
     ("dynamic_vit", |graph, tokens, _, protect| {
         let [_, _, channels] = tokens.x.shape().exactly("x", "[B, N, C]")?;

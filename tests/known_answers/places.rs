@@ -1,7 +1,9 @@
 //! Class tokens, registers and prompts that stay as they are, and encoders that have none of them.
 
 use tokenpress::kernels::{AttentionInputs, AttentionScore, Queries};
-use tokenpress::methods::{Contextual, EVit, Protect, ToMe, VisionZip};
+use tokenpress::methods::{
+    Contextual, Dart, DivPrune, DualAttention, EVit, Evs, HiPrune, IdPruner, Prefill, Protect, PruMerge, ToMe, VisionZip,
+};
 use tokenpress::{Compressed, Elem, Graph, HostTensor, NONE};
 
 use super::Known;
@@ -17,6 +19,10 @@ pub fn all() -> Vec<Known> {
         own_of_each_row(),
         without_class(),
         evit_without_class(),
+        order(),
+        floors(),
+        floor_of_outliers(),
+        floor_of_a_prompt(),
     ]
 }
 
@@ -109,10 +115,93 @@ fn evit_without_class() -> Known {
     let mut graph = Graph::new();
     let tokens = graph.tokens("x", [1, 5, 1], Elem::F32).expect("a shape");
     let (score, _, mut inputs) = received(&mut graph);
-    let kept = EVit { keep: 0.4, fuse: true, protect: Protect::NONE }.by_score(&mut graph, &tokens, score).expect("valid options");
+    let kept = EVit { keep: 0.4, protect: Protect::NONE, ..EVit::default() }.by_score(&mut graph, &tokens, score).expect("valid options");
     name(&mut graph, kept.compressed);
     inputs.insert("x".to_owned(), HostTensor::f32([1, 5, 1], vec![1.0, 2.0, 4.0, 8.0, 16.0]));
     let outputs =
         vec![("parent", vec![1.0, 2.0, 2.0, 0.0, 2.0], 0.0), ("x'", vec![8.0, 1.0, 22.0 * 0.16], 1e-5), ("lengths'", vec![3.0], 0.0)];
     Known { name: "EViT keeps patches without a class token by the attention that they receive", graph, inputs, outputs }
+}
+
+/// Token 0 merges into token 3; the others stay where they are.
+fn order() -> Known {
+    let mut graph = Graph::new();
+    let tokens = graph.tokens("x", [1, 6, 2], Elem::F32).expect("a shape");
+    let merged = ToMe { merge: 1, keep_order: true, ..ToMe::default() }.build(&mut graph, &tokens, tokens.x).expect("valid options");
+    name(&mut graph, merged);
+    let x = [[1.0, 0.0], [0.0, 1.0], [0.0, 2.0], [3.0, 0.0], [3.0, 0.0], [5.0, 5.0]].concat();
+    let outputs = vec![
+        ("parent", vec![2.0, 0.0, 1.0, 2.0, 3.0, 4.0], 0.0),
+        ("x'", vec![0.0, 1.0, 0.0, 2.0, 2.0, 0.0, 3.0, 0.0, 5.0, 5.0], 1e-6),
+        ("lengths'", vec![5.0], 0.0),
+    ];
+    let inputs = [("x".to_owned(), HostTensor::f32([1, 6, 2], x))].into();
+    Known { name: "ToMe keeps the order of tokens if it is told to", graph, inputs, outputs }
+}
+
+/// None of the shares is a whole token; the second row has fewer tokens than are to stay.
+fn floors() -> Known {
+    let mut graph = Graph::new();
+    let x = graph.input("x", [2, 8, 1], Elem::F32);
+    let lengths = graph.input("lengths", [2], Elem::U32);
+    let tokens = tokenpress::Tokens::ragged(&mut graph, x, lengths).expect("shapes agree");
+    let score = graph.input("score", [2, 8], Elem::F32);
+    let (keep, floor) = (0.0, 3);
+    let kept = [
+        ("divprune", DivPrune { keep, floor }.build(&mut graph, &tokens).expect("valid").pruned.compressed),
+        ("idpruner", IdPruner { keep, relevance: 1.0, floor }.build(&mut graph, &tokens, score).expect("valid").pruned.compressed),
+        ("dart", Dart { keep, image_pivots: 1, floor }.build(&mut graph, &tokens, score, None).expect("valid").pruned.compressed),
+        (
+            "hiprune",
+            HiPrune { keep, share: 0.0, width: 4, wrap: false, floor }.build(&mut graph, &tokens, score, score).expect("valid").compressed,
+        ),
+        ("evs", Evs { tokens_per_frame: 1, prune: 1.0, floor }.build(&mut graph, &tokens).expect("valid").pruned.compressed),
+        (
+            "evit",
+            EVit { keep: 1e-9, floor, fuse: false, protect: Protect::NONE }.by_score(&mut graph, &tokens, score).expect("valid").compressed,
+        ),
+    ];
+    for (name, compressed) in kept {
+        graph.output(name, compressed.tokens.lengths).expect("a name");
+    }
+    let inputs = [
+        ("x".to_owned(), HostTensor::f32([2, 8, 1], (1..=16).map(|i| i as f32).collect())),
+        ("lengths".to_owned(), HostTensor::u32([2], vec![8, 2])),
+        ("score".to_owned(), HostTensor::f32([2, 8], (0..16).map(|i| (i * 5 % 7) as f32).collect())),
+    ];
+    let outputs = kept.map(|(name, _)| (name, vec![3.0, 2.0], 0.0)).to_vec();
+    Known { name: "at least as many tokens stay as a floor says", graph, inputs: inputs.into(), outputs }
+}
+
+/// All attention is equal, so that none stands out.
+fn floor_of_outliers() -> Known {
+    let mut graph = Graph::new();
+    let patches = graph.tokens("x", [1, 4, 1], Elem::F32).expect("a shape");
+    let heads = graph.input("heads", [1, 1, 5, 1], Elem::F32);
+    let method = PruMerge { floor: 2, neighbours: 0, ..PruMerge::default() };
+    let merged = method.build(&mut graph, &patches, heads, heads).expect("valid options");
+    name(&mut graph, merged.compressed);
+    let inputs = [
+        ("x".to_owned(), HostTensor::f32([1, 4, 1], vec![1.0, 2.0, 4.0, 8.0])),
+        ("heads".to_owned(), HostTensor::f32([1, 1, 5, 1], vec![0.0; 5])),
+    ];
+    let outputs = vec![("parent", vec![0.0, 1.0, 2.0, 2.0], 0.0), ("x'", vec![1.0, 2.0, 2.4], 1e-6), ("lengths'", vec![3.0], 0.0)];
+    Known { name: "PruMerge keeps patches though none stands out", graph, inputs: inputs.into(), outputs }
+}
+
+/// The text looks at all alike, and never enough.
+fn floor_of_a_prompt() -> Known {
+    let mut graph = Graph::new();
+    let tokens = graph.tokens("x", [1, 6, 1], Elem::F32).expect("a shape");
+    let heads = graph.input("heads", [1, 1, 6, 1], Elem::F32);
+    let key = graph.constant(HostTensor::u32([1, 1], vec![2]));
+    let prompt = Prefill::new(&mut graph, tokens, 1, 4, key).expect("shapes agree");
+    let method = DualAttention { global: 10.0, individual: 0.5, floor: 3 };
+    let kept = method.build(&mut graph, &prompt, heads, heads).expect("valid options");
+    graph.output("parent", kept.map.parent).expect("a name");
+    let inputs =
+        [("x".to_owned(), HostTensor::f32([1, 6, 1], vec![1.0; 6])), ("heads".to_owned(), HostTensor::f32([1, 1, 6, 1], vec![0.0; 6]))];
+    // Image token 3 is key; the first two of the others stay beside it.
+    let outputs = vec![("parent", vec![0.0, 1.0, 2.0, 3.0, f64::from(NONE), 4.0], 0.0)];
+    Known { name: "MustDrop keeps image tokens though no word looks at them", graph, inputs: inputs.into(), outputs }
 }

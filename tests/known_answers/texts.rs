@@ -66,7 +66,7 @@ fn words() -> Known {
     let key = graph.constant(HostTensor::u32([3, 1], vec![NONE; 3]));
     let prompt = Prefill::new(&mut graph, tokens, IMAGE.start, IMAGE.end - IMAGE.start, key).expect("shapes agree");
     // Together the text never looks enough.
-    let kept = DualAttention { global: 10.0, individual: 0.5 }.build(&mut graph, &prompt, queries, keys).expect("shapes agree");
+    let kept = DualAttention { global: 10.0, individual: 0.5, floor: 0 }.build(&mut graph, &prompt, queries, keys).expect("shapes agree");
     graph.output("unattended", kept.unattended).expect("a name");
     inputs.insert("x".to_owned(), HostTensor::f32([3, TOKENS, 1], of_rows(|_| 1.0)));
     inputs.insert("q".to_owned(), HostTensor::f32([3, 1, TOKENS, 1], of_rows(|i| if i == WORD { 50.0 } else { 0.0 })));

@@ -23,7 +23,7 @@ use crate::token_map::{Compressed, Tokens};
 ///
 /// ```text
 /// a_j = mean over heads of softmax_j(q_0 . k_j / sqrt(D))     over all keys, the class token's own among them
-/// keep the protected tokens, then the ceil(keep * patches) patches of highest a, in descending a
+/// keep the protected tokens, then the max(ceil(keep * patches), floor) patches of highest a, in descending a
 /// fused = sum of a_j x_j over the dropped patches             appended last; not normalised
 /// ```
 ///
@@ -55,6 +55,8 @@ use crate::token_map::{Compressed, Tokens};
 pub struct EVit {
     /// Share of the patches that stays, above 0 and at most 1. The paper's is 0.7.
     pub keep: f64,
+    /// At least so many patches stay, of a row with fewer all of them.
+    pub floor: u32,
     /// Whether the dropped patches leave one token behind.
     pub fuse: bool,
     /// Tokens that are no patches: the class token, registers.
@@ -63,7 +65,7 @@ pub struct EVit {
 
 impl Default for EVit {
     fn default() -> Self {
-        Self { keep: 0.7, fuse: true, protect: Protect::CLASS }
+        Self { keep: 0.7, floor: 0, fuse: true, protect: Protect::CLASS }
     }
 }
 
@@ -107,7 +109,7 @@ impl EVit {
     /// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 1, 4, 1], Elem::F32));
     /// let received = AttentionScore { queries: Queries::All, ..Default::default() };
     /// let score = received.build(&mut graph, AttentionInputs::new(queries, keys))?.score;
-    /// let method = EVit { keep: 0.5, fuse: false, protect: Protect::NONE };
+    /// let method = EVit { keep: 0.5, fuse: false, protect: Protect::NONE, ..Default::default() };
     /// let kept = method.by_score(&mut graph, &tokens, score)?;
     /// graph.output("kept", kept.selection.indices)?;
     /// let x = HostTensor::f32([1, 4, 1], vec![1.0, 0.0, 2.0, 1.5]);
@@ -121,7 +123,7 @@ impl EVit {
         expect("evit: score", score.desc(), Desc::new([batch, capacity], Elem::F32))?;
         options::positive_share("evit: keep", self.keep)?;
         let protected = Protected::of(graph, tokens, self.protect)?;
-        let patches = |others: u32| keep_count(others, self.keep, Rounding::Ceil);
+        let patches = |others: u32| keep_count(others, self.keep, Rounding::Ceil).max(self.floor).min(others);
         let whole = |others: u32| patches(others) == others;
         let marks = marks(graph, tokens, protected, whole)?;
         let counts = protected.kept(graph, tokens, patches)?;

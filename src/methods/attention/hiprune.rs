@@ -15,7 +15,7 @@ use crate::token_map::{Tokens, count_by_length, plus_one};
 /// Keeps anchors, the four neighbours of each in the image's grid, and others by the score of a deep layer.
 ///
 /// ```text
-/// k = max(1, round(keep * tokens))
+/// k = max(1, floor, round(keep * tokens))
 /// anchors   round(share * k / 5) tokens of highest score in a middle layer; at least one if share > 0 and k >= 5
 /// buffers   the tokens left of, right of, above and below each anchor
 /// the rest of k by score in a deep layer; all in ascending position
@@ -35,7 +35,7 @@ use crate::token_map::{Tokens, count_by_length, plus_one};
 /// let tokens = graph.tokens("x", [1, 9, 1], Elem::F32)?;
 /// let middle = graph.constant(HostTensor::f32([1, 9], vec![0.0, 0.0, 0.0, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0]));
 /// let deep = graph.constant(HostTensor::f32([1, 9], vec![0.0, 0.0, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.9]));
-/// let kept = HiPrune { keep: 0.55, share: 1.0, width: 3, wrap: false }.build(&mut graph, &tokens, middle, deep)?;
+/// let kept = HiPrune { keep: 0.55, share: 1.0, width: 3, wrap: false, floor: 0 }.build(&mut graph, &tokens, middle, deep)?;
 /// graph.output("indices", kept.selection.indices)?;
 /// let out = graph.run_reference(&[("x".to_owned(), HostTensor::f32([1, 9, 1], vec![1.0; 9]))].into())?;
 /// assert_eq!(out["indices"].integers(), [0, 3, 4, 6, 8]);
@@ -51,6 +51,8 @@ pub struct HiPrune {
     pub width: u32,
     /// Neighbours may be in another row of the grid, as in the published code.
     pub wrap: bool,
+    /// At least so many stay, of a row with fewer all of them.
+    pub floor: u32,
 }
 
 impl HiPrune {
@@ -63,7 +65,7 @@ impl HiPrune {
         options::within("hiprune: width", 1..=u32::MAX, self.width)?;
         let [_, capacity, _] = tokens.checked()?;
         let lengths = Some(tokens.lengths);
-        let keep = |live: u32| keep_count(live, self.keep, Rounding::NearestEven).max(1).min(live);
+        let keep = |live: u32| keep_count(live, self.keep, Rounding::NearestEven).max(1).max(self.floor).min(live);
         let anchors = |live: u32| {
             let fifth = (f64::from(keep(live)) * self.share / 5.0).round_ties_even() as u32;
             fifth.max(u32::from(self.share > 0.0 && keep(live) >= 5))

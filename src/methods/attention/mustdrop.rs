@@ -8,12 +8,12 @@
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
-    AttentionInputs, AttentionScore, Limit, Queries, Reduce, Relation, RowReduction, Statistic, Threshold, ThresholdInputs, add, compact,
-    concat_rows, gather_rows, mark, merge_tokens, reduce, scale,
+    AttentionInputs, AttentionScore, Limit, Queries, Reduce, Relation, RowReduction, Statistic, Threshold, ThresholdInputs, TopK,
+    TopKInputs, add, compact, concat_rows, gather_rows, mark, merge_tokens, reduce, scale,
 };
 use crate::methods::Prefill;
 use crate::methods::parts::keep::keep_marked;
-use crate::methods::parts::lists::{as_one, blocks, choose, live_of_blocks, marks_of};
+use crate::methods::parts::lists::{as_one, blocks, choose, live_of_blocks, marks_of, select_mask};
 use crate::options;
 use crate::token_map::{Compressed, TokenMap};
 
@@ -41,7 +41,7 @@ use crate::token_map::{Compressed, TokenMap};
 /// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 1, 6, 1], Elem::F32));
 /// let key = graph.constant(HostTensor::u32([1, 1], vec![1]));
 /// let prompt = Prefill::new(&mut graph, tokens, 1, 4, key)?;
-/// let kept = DualAttention { global: 0.2, individual: 0.2 }.build(&mut graph, &prompt, queries, keys)?;
+/// let kept = DualAttention { global: 0.2, individual: 0.2, floor: 0 }.build(&mut graph, &prompt, queries, keys)?;
 /// graph.output("lengths", kept.map.lengths)?;
 /// let x = HostTensor::f32([1, 6, 1], vec![0.0, 3.0, 0.0, 1.0, 4.0, 1.0]);
 /// let heads = x.clone().reshaped([1, 1, 6, 1]);
@@ -56,6 +56,9 @@ pub struct DualAttention {
     pub global: f32,
     /// Attention of one word, below which a token is dropped.
     pub individual: f32,
+    /// At least so many image tokens stay, of a row with fewer all of them. Of the others those stay too that the text together attends to
+    /// most, the first of equal ones; that costs six small dispatches.
+    pub floor: u32,
 }
 
 /// A prompt after a stage.
@@ -95,7 +98,20 @@ impl DualAttention {
         let marks = marks_of(graph, key, capacity, mark::EXCLUDED)?;
         let dropped = below.build(graph, ThresholdInputs { marks: Some(marks), ..alone })?;
 
-        let kept = choose(graph, dropped, 1, [1, 0])?;
+        let mut kept = choose(graph, dropped, 1, [1, 0])?;
+        if self.floor > 0 {
+            // Image tokens that stay in any case go first, then those that would be dropped.
+            let [of_image, of_dropped] = [(image, mark::PROTECTED), (dropped, mark::CANDIDATE)].map(|(mask, one)| {
+                choose(graph, mask, 1, [mark::EXCLUDED, one]).and_then(|marks| graph.reshape(marks, [batch, 1, capacity]))
+            });
+            let (both, _) = concat_rows(graph, (of_image?, None), (of_dropped?, None))?;
+            let marks = reduce(graph, both, 1, Statistic::Min, None)?;
+            let best = TopK { k: self.floor.min(capacity), ..Default::default() };
+            let best = select_mask(graph, best, TopKInputs { lengths, marks: Some(marks), ..TopKInputs::new(sum) })?;
+            let any = graph.filled_f32([batch, capacity], 0.0);
+            let any = ThresholdInputs::new(any, Limit::Constant(-1.0));
+            kept = Threshold::default().build(graph, ThresholdInputs { lengths, marks: Some(best), among: Some(kept), ..any })?;
+        }
         let Compressed { tokens, map } = keep_marked(graph, &tokens, kept, capacity)?;
         let image = map.gather(graph, image)?;
         let text = gather_rows(graph, map.parent, text, None)?;

@@ -6,14 +6,14 @@ use crate::checks::expect;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
-    Among, AttentionInputs, AttentionScore, Groups, Limit, Nearest, Neighbours, Order, Reduce, Relation, Threshold, ThresholdInputs, TopK,
-    TopKInputs, add, compact, fence, float_ratio, gather_rows, merge_tokens, row_normalize,
+    Among, AttentionInputs, AttentionScore, Groups, Limit, Nearest, Neighbours, Order, Reduce, Relation, Statistic, Threshold,
+    ThresholdInputs, TopK, TopKInputs, add, compact, fence, float_ratio, gather_rows, merge_tokens, row_normalize,
 };
 use crate::methods::attention::spatial_patches::{Distances, most_outliers};
 use crate::methods::parts::fused::fused;
 use crate::methods::parts::keep::keep_listed;
 use crate::methods::parts::lists::product;
-use crate::methods::parts::places::{Protect, Protected};
+use crate::methods::parts::places::{Protect, Protected, of_two_counts};
 use crate::options;
 use crate::tensor::{Desc, Elem};
 use crate::token_map::{Compressed, Tokens, count_by_length, plus_one};
@@ -22,7 +22,7 @@ use crate::token_map::{Compressed, Tokens, count_by_length, plus_one};
 ///
 /// ```text
 /// a_j   = softmax_j(q_0 . k_j / sqrt(C)) over the class token and all patches; one head as wide as the model
-/// keep the n patches with a_j > q3 + factor (q3 - q1), the quartiles of a, in descending a
+/// keep the n patches with a_j > q3 + factor (q3 - q1), the quartiles of a, and at least `floor`, in descending a
 /// x'_i  = x_i + sum of a_j x_j over the `neighbours` other patches j of the most similar keys, kept or not
 /// rest  = sum of a_j x_j over the dropped patches              appended last
 /// ```
@@ -64,6 +64,8 @@ use crate::token_map::{Compressed, Tokens, count_by_length, plus_one};
 pub struct PruMerge {
     /// How far above the upper quartile an outlier is, in units of the quartiles' distance.
     pub factor: f32,
+    /// At least so many patches are taken for outliers, those of highest attention; of a row with fewer all of them.
+    pub floor: u32,
     /// Patches that are added to each kept one, at most 64.
     pub neighbours: u32,
     /// Whether patches at even distances stay as well: PruMerge+.
@@ -80,7 +82,7 @@ pub struct PruMerge {
 /// The published settings. Only the count differs: it is n itself ([`PruMerge::count_from_ratio`]).
 impl Default for PruMerge {
     fn default() -> Self {
-        Self { factor: 1.5, neighbours: 32, spatial: false, spatial_among: None, count_from_ratio: false, protect: Protect::NONE }
+        Self { factor: 1.5, floor: 0, neighbours: 32, spatial: false, spatial_among: None, count_from_ratio: false, protect: Protect::NONE }
     }
 }
 
@@ -175,12 +177,19 @@ impl PruMerge {
         let above = ThresholdInputs { lengths, ..ThresholdInputs::new(score, Limit::PerRow(fence)) };
         let outlying = Threshold { relation: Relation::Above }.build(graph, above)?;
         let outliers = compact(graph, outlying, lengths)?.counts;
-        let most = most_outliers(capacity);
+        let most = most_outliers(capacity).max(self.floor.min(capacity));
+        let outliers = match self.floor {
+            0 => outliers,
+            floor => {
+                let (floor, _) = count_by_length(graph, patches.lengths, capacity, |live| floor.min(live))?;
+                of_two_counts(graph, [outliers, floor], Statistic::Max)?
+            }
+        };
         let counts = if self.count_from_ratio { float_ratio(graph, outliers, patches.lengths, capacity)?.product } else { outliers };
         let select = TopK { k: most, complement: Some(Order::Index), ..Default::default() };
         let selection = select.build(graph, TopKInputs { lengths, counts: Some(counts), ..TopKInputs::new(score) })?;
         let (kept, dropped) = if self.spatial {
-            let distances = Distances { outliers: most, among: self.spatial_among };
+            let distances = Distances { outliers: most, floor: self.floor, among: self.spatial_among };
             distances.add(graph, patches, (selection.indices, selection.kept), outliers)?
         } else {
             ((selection.indices, selection.kept), selection.complement.unwrap_or(selection.indices))

@@ -13,7 +13,7 @@ use crate::token_map::Tokens;
 ///
 /// ```text
 /// a_j = mean over heads of softmax_j(q_last . k_j / sqrt(D))         causal, over all keys
-/// keep every other token, and the int(image_tokens * ratios[stage]) image tokens of highest a, in order
+/// keep every other token, and the max(int(image_tokens * ratios[stage]), floor) image tokens of highest a, in order
 /// ```
 ///
 /// It is [`FastV`] in stages, with two differences for the caller:
@@ -32,7 +32,7 @@ use crate::token_map::Tokens;
 /// let mut graph = Graph::new();
 /// let tokens = graph.tokens("x", [1, 6, 1], Elem::F32)?;
 /// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 1, 6, 1], Elem::F32));
-/// let method = PyramidDrop { image_start: 1, image_tokens: 4, ratios: vec![0.5, 0.25] };
+/// let method = PyramidDrop { image_start: 1, image_tokens: 4, ratios: vec![0.5, 0.25], floor: 0 };
 /// let kept = method.build(&mut graph, &tokens, 0, queries, keys)?;
 /// graph.output("kept", kept.pruned.selection.indices)?;
 /// let x = HostTensor::f32([1, 6, 1], vec![0.0, 3.0, 1.0, 2.0, 4.0, 1.0]);
@@ -49,6 +49,8 @@ pub struct PyramidDrop {
     pub image_tokens: u32,
     /// Share of them that stays after each stage, descending.
     pub ratios: Vec<f64>,
+    /// At least so many stay after any stage, of fewer all of them.
+    pub floor: u32,
 }
 
 impl PyramidDrop {
@@ -58,7 +60,7 @@ impl PyramidDrop {
         match self.ratios.get(stage) {
             Some(&ratio) => {
                 options::share("pyramiddrop: ratio", ratio)?;
-                Ok(keep_count(self.image_tokens, ratio, Rounding::Floor))
+                Ok(keep_count(self.image_tokens, ratio, Rounding::Floor).max(self.floor).min(self.image_tokens))
             }
             None => {
                 let expected = format!("below {}", self.ratios.len());

@@ -13,6 +13,8 @@ use crate::token_map::{Tokens, count_by_length, plus_one};
 pub(crate) struct Distances {
     /// Most outliers of any row.
     pub outliers: u32,
+    /// Outliers that each row has at least, where there are as many patches.
+    pub floor: u32,
     /// Patches that they are taken from, the first; all but the last of a row for `None`.
     pub among: Option<u32>,
 }
@@ -56,7 +58,7 @@ impl Distances {
         let spatial = compact(graph, spatial, None)?;
         // The more outliers there are, the nearer the patches.
         let at_most = |live: u32| {
-            let (_, inverse) = reference::float_ratio(most_outliers(live).min(self.outliers), live, capacity);
+            let (_, inverse) = reference::float_ratio(most_outliers(live).max(self.floor.min(live)).min(self.outliers), live, capacity);
             if inverse == NONE { 0 } else { self.end(live).div_ceil(Self::distance(inverse)) }
         };
         let (_, most) = count_by_length(graph, lengths, capacity, at_most)?;

@@ -3,12 +3,12 @@
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
-    AssignInputs, AssignTokens, Assignment, BipartiteMatch, Limit, Matches, Order, Partition, Relation, Selection, Threshold,
-    ThresholdInputs, TopK, TopKInputs, mark, row_normalize,
+    AssignInputs, AssignTokens, Assignment, BipartiteMatch, Compacted, Limit, Matches, Order, Partition, Relation, Selection, Threshold,
+    ThresholdInputs, TopK, TopKInputs, compact, gather_rows, invert_index, mark, row_normalize,
 };
 use crate::methods::ToMe;
 use crate::methods::parts::candidates::Candidates;
-use crate::methods::parts::lists::choose;
+use crate::methods::parts::lists::{choose, first_entries};
 use crate::methods::parts::places::Protected;
 use crate::token_map::{TokenMap, Tokens};
 
@@ -44,6 +44,7 @@ impl ToMe {
         let assign = AssignTokens { tokens: tokens.capacity(), outputs, interleave: false };
         let Assignment { parent, representative, lengths } = assign.build(graph, inputs)?;
         let map = TokenMap { parent, representative, lengths };
+        let map = if self.keep_order { in_order(graph, map)? } else { map };
         Ok(Merging { map, partition, matches, selection })
     }
 
@@ -77,4 +78,16 @@ impl ToMe {
         let mask = Threshold { relation: Relation::AtLeast }.build(graph, inputs)?;
         choose(graph, mask, 1, [mark::EXCLUDED, mark::CANDIDATE]).map(Some)
     }
+}
+
+/// The same rows in ascending position of their representatives.
+fn in_order(graph: &mut Graph, map: TokenMap) -> Result<TokenMap, Error> {
+    let [_, tokens] = map.parent.shape().exactly("tome: parent", "[batch, tokens]")?;
+    let [_, outputs] = map.representative.shape().exactly("tome: representative", "[batch, outputs]")?;
+    let place = invert_index(graph, map.representative, tokens)?;
+    let stays = choose(graph, place, outputs, [1, 0])?;
+    let Compacted { indices, ranks, .. } = compact(graph, stays, None)?;
+    let goes_to = gather_rows(graph, map.representative, map.parent, None)?;
+    let parent = gather_rows(graph, ranks, goes_to, None)?;
+    Ok(TokenMap { parent, representative: first_entries(graph, indices, outputs)?, lengths: map.lengths })
 }

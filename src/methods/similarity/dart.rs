@@ -14,7 +14,7 @@ use crate::token_map::{Tokens, count_by_length};
 /// Keeps a few pivots, and for each pivot the tokens that are least like it.
 ///
 /// ```text
-/// k = max(1, round(keep * tokens))                   p = the image_pivots tokens of the largest key, at most k, and the text's
+/// k = max(1, floor, round(keep * tokens))                   p = the image_pivots tokens of the largest key, at most k, and the text's
 /// q = ceil((k - image pivots) / pivots)
 /// for each pivot, those of the image first: keep the q tokens of the lowest cosine to it that are not kept yet, up to k in all
 /// ```
@@ -31,7 +31,7 @@ use crate::token_map::{Tokens, count_by_length};
 /// let mut graph = Graph::new();
 /// let tokens = graph.tokens("x", [1, 4, 2], Elem::F32)?;
 /// let sizes = graph.constant(HostTensor::f32([1, 4], vec![1.0, 4.0, 2.0, 3.0]));
-/// let kept = Dart { keep: 0.5, image_pivots: 1 }.build(&mut graph, &tokens, sizes, None)?;
+/// let kept = Dart { keep: 0.5, image_pivots: 1, floor: 0 }.build(&mut graph, &tokens, sizes, None)?;
 /// graph.output("order", kept.order)?;
 /// let x = HostTensor::f32([1, 4, 2], vec![0.0, 1.0, 1.0, 0.0, 1.0, 0.2, 1.0, 0.1]);
 /// let out = graph.run_reference(&[("x".to_owned(), x)].into())?;
@@ -44,6 +44,8 @@ pub struct Dart {
     pub keep: f64,
     /// Pivots among the image's tokens.
     pub image_pivots: u32,
+    /// At least so many stay, of a row with fewer all of them.
+    pub floor: u32,
 }
 
 /// Tokens after DART.
@@ -69,7 +71,7 @@ impl Dart {
             return Err(Error::Value { argument: "dart: pivots", expected: "at least 1".into(), actual: "0".into() });
         }
         let lengths = tokens.lengths;
-        let keep = |live: u32| keep_count(live, self.keep, Rounding::NearestEven).max(1).min(live);
+        let keep = |live: u32| keep_count(live, self.keep, Rounding::NearestEven).max(1).max(self.floor).min(live);
         let of_image = |live: u32| self.image_pivots.min(keep(live));
         let quota = |live: u32| (keep(live) - of_image(live)).div_ceil(of_image(live).saturating_add(text_pivots).max(1));
 

@@ -17,7 +17,7 @@ use crate::token_map::Tokens;
 /// first = argmax_i min_{j != i} D_ij            then argmax_i min_{s selected} D_is, lowest i on ties
 /// ```
 ///
-/// `round(keep * tokens)` stay, halves to even, in ascending position. What is selected is not selected again; the published code repeats
+/// `round(keep * tokens)` stay, halves to even, at least `floor`, in ascending position. What is selected is not selected again; the published code repeats
 /// the first of equal tokens. It works on any features: DivPrune's are those after the projector. No attention is read.
 ///
 /// Cost: `2 N^2 C` operations for the nearest other token of each of N, `2 k N C` to select k of them
@@ -29,7 +29,7 @@ use crate::token_map::Tokens;
 ///
 /// let mut graph = Graph::new();
 /// let tokens = graph.tokens("x", [1, 4, 2], Elem::F32)?;
-/// let kept = DivPrune { keep: 0.5 }.build(&mut graph, &tokens)?;
+/// let kept = DivPrune { keep: 0.5, floor: 0 }.build(&mut graph, &tokens)?;
 /// graph.output("indices", kept.pruned.selection.indices)?;
 /// let x = HostTensor::f32([1, 4, 2], vec![1.0, 0.1, 1.0, 0.0, 1.0, 0.2, 0.0, 1.0]);
 /// let out = graph.run_reference(&[("x".to_owned(), x)].into())?;
@@ -41,6 +41,8 @@ use crate::token_map::Tokens;
 pub struct DivPrune {
     /// Share of the tokens that stays, 0 to 1.
     pub keep: f64,
+    /// At least so many stay, of a row with fewer all of them.
+    pub floor: u32,
 }
 
 impl DivPrune {
@@ -48,6 +50,6 @@ impl DivPrune {
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens) -> Result<Diverse, Error> {
         tokens.checked()?;
         options::share("divprune: keep", self.keep)?;
-        diverse(graph, tokens, Objective::MaxMin, None, |live| keep_count(live, self.keep, Rounding::NearestEven))
+        diverse(graph, tokens, Objective::MaxMin, None, |live| keep_count(live, self.keep, Rounding::NearestEven).max(self.floor))
     }
 }

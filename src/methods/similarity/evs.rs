@@ -17,7 +17,7 @@ use crate::token_map::{Tokens, count_by_length};
 ///
 /// ```text
 /// d_i = 1 - cos(x_i, x_(i - tokens_per_frame))
-/// keep max(tokens_per_frame, int(tokens (1 - prune))) of highest d, the first frame before all others, in order
+/// keep max(tokens_per_frame, floor, int(tokens (1 - prune))) of highest d, the first frame before all others, in order
 /// ```
 ///
 /// Ties go to the lowest position. Rows with a NaN or an infinity, and their successors, are kept last. Position ids are those of the kept
@@ -31,7 +31,7 @@ use crate::token_map::{Tokens, count_by_length};
 ///
 /// let mut graph = Graph::new();
 /// let tokens = graph.tokens("x", [1, 4, 2], Elem::F32)?;
-/// let kept = Evs { tokens_per_frame: 2, prune: 0.25 }.build(&mut graph, &tokens)?;
+/// let kept = Evs { tokens_per_frame: 2, prune: 0.25, floor: 0 }.build(&mut graph, &tokens)?;
 /// graph.output("kept", kept.pruned.selection.indices)?;
 /// let x = HostTensor::f32([1, 4, 2], vec![1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0]);
 /// let out = graph.run_reference(&[("x".to_owned(), x)].into())?;
@@ -44,6 +44,8 @@ pub struct Evs {
     pub tokens_per_frame: u32,
     /// Share of the tokens that goes, 0 to 1.
     pub prune: f64,
+    /// At least so many stay, of a row with fewer all of them.
+    pub floor: u32,
 }
 
 /// Tokens after EVS, and what chose them.
@@ -58,7 +60,7 @@ pub struct EvsOutput {
 impl Evs {
     /// Tokens that are kept of `live`.
     pub fn kept(&self, live: u32) -> u32 {
-        keep_count(live, 1.0 - self.prune, Rounding::Floor).max(self.tokens_per_frame.min(live))
+        keep_count(live, 1.0 - self.prune, Rounding::Floor).max(self.tokens_per_frame).max(self.floor).min(live)
     }
 
     /// Prunes `tokens`, frame after frame.

@@ -20,7 +20,7 @@ use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
 /// s_i = cos(x_i, x_p(i))     p(i): the last token before i at the same place of its frame
 /// merge: the tokens with s_i >= similarity, of these at most int(most n) with the largest s; n video tokens are left so far
 /// every chain of such tokens becomes one, at its first token's position: their mean
-/// prune: of the n video tokens left round(keep n) by attention; all other tokens stay
+/// prune: of the n video tokens left max(round(keep n), floor) by attention; all other tokens stay
 /// ```
 ///
 /// `places` says for each token its place in its frame, and [`NONE`](crate::NONE) for tokens that are not the video's. It goes with
@@ -57,6 +57,8 @@ pub struct FrameFusion {
     pub similarity: f32,
     /// Share of the video tokens that may merge away, 0 to 1.
     pub most: f64,
+    /// At least so many of the video's tokens stay when it is pruned, of a row with fewer all of them.
+    pub floor: u32,
 }
 
 /// As many as a frame of 1024 x 1024 tokens has.
@@ -65,7 +67,7 @@ const MOST_PLACES: u32 = 1 << 20;
 /// The published similarity, and no limit.
 impl Default for FrameFusion {
     fn default() -> Self {
-        Self { tokens_per_frame: 1, similarity: 0.6, most: 1.0 }
+        Self { tokens_per_frame: 1, similarity: 0.6, most: 1.0, floor: 0 }
     }
 }
 
@@ -116,7 +118,7 @@ impl FrameFusion {
     pub fn prune(&self, graph: &mut Graph, tokens: &Tokens, places: Tensor, attention: Tensor, keep: f64) -> Result<Compressed, Error> {
         tokens.checked()?;
         options::share("framefusion: keep", keep)?;
-        let counts = self.count_video(graph, tokens, places, |n| keep_count(n, keep, Rounding::NearestEven))?;
+        let counts = self.count_video(graph, tokens, places, |n| keep_count(n, keep, Rounding::NearestEven).max(self.floor))?;
         let marks = self.by_place(graph, places, mark::CANDIDATE, mark::EXCLUDED)?;
         let best = select(graph, attention, tokens, counts, marks)?;
         // And everything that is not the video's.

@@ -17,7 +17,7 @@ use crate::token_map::Tokens;
 /// first = argmax importance, then argmax_i relevance importance_i - (1 - relevance) max_{s selected} cos(x_i, x_s)
 /// ```
 ///
-/// `max(1, round(keep * tokens))` stay, halves to even, in ascending position. The published code can select several tokens at a
+/// `max(1, floor, round(keep * tokens))` stay, halves to even, in ascending position. The published code can select several tokens at a
 /// time, which is an approximation; here it is one.
 ///
 /// Cost: `2 k N C` operations to select k of N tokens ([`GreedySelect`](crate::kernels::GreedySelect)), three small dispatches
@@ -30,7 +30,7 @@ use crate::token_map::Tokens;
 /// let mut graph = Graph::new();
 /// let tokens = graph.tokens("x", [1, 4, 2], Elem::F32)?;
 /// let score = graph.constant(HostTensor::f32([1, 4], vec![0.9, 0.8, 0.1, 0.2]));
-/// let kept = IdPruner { keep: 0.5, relevance: 0.5 }.build(&mut graph, &tokens, score)?;
+/// let kept = IdPruner { keep: 0.5, relevance: 0.5, floor: 0 }.build(&mut graph, &tokens, score)?;
 /// graph.output("order", kept.selected.indices)?;
 /// let x = HostTensor::f32([1, 4, 2], vec![1.0, 0.0, 1.0, 0.1, 0.0, 1.0, 0.1, 1.0]);
 /// let out = graph.run_reference(&[("x".to_owned(), x)].into())?;
@@ -44,6 +44,8 @@ pub struct IdPruner {
     pub keep: f64,
     /// Weight of the importance, 0 to 1; the rest is that of the similarity. The published code's is a half.
     pub relevance: f32,
+    /// At least so many stay, of a row with fewer all of them.
+    pub floor: u32,
 }
 
 impl IdPruner {
@@ -53,6 +55,8 @@ impl IdPruner {
         options::share("idpruner: keep", self.keep)?;
         let importance = MinMax { epsilon: 1e-6, ..Default::default() }.build(graph, score, Some(tokens.lengths))?;
         let objective = Objective::MarginalRelevance { relevance: self.relevance };
-        diverse(graph, tokens, objective, Some(importance), |live| keep_count(live, self.keep, Rounding::NearestEven).max(1))
+        diverse(graph, tokens, objective, Some(importance), |live| {
+            keep_count(live, self.keep, Rounding::NearestEven).max(1).max(self.floor)
+        })
     }
 }

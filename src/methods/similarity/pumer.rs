@@ -17,7 +17,7 @@ use crate::token_map::{Compressed, Tokens};
 ///
 /// ```text
 /// s_j = sum over text rows i of mean over heads of softmax_j(q_i . k_j / sqrt(D)) / length of the text
-/// keep max(L - round(prune L), 1) of the L image tokens by s in descending order
+/// keep max(L - round(prune L), floor) of the L image tokens by s in descending order
 /// merge round(merge L) of those, and round(merge_text T) of the T text tokens: the even ranks are sources, the odd ones destinations,
 /// the first of each is protected
 /// ```
@@ -53,6 +53,8 @@ use crate::token_map::{Compressed, Tokens};
 pub struct PuMer {
     /// Share of the image tokens that is pruned, 0 to 1.
     pub prune: f64,
+    /// At least so many image tokens are not pruned, of a row with fewer none.
+    pub floor: u32,
     /// Share of the image tokens, before the pruning, that merges away, 0 to 1; at most half of what is left.
     pub merge: f64,
     /// Share of the text tokens that merges away, 0 to 1; at most half.
@@ -66,7 +68,7 @@ pub struct PuMer {
 /// The published setting for ViLT.
 impl Default for PuMer {
     fn default() -> Self {
-        Self { prune: 0.1, merge: 0.3, merge_text: 0.2, score: TextScore::default(), style: PuMerMerge::default() }
+        Self { prune: 0.1, floor: 1, merge: 0.3, merge_text: 0.2, score: TextScore::default(), style: PuMerMerge::default() }
     }
 }
 
@@ -116,7 +118,7 @@ impl PuMer {
         let image = keep_range(graph, &tokens, text_tokens..capacity)?;
 
         let rounded = |n: u32, share: f64| keep_count(n, share, Rounding::NearestEven);
-        let keep = |live: u32| (live - rounded(live, self.prune)).max(1).min(live);
+        let keep = |live: u32| (live - rounded(live, self.prune)).max(self.floor).min(live);
         let Pruned { compressed: pruned, selection } = Prune { order: Order::Value }.build(graph, &image.tokens, score, None, keep)?;
         let kept = image.then(graph, &pruned)?;
         let kept_metric = kept.map.gather(graph, metric)?;

@@ -20,7 +20,7 @@ use crate::token_map::{Compressed, Tokens, count_by_length};
 /// ```text
 /// merge: token t joins the run before it iff the mean of cos(x_t, x_s) over all its members s is the threshold or more
 ///        x' = sum(a_i x_i) / sum(a_i), r' = mean of r_i over each run             a: importance, r: relevance
-/// prune: max(round(keep n), 2) of the n tokens there were at first, by the greedy maximum of det(L) with
+/// prune: max(round(keep n), floor) of the n tokens there were at first, by the greedy maximum of det(L) with
 ///        L_ij = r'_i cos(x'_i, x'_j) r'_j                                         in order; all where fewer are left
 /// ```
 ///
@@ -38,7 +38,7 @@ use crate::token_map::{Compressed, Tokens, count_by_length};
 /// let mut graph = Graph::new();
 /// let tokens = graph.tokens("x", [1, 3, 2], Elem::F32)?;
 /// let [importance, relevance] = [[1.0, 3.0, 1.0], [0.5, 0.5, 0.4]].map(|v| graph.constant(HostTensor::f32([1, 3], v.to_vec())));
-/// let left = Samp { threshold: 0.9, keep: 0.5 }.build(&mut graph, &tokens, importance, relevance)?;
+/// let left = Samp { threshold: 0.9, keep: 0.5, floor: 2 }.build(&mut graph, &tokens, importance, relevance)?;
 /// graph.output("x'", left.compressed.tokens.x)?;
 /// let x = HostTensor::f32([1, 3, 2], vec![1.0, 0.0, 3.0, 0.0, 0.0, 1.0]);
 /// let out = graph.run_reference(&[("x".to_owned(), x)].into())?;
@@ -49,8 +49,10 @@ use crate::token_map::{Compressed, Tokens, count_by_length};
 pub struct Samp {
     /// Least mean cosine to all members of a run.
     pub threshold: f32,
-    /// Share of the tokens that stays, 0 to 1, halves rounded to even; two stay at least.
+    /// Share of the tokens that stays, 0 to 1, halves rounded to even.
     pub keep: f64,
+    /// At least so many stay, where the merge leaves as many; the published code has 2.
+    pub floor: u32,
 }
 
 /// Tokens after SAMP, and what it decided.
@@ -86,7 +88,7 @@ impl Samp {
         let merged = map.compress(graph, tokens, Some(importance), Reduce::WeightedMean)?;
         let relevance = map.merge(graph, relevance, None, Reduce::Mean)?;
 
-        let keep = |live: u32| keep_count(live, self.keep, Rounding::NearestEven).max(2).min(live);
+        let keep = |live: u32| keep_count(live, self.keep, Rounding::NearestEven).max(self.floor).min(live);
         let (counts, k) = count_by_length(graph, tokens.lengths, capacity, keep)?;
         let normalized = row_normalize(graph, merged.tokens.x, Some(map.lengths))?;
         let inputs =

@@ -6,7 +6,7 @@ use crate::methods::Evs;
 #[test]
 fn a_second_formulation() {
     let (frame, lengths) = (6, [30, 48, 6, 0]);
-    let method = Evs { tokens_per_frame: frame, prune: 0.6 };
+    let method = Evs { tokens_per_frame: frame, prune: 0.6, floor: 0 };
     let x = video(3, [4, 48, 5]);
     let kept = positions(&run(&x, &lengths, |graph, tokens| Ok(method.build(graph, tokens)?.pruned.compressed)));
     for (b, &live) in lengths.iter().enumerate() {

@@ -37,7 +37,7 @@ fn merged(tokens: &[(u32, Vec<f32>)], similarity: f64, most: usize) -> Vec<(u32,
 #[test]
 fn a_second_formulation() {
     let x = video(3, [4, 48, 5]);
-    let method = FrameFusion { tokens_per_frame: 6, similarity: 0.5, most: 0.2 };
+    let method = FrameFusion { tokens_per_frame: 6, similarity: 0.5, most: 0.2, floor: 0 };
     for (second, most) in [(false, 1.0), (false, 0.2), (true, 1.0)] {
         let out = run(&x, &LENGTHS, |graph, tokens| {
             let places = places(graph);

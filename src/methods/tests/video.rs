@@ -56,7 +56,7 @@ fn options_out_of_range_are_errors() {
         Some(Error::Value { argument, .. }) => argument,
         other => panic!("{other:?}"),
     };
-    let evs = |tokens_per_frame, prune| Evs { tokens_per_frame, prune };
+    let evs = |tokens_per_frame, prune| Evs { tokens_per_frame, prune, floor: 0 };
     assert_eq!(argument(&|graph| evs(0, 0.5).build(graph, &tokens).err()), "evs: tokens_per_frame");
     assert_eq!(argument(&|graph| evs(2, f64::NAN).build(graph, &tokens).err()), "evs: prune");
     let dycoke = DyCoke { tokens_per_frame: 2, merge: -0.1 };

@@ -47,7 +47,7 @@ pub fn divprune(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure>
     let mut feed = Feed::default();
     let tokens = tokens(golden, &mut feed, "x")?;
     let keep = golden.number("ratio").ok_or("no ratio")?;
-    let output = DivPrune { keep }.build(&mut feed.graph, &tokens)?;
+    let output = DivPrune { keep, floor: 0 }.build(&mut feed.graph, &tokens)?;
     feed.output("selected", output.selected.indices)?;
     feed.output("selected_sorted", output.pruned.selection.indices)?;
     feed.run(side)
@@ -90,7 +90,7 @@ pub fn btp_diversity(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Fai
     let Some(given) = golden.optional_input("given")? else {
         // Without a given set it is DivPrune's rule.
         let keep = f64::from(k) / f64::from(tokens.capacity());
-        let output = DivPrune { keep }.build(&mut feed.graph, &tokens)?;
+        let output = DivPrune { keep, floor: 0 }.build(&mut feed.graph, &tokens)?;
         feed.output("selected", output.selected.indices)?;
         return feed.run(side);
     };

@@ -148,7 +148,7 @@ pub fn pyramiddrop(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failu
     let ratios = golden.numbers("ratios").ok_or("no ratios")?;
     let share = |n: u32, stage: usize| (f64::from(n) * ratios[stage]) as u32;
     let all = (now..=now * 1000).find(|n| share(*n, stage) == now && share(*n, stage + 1) == keep).ok_or("no such number of tokens")?;
-    let method = PyramidDrop { image_start: start, image_tokens: all, ratios };
+    let method = PyramidDrop { image_start: start, image_tokens: all, ratios, floor: 0 };
 
     let mut feed = Feed::default();
     let [x, queries, keys] = [("x", x), ("q", queries), ("k", keys)].map(|(name, value)| feed.input(name, value));
@@ -276,7 +276,7 @@ pub fn dual_attention(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Fa
             Ok::<_, Failure>(feed.input(&name, padded(&golden.input(&name)?, tokens.capacity())?))
         });
         let graph = &mut feed.graph;
-        let method = DualAttention { global: global[stage] as f32, individual: individual[stage] as f32 };
+        let method = DualAttention { global: global[stage] as f32, individual: individual[stage] as f32, floor: 0 };
         let kept = method.build(graph, &prompt, queries?, keys?)?;
         prompt = kept.prompt;
         maps.push(kept.map);
@@ -320,6 +320,7 @@ pub fn pumer(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
     let share = |key: &str| golden.number(key).ok_or(format!("no {key}"));
     let method = PuMer {
         prune: share("p")?,
+        floor: 1,
         merge: share("r")?,
         merge_text: share("t")?,
         score: match golden.text("sim_method") {

@@ -139,7 +139,7 @@ pub fn samp(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
     let queries = feed.input("queries", golden.input("attn_q")?);
     let keys = feed.input("keys", golden.input("attn_k")?);
     let number = |key: &str| golden.number(key).ok_or_else(|| format!("no {key}"));
-    let method = Samp { threshold: number("threshold")? as f32, keep: number("ratio_keep")? };
+    let method = Samp { threshold: number("threshold")? as f32, keep: number("ratio_keep")?, floor: 2 };
     let graph = &mut feed.graph;
     let pool = queries.shape().dims()[2] / tokens.capacity().max(1);
     let pools = Samp::attention(graph, queries, keys, None, pool)?;

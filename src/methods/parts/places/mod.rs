@@ -4,4 +4,4 @@ mod protect;
 mod protected;
 
 pub use protect::Protect;
-pub(crate) use protected::Protected;
+pub(crate) use protected::{Protected, of_two_counts};

@@ -73,7 +73,7 @@ impl Protect {
     /// let mut graph = Graph::new();
     /// let tokens = graph.tokens("x", [1, 5, 2], Elem::F32)?;
     /// let [class, patches] = Protect::CLASS.apart(&mut graph, &tokens)?;
-    /// let kept = DivPrune { keep: 0.5 }.build(&mut graph, &patches.tokens)?.pruned.compressed;
+    /// let kept = DivPrune { keep: 0.5, floor: 0 }.build(&mut graph, &patches.tokens)?.pruned.compressed;
     /// let kept = patches.then(&mut graph, &kept)?;
     /// let out = class.append(&mut graph, &kept)?;
     /// graph.output("kept", out.map.representative)?;

@@ -131,7 +131,7 @@ impl Protected {
             }
             Self::OfRows { counts, .. } => {
                 let (others, _) = self.of_others(graph, tokens, keep)?;
-                Ok((sum_of_counts(graph, [counts, others])?, self.most_left(capacity, keep)))
+                Ok((of_two_counts(graph, [counts, others], Statistic::Sum)?, self.most_left(capacity, keep)))
             }
         }
     }
@@ -164,12 +164,12 @@ impl Protected {
     }
 }
 
-/// The sum of two counts of each row, u32 `[batch]`.
-pub(crate) fn sum_of_counts(graph: &mut Graph, counts: [Tensor; 2]) -> Result<Tensor, Error> {
+/// The sum, the larger or the smaller of two counts of each row, u32 `[batch]`.
+pub(crate) fn of_two_counts(graph: &mut Graph, counts: [Tensor; 2], statistic: Statistic) -> Result<Tensor, Error> {
     let [batch] = counts[0].shape().exactly("counts", "[batch]")?;
     let [first, second] = counts.map(|counts| graph.reshape(counts, [batch, 1]));
     let (both, _) = concat_rows(graph, (first?, None), (second?, None))?;
-    reduce(graph, both, 1, Statistic::Sum, None)
+    reduce(graph, both, 1, statistic, None)
 }
 
 /// How many positions a list has, if it is known to be 0, 1, 2 .. for all rows, in any order.

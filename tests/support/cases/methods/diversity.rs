@@ -9,7 +9,7 @@ pub const METHODS: &[Method] = &[
         subject: "divprune",
         options: "0.3",
         build: |graph, given| {
-            let kept = DivPrune { keep: 0.3 }.build(graph, &given.tokens)?;
+            let kept = DivPrune { keep: 0.3, floor: 0 }.build(graph, &given.tokens)?;
             graph.output("order", kept.selected.indices)?;
             pruned(graph, &kept.pruned)
         },
@@ -48,7 +48,7 @@ pub const METHODS: &[Method] = &[
         options: "0.4",
         build: |graph, given| {
             let score = score(graph, given)?;
-            let kept = IdPruner { keep: 0.4, relevance: 0.5 }.build(graph, &given.tokens, score)?;
+            let kept = IdPruner { keep: 0.4, relevance: 0.5, floor: 0 }.build(graph, &given.tokens, score)?;
             graph.output("order", kept.selected.indices)?;
             pruned(graph, &kept.pruned)
         },
@@ -59,7 +59,7 @@ pub const METHODS: &[Method] = &[
         options: "0.4, half of it anchors",
         build: |graph, given| {
             let (middle, deep) = (score_of(graph, given, 0)?, score_of(graph, given, 1)?);
-            let kept = HiPrune { keep: 0.4, share: 0.5, width: 6, wrap: false }.build(graph, &given.tokens, middle, deep)?;
+            let kept = HiPrune { keep: 0.4, share: 0.5, width: 6, wrap: false, floor: 0 }.build(graph, &given.tokens, middle, deep)?;
             pruned(graph, &kept)
         },
         ragged: true,
@@ -82,7 +82,7 @@ pub const METHODS: &[Method] = &[
             let sizes = score(graph, given)?;
             let first = graph.constant(HostTensor::u32([1], vec![0]));
             let text = gather_rows(graph, given.tokens.x, first, None)?;
-            let kept = Dart { keep: 0.4, image_pivots: 2 }.build(graph, &given.tokens, sizes, Some(text))?;
+            let kept = Dart { keep: 0.4, image_pivots: 2, floor: 0 }.build(graph, &given.tokens, sizes, Some(text))?;
             pruned(graph, &kept.pruned)
         },
         ragged: true,

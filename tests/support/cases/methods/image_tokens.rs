@@ -1,9 +1,11 @@
 use tokenpress::kernels::{gather_rows, lookup};
 use tokenpress::methods::{
-    Contextual, DualAttention, KeyTokens, Prefill, PruMerge, PuMer, PuMerMerge, PyramidDrop, SparseVlm, TextScore, VisionZip, WindowMerge,
+    Contextual, DualAttention, KeyTokens, Prefill, Protect, PruMerge, PuMer, PuMerMerge, PyramidDrop, SparseVlm, TextScore, VisionZip,
+    WindowMerge,
 };
 use tokenpress::{Compressed, Error, Graph, HostTensor, Tokens};
 
+use super::tome::every_fourth;
 use super::{Given, Method};
 
 pub const METHODS: &[Method] = &[
@@ -18,6 +20,23 @@ pub const METHODS: &[Method] = &[
         options: "3 and 9, averaged",
         build: |graph, given| {
             visionzip(graph, given, VisionZip { dominant: 3, contextual: 9, merge: Contextual::Mean, ..Default::default() })
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "visionzip",
+        options: "3 and 2, every fourth marked",
+        build: |graph, given| {
+            let protect = every_fourth(graph, given);
+            visionzip(graph, given, VisionZip { dominant: 3, contextual: 2, protect, ..Default::default() })
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "prumerge",
+        options: "at least 5, two registers",
+        build: |graph, given| {
+            prumerge(graph, given, PruMerge { floor: 5, spatial: true, protect: Protect::Leading(2), ..Default::default() })
         },
         ragged: true,
     },
@@ -46,7 +65,7 @@ pub const METHODS: &[Method] = &[
             let (image_start, image_tokens) = image(given);
             // The first of them, whether or not a short row has all four.
             let share = (1.5 / f64::from(image_tokens.max(1))).min(1.0);
-            let method = PyramidDrop { image_start, image_tokens, ratios: vec![1.0, share] };
+            let method = PyramidDrop { image_start, image_tokens, ratios: vec![1.0, share], floor: 0 };
             let kept = method.build(graph, &given.tokens, 1, given.queries, given.keys)?;
             name(graph, kept.pruned.compressed)?;
             graph.output("score", kept.score)
@@ -75,7 +94,7 @@ pub const METHODS: &[Method] = &[
             let (image_start, image_tokens) = image(given);
             let key = KeyTokens { share: 0.1, ..KeyTokens::default() }.build(graph, &given.tokens, given.queries, given.keys)?.indices;
             let prompt = Prefill::new(graph, given.tokens, image_start, image_tokens, key)?;
-            let method = DualAttention { global: 0.3, individual: 0.2 };
+            let method = DualAttention { global: 0.3, individual: 0.2, floor: 1 };
             let first = method.build(graph, &prompt, given.queries, given.keys)?;
             let queries = first.map.gather(graph, given.queries)?;
             let keys = first.map.gather(graph, given.keys)?;

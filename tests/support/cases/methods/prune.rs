@@ -1,6 +1,7 @@
-use tokenpress::methods::{EVit, FastV, IdleVit};
+use tokenpress::methods::{EVit, FastV, IdleVit, Protect};
 use tokenpress::{Error, Graph};
 
+use super::tome::every_fourth;
 use super::{Given, Method};
 
 pub const METHODS: &[Method] = &[
@@ -26,6 +27,21 @@ pub const METHODS: &[Method] = &[
         subject: "evit",
         options: "0.95, fused",
         build: |graph, given| evit(graph, given, EVit { keep: 0.95, fuse: true, ..EVit::default() }),
+        ragged: true,
+    },
+    Method {
+        subject: "evit",
+        options: "0.6, every fourth marked",
+        build: |graph, given| {
+            let protect = every_fourth(graph, given);
+            evit(graph, given, EVit { keep: 0.6, protect, ..EVit::default() })
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "evit",
+        options: "0.1, at least 3, without a class token",
+        build: |graph, given| evit(graph, given, EVit { keep: 0.1, floor: 3, protect: Protect::NONE, ..EVit::default() }),
         ragged: true,
     },
     Method {

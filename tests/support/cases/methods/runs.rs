@@ -31,7 +31,7 @@ pub const METHODS: &[Method] = &[
         options: "runs, then 60 %",
         build: |graph, given| {
             let pools = Samp::attention(graph, given.queries, given.keys, Some(given.tokens.lengths), 1)?;
-            let left = Samp { threshold: 0.1, keep: 0.6 }.build(graph, &given.tokens, pools.received, pools.own)?;
+            let left = Samp { threshold: 0.1, keep: 0.6, floor: 2 }.build(graph, &given.tokens, pools.received, pools.own)?;
             graph.output("merged", left.merged.tokens.x)?;
             name(graph, left.compressed)
         },

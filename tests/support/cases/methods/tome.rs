@@ -1,7 +1,7 @@
 use tokenpress::kernels::{Partition, Reduce};
 use tokenpress::methods::{Matching, Protect, ToMe};
 use tokenpress::random::random_permutation;
-use tokenpress::{Error, Graph, Positions};
+use tokenpress::{Error, Graph, HostTensor, Positions};
 
 use super::{Given, Method};
 
@@ -22,6 +22,39 @@ pub const METHODS: &[Method] = &[
         subject: "tome",
         options: "class and distillation, all",
         build: |graph, given| tome(graph, given, ToMe { merge: u32::MAX, protect: Protect::Leading(2), ..Default::default() }),
+        ragged: true,
+    },
+    Method {
+        subject: "tome",
+        options: "in order",
+        build: |graph, given| tome(graph, given, ToMe { merge: 5, keep_order: true, ..Default::default() }),
+        ragged: true,
+    },
+    Method {
+        subject: "tome",
+        options: "every fourth marked, in order",
+        build: |graph, given| {
+            let protect = every_fourth(graph, given);
+            tome(graph, given, ToMe { merge: 5, protect, keep_order: true, ..Default::default() })
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "tome",
+        options: "every 3rd, every fourth marked",
+        build: |graph, given| {
+            let protect = every_fourth(graph, given);
+            tome(graph, given, ToMe { matching: Matching::Kth(3), protect, ..Default::default() })
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "tome",
+        options: "five registers, a threshold",
+        build: |graph, given| {
+            let protect = Protect::Leading(5);
+            tome(graph, given, ToMe { merge: u32::MAX, threshold: Some(0.1), protect, ..Default::default() })
+        },
         ragged: true,
     },
     Method {
@@ -98,6 +131,13 @@ pub const METHODS: &[Method] = &[
         ragged: true,
     },
 ];
+
+/// Tokens 1, 5, 9 .. by marks, as many as there are.
+pub fn every_fourth(graph: &mut Graph, given: Given) -> Protect {
+    let tokens = given.tokens.capacity();
+    let marks = graph.constant(HostTensor::u32([tokens], (0..tokens).map(|i| u32::from(i % 4 == 1)).collect()));
+    Protect::Marked { marks, most: tokens.div_ceil(4) }
+}
 
 /// Lists that do not depend on the capacity but for what lies behind it.
 fn listed(graph: &mut Graph, given: Given, sources: &[u32], destinations: &[u32], merge: u32) -> Result<(), Error> {

@@ -10,7 +10,7 @@ pub const METHODS: &[Method] = &[
         subject: "evs",
         options: "60 % of frames of 8",
         build: |graph, given| {
-            let kept = Evs { tokens_per_frame: 8, prune: 0.6 }.build(graph, &given.tokens)?;
+            let kept = Evs { tokens_per_frame: 8, prune: 0.6, floor: 0 }.build(graph, &given.tokens)?;
             name(graph, kept.pruned.compressed)
         },
         ragged: true,
@@ -57,7 +57,7 @@ pub const METHODS: &[Method] = &[
         subject: "framefusion",
         options: "two merges, then half by a score",
         build: |graph, given| {
-            let method = FrameFusion { tokens_per_frame: 5, similarity: 0.1, most: 0.3 };
+            let method = FrameFusion { tokens_per_frame: 5, similarity: 0.1, most: 0.3, floor: 0 };
             let places = places(graph, given);
             let first = method.merge(graph, &given.tokens, places)?;
             let places = first.map.gather(graph, places)?;
