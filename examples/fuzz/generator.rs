@@ -271,7 +271,8 @@ impl Generator {
     /// Mostly leading tokens, also lists and marks of any contents.
     pub(crate) fn protect(&mut self, graph: &mut Graph) -> Protect {
         let (batch, n) = (self.batch, self.count);
-        match self.below(8) {
+        match self.below(9) {
+            8 => Protect::AllBut(self.images(graph)),
             0 | 1 => Protect::NONE,
             2 => Protect::CLASS,
             3 => Protect::Leading(self.number(n)),
@@ -289,6 +290,22 @@ impl Generator {
                 Protect::Marked { marks, most: self.number(n) }
             }
         }
+    }
+
+    /// Mostly a range, also marks of any contents.
+    pub(crate) fn images(&mut self, graph: &mut Graph) -> Images {
+        let (batch, n) = (self.batch, self.count);
+        if self.coin() {
+            return Images::Range { start: self.number(n / 4 + 1), tokens: self.number(n / 2 + 1) };
+        }
+        let elem = self.pick(&[Elem::U32, Elem::U32, Elem::F32, Elem::F16]);
+        let marks = if self.chance(0.7) { self.tensor(graph, &[batch, n], elem) } else { self.tensor(graph, &[n], elem) };
+        Images::Marked { marks, others: self.number(n) }
+    }
+
+    /// Added to the logits of keys.
+    pub(crate) fn bias(&mut self, graph: &mut Graph) -> Option<Tensor> {
+        if self.chance(0.7) { None } else { Some(self.tensor(graph, &[self.batch, self.count], Elem::F32)) }
     }
 
     pub(crate) fn queries_and_keys(&mut self, graph: &mut Graph, rows: u32) -> (Tensor, Tensor) {

@@ -90,7 +90,12 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         let k = BalancedPrune { keep: g.number(n), attention: g.share(), diversity: g.share(), oversample: g.share() * 3.0, spatial: s };
         g.note(&k);
         let sc = g.tensor(graph, &[b, n], F32);
-        let r = k.build(graph, &t, sc)?;
+        let r = if g.coin() {
+            k.build(graph, &t, sc)?
+        } else {
+            let images = g.images(graph);
+            k.in_prompt(graph, &t, images, sc)?
+        };
         let mut v = parts(&r.pruned.compressed);
         v.extend([r.diverse, r.attended]);
         Ok(v)
@@ -237,7 +242,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
     ("fastv", |g, graph| {
         let t = g.tokens(graph)?;
         let n = g.count;
-        let k = FastV { image_start: g.number(n / 4 + 1), image_tokens: g.number(n / 2 + 1), rank: g.number(n / 3 + 1) };
+        let k = FastV { images: g.images(graph), rank: g.number(n / 3 + 1), bias: g.bias(graph) };
         g.note(k);
         let (q, kk) = g.queries_and_keys(graph, n);
         let r = k.build(graph, &t, q, kk)?;
@@ -250,13 +255,14 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         let n = g.count;
         let k = g.below(4);
         let k = PyramidDrop {
-            image_start: g.number(n / 4 + 1),
-            image_tokens: g.number(n / 2 + 1),
+            images: g.images(graph),
             ratios: (0..k).map(|_| g.share()).collect(),
             floor: g.below(4),
+            bias: g.bias(graph),
+            ..PyramidDrop::default()
         };
         g.note(&k);
-        let st = g.number(3) as usize;
+        let st = if g.chance(0.7) { 0 } else { g.number(3) as usize };
         let (q, kk) = g.queries_and_keys(graph, n);
         let r = k.build(graph, &t, st, q, kk)?;
         let mut v = parts(&r.pruned.compressed);
@@ -266,8 +272,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
     ("sparsevlm", |g, graph| {
         let t = g.tokens(graph)?;
         let n = g.count;
-        let k =
-            SparseVlm { image_start: g.number(n / 4 + 1), image_tokens: g.number(n / 2 + 1), rank: g.number(n / 3 + 1), recycle: g.coin() };
+        let k = SparseVlm { images: g.images(graph), rank: g.number(n / 3 + 1), recycle: g.coin(), bias: g.bias(graph) };
         g.note(k);
         let ra = k.raters(graph, &t)?;
         let (q, kk) = g.queries_and_keys(graph, n);
@@ -281,10 +286,11 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         let (b, n) = (g.batch, g.count);
         let kk = g.number(n / 3 + 1);
         let key = g.tensor(graph, &[b, kk], U32);
-        let (is, it) = (g.number(n / 4 + 1), g.number(n / 2 + 1));
+        let images = g.images(graph);
         let k = DualAttention { global: g.float(), individual: g.float(), floor: g.below(4) };
-        g.note((is, it, k));
-        let p = Prefill::new(graph, t, is, it, key)?;
+        g.note((images, k));
+        let mut p = Prefill::new(graph, t, images, key)?;
+        p.bias = g.bias(graph);
         let (q, kk) = g.queries_and_keys(graph, n);
         let r = k.build(graph, &p, q, kk)?;
         Ok(vec![r.prompt.tokens.x, r.prompt.image, r.prompt.key, r.map.parent, r.unattended])
@@ -437,7 +443,12 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         let tx = g.number(n / 2 + 1);
         let (m, l) = (g.tensor(graph, &[b, tx], F32), g.tensor(graph, &[b], U32));
         let (q, kk) = g.queries_and_keys(graph, n);
-        let r = k.build(graph, &t, (m, l), q, kk)?;
+        let r = if g.coin() {
+            k.build(graph, &t, (m, l), q, kk)?
+        } else {
+            let (images, padding) = (g.images(graph), g.optional(graph, &[b, n], U32));
+            k.in_prompt(graph, &t, images, padding, q, kk)?
+        };
         let mut v = parts(&r.compressed);
         v.extend([r.mask, r.score, r.text_lengths]);
         Ok(v)

@@ -179,7 +179,7 @@ fn tokens_of_another_rank_or_type_are_an_error_of_every_method() {
         ("divprune", |g, t, _, _| DivPrune { keep: 0.5, floor: 0 }.build(g, t).map(drop)),
         ("dycoke", |g, t, _, _| DyCoke { tokens_per_frame: 2, merge: 0.5 }.build(g, t).map(drop)),
         ("evs", |g, t, _, _| Evs { tokens_per_frame: 2, prune: 0.5, floor: 0 }.build(g, t).map(drop)),
-        ("fastv", |g, t, q, k| FastV { image_start: 0, image_tokens: 2, rank: 1 }.build(g, t, q, k).map(drop)),
+        ("fastv", |g, t, q, k| FastV { images: Images::Range { start: 0, tokens: 2 }, rank: 1, bias: None }.build(g, t, q, k).map(drop)),
         ("prumerge", |g, t, q, k| PruMerge::default().build(g, t, q, k).map(drop)),
         ("key_tokens", |g, t, q, k| KeyTokens::default().build(g, t, q, k).map(drop)),
         ("window_merge", |g, t, _, _| {

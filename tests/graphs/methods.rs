@@ -1,7 +1,7 @@
 //! Methods on small inputs whose results were worked out by hand or by an independent reference.
 
 use tokenpress::kernels::Reduce;
-use tokenpress::methods::{EVit, FastV, Matching, Prefill, Protect, PruMerge, PuMer, PyramidDrop, ToMe, WindowMerge};
+use tokenpress::methods::{EVit, FastV, Images, Matching, Prefill, Protect, PruMerge, PuMer, PyramidDrop, ToMe, WindowMerge};
 use tokenpress::readback::HostTensors;
 use tokenpress::schedule::MergeSchedule;
 use tokenpress::{Elem, Error, Graph, HostTensor, NONE, Tokens};
@@ -149,13 +149,16 @@ fn options_out_of_range_are_errors() {
     for keep in [0.0, -1.0, 1.1, f64::NAN] {
         assert!(matches!(evit(keep), Some(Error::Value { argument: "evit: keep", .. })), "{keep}");
     }
-    let fastv = |image_start, image_tokens, rank| {
-        FastV { image_start, image_tokens, rank }.build(&mut Graph::clone(&graph), &tokens, heads, heads).err()
+    let fastv = |start, tokens_of, rank| {
+        FastV { images: Images::Range { start, tokens: tokens_of }, rank, bias: None }
+            .build(&mut Graph::clone(&graph), &tokens, heads, heads)
+            .err()
     };
     assert!(matches!(fastv(5, 5, 1), Some(Error::Value { argument: "fastv: image", .. })));
     assert!(matches!(fastv(1, 5, 6), Some(Error::Value { argument: "fastv: rank", .. })));
-    let stage =
-        PyramidDrop { image_start: 1, image_tokens: 5, ratios: vec![0.5], floor: 0 }.build(&mut graph, &tokens, 1, heads, heads).err();
+    let stage = PyramidDrop { images: Images::Range { start: 1, tokens: 5 }, ratios: vec![0.5], ..PyramidDrop::default() }
+        .build(&mut graph, &tokens, 1, heads, heads)
+        .err();
     assert!(matches!(stage, Some(Error::Value { argument: "pyramiddrop: stage", .. })));
     for (height, width, window, argument) in [(2, 4, 1, "window"), (2, 4, 3, "window"), (2, 2, 2, "grid")] {
         let method = WindowMerge { height, width, window, threshold: 0.5, ..WindowMerge::default() };
@@ -168,7 +171,7 @@ fn options_out_of_range_are_errors() {
     let (mask, lengths) = (graph.input("mask", [1, 10], Elem::F32), graph.input("lengths", [1], Elem::U32));
     let error = PuMer::default().build(&mut graph, &tokens, (mask, lengths), heads, heads).err();
     assert!(matches!(error, Some(Error::Shape { argument: "pumer: text mask", .. })), "{error:?}");
-    let error = Prefill::new(&mut graph, tokens, 5, 5, lengths).err();
+    let error = Prefill::new(&mut graph, tokens, Images::Range { start: 5, tokens: 5 }, lengths).err();
     assert!(matches!(error, Some(Error::Value { argument: "mustdrop: image", .. })), "{error:?}");
     let wrong = graph.input("wrong", [1, 8, 4], Elem::F32);
     assert!(matches!(ToMe::default().build(&mut graph, &tokens, wrong), Err(Error::Shape { argument: "tome: metric", .. })));

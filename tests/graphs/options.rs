@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokenpress::kernels::Partition;
 use tokenpress::methods::{
     AToMe, AdjacentPairs, BalancedPrune, CdPruner, Content, Dart, DensityClusters, DivPrune, DualAttention, DyCoke, DyCokeCache,
-    DyCokeStep, DynamicVit, EVit, Evs, FastAdaSp, FastV, Faster, FrameFusion, HiPrune, HoloV, IdPruner, IdleVit, Join, KeyTokens,
+    DyCokeStep, DynamicVit, EVit, Evs, FastAdaSp, FastV, Faster, FrameFusion, HiPrune, HoloV, IdPruner, IdleVit, Images, Join, KeyTokens,
     LlavaNext, LlavaVideo, Matching, Newline, PairChoice, PoolMode, Prefill, Projector, PruMerge, PuMer, PyramidDrop, RebalancedTopK, Samp,
     SparseVlm, ToMe, Unpadding, VidCom2, VisPruner, VisionZip, WindowMerge, average_frames, qwen2_vl_patch_order, stack_frames,
 };
@@ -231,11 +231,11 @@ fn counts_may_be_anything() {
     counts("clusters", |g, clusters| DensityClusters { clusters, nearest: 2 }.build(&mut g.graph, &g.tokens).map(drop));
     counts("nearest", |g, nearest| DensityClusters { clusters: 2, nearest }.build(&mut g.graph, &g.tokens).map(drop));
     for (start, tokens, rank) in COUNTS.iter().flat_map(|n| [(*n, 3, 1), (1, *n, 1), (1, 3, *n)]) {
-        let mut g = given(true);
-        let _ = FastV { image_start: start, image_tokens: tokens, rank }.build(&mut g.graph, &g.tokens, g.heads, g.heads);
-        let method = SparseVlm { image_start: start, image_tokens: tokens, rank, recycle: true };
+        let (mut g, images) = (given(true), Images::Range { start, tokens });
+        let _ = FastV { images, rank, bias: None }.build(&mut g.graph, &g.tokens, g.heads, g.heads);
+        let method = SparseVlm { images, rank, recycle: true, bias: None };
         let _ = method.raters(&mut g.graph, &g.tokens).and_then(|r| method.build(&mut g.graph, &g.tokens, &r, g.heads, g.heads));
-        let method = PyramidDrop { image_start: start, image_tokens: tokens, ratios: vec![0.5, 0.25], floor: 0 };
+        let method = PyramidDrop { images, ratios: vec![0.5, 0.25], ..PyramidDrop::default() };
         let _ = method.build(&mut g.graph, &g.tokens, rank as usize, g.heads, g.heads);
     }
     assert!(pyramiddrop(&mut given(false), vec![], 0).is_err());
@@ -303,7 +303,9 @@ fn pumer(g: &mut Given, method: PuMer) -> Result<(), Error> {
 }
 
 fn pyramiddrop(g: &mut Given, ratios: Vec<f64>, stage: usize) -> Result<(), Error> {
-    PyramidDrop { image_start: 1, image_tokens: 4, ratios, floor: 0 }.build(&mut g.graph, &g.tokens, stage, g.heads, g.heads).map(drop)
+    PyramidDrop { images: Images::Range { start: 1, tokens: 4 }, ratios, ..PyramidDrop::default() }
+        .build(&mut g.graph, &g.tokens, stage, g.heads, g.heads)
+        .map(drop)
 }
 
 fn btp(g: &mut Given, method: BalancedPrune) -> Result<(), Error> {
@@ -312,7 +314,7 @@ fn btp(g: &mut Given, method: BalancedPrune) -> Result<(), Error> {
 
 fn mustdrop(g: &mut Given, method: DualAttention) -> Result<(), Error> {
     let key = g.graph.input("key", [2, 1], Elem::U32);
-    let prompt = Prefill::new(&mut g.graph, g.tokens, 1, 3, key)?;
+    let prompt = Prefill::new(&mut g.graph, g.tokens, Images::Range { start: 1, tokens: 3 }, key)?;
     method.build(&mut g.graph, &prompt, g.heads, g.heads).map(drop)
 }
 

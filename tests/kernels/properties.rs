@@ -5,7 +5,9 @@
 
 use std::fmt::Debug;
 
-use crate::protected::{leading_tokens_may_be_counted_listed_or_marked, protected, protected_tokens_survive_unchanged};
+use crate::protected::{
+    images_may_be_anywhere, leading_tokens_may_be_counted_listed_or_marked, prompts, protected, protected_tokens_survive_unchanged,
+};
 use crate::support::data;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestRng, TestRunner};
@@ -116,6 +118,7 @@ properties! {
     maps_compose(two_maps());
     protected_tokens_survive_unchanged(protected());
     leading_tokens_may_be_counted_listed_or_marked(protected());
+    images_may_be_anywhere(prompts());
 }
 
 /// Runs a graph of these inputs; gives its outputs in their order.

@@ -3,8 +3,11 @@
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 use tokenpress::kernels::Partition;
-use tokenpress::methods::{Affine, DynamicVit, EVit, IdleVit, Matching, Predictor, Protect, PruMerge, ToMe, VisionZip, WindowMerge};
-use tokenpress::{Compressed, Elem, Error, Graph, HostTensor, NONE, Tensor, Tokens};
+use tokenpress::methods::{
+    Affine, BalancedPrune, DualAttention, DynamicVit, EVit, FastV, IdleVit, Images, Matching, Predictor, Prefill, Protect, PruMerge, PuMer,
+    PyramidDrop, SparseVlm, ToMe, VisionZip, WindowMerge,
+};
+use tokenpress::{Compressed, Elem, Error, Graph, HostTensor, NONE, Tensor, TokenMap, Tokens};
 
 use crate::properties::{Ragged, Run, bits, number, outputs, ragged};
 
@@ -191,5 +194,128 @@ pub fn leading_tokens_may_be_counted_listed_or_marked(run: Run<'_>, case: Protec
     let [counted, marked, listed] = [&counted, &marked, &listed].map(|results| [&results[0], &results[4]]);
     prop_assert_eq!(counted, marked);
     prop_assert_eq!(counted, listed);
+    Ok(())
+}
+
+/// Of every method whose images may be anywhere: what it makes of a prompt, and the other tokens' places.
+type OfPrompt = fn(&mut Graph, &Tokens, [Tensor; 2], Tensor, Images) -> Result<TokenMap, Error>;
+
+const PROMPTS: &[(&str, OfPrompt)] = &[
+    ("fastv", |graph, tokens, [queries, keys], _, images| {
+        Ok(FastV { images, rank: 0, bias: None }.build(graph, tokens, queries, keys)?.pruned.compressed.map)
+    }),
+    ("pyramiddrop", |graph, tokens, [queries, keys], _, images| {
+        let mut method = PyramidDrop { images, ratios: vec![0.7, 0.4], floor: 1, ..PyramidDrop::default() };
+        let is_range = matches!(images, Images::Range { .. });
+        if !is_range {
+            method.counts = method.counts(graph, tokens)?;
+        }
+        let first = method.build(graph, tokens, 0, queries, keys)?;
+        if !is_range {
+            method.images = first.images;
+        }
+        let map = first.pruned.compressed.map;
+        let [queries, keys] = [map.gather(graph, queries)?, map.gather(graph, keys)?];
+        let second = method.build(graph, &first.pruned.compressed.tokens, 1, queries, keys)?;
+        map.then(graph, &second.pruned.compressed.map)
+    }),
+    ("sparsevlm", |graph, tokens, [queries, keys], _, images| {
+        let method = SparseVlm { images, rank: 0, recycle: true, bias: None };
+        let raters = method.raters(graph, tokens)?;
+        Ok(method.build(graph, tokens, &raters, queries, keys)?.compressed.map)
+    }),
+    ("mustdrop", |graph, tokens, [queries, keys], _, images| {
+        let key = graph.constant(HostTensor::u32([tokens.batch(), 1], vec![1; tokens.batch() as usize]));
+        let prompt = Prefill::new(graph, *tokens, images, key)?;
+        Ok(DualAttention { global: 0.3, individual: 0.21, floor: 2 }.build(graph, &prompt, queries, keys)?.map)
+    }),
+    ("btp", |graph, tokens, _, score, images| {
+        Ok(BalancedPrune::first(3, vec![1]).in_prompt(graph, tokens, images, score)?.pruned.compressed.map)
+    }),
+    ("pumer", |graph, tokens, [queries, keys], _, images| {
+        let method = PuMer { prune: 0.3, merge_text: 0.0, ..PuMer::default() };
+        Ok(method.in_prompt(graph, tokens, images, None, queries, keys)?.compressed.map)
+    }),
+    ("tome", |graph, tokens, _, _, images| {
+        let protect = Protect::AllBut(images);
+        Ok(ToMe { merge: 3, protect, keep_order: true, ..ToMe::default() }.build(graph, tokens, tokens.x)?.map)
+    }),
+];
+
+#[derive(Debug, Clone)]
+pub struct Prompts {
+    case: Protected,
+    start: u32,
+    image: u32,
+}
+
+prop_compose! {
+    pub fn prompts()(case in protected())(
+        start in 0..case.rows.tokens + 1,
+        share in 0.0f64..1.0,
+        method in 0..PROMPTS.len(),
+        case in Just(case),
+    ) -> Prompts {
+        let image = (f64::from(case.rows.tokens - start) * share) as u32;
+        Prompts { case: Protected { method, ..case }, start, image }
+    }
+}
+
+impl Prompts {
+    fn run(&self, run: Run<'_>, images: impl FnOnce(&mut Graph) -> Images) -> Vec<HostTensor> {
+        let rows = &self.case.rows;
+        let shape = [rows.rows() as u32, rows.tokens];
+        let x = rows.x();
+        let heads = x.clone().reshaped([shape[0], 1, shape[1], rows.channels]);
+        let score = HostTensor::f32(shape, self.case.score.clone());
+        outputs(run, &[&x, &rows.lengths(), &score, &heads], |graph, t| {
+            let tokens = Tokens::ragged(graph, t[0], t[1])?;
+            let images = images(graph);
+            let map = PROMPTS[self.case.method].1(graph, &tokens, [t[3]; 2], t[2], images)?;
+            Ok(vec![map.parent, map.representative, map.lengths])
+        })
+    }
+
+    /// Tokens that are no image's are rows of their own, in order.
+    fn others_stay(&self, results: &[HostTensor], row: usize, others: &[u32]) -> TestCaseResult {
+        let [parent, representative, lengths] = results else { unreachable!("three outputs") };
+        let (tokens, new) = (self.case.rows.tokens as usize, representative.shape().dims()[1] as usize);
+        let (parent, left) = (&parent.integers()[row * tokens..][..tokens], lengths.integers()[row]);
+        let representative = &representative.integers()[row * new..][..new];
+        prop_assert!(left as usize <= new && parent.iter().all(|to| *to == NONE || *to < left), "{:?}", parent);
+        for &token in others {
+            let to = parent[token as usize];
+            prop_assert!(to < left, "{}: token {} of row {}: {:?}", PROMPTS[self.case.method].0, token, row, parent);
+            prop_assert_eq!(representative[to as usize], token);
+            prop_assert_eq!(parent.iter().filter(|other| **other == to).count(), 1, "{:?}", parent);
+        }
+        prop_assert!(others.iter().map(|token| parent[*token as usize]).is_sorted(), "{:?}", parent);
+        Ok(())
+    }
+}
+
+/// Marks of a range are as good as the range, and marks may be anywhere.
+pub fn images_may_be_anywhere(run: Run<'_>, prompts: Prompts) -> TestCaseResult {
+    let Prompts { case, start, image } = &prompts;
+    let (batch, tokens, start, image) = (case.rows.rows(), case.rows.tokens, *start, *image);
+    let range = start..start + image;
+    let by_range = prompts.run(run, |_| Images::Range { start, tokens: image });
+    let marks = HostTensor::u32([tokens], (0..tokens).map(|i| u32::from(range.contains(&i))).collect());
+    let others = tokens - image;
+    let by_marks = prompts.run(run, |graph| Images::Marked { marks: graph.constant(marks), others });
+    // To these a range has all its tokens in any row, marks those that a row has.
+    let counts = ["pyramiddrop", "sparsevlm"].contains(&PROMPTS[case.method].0);
+    if !counts || case.rows.lengths.iter().all(|live| *live >= range.end) {
+        prop_assert_eq!(&by_range[0], &by_marks[0], "{}", PROMPTS[case.method].0);
+        prop_assert_eq!(&by_range[2], &by_marks[2], "{}", PROMPTS[case.method].0);
+    }
+    let marks = HostTensor::u32([batch as u32, tokens], case.marks.iter().map(|mark| u32::from(*mark)).collect());
+    let anywhere = prompts.run(run, |graph| Images::Marked { marks: graph.constant(marks), others: u32::MAX });
+    for row in 0..batch {
+        let live = 0..case.rows.lengths[row];
+        prompts.others_stay(&by_range, row, &live.clone().filter(|i| !range.contains(i)).collect::<Vec<_>>())?;
+        let of_row = &case.marks[row * tokens as usize..];
+        prompts.others_stay(&anywhere, row, &live.filter(|i| !of_row[*i as usize]).collect::<Vec<_>>())?;
+    }
     Ok(())
 }

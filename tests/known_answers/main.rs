@@ -11,6 +11,7 @@ mod counts;
 mod masks;
 mod numbers;
 mod places;
+mod prompts;
 mod texts;
 mod thresholds;
 
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
         ("masks", masks::all()),
         ("numbers", numbers::all()),
         ("places", places::all()),
+        ("prompts", prompts::all()),
         ("texts", texts::all()),
         ("thresholds", thresholds::all()),
     ];

@@ -2,7 +2,7 @@
 
 use tokenpress::kernels::{AttentionInputs, AttentionScore, Queries};
 use tokenpress::methods::{
-    Contextual, Dart, DivPrune, DualAttention, EVit, Evs, HiPrune, IdPruner, Prefill, Protect, PruMerge, ToMe, VisionZip,
+    Contextual, Dart, DivPrune, DualAttention, EVit, Evs, HiPrune, IdPruner, Images, Prefill, Protect, PruMerge, ToMe, VisionZip,
 };
 use tokenpress::{Compressed, Elem, Graph, HostTensor, NONE};
 
@@ -195,7 +195,7 @@ fn floor_of_a_prompt() -> Known {
     let tokens = graph.tokens("x", [1, 6, 1], Elem::F32).expect("a shape");
     let heads = graph.input("heads", [1, 1, 6, 1], Elem::F32);
     let key = graph.constant(HostTensor::u32([1, 1], vec![2]));
-    let prompt = Prefill::new(&mut graph, tokens, 1, 4, key).expect("shapes agree");
+    let prompt = Prefill::new(&mut graph, tokens, Images::Range { start: 1, tokens: 4 }, key).expect("shapes agree");
     let method = DualAttention { global: 10.0, individual: 0.5, floor: 3 };
     let kept = method.build(&mut graph, &prompt, heads, heads).expect("valid options");
     graph.output("parent", kept.map.parent).expect("a name");

@@ -1,6 +1,6 @@
 //! Long texts, whose attention is taken a block of rows at a time.
 
-use tokenpress::methods::{DualAttention, Prefill, SparseVlm};
+use tokenpress::methods::{DualAttention, Images, Prefill, SparseVlm};
 use tokenpress::readback::HostTensors;
 use tokenpress::{Elem, Graph, HostTensor, NONE, Tokens};
 
@@ -10,6 +10,7 @@ use super::Known;
 /// third no text.
 const TOKENS: u32 = 150;
 const IMAGE: std::ops::Range<u32> = 1..5;
+const RANGE: Images = Images::Range { start: IMAGE.start, tokens: IMAGE.end - IMAGE.start };
 const LENGTHS: [u32; 3] = [TOKENS, 50, 4];
 
 pub fn all() -> Vec<Known> {
@@ -35,7 +36,7 @@ fn raters() -> Known {
     let mut inputs = HostTensors::new();
     let tokens = tokens(&mut graph, &mut inputs);
     let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [3, 2, TOKENS, 1], Elem::F32));
-    let method = SparseVlm { image_start: IMAGE.start, image_tokens: IMAGE.end - IMAGE.start, rank: 2, recycle: false };
+    let method = SparseVlm { images: RANGE, rank: 2, ..SparseVlm::default() };
     let raters = method.raters(&mut graph, &tokens).expect("shapes agree");
     let kept = method.build(&mut graph, &tokens, &raters, queries, keys).expect("shapes agree");
     graph.output("score", kept.score).expect("a name");
@@ -64,7 +65,7 @@ fn words() -> Known {
     let tokens = tokens(&mut graph, &mut inputs);
     let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [3, 1, TOKENS, 1], Elem::F32));
     let key = graph.constant(HostTensor::u32([3, 1], vec![NONE; 3]));
-    let prompt = Prefill::new(&mut graph, tokens, IMAGE.start, IMAGE.end - IMAGE.start, key).expect("shapes agree");
+    let prompt = Prefill::new(&mut graph, tokens, RANGE, key).expect("shapes agree");
     // Together the text never looks enough.
     let kept = DualAttention { global: 10.0, individual: 0.5, floor: 0 }.build(&mut graph, &prompt, queries, keys).expect("shapes agree");
     graph.output("unattended", kept.unattended).expect("a name");

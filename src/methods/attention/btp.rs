@@ -2,14 +2,17 @@
 //!
 //! Li et al., "Balanced Token Pruning: Accelerating Vision Language Models Beyond Local Optimization" (NeurIPS 2025).
 
+use crate::checks::expect;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{GreedyInputs, GreedySelect, GreedySelected, Objective, concat_rows, row_normalize};
+use crate::kernels::{GreedyInputs, GreedySelect, GreedySelected, Objective, concat_rows, gather_rows, row_normalize};
 use crate::methods::RebalancedTopK;
 use crate::methods::parts::diverse::diverse;
 use crate::methods::parts::lists::each_row;
+use crate::methods::parts::places::{Images, Protected};
 use crate::methods::parts::prune::{Prune, Pruned};
 use crate::options;
+use crate::tensor::{Desc, Elem};
 use crate::token_map::Tokens;
 
 /// Keeps image tokens by attention and by diversity in shares that change from stage to stage.
@@ -25,6 +28,8 @@ use crate::token_map::Tokens;
 /// The preference for low positions counters the attention's bias to late tokens. A token that is in several lists counts once; the
 /// published code keeps it twice at its second stage. What is more than `keep` is cut off in the order above. Position ids are the kept
 /// positions. [`drift_stages`](crate::schedule::drift_stages) finds the layers of the stages.
+///
+/// [`BalancedPrune::build`] takes the image's rows alone, [`BalancedPrune::in_prompt`] a prompt with images anywhere.
 ///
 /// Cost: `2 N^2 C` operations for the nearest other token of each of N, and two greedy selections of `2 k N C` operations each,
 /// for the k tokens chosen by diversity and for the `keep` in all. Beside them two small selections by score, and one copy of the
@@ -123,6 +128,41 @@ impl BalancedPrune {
         let fill = GreedySelect { objective: Objective::MaxMin, k: self.keep.min(capacity) };
         let selected = fill.build(graph, inputs)?;
         let pruned = Prune::listed(graph, tokens, selected.indices, |live| self.keep.min(live))?;
+        Ok(BalancedOutput { pruned, selected, diverse, attended })
+    }
+
+    /// Prunes the image tokens of a prompt, wherever they are, by a score `[batch, tokens]` of all its tokens. Everything else stays, in
+    /// order. All lists are of positions in the prompt, but for [`BalancedPrune::spatial`]: that counts image tokens.
+    ///
+    /// Cost: one copy of the tokens more, and about twenty small dispatches of integers.
+    ///
+    /// ```
+    /// use tokenpress::methods::{BalancedPrune, Images};
+    /// use tokenpress::{Elem, Graph, HostTensor};
+    ///
+    /// let mut graph = Graph::new();
+    /// let tokens = graph.tokens("x", [2, 4, 1], Elem::F32)?;
+    /// let marks = graph.constant(HostTensor::u32([2, 4], vec![1, 1, 0, 0, /**/ 0, 0, 1, 1]));
+    /// let score = graph.constant(HostTensor::f32([2, 4], vec![0.1, 0.2, 0.9, 0.9, /**/ 0.9, 0.9, 0.2, 0.1]));
+    /// let images = Images::Marked { marks, others: 2 };
+    /// let kept = BalancedPrune::third(1).in_prompt(&mut graph, &tokens, images, score)?;
+    /// graph.output("kept", kept.pruned.selection.indices)?;
+    /// let x = HostTensor::f32([2, 4, 1], vec![1.0; 8]);
+    /// assert_eq!(graph.run_reference(&[("x".to_owned(), x)].into())?["kept"].integers(), [1, 2, 3, /**/ 0, 1, 2]);
+    /// # Ok::<(), tokenpress::Error>(())
+    /// ```
+    pub fn in_prompt(&self, graph: &mut Graph, tokens: &Tokens, images: Images, score: Tensor) -> Result<BalancedOutput, Error> {
+        let [batch, capacity, _] = tokens.checked()?;
+        expect("btp: score", score.desc(), Desc::new([batch, capacity], Elem::F32))?;
+        let others = Protected::all_but(graph, tokens, images, ["btp: image"; 2], 0)?;
+        let [others, image] = others.apart(graph, tokens)?;
+        let score = image.map.gather(graph, score)?;
+        let BalancedOutput { pruned, selected, diverse, attended } = self.build(graph, &image.tokens, score)?;
+        let kept = image.map.then(graph, &pruned.compressed.map)?;
+        let pruned = Prune::together(graph, tokens, [&others.map, &kept])?;
+        let mut position = |list: Tensor| gather_rows(graph, image.map.representative, list, None);
+        let (diverse, attended) = (position(diverse)?, position(attended)?);
+        let selected = GreedySelected { indices: position(selected.indices)?, ..selected };
         Ok(BalancedOutput { pruned, selected, diverse, attended })
     }
 }

@@ -93,7 +93,7 @@ impl DynamicVit {
                 let patches = if leading == 0 { tokens.x } else { rows_of(graph, tokens.x, leading..capacity)? };
                 (patches, protected.of_others(graph, tokens, |others| others)?.0, previous_at(graph, capacity, leading))
             }
-            Protected::OfRows { .. } => {
+            _ => {
                 let others = protected.others(graph, tokens)?;
                 (gather_rows(graph, tokens.x, others.indices, None)?, others.counts, others.ranks)
             }

@@ -158,7 +158,8 @@ fn marks(graph: &mut Graph, tokens: &Tokens, protected: Protected, whole: impl F
     let capacity = tokens.capacity();
     let leading = if let Protected::Leading(count) = protected { count } else { 0 };
     let (ends, _) = protected.of_others(graph, tokens, |others| if whole(others) { capacity } else { leading })?;
-    if let Protected::OfRows { marks, .. } = protected {
+    if !matches!(protected, Protected::Leading(_)) {
+        let marks = protected.marks(graph, tokens);
         // A mask's 1 and 0 are these marks.
         let all = live_mask(graph, ends, capacity)?;
         let any = graph.filled_f32([tokens.batch(), capacity], 0.0);

@@ -87,8 +87,8 @@ impl KeyTokens {
         expect("mustdrop: score", score.desc(), Desc::new([batch, capacity], Elem::F32))?;
         let protected = Protected::of(graph, tokens, self.protect)?;
         let score = match protected {
-            Protected::Leading(0) | Protected::OfRows { .. } => score,
-            Protected::Leading(leading) => rows_of(graph, score, leading..capacity)?,
+            Protected::Leading(leading) if leading > 0 => rows_of(graph, score, leading..capacity)?,
+            _ => score,
         };
         self.of_patches(graph, tokens, protected, score)
     }
@@ -98,7 +98,7 @@ impl KeyTokens {
         options::share("mustdrop: share", self.share)?;
         let score = match protected {
             Protected::Leading(_) => score,
-            Protected::OfRows { .. } => {
+            _ => {
                 let patches = protected.others(graph, tokens)?.indices;
                 gather_rows(graph, score, patches, None)?
             }

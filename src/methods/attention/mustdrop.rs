@@ -13,7 +13,7 @@ use crate::kernels::{
 };
 use crate::methods::Prefill;
 use crate::methods::parts::keep::keep_marked;
-use crate::methods::parts::lists::{as_one, blocks, choose, live_of_blocks, marks_of, select_mask};
+use crate::methods::parts::lists::{as_one, blocks, choose, live_of_blocks, marks_of, rows_of, select_mask};
 use crate::options;
 use crate::token_map::{Compressed, TokenMap};
 
@@ -26,21 +26,23 @@ use crate::token_map::{Compressed, TokenMap};
 ///
 /// How many that are is decided on the GPU for each row. Positions are renumbered: `map.positions(graph, None, Positions::Compact)`.
 ///
+/// Images may be anywhere ([`Images`](crate::methods::Images)); a row without one stays as it is.
+///
 /// Cost: `2 H M N D` operations for M words and N tokens. Their attention is in memory for 64 words at a time, in `256 (H + 1) N` bytes a
-/// batch row. Beside it two thresholds and one copy of the kept tokens.
+/// batch row. For marked images the attention is that of all N tokens, not only the words'. Beside it two thresholds and one copy of the kept tokens.
 ///
 /// Stage three is the decoding. It keeps every layer's cache at the last stage's tokens. Chain the maps of the stages after a layer by
 /// [`then`](TokenMap::then), and take the layer's keys and values by [`gather`](TokenMap::gather).
 ///
 /// ```
-/// use tokenpress::methods::{DualAttention, Prefill};
+/// use tokenpress::methods::{DualAttention, Images, Prefill};
 /// use tokenpress::{Elem, Graph, HostTensor};
 ///
 /// let mut graph = Graph::new();
 /// let tokens = graph.tokens("x", [1, 6, 1], Elem::F32)?;
 /// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 1, 6, 1], Elem::F32));
 /// let key = graph.constant(HostTensor::u32([1, 1], vec![1]));
-/// let prompt = Prefill::new(&mut graph, tokens, 1, 4, key)?;
+/// let prompt = Prefill::new(&mut graph, tokens, Images::Range { start: 1, tokens: 4 }, key)?;
 /// let kept = DualAttention { global: 0.2, individual: 0.2, floor: 0 }.build(&mut graph, &prompt, queries, keys)?;
 /// graph.output("lengths", kept.map.lengths)?;
 /// let x = HostTensor::f32([1, 6, 1], vec![0.0, 3.0, 0.0, 1.0, 4.0, 1.0]);
@@ -75,15 +77,19 @@ pub struct DualAttentionOutput {
 impl DualAttention {
     /// Prunes a prompt by the queries and keys `[batch, heads, tokens, channels]` of the layer.
     pub fn build(&self, graph: &mut Graph, prompt: &Prefill, queries: Tensor, keys: Tensor) -> Result<DualAttentionOutput, Error> {
-        let Prefill { tokens, image, text: (text, text_lengths), key } = *prompt;
+        let Prefill { tokens, image, text: (text, text_lengths), text_is_last, key, bias } = *prompt;
         let [batch, capacity, _] = tokens.checked()?;
         options::threshold("mustdrop: individual", self.individual)?;
         options::at_least("mustdrop: global", 0.0, f64::from(self.global))?;
         let lengths = Some(tokens.lengths);
-        // The text comes last, so that its rows alone are as causal as all of them.
-        let queries = gather_rows(graph, queries, text, None)?;
-        let inputs = AttentionInputs { queries, keys, bias: None, lengths, query_lengths: Some(text_lengths) };
-        let [sum, largest] = of_text(graph, inputs, text_lengths)?;
+        let inputs = AttentionInputs { queries, keys, bias, lengths, query_lengths: None };
+        let [sum, largest] = if text_is_last {
+            // Its rows alone are as causal as all of them.
+            let queries = gather_rows(graph, queries, text, None)?;
+            of_text(graph, AttentionInputs { queries, query_lengths: Some(text_lengths), ..inputs }, text_lengths)?
+        } else {
+            of_words(graph, inputs, text, capacity)?
+        };
         let of_image = compact(graph, image, lengths)?.indices;
         let of_image = as_one(graph, of_image)?;
         let total = merge_tokens(graph, sum, of_image, None, Reduce::Sum)?;
@@ -116,8 +122,40 @@ impl DualAttention {
         let image = map.gather(graph, image)?;
         let text = gather_rows(graph, map.parent, text, None)?;
         let key = gather_rows(graph, map.parent, key, None)?;
-        Ok(DualAttentionOutput { prompt: Prefill { tokens, image, text: (text, text_lengths), key }, map, unattended })
+        let bias = bias.map(|bias| map.gather(graph, bias)).transpose()?;
+        let prompt = Prefill { tokens, image, text: (text, text_lengths), text_is_last, key, bias };
+        Ok(DualAttentionOutput { prompt, map, unattended })
     }
+}
+
+/// What every token receives from words at these positions, `[batch, text]` u32: the sum and the largest, `[batch, tokens]` f32.
+fn of_words(graph: &mut Graph, inputs: AttentionInputs, text: Tensor, tokens: u32) -> Result<[Tensor; 2], Error> {
+    let is_word = marks_of(graph, text, tokens, 1)?;
+    let mut all: Option<[Tensor; 2]> = None;
+    for rows in blocks(tokens) {
+        let queries = Queries::List(rows.clone().collect());
+        let attention = AttentionScore { queries, rows: RowReduction::None, causal: true, ..Default::default() };
+        let of_rows = attention.build(graph, inputs)?.score;
+        let words = rows_of(graph, is_word, rows)?;
+        let words = compact(graph, words, None)?.indices;
+        let words = as_one(graph, words)?;
+        // Of no words both are 0, and no attention is less.
+        let [sum, largest] = [Reduce::Sum, Reduce::Max].map(|of| merge_tokens(graph, of_rows, words, None, of));
+        let (sum, largest) = (sum?, largest?);
+        all = Some(match all {
+            None => [sum, largest],
+            Some([sum_before, before]) => {
+                let (both, _) = concat_rows(graph, (before, None), (largest, None))?;
+                let largest = reduce(graph, both, 1, Statistic::Max, None)?;
+                let [batch, _, tokens] = before.shape().exactly("mustdrop: attention", "[batch, 1, tokens]")?;
+                [add(graph, sum_before, sum)?, graph.reshape(largest, [batch, 1, tokens])?]
+            }
+        });
+    }
+    // There is one block at least.
+    let [sum, largest] = all.unwrap_or([is_word; 2]);
+    let [batch, _] = is_word.shape().exactly("mustdrop: text", "[batch, tokens]")?;
+    Ok([graph.reshape(sum, [batch, tokens])?, graph.reshape(largest, [batch, tokens])?])
 }
 
 /// What every token receives from the text, by queries of it alone: the sum and the largest of all live rows, `[batch, tokens]` f32.

@@ -4,10 +4,11 @@
 
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{Order, Selection};
+use crate::kernels::{Order, Selection, concat_rows};
 use crate::methods::Raters;
-use crate::methods::parts::image_range::ImageRange;
-use crate::methods::parts::keep::keep_range;
+use crate::methods::parts::keep::{keep_marked, keep_range};
+use crate::methods::parts::lists::{choose, live_mask};
+use crate::methods::parts::places::{Images, Protected};
 use crate::methods::parts::prune::Prune;
 use crate::token_map::{Compressed, Tokens, count_by_length};
 
@@ -21,23 +22,25 @@ use crate::token_map::{Compressed, Tokens, count_by_length};
 /// clusters (DensityClusters with as many neighbours), after the image tokens and before the text
 /// ```
 ///
-/// How many raters there are is decided on the GPU. The text is everything after the image.
+/// How many raters there are is decided on the GPU. The text is everything after the image. Images may be anywhere ([`Images`]): of several
+/// the text is all that is no image's after the first image token, and clusters stand after the last. A row without an image stays as it is.
+/// Ties go to the lowest position.
 ///
 /// - A mean of a cluster is exact. The published code divides by the count plus 1e-6.
 /// - Ties go to the lowest index. The published densities have noise of 1e-6 to break them.
 /// - `rank` is a number for each stage, as in the published code. The paper derives it from the rank of the attention.
 ///
 /// Cost: `2 H M N D` operations for M words and N tokens. Their attention is in memory for 64 words at a time, in `256 (H + 1) N` bytes a
-/// batch row. Beside it a selection, one copy of the kept tokens, and with `recycle` `6 m^2 C` operations for the clusters of m tokens.
+/// batch row. For marked images the attention is that of all N tokens, not only the words'. Beside it a selection, one copy of the kept tokens, and with `recycle` `6 m^2 C` operations for the clusters of m tokens.
 ///
 /// ```
-/// use tokenpress::methods::SparseVlm;
+/// use tokenpress::methods::{Images, SparseVlm};
 /// use tokenpress::{Elem, Graph, HostTensor};
 ///
 /// let mut graph = Graph::new();
 /// let tokens = graph.tokens("x", [1, 8, 1], Elem::F32)?;
 /// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 1, 8, 1], Elem::F32));
-/// let stage = SparseVlm { image_start: 1, image_tokens: 4, rank: 2, recycle: true };
+/// let stage = SparseVlm { images: Images::Range { start: 1, tokens: 4 }, rank: 2, recycle: true, bias: None };
 /// let raters = stage.raters(&mut graph, &tokens)?;
 /// let kept = stage.build(&mut graph, &tokens, &raters, queries, keys)?;
 /// graph.output("parent", kept.compressed.map.parent)?;
@@ -48,16 +51,16 @@ use crate::token_map::{Compressed, Tokens, count_by_length};
 /// assert_eq!(graph.run_reference(&inputs.into())?["parent"].integers(), [0, 1, tokenpress::NONE, 3, 2, 4, 5, 6]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct SparseVlm {
-    /// Position of the first image token.
-    pub image_start: u32,
-    /// Image tokens of this stage, clusters of the stage before among them.
-    pub image_tokens: u32,
+    /// Where the image tokens of this stage are, clusters of the stage before among them.
+    pub images: Images,
     /// Image tokens that stay.
     pub rank: u32,
-    /// Whether dropped ones are clustered.
+    /// Whether dropped ones are clustered: as many as are dropped of a row with the least number of image tokens that [`Images`] promises.
     pub recycle: bool,
+    /// f32 `[batch, tokens]`, added to the logits: negative infinity hides padding in front of a row.
+    pub bias: Option<Tensor>,
 }
 
 /// Tokens after a stage, and what decided.
@@ -67,13 +70,16 @@ pub struct SparseVlmOutput {
     pub compressed: Compressed,
     /// The raters' attention to every token, `[batch, tokens]` f32.
     pub score: Tensor,
-    /// Positions before the text that stay, and those that do not.
+    /// Positions before the text that stay, and those that do not; of several images those up to the last.
     pub selection: Selection,
+    /// Where image tokens are among those that are left, clusters among them.
+    pub images: Images,
 }
 
 impl SparseVlm {
-    pub(crate) fn image(&self, capacity: u32) -> Result<ImageRange, Error> {
-        ImageRange::new(["sparsevlm: image", "sparsevlm: rank"], self.image_start, self.image_tokens, self.rank, capacity)
+    /// All tokens but those of the images.
+    pub(crate) fn others(&self, graph: &mut Graph, tokens: &Tokens) -> Result<Protected, Error> {
+        Protected::all_but(graph, tokens, self.images, ["sparsevlm: image", "sparsevlm: rank"], self.rank)
     }
 
     /// Prunes at a stage by the queries and keys `[batch, heads, tokens, channels]` of its layer.
@@ -86,21 +92,53 @@ impl SparseVlm {
         keys: Tensor,
     ) -> Result<SparseVlmOutput, Error> {
         let [_, capacity, _] = tokens.checked()?;
-        let image = self.image(capacity)?;
-        let score = raters.attention(graph, tokens, image, queries, keys)?;
+        let others = self.others(graph, tokens)?;
+        let score = raters.attention(graph, tokens, self, others, queries, keys)?;
         // Up to the text; the clusters; and the text.
-        let (before_text, _) = count_by_length(graph, tokens.lengths, capacity, |live| live.min(image.end))?;
-        let marks = image.others_protected(graph, capacity);
-        let (this, head) = (*self, Tokens { lengths: before_text, ..*tokens });
-        let keep = move |live: u32| image.kept(live, this.rank);
-        let pruned = Prune { order: Order::Index }.build(graph, &head, score, Some(marks), keep)?;
+        let before_text = match others {
+            Protected::Outside(image, _) => count_by_length(graph, tokens.lengths, capacity, |live| live.min(image.end))?.0,
+            _ => self.images.text(graph, tokens)?.1,
+        };
+        let head = Tokens { lengths: before_text, ..*tokens };
+        let others_before = self.others(graph, &head)?;
+        let rank = self.rank;
+        let pruned = Prune { order: Order::Index }.beside(graph, &head, score, others_before, |images| images.min(rank))?;
         let mut compressed = pruned.compressed;
-        if let (true, Some(dropped)) = (self.recycle && self.recycled().0 > 0, pruned.selection.complement) {
-            let clusters = self.clusters(graph, tokens, image, score, dropped)?;
+        let marked = matches!(self.images, Images::Marked { .. });
+        let mut marks = self.images.marks(graph, &head)?;
+        if marked {
+            marks = compressed.map.gather(graph, marks)?;
+        }
+        let (taken, count) = self.recycled(self.images.of_full_row(capacity));
+        if let (true, Some(dropped)) = (self.recycle && taken > 0, pruned.selection.complement) {
+            let clusters = self.clusters(graph, &head, others_before, score, dropped)?;
+            if marked {
+                let all = graph.filled([tokens.batch(), clusters.tokens.capacity()], 1);
+                let (kept, added) = (Some(compressed.tokens.lengths), Some(clusters.tokens.lengths));
+                marks = concat_rows(graph, (marks, kept), (all, added))?.0;
+            }
             compressed = compressed.append(graph, &clusters)?;
         }
-        let text = keep_range(graph, tokens, image.end..capacity)?;
+        let text = match others {
+            Protected::Outside(image, _) => keep_range(graph, tokens, image.end..capacity)?,
+            _ => {
+                let before = live_mask(graph, before_text, capacity)?;
+                let behind = choose(graph, before, 1, [1, 0])?;
+                keep_marked(graph, tokens, behind, capacity)?
+            }
+        };
+        if marked {
+            let none = graph.filled([tokens.batch(), text.tokens.capacity()], 0);
+            marks = concat_rows(graph, (marks, Some(compressed.tokens.lengths)), (none, Some(text.tokens.lengths)))?.0;
+        }
         let compressed = compressed.append(graph, &text)?;
-        Ok(SparseVlmOutput { compressed, score, selection: pruned.selection })
+        let images = match self.images {
+            Images::Range { start, tokens } => {
+                let clusters = if self.recycle { count } else { 0 };
+                Images::Range { start, tokens: rank.min(tokens) + clusters }
+            }
+            Images::Marked { others, .. } => Images::Marked { marks, others },
+        };
+        Ok(SparseVlmOutput { compressed, score, selection: pruned.selection, images })
     }
 }

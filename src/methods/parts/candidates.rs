@@ -91,7 +91,8 @@ impl ToMe {
                             count_by_length(graph, lengths, capacity, |live| left(live, count(live.saturating_sub(leading))))?;
                         Candidates::even_odd(graph, tokens, leading, merged, outputs)
                     }
-                    Protected::OfRows { counts, .. } => {
+                    _ => {
+                        let (_, counts) = protected.listed(graph, tokens)?;
                         let outputs = protected.most_left(capacity, |others| left(others, count(others)));
                         let others = protected.others(graph, tokens)?;
                         let (sources, destinations) = alternate(graph, others, counts, protected.most())?;

@@ -33,7 +33,7 @@ impl ToMe {
         let normalized = row_normalize(graph, metric, Some(tokens.lengths))?;
         let protected_sources = if let Protected::Leading(count) = protected { count } else { 0 };
         let matches = BipartiteMatch { protected_sources, ..Default::default() }.build(graph, normalized, partition, Some(lengths))?;
-        let marks = self.marks(graph, matches, &among)?;
+        let marks = self.marks(graph, tokens, matches, &among)?;
         let rest = if protected.most() > 0 { Order::Index } else { Order::Value };
         let select = TopK { k: most, complement: Some(rest), ..Default::default() };
         let inputs = TopKInputs { scores: matches.similarity, lengths: Some(sources), counts: Some(merged), marks };
@@ -49,11 +49,11 @@ impl ToMe {
     }
 
     /// Marks for the sources, where some may not merge: protected ones, those without a partner, those below the threshold.
-    fn marks(&self, graph: &mut Graph, matches: Matches, among: &Candidates) -> Result<Option<Tensor>, Error> {
+    fn marks(&self, graph: &mut Graph, tokens: &Tokens, matches: Matches, among: &Candidates) -> Result<Option<Tensor>, Error> {
         let [batch, sources] = matches.similarity.shape().exactly("matches: similarity", "[batch, sources]")?;
         let protected = match among.protected.most() {
             0 => None,
-            _ => Some(among.protected.excluded(graph, batch, sources)?),
+            _ => Some(among.protected.excluded(graph, tokens, sources)?),
         };
         let marks = if among.partnered {
             protected

@@ -2,41 +2,45 @@
 
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::gather_rows;
-use crate::methods::parts::image_range::ImageRange;
-use crate::pattern::{Pattern, Piece};
-use crate::tensor::{Desc, Elem};
+use crate::kernels::{compact, gather_rows};
+use crate::methods::parts::places::Images;
 use crate::token_map::{Tokens, count_by_length};
 
 /// A prompt of image and text on its way through a language model: what [`DualAttention`](crate::methods::DualAttention) prunes,
 /// where there is an example.
 #[derive(Debug, Clone, Copy)]
 pub struct Prefill {
-    /// The tokens; the text is everything after the image.
+    /// The tokens; the text is everything after the image. Of several images it is all that is no image's after the first image token.
     pub tokens: Tokens,
     /// 1 for image tokens, `[batch, tokens]` u32.
     pub image: Tensor,
     /// Positions of the text, `[batch, text]` u32, and how many, `[batch]`.
     pub text: (Tensor, Tensor),
+    /// Whether the text is the last part of every row. Its rows of attention can then be made alone; otherwise those of all tokens are.
+    pub text_is_last: bool,
     /// Positions of the key set, `[batch, key]` u32, [`NONE`](crate::NONE) after the last.
     pub key: Tensor,
+    /// f32 `[batch, tokens]`, added to the logits: negative infinity hides padding in front of a row. None from [`Prefill::new`].
+    pub bias: Option<Tensor>,
 }
 
 impl Prefill {
-    /// A prompt with `image_tokens` tokens of an image from `image_start` on.
+    /// A prompt with images.
     ///
-    /// `key` `[batch, key]` is the key set, counted from the first image token.
-    pub fn new(graph: &mut Graph, tokens: Tokens, image_start: u32, image_tokens: u32, key: Tensor) -> Result<Self, Error> {
+    /// `key` `[batch, key]` is the key set, counted from the first image token; of several images among the image tokens alone.
+    pub fn new(graph: &mut Graph, tokens: Tokens, images: Images, key: Tensor) -> Result<Self, Error> {
         let [batch, capacity, _] = tokens.checked()?;
-        let arguments = ["mustdrop: image"; 2];
-        let ImageRange { start, end } = ImageRange::new(arguments, image_start, image_tokens, image_tokens, capacity)?;
-        let piece = |end, first| Piece { end, first, step: 0 };
-        let image = Pattern::Pieces([piece(start, 0), piece(end, 1), piece(u32::MAX, 0)]);
-        let image = graph.pattern(Desc::new([batch, capacity], Elem::U32), image);
-        let text = graph.counted([batch, capacity - end], end, 1);
-        let positions = graph.counted([batch, end - start], start, 1);
+        let image = images.marks(graph, &tokens)?;
+        if let Some(range) = images.range(["mustdrop: image"; 2], 0, capacity)? {
+            let text = graph.counted([batch, capacity - range.end], range.end, 1);
+            let positions = graph.counted([batch, range.end - range.start], range.start, 1);
+            let key = gather_rows(graph, positions, key, None)?;
+            let (text_lengths, _) = count_by_length(graph, tokens.lengths, capacity, |live| live.saturating_sub(range.end))?;
+            return Ok(Self { tokens, image, text: (text, text_lengths), text_is_last: true, key, bias: None });
+        }
+        let (text, _) = images.text(graph, &tokens)?;
+        let positions = compact(graph, image, Some(tokens.lengths))?.indices;
         let key = gather_rows(graph, positions, key, None)?;
-        let (text_lengths, _) = count_by_length(graph, tokens.lengths, capacity, |live| live.saturating_sub(end))?;
-        Ok(Self { tokens, image, text: (text, text_lengths), key })
+        Ok(Self { tokens, image, text: (text.indices, text.counts), text_is_last: false, key, bias: None })
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{Order, Selection, TopK, TopKInputs, mark};
+use crate::kernels::{Order, Selection, TopK, TopKInputs, concat_rows, mark};
 use crate::methods::parts::lists::marks_of;
 use crate::methods::parts::places::Protected;
 use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
@@ -79,6 +79,18 @@ impl Prune {
         keep: impl Fn(u32) -> u32,
     ) -> Result<Pruned, Error> {
         let counts = protected.kept(graph, tokens, keep)?;
+        self.beside_counted(graph, tokens, scores, protected, counts)
+    }
+
+    /// The same with counts of all that stays.
+    pub(crate) fn beside_counted(
+        &self,
+        graph: &mut Graph,
+        tokens: &Tokens,
+        scores: Tensor,
+        protected: Protected,
+        counts: (Tensor, u32),
+    ) -> Result<Pruned, Error> {
         let marks = protected.marks(graph, tokens);
         let selection = self.decide_counted(graph, tokens, scores, Some(marks), counts)?;
         Pruned::of(graph, tokens, selection)
@@ -92,6 +104,18 @@ impl Prune {
         // As many as are protected are kept: scores do not matter.
         let scores = graph.filled_f32([batch, capacity], 0.0);
         Self { order: Order::Index }.build(graph, tokens, scores, Some(marks), keep)
+    }
+
+    /// What two maps that only pick, of different tokens, keep together: in ascending position.
+    pub(crate) fn together(graph: &mut Graph, tokens: &Tokens, [first, second]: [&TokenMap; 2]) -> Result<Pruned, Error> {
+        let [batch, capacity, _] = tokens.checked()?;
+        let (list, counts) =
+            concat_rows(graph, (first.representative, Some(first.lengths)), (second.representative, Some(second.lengths)))?;
+        let most = list.shape().dims().last().copied().unwrap_or(0).min(capacity);
+        let marks = marks_of(graph, list, capacity, mark::PROTECTED)?;
+        let scores = graph.filled_f32([batch, capacity], 0.0);
+        let selection = Self { order: Order::Index }.decide_counted(graph, tokens, scores, Some(marks), (counts, most))?;
+        Pruned::of(graph, tokens, selection)
     }
 
     /// The positions that [`Prune::build`] would keep, and those that it would drop, ascending.

@@ -4,11 +4,11 @@ use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
     AttentionInputs, AttentionScore, Compacted, Limit, Queries, Reduce, RowReduction, Statistic, Threshold, ThresholdInputs, add, compact,
-    invert_index, merge_tokens, multiply, reduce,
+    gather_rows, invert_index, merge_tokens, multiply, reduce,
 };
 use crate::methods::SparseVlm;
-use crate::methods::parts::image_range::ImageRange;
-use crate::methods::parts::lists::{as_one, blocks, choose, reciprocal, rows_of};
+use crate::methods::parts::lists::{as_one, blocks, choose, marks_of, reciprocal, rows_of};
+use crate::methods::parts::places::Protected;
 use crate::token_map::{Tokens, count_by_length};
 
 /// The text tokens whose attention counts: what [`SparseVlm::raters`] chooses, and [`SparseVlm::build`] reads.
@@ -26,18 +26,29 @@ impl Raters {
         &self,
         graph: &mut Graph,
         tokens: &Tokens,
-        image: ImageRange,
+        method: &SparseVlm,
+        others: Protected,
         queries: Tensor,
         keys: Tensor,
     ) -> Result<Tensor, Error> {
         let [batch, capacity, _] = tokens.checked()?;
-        let text = capacity - image.end;
-        let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(tokens.lengths), query_lengths: None };
-        let place = invert_index(graph, self.listed.indices, text)?;
-        let is_rater = choose(graph, place, text, [1, 0])?;
+        let inputs = AttentionInputs { queries, keys, bias: method.bias, lengths: Some(tokens.lengths), query_lengths: None };
+        // Rows that may be raters', from the first on, and which of them are.
+        let (first, rows, is_rater) = match others {
+            Protected::Outside(image, _) => {
+                let text = capacity - image.end;
+                let place = invert_index(graph, self.listed.indices, text)?;
+                (image.end, text, choose(graph, place, text, [1, 0])?)
+            }
+            _ => {
+                let (text, _) = method.images.text(graph, tokens)?;
+                let positions = gather_rows(graph, text.indices, self.listed.indices, None)?;
+                (0, capacity, marks_of(graph, positions, capacity, 1)?)
+            }
+        };
         let mut sum: Option<Tensor> = None;
-        for rows in blocks(text) {
-            let queries = Queries::List((image.end + rows.start..image.end + rows.end).collect());
+        for rows in blocks(rows) {
+            let queries = Queries::List((first + rows.start..first + rows.end).collect());
             let attention = AttentionScore { queries, rows: RowReduction::None, causal: true, ..Default::default() };
             let of_text = attention.build(graph, inputs)?.score;
             let is_rater = rows_of(graph, is_rater, rows)?;
@@ -51,7 +62,7 @@ impl Raters {
         }
         // There is one block at least.
         let sum = graph.reshape(sum.unwrap_or(is_rater), [batch, capacity])?;
-        let inverse = reciprocal(graph, self.listed.counts, text)?;
+        let inverse = reciprocal(graph, self.listed.counts, rows)?;
         multiply(graph, sum, inverse)
     }
 }
@@ -59,18 +70,32 @@ impl Raters {
 impl SparseVlm {
     /// Chooses the raters by the hidden states that enter the language model.
     ///
-    /// Cost: `4 I T C` operations for I image and T text tokens (half of it for up to 16 image tokens), one copy of the tokens,
-    /// three small dispatches or more. The matrix `I x T` is not stored where it is large.
+    /// Cost: `4 I T C` operations for I image and T text tokens (half of it for up to 16 image tokens), one copy of the tokens, two for marked
+    /// images, three small dispatches or more. The matrix `I x T` is not stored where it is large.
     pub fn raters(&self, graph: &mut Graph, tokens: &Tokens) -> Result<Raters, Error> {
         let [batch, capacity, channels] = tokens.checked()?;
-        let image = self.image(capacity)?;
-        let mut part = |first: u32, end: u32| {
-            let rows = rows_of(graph, tokens.x, first..end)?;
-            graph.reshape(rows, [batch, 1, end - first, channels])
+        let others = self.others(graph, tokens)?;
+        let one_head = |graph: &Graph, rows: Tensor| {
+            let [_, count, _] = rows.shape().exactly("sparsevlm: x", "[batch, tokens, channels]")?;
+            graph.reshape(rows, [batch, 1, count, channels])
         };
-        let (queries, keys) = (part(image.start, image.end)?, part(image.end, capacity)?);
-        let (image_lengths, _) = count_by_length(graph, tokens.lengths, capacity, |live| image.live(live))?;
-        let (lengths, _) = count_by_length(graph, tokens.lengths, capacity, |live| live.saturating_sub(image.end))?;
+        let (queries, keys, image_lengths, lengths) = match others {
+            Protected::Outside(image, _) => {
+                let queries = rows_of(graph, tokens.x, image.start..image.end)?;
+                let keys = rows_of(graph, tokens.x, image.end..capacity)?;
+                let (image_lengths, _) = count_by_length(graph, tokens.lengths, capacity, |live| image.live(live))?;
+                let (lengths, _) = count_by_length(graph, tokens.lengths, capacity, |live| live.saturating_sub(image.end))?;
+                (queries, keys, image_lengths, lengths)
+            }
+            _ => {
+                let image = others.others(graph, tokens)?;
+                let (text, _) = self.images.text(graph, tokens)?;
+                let queries = gather_rows(graph, tokens.x, image.indices, None)?;
+                let keys = gather_rows(graph, tokens.x, text.indices, None)?;
+                (queries, keys, image.counts, text.counts)
+            }
+        };
+        let (queries, keys) = (one_head(graph, queries)?, one_head(graph, keys)?);
         let (lengths, query_lengths) = (Some(lengths), Some(image_lengths));
         let attention = AttentionScore { queries: Queries::All, scale: Some(1.0), ..Default::default() };
         let score = attention.build(graph, AttentionInputs { queries, keys, bias: None, lengths, query_lengths })?.score;

@@ -3,16 +3,16 @@
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{TopK, TopKInputs, gather_rows};
-use crate::methods::parts::image_range::ImageRange;
 use crate::methods::parts::keep::keep_listed;
+use crate::methods::parts::places::Protected;
 use crate::methods::{DensityClusters, SparseVlm};
 use crate::schedule::{Rounding, keep_count};
-use crate::token_map::{Compressed, Tokens, count_by_length};
+use crate::token_map::{Compressed, Tokens};
 
 impl SparseVlm {
-    /// Image tokens that are recycled, and the clusters that they become.
-    pub fn recycled(&self) -> (u32, u32) {
-        let dropped = self.image_tokens.saturating_sub(self.rank);
+    /// Of so many image tokens how many are recycled, and the clusters that they become.
+    pub fn recycled(&self, image_tokens: u32) -> (u32, u32) {
+        let dropped = image_tokens.saturating_sub(self.rank);
         let taken = (keep_count(dropped, 0.3, Rounding::Floor) + 1).min(dropped);
         (taken, if taken == 0 { 0 } else { taken / 10 + 1 })
     }
@@ -22,14 +22,13 @@ impl SparseVlm {
         &self,
         graph: &mut Graph,
         tokens: &Tokens,
-        image: ImageRange,
+        others: Protected,
         score: Tensor,
         dropped: Tensor,
     ) -> Result<Compressed, Error> {
-        let capacity = tokens.capacity();
-        let (taken, clusters) = self.recycled();
+        let (taken, clusters) = self.recycled(self.images.of_full_row(tokens.capacity()));
         let rank = self.rank;
-        let (count, _) = count_by_length(graph, tokens.lengths, capacity, |live| image.live(live).saturating_sub(rank))?;
+        let (count, _) = others.of_others(graph, tokens, |images| images.saturating_sub(rank))?;
         // A score for each entry of the list.
         let scores = gather_rows(graph, score, dropped, None)?;
         let select = TopK { k: taken, ..Default::default() };

@@ -4,13 +4,16 @@
 
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{Order, Reduce, Selection, Statistic, concat_rows, reduce};
-use crate::methods::parts::keep::keep_range;
+use crate::kernels::{Limit, Order, Reduce, Selection, Statistic, Threshold, ThresholdInputs, concat_rows, gather_rows, mark, reduce};
+use crate::methods::parts::keep::{keep_listed, keep_marked, keep_range};
+use crate::methods::parts::lists::{choose, product};
+use crate::methods::parts::places::{Images, Protected, marks_of_rows};
 use crate::methods::parts::prune::{Prune, Pruned};
 use crate::methods::similarity::pumer_merge::{Counts, PuMerMerge, by_cosine};
 use crate::methods::similarity::text_score::TextScore;
 use crate::options;
 use crate::schedule::{Rounding, keep_count};
+use crate::tensor::HostTensor;
 use crate::token_map::{Compressed, Tokens};
 
 /// Keeps the image tokens that the text attends to most, in descending attention, and merges what is left of image and text.
@@ -103,9 +106,7 @@ impl PuMer {
         keys: Tensor,
     ) -> Result<PuMerOutput, Error> {
         let [batch, capacity, _] = tokens.checked()?;
-        for (argument, share) in [("pumer: prune", self.prune), ("pumer: merge", self.merge), ("pumer: merge_text", self.merge_text)] {
-            options::share(argument, share)?;
-        }
+        self.check()?;
         let [_, text_tokens] = mask.shape().exactly("pumer: text mask", "[batch, text]")?;
         if text_tokens > capacity {
             let (expected, actual) = (format!("[{batch}, text] for at most {capacity} tokens"), mask.shape());
@@ -116,7 +117,83 @@ impl PuMer {
         let score = self.score.of(graph, &tokens, metric, [queries, keys], (text_tokens, text_lengths))?;
         let text = keep_range(graph, &tokens, 0..text_tokens)?;
         let image = keep_range(graph, &tokens, text_tokens..capacity)?;
+        self.parts(graph, [text, image], mask, score, metric)
+    }
 
+    /// Reduces a prompt with images anywhere. Its text is all that is no image's; it comes first in the output, as with [`PuMer::build`].
+    ///
+    /// `padding` marks tokens that are neither, u32 or float `[batch, tokens]` or `[tokens]`: nothing sees them, and they are gone. The
+    /// output's mask is 1 for all tokens.
+    ///
+    /// Cost: beside that of [`PuMer::build`] a copy of the text's queries, and about twenty small dispatches of integers.
+    ///
+    /// ```
+    /// use tokenpress::methods::{Images, PuMer};
+    /// use tokenpress::{Elem, Graph, HostTensor};
+    ///
+    /// let mut graph = Graph::new();
+    /// let tokens = graph.tokens("x", [1, 6, 1], Elem::F32)?;
+    /// let [queries, keys] = ["q", "k"].map(|name| graph.input(name, [1, 1, 6, 1], Elem::F32));
+    /// let marks = graph.constant(HostTensor::u32([6], vec![0, 1, 1, 1, 1, 0]));
+    /// let images = Images::Marked { marks, others: 2 };
+    /// let method = PuMer { prune: 0.5, merge: 0.0, merge_text: 0.0, ..Default::default() };
+    /// let reduced = method.in_prompt(&mut graph, &tokens, images, None, queries, keys)?;
+    /// graph.output("x'", reduced.compressed.tokens.x)?;
+    /// let heads = HostTensor::f32([1, 1, 6, 1], vec![1.0, 2.0, 5.0, 3.0, 4.0, 1.0]);
+    /// let inputs = [("x", heads.clone().reshaped([1, 6, 1])), ("q", heads.clone()), ("k", heads)].map(|(n, v)| (n.to_owned(), v));
+    /// // Tokens 0 and 5 are text, and look at tokens 2 and 4 most.
+    /// assert_eq!(graph.run_reference(&inputs.into())?["x'"].floats()[..4], [1.0, 1.0, 5.0, 4.0]);
+    /// # Ok::<(), tokenpress::Error>(())
+    /// ```
+    pub fn in_prompt(
+        &self,
+        graph: &mut Graph,
+        tokens: &Tokens,
+        images: Images,
+        padding: Option<Tensor>,
+        queries: Tensor,
+        keys: Tensor,
+    ) -> Result<PuMerOutput, Error> {
+        let [batch, capacity, _] = tokens.checked()?;
+        self.check()?;
+        images.range(["pumer: image"; 2], 0, capacity)?;
+        let tokens = Tokens::ragged(graph, tokens.x, tokens.lengths)?;
+        let padding = padding.map(|padding| marks_of_rows(graph, "pumer: padding", padding, &tokens)).transpose()?;
+        let image = images.marks(graph, &tokens)?;
+        let words = outside(graph, &tokens, image, padding)?;
+        let words = Protected::marked(graph, &tokens, words, capacity - images.of_full_row(capacity))?;
+        let (list, counts) = words.listed(graph, &tokens)?;
+        let text = keep_listed(graph, &tokens, list, counts)?;
+        let words = words.marks(graph, &tokens);
+        let image = outside(graph, &tokens, words, padding)?;
+        let most = if let Images::Range { tokens, .. } = images { tokens } else { capacity };
+        let image = keep_marked(graph, &tokens, image, most)?;
+
+        let metric = reduce(graph, keys, 1, Statistic::Mean, None)?;
+        let bias = padding.map(|padding| hidden(graph, padding)).transpose()?;
+        let score = self.score.of_words(graph, &tokens, metric, [queries, keys], &text.map, bias)?;
+        let score = image.map.gather(graph, score)?;
+        let ones = graph.filled_f32([batch, text.tokens.capacity()], 1.0);
+        self.parts(graph, [text, image], ones, score, metric)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        for (argument, share) in [("pumer: prune", self.prune), ("pumer: merge", self.merge), ("pumer: merge_text", self.merge_text)] {
+            options::share(argument, share)?;
+        }
+        Ok(())
+    }
+
+    /// Reduces text and image, each by itself, and puts them together.
+    fn parts(
+        &self,
+        graph: &mut Graph,
+        [text, image]: [Compressed; 2],
+        mask: Tensor,
+        score: Tensor,
+        metric: Tensor,
+    ) -> Result<PuMerOutput, Error> {
+        let [batch, _, _] = text.tokens.checked()?;
         let rounded = |n: u32, share: f64| keep_count(n, share, Rounding::NearestEven);
         let keep = |live: u32| (live - rounded(live, self.prune)).max(self.floor).min(live);
         let Pruned { compressed: pruned, selection } = Prune { order: Order::Value }.build(graph, &image.tokens, score, None, keep)?;
@@ -146,4 +223,24 @@ impl PuMer {
         let compressed = text.append(graph, &image)?;
         Ok(PuMerOutput { compressed, mask, score, selection, text_lengths: text.tokens.lengths })
     }
+}
+
+/// Live tokens that neither `marks` nor `padding` has, u32 `[batch, tokens]` all of them.
+fn outside(graph: &mut Graph, tokens: &Tokens, marks: Tensor, padding: Option<Tensor>) -> Result<Tensor, Error> {
+    let among = choose(graph, marks, 1, [1, 0])?;
+    let marks = padding.map(|padding| choose(graph, padding, 1, [mark::CANDIDATE, mark::EXCLUDED])).transpose()?;
+    let any = graph.filled_f32([tokens.batch(), tokens.capacity()], 0.0);
+    let any = ThresholdInputs::new(any, Limit::Constant(-1.0));
+    Threshold::default().build(graph, ThresholdInputs { lengths: Some(tokens.lengths), marks, among: Some(among), ..any })
+}
+
+/// A bias that hides marked tokens, f32 `[batch, tokens]`.
+fn hidden(graph: &mut Graph, marks: Tensor) -> Result<Tensor, Error> {
+    let [batch, tokens] = marks.shape().exactly("pumer: padding", "[batch, tokens]")?;
+    let marks = choose(graph, marks, 1, [0, 1])?;
+    let all = product("pumer: padding", marks.shape(), batch, tokens)?;
+    let marks = graph.reshape(marks, [1, all])?;
+    let table = graph.constant(HostTensor::f32([1, 2], vec![0.0, f32::NEG_INFINITY]));
+    let bias = gather_rows(graph, table, marks, None)?;
+    graph.reshape(bias, [batch, tokens])
 }

@@ -1,7 +1,7 @@
 //! Whole blocks and layers: EViT, IdleViT, FastV.
 
 use tokenpress::kernels::{AttentionInputs, AttentionScore, HeadReduction, Norm, Queries, RowReduction, gather_rows};
-use tokenpress::methods::{EVit, FastV, IdleVit, KeyMask};
+use tokenpress::methods::{EVit, FastV, IdleVit, Images, KeyMask};
 use tokenpress::readback::HostTensors;
 use tokenpress::{Desc, HostTensor, Tokens};
 
@@ -116,8 +116,8 @@ pub fn fastv(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
     let row = HostTensor::f32([1, n, channels], hidden.floats()[..(n * channels) as usize].to_vec());
     let decides = feed.input("deciding row", row);
     let hidden = feed.input("hidden", hidden);
-    let method =
-        FastV { image_start: golden.count("sys_length")?, image_tokens: golden.count("image_length")?, rank: golden.count("rank")? };
+    let (start, image_tokens) = (golden.count("sys_length")?, golden.count("image_length")?);
+    let method = FastV { images: Images::Range { start, tokens: image_tokens }, rank: golden.count("rank")?, bias: None };
     let graph = &mut feed.graph;
     let tokens = Tokens::new(graph, decides)?;
     let output = method.build(graph, &tokens, queries, keys)?;
@@ -136,7 +136,7 @@ pub fn fastv(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
         rows: RowReduction::Mean,
         heads: HeadReduction::Mean,
         causal: true,
-        columns: Some(method.image_start..method.image_start + method.image_tokens),
+        columns: Some(start..start + image_tokens),
         ..AttentionScore::default()
     };
     let inputs = AttentionInputs { queries, keys, bias: None, lengths: None, query_lengths: None };
@@ -145,7 +145,7 @@ pub fn fastv(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
     graph.output("whole score", output.score)?;
     graph.output("rows by the method", output.pruned.compressed.tokens.x)?;
     let mut outputs = feed.run(side)?;
-    let whole = columns(&outputs["whole score"], method.image_start, method.image_start + method.image_tokens);
+    let whole = columns(&outputs["whole score"], start, start + image_tokens);
     if whole.bytes() != outputs["score"].bytes() {
         return Err("a slice of the score is not the score of the slice".into());
     }

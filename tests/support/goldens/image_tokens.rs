@@ -1,7 +1,7 @@
 //! Systems that thin out the image tokens of a multimodal model.
 
 use tokenpress::methods::{
-    DensityClusters, DualAttention, Prefill, PruMerge, PuMer, PuMerMerge, PyramidDrop, SparseVlm, TextScore, VisionZip, WindowMerge,
+    DensityClusters, DualAttention, Images, Prefill, PruMerge, PuMer, PuMerMerge, PyramidDrop, SparseVlm, TextScore, VisionZip, WindowMerge,
 };
 use tokenpress::readback::HostTensors;
 use tokenpress::{Elem, HostTensor, Positions, Shape, Tokens};
@@ -148,7 +148,7 @@ pub fn pyramiddrop(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failu
     let ratios = golden.numbers("ratios").ok_or("no ratios")?;
     let share = |n: u32, stage: usize| (f64::from(n) * ratios[stage]) as u32;
     let all = (now..=now * 1000).find(|n| share(*n, stage) == now && share(*n, stage + 1) == keep).ok_or("no such number of tokens")?;
-    let method = PyramidDrop { image_start: start, image_tokens: all, ratios, floor: 0 };
+    let method = PyramidDrop { images: Images::Range { start, tokens: all }, ratios, ..PyramidDrop::default() };
 
     let mut feed = Feed::default();
     let [x, queries, keys] = [("x", x), ("q", queries), ("k", keys)].map(|(name, value)| feed.input(name, value));
@@ -170,7 +170,7 @@ pub fn pyramiddrop(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failu
 
 pub fn sparsevlm(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
     let (start, count) = (golden.count("v_start")?, golden.count("v_num")?);
-    let method = SparseVlm { image_start: start, image_tokens: count, rank: golden.count("k_keep")?, recycle: false };
+    let method = SparseVlm { images: Images::Range { start, tokens: count }, rank: golden.count("k_keep")?, recycle: false, bias: None };
     let mut feed = Feed::default();
     let [x, queries, keys] = ["hidden", "q", "k"].map(|name| golden.input(name).map(|value| feed.input(name, value)));
     let graph = &mut feed.graph;
@@ -268,7 +268,8 @@ pub fn dual_attention(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Fa
     let key_count = key.shape().elements() as u32;
     let key = feed.input("key_set", key.reshaped([1, key_count]));
     let tokens = Tokens::new(&mut feed.graph, x)?;
-    let mut prompt = Prefill::new(&mut feed.graph, tokens, start, golden.count("image_tokens")?, key)?;
+    let images = Images::Range { start, tokens: golden.count("image_tokens")? };
+    let mut prompt = Prefill::new(&mut feed.graph, tokens, images, key)?;
     let mut maps = Vec::new();
     for stage in 0..stages {
         let [queries, keys] = ["q", "k"].map(|name| {

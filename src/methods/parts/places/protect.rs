@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::methods::parts::places::protected::Protected;
+use crate::methods::parts::places::{Images, Protected};
 use crate::token_map::{Compressed, Tokens};
 
 /// Tokens that a method leaves as they are: class tokens, registers, prompts.
@@ -53,6 +53,8 @@ pub enum Protect {
         /// outputs then have room for all tokens.
         most: u32,
     },
+    /// All tokens but an image's. So a method with this option changes the image tokens of a prompt alone, wherever they are.
+    AllBut(Images),
 }
 
 impl Protect {

@@ -5,7 +5,7 @@ use crate::graph::{Graph, Tensor};
 use crate::kernels::{Compacted, Limit, Statistic, Threshold, ThresholdInputs, compact, concat_rows, gather_rows, keep_live, mark, reduce};
 use crate::methods::parts::keep::{keep_listed, keep_range};
 use crate::methods::parts::lists::{choose, each_row, first_entries, live_mask, marks_of};
-use crate::methods::parts::places::Protect;
+use crate::methods::parts::places::{ImageRange, Images, Protect};
 use crate::pattern::Pattern;
 use crate::tensor::{Desc, Elem};
 use crate::token_map::{Compressed, Tokens, capped, count_by_length};
@@ -15,6 +15,8 @@ use crate::token_map::{Compressed, Tokens, capped, count_by_length};
 pub(crate) enum Protected {
     /// The first so many of each row, no more than the capacity.
     Leading(u32),
+    /// All but those of a range, of so many.
+    Outside(ImageRange, u32),
     /// Each row its own.
     OfRows {
         /// Ascending positions, `[batch, most]` u32, `NONE` after the last.
@@ -41,19 +43,32 @@ impl Protected {
                 Self::marked(graph, tokens, marks, entries)
             }
             Protect::Marked { marks, most } => {
-                let marks = for_each_row(graph, "protect: marks", marks, batch, Some(capacity))?;
-                let marks = match marks.elem() {
-                    Elem::U32 => marks,
-                    // NaN is not above anything.
-                    _ => Threshold::default().build(graph, ThresholdInputs::new(marks, Limit::Constant(0.0)))?,
-                };
+                let marks = marks_of_rows(graph, "protect: marks", marks, tokens)?;
                 Self::marked(graph, tokens, marks, most)
             }
+            Protect::AllBut(images) => Self::all_but(graph, tokens, images, ["protect: image"; 2], 0),
         }
     }
 
+    /// All but image tokens, of which so many are to stay.
+    pub(crate) fn all_but(
+        graph: &mut Graph,
+        tokens: &Tokens,
+        images: Images,
+        arguments: [&'static str; 2],
+        keep: u32,
+    ) -> Result<Self, Error> {
+        let [_, capacity, _] = tokens.checked()?;
+        if let Some(range) = images.range(arguments, keep, capacity)? {
+            return Ok(Self::Outside(range, capacity));
+        }
+        let image = images.marks(graph, tokens)?;
+        let others = choose(graph, image, 1, [1, 0])?;
+        Self::marked(graph, tokens, others, capacity - images.of_full_row(capacity))
+    }
+
     /// The first `most` tokens of each row whose mark, u32 `[batch, tokens]`, is not 0.
-    fn marked(graph: &mut Graph, tokens: &Tokens, marks: Tensor, most: u32) -> Result<Self, Error> {
+    pub(crate) fn marked(graph: &mut Graph, tokens: &Tokens, marks: Tensor, most: u32) -> Result<Self, Error> {
         let capacity = tokens.capacity();
         let most = most.min(capacity);
         let Compacted { indices, counts, ranks } = compact(graph, marks, Some(tokens.lengths))?;
@@ -67,6 +82,7 @@ impl Protected {
     pub(crate) fn most(&self) -> u32 {
         match self {
             Self::Leading(count) => *count,
+            Self::Outside(image, capacity) => capacity - (image.end - image.start),
             Self::OfRows { list, .. } => list.shape().dims().last().copied().unwrap_or(0),
         }
     }
@@ -78,6 +94,7 @@ impl Protected {
                 let marks = Pattern::split(*count, mark::PROTECTED, mark::CANDIDATE);
                 graph.pattern(Desc::new([tokens.capacity()], Elem::U32), marks)
             }
+            Self::Outside(image, capacity) => image.others_protected(graph, *capacity),
             Self::OfRows { marks, .. } => *marks,
         }
     }
@@ -90,6 +107,11 @@ impl Protected {
                 let counts = capped(graph, tokens.lengths, count)?;
                 Ok((if tokens.is_full(graph) { list } else { keep_live(graph, list, counts)? }, counts))
             }
+            Self::Outside(image, capacity) => {
+                let list = image.others(graph, [tokens.batch(), capacity]);
+                let (counts, _) = count_by_length(graph, tokens.lengths, capacity, |live| live - image.live(live))?;
+                Ok((if tokens.is_full(graph) { list } else { keep_live(graph, list, counts)? }, counts))
+            }
             Self::OfRows { list, counts, .. } => Ok((list, counts)),
         }
     }
@@ -98,6 +120,7 @@ impl Protected {
     pub(crate) fn others(&self, graph: &mut Graph, tokens: &Tokens) -> Result<Compacted, Error> {
         let flags = match self {
             Self::Leading(count) => graph.pattern(Desc::new([tokens.batch(), tokens.capacity()], Elem::U32), Pattern::split(*count, 0, 1)),
+            Self::Outside(image, capacity) => image.marks(graph, [tokens.batch(), *capacity]),
             Self::OfRows { marks, .. } => choose(graph, *marks, 1, [1, 0])?,
         };
         compact(graph, flags, Some(tokens.lengths))
@@ -108,6 +131,7 @@ impl Protected {
         let capacity = tokens.capacity();
         match self {
             Self::Leading(leading) => count_by_length(graph, tokens.lengths, capacity, |live| count(live.saturating_sub(*leading))),
+            Self::Outside(image, _) => count_by_length(graph, tokens.lengths, capacity, |live| count(image.live(live))),
             Self::OfRows { .. } => {
                 let others = self.others(graph, tokens)?.counts;
                 count_by_length(graph, others, capacity, count)
@@ -129,6 +153,10 @@ impl Protected {
                 let stay = |live: u32| live.min(leading) + keep(live.saturating_sub(leading));
                 count_by_length(graph, tokens.lengths, capacity, stay)
             }
+            Self::Outside(image, _) => {
+                let stay = |live: u32| live - image.live(live) + keep(image.live(live));
+                count_by_length(graph, tokens.lengths, capacity, stay)
+            }
             Self::OfRows { counts, .. } => {
                 let (others, _) = self.of_others(graph, tokens, keep)?;
                 Ok((of_two_counts(graph, [counts, others], Statistic::Sum)?, self.most_left(capacity, keep)))
@@ -136,19 +164,15 @@ impl Protected {
         }
     }
 
-    /// For each of a list of sources `[batch, sources]`, of which those that are protected come first: marks that keep them from merging.
-    pub(crate) fn excluded(&self, graph: &mut Graph, batch: u32, sources: u32) -> Result<Tensor, Error> {
-        match *self {
-            Self::Leading(count) => {
-                let marks = Pattern::split(count, mark::EXCLUDED, mark::CANDIDATE);
-                Ok(graph.pattern(Desc::new([sources], Elem::U32), marks))
-            }
-            Self::OfRows { counts, .. } => {
-                debug_assert_eq!(counts.shape().dims(), [batch]);
-                let first = live_mask(graph, counts, sources)?;
-                choose(graph, first, 1, [mark::CANDIDATE, mark::EXCLUDED])
-            }
+    /// For each of a list of so many sources, of which those that are protected come first: marks that keep them from merging.
+    pub(crate) fn excluded(&self, graph: &mut Graph, tokens: &Tokens, sources: u32) -> Result<Tensor, Error> {
+        if let Self::Leading(count) = *self {
+            let marks = Pattern::split(count, mark::EXCLUDED, mark::CANDIDATE);
+            return Ok(graph.pattern(Desc::new([sources], Elem::U32), marks));
         }
+        let (_, counts) = self.listed(graph, tokens)?;
+        let first = live_mask(graph, counts, sources)?;
+        choose(graph, first, 1, [mark::CANDIDATE, mark::EXCLUDED])
     }
 
     /// They, and all others, each as tokens of their own.
@@ -156,7 +180,8 @@ impl Protected {
         let capacity = tokens.capacity();
         match *self {
             Self::Leading(count) => Ok([keep_range(graph, tokens, 0..count)?, keep_range(graph, tokens, count..capacity)?]),
-            Self::OfRows { list, counts, .. } => {
+            _ => {
+                let (list, counts) = self.listed(graph, tokens)?;
                 let others = self.others(graph, tokens)?;
                 Ok([keep_listed(graph, tokens, list, counts)?, keep_listed(graph, tokens, others.indices, others.counts)?])
             }
@@ -170,6 +195,16 @@ pub(crate) fn of_two_counts(graph: &mut Graph, counts: [Tensor; 2], statistic: S
     let [first, second] = counts.map(|counts| graph.reshape(counts, [batch, 1]));
     let (both, _) = concat_rows(graph, (first?, None), (second?, None))?;
     reduce(graph, both, 1, statistic, None)
+}
+
+/// Marks of tokens, `[tokens]` or `[batch, tokens]` of any type, as `[batch, tokens]` u32: any number but 0 is a mark.
+pub(crate) fn marks_of_rows(graph: &mut Graph, argument: &'static str, marks: Tensor, tokens: &Tokens) -> Result<Tensor, Error> {
+    let marks = for_each_row(graph, argument, marks, tokens.batch(), Some(tokens.capacity()))?;
+    match marks.elem() {
+        Elem::U32 => Ok(marks),
+        // NaN is not above anything.
+        _ => Threshold::default().build(graph, ThresholdInputs::new(marks, Limit::Constant(0.0))),
+    }
 }
 
 /// How many positions a list has, if it is known to be 0, 1, 2 .. for all rows, in any order.

@@ -1,7 +1,7 @@
 use tokenpress::kernels::{gather_rows, lookup};
 use tokenpress::methods::{
-    Contextual, DualAttention, KeyTokens, Prefill, Protect, PruMerge, PuMer, PuMerMerge, PyramidDrop, SparseVlm, TextScore, VisionZip,
-    WindowMerge,
+    Contextual, DualAttention, FastV, Images, KeyTokens, Prefill, Protect, PruMerge, PuMer, PuMerMerge, PyramidDrop, SparseVlm, TextScore,
+    VisionZip, WindowMerge,
 };
 use tokenpress::{Compressed, Error, Graph, HostTensor, Tokens};
 
@@ -65,7 +65,7 @@ pub const METHODS: &[Method] = &[
             let (image_start, image_tokens) = image(given);
             // The first of them, whether or not a short row has all four.
             let share = (1.5 / f64::from(image_tokens.max(1))).min(1.0);
-            let method = PyramidDrop { image_start, image_tokens, ratios: vec![1.0, share], floor: 0 };
+            let method = PyramidDrop { images: range(image_start, image_tokens), ratios: vec![1.0, share], ..PyramidDrop::default() };
             let kept = method.build(graph, &given.tokens, 1, given.queries, given.keys)?;
             name(graph, kept.pruned.compressed)?;
             graph.output("score", kept.score)
@@ -77,12 +77,55 @@ pub const METHODS: &[Method] = &[
         options: "recycled",
         build: |graph, given| {
             let (image_start, image_tokens) = image(given);
-            let method = SparseVlm { image_start, image_tokens, rank: 1.min(image_tokens), recycle: true };
+            let method = SparseVlm { images: range(image_start, image_tokens), rank: 1.min(image_tokens), recycle: true, bias: None };
             let raters = method.raters(graph, &given.tokens)?;
             let kept = method.build(graph, &given.tokens, &raters, given.queries, given.keys)?;
             name(graph, kept.compressed)?;
             graph.output("raters", raters.listed.counts)?;
             graph.output("score", kept.score)
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "fastv",
+        options: "images anywhere",
+        build: |graph, given| {
+            let images = marked(graph, given);
+            let kept = FastV { images, rank: 3, bias: None }.build(graph, &given.tokens, given.queries, given.keys)?;
+            name(graph, kept.pruned.compressed)
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "sparsevlm",
+        options: "images anywhere",
+        build: |graph, given| {
+            let method = SparseVlm { images: marked(graph, given), rank: 3, recycle: false, bias: None };
+            let raters = method.raters(graph, &given.tokens)?;
+            let kept = method.build(graph, &given.tokens, &raters, given.queries, given.keys)?;
+            name(graph, kept.compressed)
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "mustdrop",
+        options: "images anywhere, at least 2",
+        build: |graph, given| {
+            let images = marked(graph, given);
+            let key = KeyTokens { share: 0.1, ..KeyTokens::default() }.build(graph, &given.tokens, given.queries, given.keys)?.indices;
+            let prompt = Prefill::new(graph, given.tokens, images, key)?;
+            let kept = DualAttention { global: 0.3, individual: 0.2, floor: 2 }.build(graph, &prompt, given.queries, given.keys)?;
+            name(graph, Compressed { tokens: kept.prompt.tokens, map: kept.map })
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "pumer",
+        options: "images anywhere",
+        build: |graph, given| {
+            let images = marked(graph, given);
+            let reduced = PuMer::default().in_prompt(graph, &given.tokens, images, None, given.queries, given.keys)?;
+            name(graph, reduced.compressed)
         },
         ragged: true,
     },
@@ -93,7 +136,7 @@ pub const METHODS: &[Method] = &[
         build: |graph, given| {
             let (image_start, image_tokens) = image(given);
             let key = KeyTokens { share: 0.1, ..KeyTokens::default() }.build(graph, &given.tokens, given.queries, given.keys)?.indices;
-            let prompt = Prefill::new(graph, given.tokens, image_start, image_tokens, key)?;
+            let prompt = Prefill::new(graph, given.tokens, range(image_start, image_tokens), key)?;
             let method = DualAttention { global: 0.3, individual: 0.2, floor: 1 };
             let first = method.build(graph, &prompt, given.queries, given.keys)?;
             let queries = first.map.gather(graph, given.queries)?;
@@ -121,11 +164,22 @@ pub const METHODS: &[Method] = &[
     },
 ];
 
+/// Tokens 1, 4, 7 .. by marks.
+fn marked(graph: &mut Graph, given: Given) -> Images {
+    let tokens = given.tokens.capacity();
+    let marks = graph.constant(HostTensor::u32([tokens], (0..tokens).map(|i| u32::from(i % 3 == 1)).collect()));
+    Images::Marked { marks, others: u32::MAX }
+}
+
 fn name(graph: &mut Graph, compressed: Compressed) -> Result<(), Error> {
     graph.output("x'", compressed.tokens.x)?;
     graph.output("size'", compressed.tokens.size)?;
     graph.output("lengths'", compressed.tokens.lengths)?;
     graph.output("parent", compressed.map.parent)
+}
+
+fn range(start: u32, tokens: u32) -> Images {
+    Images::Range { start, tokens }
 }
 
 /// A few image tokens near the start, so few that it does not matter which of them a short row has.

@@ -1,4 +1,4 @@
-use tokenpress::methods::{EVit, FastV, IdleVit, Protect};
+use tokenpress::methods::{EVit, FastV, IdleVit, Images, Protect};
 use tokenpress::{Error, Graph};
 
 use super::tome::every_fourth;
@@ -50,7 +50,8 @@ pub const METHODS: &[Method] = &[
         build: |graph, given| {
             let image_start = 2.min(given.tokens.capacity());
             let image_tokens = 12.min(given.tokens.capacity() - image_start);
-            let method = FastV { image_start, image_tokens, rank: 4.min(image_tokens) };
+            let method =
+                FastV { images: Images::Range { start: image_start, tokens: image_tokens }, rank: 4.min(image_tokens), bias: None };
             let kept = method.build(graph, &given.tokens, given.queries, given.keys)?;
             graph.output("x'", kept.pruned.compressed.tokens.x)?;
             graph.output("indices", kept.pruned.selection.indices)?;

@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::mark;
 use crate::pattern::{Pattern, Piece};
-use crate::tensor::{Desc, Elem};
+use crate::tensor::{Desc, Elem, Shape};
 
 /// The tokens of an image within a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,19 +31,31 @@ impl ImageRange {
 
     /// Marks that keep every other token.
     pub(crate) fn others_protected(self, graph: &mut Graph, capacity: u32) -> Tensor {
+        self.pattern(graph, [capacity].into(), [mark::CANDIDATE, mark::PROTECTED])
+    }
+
+    /// 1 for its tokens.
+    pub(crate) fn marks(self, graph: &mut Graph, shape: [u32; 2]) -> Tensor {
+        self.pattern(graph, shape.into(), [1, 0])
+    }
+
+    /// One number for its tokens, and another for all others.
+    fn pattern(self, graph: &mut Graph, shape: Shape, [inside, outside]: [u32; 2]) -> Tensor {
         let piece = |end, first| Piece { end, first, step: 0 };
-        let others = [piece(self.start, mark::PROTECTED), piece(self.end, mark::CANDIDATE), piece(u32::MAX, mark::PROTECTED)];
-        graph.pattern(Desc::new([capacity], Elem::U32), Pattern::Pieces(others))
+        let pieces = [piece(self.start, outside), piece(self.end, inside), piece(u32::MAX, outside)];
+        graph.pattern(Desc::new(shape, Elem::U32), Pattern::Pieces(pieces))
+    }
+
+    /// Positions of all other tokens, in each row.
+    pub(crate) fn others(self, graph: &mut Graph, [batch, capacity]: [u32; 2]) -> Tensor {
+        let piece = |end, first| Piece { end, first, step: 1 };
+        let behind = piece(u32::MAX, self.end);
+        let others = Pattern::Pieces([piece(self.start, 0), behind, behind]);
+        graph.pattern(Desc::new([batch, capacity - (self.end - self.start)], Elem::U32), others)
     }
 
     /// Image tokens among the first `live` of a sequence.
     pub(crate) fn live(self, live: u32) -> u32 {
         live.min(self.end).saturating_sub(self.start)
-    }
-
-    /// How many tokens stay of `live` if `keep` image tokens do.
-    pub(crate) fn kept(self, live: u32, keep: u32) -> u32 {
-        let image = self.live(live);
-        live - image + keep.min(image)
     }
 }
