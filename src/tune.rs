@@ -6,8 +6,8 @@ use crate::device::{Capabilities, Form, Gpu, Policy, TensorView, Tuning, buffer,
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
-    Allocate, Among, Attention, AttentionInputs, AttentionScore, FrameBudget, Neighbours, Norm, PooledAttention, Queries, QueryKeyValue,
-    TopK, TopKInputs, compact, density_peaks, grow_runs, linear, row_normalize,
+    Allocate, Among, Attention, AttentionInputs, AttentionScore, FrameBudget, GreedyInputs, GreedySelect, Neighbours, Norm, Objective,
+    PooledAttention, Queries, QueryKeyValue, TopK, TopKInputs, compact, density_peaks, grow_runs, linear, row_normalize,
 };
 use crate::methods::ToMe;
 use crate::plan::{Bindings, Plan};
@@ -148,7 +148,7 @@ const PRODUCTS: [Build; 4] = [
 ];
 
 /// The other calls that run shaders of several forms.
-const OTHERS: [Build; 11] = [
+const OTHERS: [Build; 12] = [
     |graph, _| {
         let tokens = graph.tokens("x", [4, 577, 256], Elem::F32)?;
         let metric = noise_f32(graph, [4, 577, 64]);
@@ -193,6 +193,11 @@ const OTHERS: [Build; 11] = [
         let x = noise_f32(graph, [1, 577, 64]);
         let normalized = row_normalize(graph, x, None)?;
         Ok(Neighbours { nearest: 8, exclude_self: true }.most_similar(graph, normalized, Among::default())?.indices)
+    },
+    |graph, _| {
+        let x = noise_f32(graph, [1, 577, 64]);
+        let inputs = GreedyInputs::new(row_normalize(graph, x, None)?);
+        Ok(GreedySelect { objective: Objective::MaxMin, k: 32 }.build(graph, inputs)?.indices)
     },
     |graph, elem| {
         let [queries, keys] = [0; 2].map(|_| noise(graph, elem, [1, 6, 256, 64]));

@@ -52,19 +52,12 @@ fn fetch(row: u32, output: u32, k: u32) -> Fetched {
   );
 }
 
-// The sum and the products of an elem, number by number.
-fn plus(sum: f32, a: elem_f32, b: elem_f32) -> f32 {
-  let one = fma(elem_number(a, 0u), elem_number(b, 0u), sum);
-  if ELEM_WIDTH == 1u { return one; }
-  let two = fma(elem_number(a, 1u), elem_number(b, 1u), one);
-  let three = fma(elem_number(a, 2u), elem_number(b, 2u), two);
-  return fma(elem_number(a, 3u), elem_number(b, 3u), three);
-}
-
 // The sum and the products of four elems: compilers read all of them before they add, which hides the time that reading takes.
 fn plus_four(sum: f32, row: u32, column: u32, i: u32) -> f32 {
-  let two = plus(plus(sum, of_rows[row][i], of_columns[column][i]), of_rows[row][i + 1u], of_columns[column][i + 1u]);
-  return plus(plus(two, of_rows[row][i + 2u], of_columns[column][i + 2u]), of_rows[row][i + 3u], of_columns[column][i + 3u]);
+  let one = plus_elem(of_rows[row][i], of_columns[column][i], sum);
+  let two = plus_elem(of_rows[row][i + 1u], of_columns[column][i + 1u], one);
+  let three = plus_elem(of_rows[row][i + 2u], of_columns[column][i + 2u], two);
+  return plus_elem(of_rows[row][i + 3u], of_columns[column][i + 3u], three);
 }
 
 fn bias_of(output: u32) -> f32 {
@@ -104,7 +97,7 @@ fn main(grid: Grid, lane: Lane) {
         if done + SLICE <= params.channels {
           for (var i = 0u; i < SLICE; i += 4u) { sum = plus_four(sum, row, column, i); }
         } else {
-          for (var i = 0u; i < params.channels - done; i++) { sum = plus(sum, of_rows[row][i], of_columns[column][i]); }
+          for (var i = 0u; i < params.channels - done; i++) { sum = plus_elem(of_rows[row][i], of_columns[column][i], sum); }
         }
       }
     }

@@ -47,6 +47,7 @@ pub(crate) const CHOICES: &[&str] = &[
     "compact.tally",
     "density_peaks.rows",
     "frame_budget",
+    "greedy_select.gram",
     "group_tokens",
     "linear",
     "neighbours.keys",

@@ -6,6 +6,7 @@ mod support;
 
 mod attention_score;
 mod batch_invariance;
+mod greedy_select;
 mod linear;
 mod merging;
 mod pixel_unshuffle;

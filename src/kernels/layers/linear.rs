@@ -37,7 +37,7 @@ pub(super) static LINEAR_FEW: Shader = Shader {
 pub(super) static LINEAR_FEW_STAGED: Shader = Shader {
     name: "linear.few_staged",
     source: include_str!("../../../shaders/layers/linear.few_staged.wgsl"),
-    includes: &[Include::Activation],
+    includes: &[Include::Activation, Include::Products],
     tunings: &[&[]],
     ..LINEAR
 };

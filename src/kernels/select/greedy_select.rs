@@ -2,7 +2,7 @@
 
 use crate::checks::expect;
 use crate::compare::{Comparison, Worst};
-use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
+use crate::device::{BindingElem, Call, Form, Header, Include, Lowering, Shader, Slot, params};
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
 use crate::kernels::Normalized;
@@ -14,13 +14,28 @@ pub use crate::reference::Objective;
 
 params! {
     struct StartParams {
-        /// Tokens of the whole batch, at least one a row.
+        /// Places for tokens in the whole batch, at least one a row.
         total: u32,
         tokens: u32,
+        /// Places of a row.
+        pitch: u32,
         /// At most `tokens`.
         k: u32,
+        /// In words.
         stride: u32,
+        /// Whether an invocation has a row.
+        short: u32,
         objective: u32,
+    }
+}
+
+params! {
+    struct GramParams {
+        groups: u32,
+        first_batch: u32,
+        tokens: u32,
+        /// In elems.
+        channels: u32,
     }
 }
 
@@ -29,6 +44,7 @@ params! {
         groups: u32,
         /// Of a batch row.
         parts: u32,
+        first_batch: u32,
         /// Step, and after the last.
         first: u32,
         last: u32,
@@ -41,7 +57,10 @@ params! {
         given_count: u32,
         /// From one batch row's list to the next: 0 or the count.
         given_stride: u32,
+        /// From one batch row's memory to the next: in fours of words, or in words where an invocation has a row.
         stride: u32,
+        /// Fours of tokens of a tile.
+        wide: u32,
         objective: u32,
         relevance: f32,
         /// 1 - relevance.
@@ -49,35 +68,86 @@ params! {
     }
 }
 
+use BindingElem::{F32, U32};
+
 pub(super) static START: Shader = Shader {
     name: "greedy_select.start",
-    source: include_str!("../../../shaders/select/greedy_select.start.wgsl"),
+    source: include_str!("../../../shaders/select/greedy_select/greedy_select.start.wgsl"),
     includes: &[Include::Order],
     headers: &[Header::F32],
-    inputs: &[("norm", BindingElem::F32), ("weights", BindingElem::F32), ("lengths", BindingElem::U32)],
-    outputs: &[("indices", BindingElem::U32), ("kept", BindingElem::U32), ("memory", BindingElem::U32)],
+    inputs: &[("norm", F32), ("weights", F32), ("lengths", U32)],
+    outputs: &[("indices", U32), ("kept", U32), ("memory", U32)],
     params: StartParams::NAMES,
+    tunings: &[&[]],
+};
+
+pub(super) static GRAM: Shader = Shader {
+    name: "greedy_select.gram",
+    source: include_str!("../../../shaders/select/greedy_select/greedy_select.gram.wgsl"),
+    includes: &[Include::TileLanes, Include::Products, Include::Tile],
+    headers: &[Header::F32, Header::F32x4],
+    inputs: &[("unit", BindingElem::Elem), ("lengths", U32)],
+    outputs: &[("gram", BindingElem::F32x4)],
+    params: GramParams::NAMES,
     tunings: &[&[]],
 };
 
 pub(super) static SELECT: Shader = Shader {
     name: "greedy_select",
-    source: include_str!("../../../shaders/select/greedy_select.wgsl"),
-    headers: &[Header::F32, Header::F32x4],
-    inputs: &[("unit", BindingElem::Elem), ("weights", BindingElem::F32), ("counts", BindingElem::U32), ("given", BindingElem::U32)],
+    source: include_str!("../../../shaders/select/greedy_select/greedy_select.wgsl"),
+    includes: &[Include::Order, Include::Products],
+    headers: GRAM.headers,
+    inputs: &[("unit", BindingElem::Elem), ("counts", U32), ("given", U32)],
+    outputs: &[("indices", U32), ("kept", U32), ("memory", BindingElem::U32x4), ("gram", BindingElem::F32x4)],
     params: Params::NAMES,
-    ..START
+    tunings: &[&[("SOURCE", 0)], &[("SOURCE", 1)], &[("SOURCE", 2)]],
 };
 
-pub(super) static SHORT_ROWS: Shader =
-    Shader { name: "greedy_select.short", source: include_str!("../../../shaders/select/greedy_select.short.wgsl"), ..SELECT };
+pub(super) static SHORT_ROWS: Shader = Shader {
+    name: "greedy_select.short",
+    source: include_str!("../../../shaders/select/greedy_select/greedy_select.short.wgsl"),
+    inputs: &[("unit", BindingElem::Elem), ("weights", F32), ("counts", U32), ("given", U32)],
+    outputs: START.outputs,
+    tunings: &[&[("FUSED", 0)], &[("FUSED", 1)]],
+    ..SELECT
+};
 
-/// Tokens of the longest row, and numbers of the largest, that one workgroup selects from in one dispatch. It reads the whole row for
-/// each selected token, at what one core of a GPU gets from its cache: more than 1 MiB takes longer than a dispatch of many.
+/// Where the cosines of a selected token come from: the values of `SOURCE`.
+#[derive(Clone, Copy, PartialEq)]
+enum Source {
+    /// A CPU reads rows.
+    Read,
+    /// A GPU reads rows through workgroup memory.
+    Staged,
+    /// A matrix of all pairs.
+    Kept,
+}
+
+impl Source {
+    /// Fours of tokens of a workgroup's tile.
+    const fn wide(self) -> u32 {
+        match self {
+            // Part of the workgroup's 128 invocations: a long row of a batch of one has work for every core.
+            Self::Read => 32,
+            Self::Staged => 16,
+            Self::Kept => 128,
+        }
+    }
+}
+
+/// The most pairs of tokens whose products lie in memory at a time.
+const MOST_PAIRS: u64 = 1 << 24;
+
+/// A selected token that reads rows costs as much as so many rows of the matrix: on a CPU, and on a GPU.
+const ROWS_OF_A_TOKEN: [u64; 2] = [32, 64];
+
+/// Columns of a selected token that a workgroup keeps in its memory.
+const PIVOTS: u32 = 512;
+
+/// Tokens of the longest row, and numbers of the largest, that one workgroup selects from in many steps of a dispatch, and numbers of its
+/// columns. It reads all of them for each selected token, at what one core of a GPU gets from its cache: more than 1 MiB takes longer than
+/// a dispatch of many.
 const PERSISTENT: (u32, u64) = (4096, 1 << 18);
-
-/// Tokens that a workgroup works on at a time.
-const TILE: u32 = 64;
 
 /// Selects `k` tokens of each row one by one, each the best beside those selected before it.
 ///
@@ -93,10 +163,12 @@ const TILE: u32 = 64;
 ///   Inference for Determinantal Point Process to Improve Recommendation Diversity" (NeurIPS 2018).
 /// - [`Objective::MarginalRelevance`] is maximal marginal relevance. Carbonell and Goldstein (SIGIR 1998).
 ///
-/// Cost: `2 k N C` operations, and `k min(k, C) N` more for the determinant. Two dispatches, of one workgroup a row, or of one
-/// invocation where a row has little to add up. Where N is above 4096, or a row above 1 MiB, it is one dispatch for each selected
-/// token, of a workgroup for each 64 tokens. Workspace: 12 bytes a token, and `4 min(k, C)` more for the determinant. C
-/// tokens span all that there is, and what is selected after them goes by index.
+/// Cost: where N is at most `32 k` (on a GPU `64 k`) and 4096, `N (N + 64) C` operations for the products of all pairs, which each selected token then reads `4 N`
+/// bytes of; elsewhere `2 k N C`. `k min(k, C) N` more for the determinant. Three dispatches, and two more for each further 2^24 pairs of a
+/// batch, which are 64 MiB of workspace; two, of one invocation a row, where a row has little to add up. It is one dispatch for each selected
+/// token, of many workgroups a row, where products are not kept and a row has more than 4096 tokens or 1 MiB (on a GPU always), and where
+/// the columns of a determinant are more than 1 MiB. Workspace besides: 20 bytes a token, and `4 min(k, C)` more for the determinant. Which of
+/// these it is does not change what is selected. C tokens span all that there is, and what is selected after them goes by index.
 ///
 /// ```
 /// use tokenpress::kernels::{GreedyInputs, GreedySelect, Objective, row_normalize};
@@ -266,58 +338,105 @@ impl Kernel for GreedySelect {
         };
         // No more directions than channels can be spanned, however many tokens are selected.
         let rank = if self.objective == Objective::Determinant { self.k.min(channels) } else { 0 };
-        let stride = (3 * u64::from(tokens) + 6).saturating_add(u64::from(tokens) * u64::from(rank));
+        let entries = given_count.saturating_add(self.k);
+        let short = alone(tokens, u64::from(entries) * u64::from(tokens), channels);
+        let fours = tokens.div_ceil(4);
+        // Places of a row, and its words.
+        let pitch = if short { tokens } else { 4 * fours };
+        let (arrays, tallies) = if short { (2, 0) } else { (5, 8) };
+        let stride = tallies + u64::from(pitch) * (arrays + u64::from(rank));
         let memory = lowering.scratch(u64::from(batch).saturating_mul(stride), Elem::U32);
-        let stride = stride as u32;
-        let total = u64::from(batch) * u64::from(tokens.max(1));
+        let total = u64::from(batch) * u64::from(pitch.max(1));
         lowering.dispatch(Call {
             shader: &START,
             header: Header::F32,
             constants: &[],
             slots: &[Slot::Input(1), Slot::Input(2), Slot::Input(4), Slot::Output(0), Slot::Output(1), memory],
-            params: StartParams { total: total as u32, tokens, k: self.k, stride, objective },
+            params: StartParams { total: total as u32, tokens, pitch, k: self.k, stride: stride as u32, short: short.into(), objective },
             groups: total.div_ceil(256),
         })?;
         if self.k == 0 {
             return Ok(());
         }
         let (header, [unit]) = lowering.vectors(Elem::F32, channels, [Slot::Input(0)]);
-        let persistent = tokens <= PERSISTENT.0 && u64::from(tokens) * u64::from(channels) <= PERSISTENT.1;
-        // Of a step: the winner is found, then each tile's channels, columns and sums are gone through.
-        let of_tile = u64::from(channels.div_ceil(16)) + u64::from(rank.div_ceil(16)) + 17;
-        let turns = u64::from(tokens.div_ceil(256)) + 33 + u64::from(tokens.div_ceil(TILE)) * of_tile;
-        let (parts, steps_each) = if persistent { (1, steps_of_dispatch(turns)) } else { (tokens.div_ceil(TILE), 1) };
-        let entries = given_count.saturating_add(self.k);
-        let short = alone(tokens, u64::from(entries) * u64::from(tokens), channels);
-        // A step selects a token. That for short rows goes through entries of the list one by one.
-        let (shader, steps) = if short { (&SHORT_ROWS, entries) } else { (&SELECT, self.k) };
-        let parts_in_all = u64::from(batch) * u64::from(parts);
-        let groups = if short { parts_in_all.div_ceil(64) } else { parts_in_all };
-        for first in (0..steps).step_by(steps_each as usize) {
-            let last = first.saturating_add(steps_each).min(steps);
-            lowering.dispatch(Call {
-                shader,
+        // Sums have the operations of the tile, so that they are the same wherever they are made.
+        let staged = lowering.form(&GRAM, header) == Form::Staged;
+        let elems = channels / header.width();
+        let params = Params {
+            groups: batch,
+            parts: 1,
+            first_batch: 0,
+            first: 0,
+            last: entries,
+            tokens,
+            channels: elems,
+            k: self.k,
+            rank,
+            given_count,
+            given_stride,
+            stride: if short { stride } else { stride / 4 } as u32,
+            wide: 0,
+            objective,
+            relevance,
+            similarity: 1.0 - relevance,
+        };
+        let [weights, given, lengths, counts] = [2, 3, 4, 5].map(Slot::Input);
+        let [indices, kept] = [0, 1].map(Slot::Output);
+        if short {
+            return lowering.dispatch(Call {
+                shader: &SHORT_ROWS,
                 header,
-                constants: &[],
-                slots: &[unit, Slot::Input(2), Slot::Input(5), Slot::Input(3), Slot::Output(0), Slot::Output(1), memory],
-                params: Params {
-                    groups: parts_in_all as u32,
-                    parts,
-                    first,
-                    last,
-                    tokens,
-                    channels: channels / header.width(),
-                    k: self.k,
-                    rank,
-                    given_count,
-                    given_stride,
-                    stride,
-                    objective,
-                    relevance,
-                    similarity: 1.0 - relevance,
-                },
-                groups,
-            })?;
+                constants: SHORT_ROWS.tunings[usize::from(staged)],
+                slots: &[unit, weights, counts, given, indices, kept, memory],
+                params,
+                groups: u64::from(batch).div_ceil(64),
+            });
+        }
+        let source = match keeps_products(tokens, self.k, staged) {
+            true => Source::Kept,
+            false if staged && channels > 0 => Source::Staged,
+            false => Source::Read,
+        };
+        // Of a step: the winner is found, then each tile's channels and columns are gone through.
+        let read = if source == Source::Kept { 0 } else { channels };
+        let persistent = tokens <= PERSISTENT.0
+            && u64::from(tokens) * u64::from(read) <= PERSISTENT.1
+            && u64::from(tokens) * u64::from(rank) <= PERSISTENT.1
+            && source != Source::Staged;
+        let tiles = fours.div_ceil(source.wide());
+        // Four columns a turn as long as they fit into workgroup memory.
+        let of_columns = rank.min(PIVOTS) / 4 + rank.saturating_sub(PIVOTS);
+        let of_tile = u64::from(read / header.width()) + u64::from(of_columns) + 5;
+        let turns = u64::from(fours.div_ceil(128)) + 1 + 32 + u64::from(tiles) * of_tile;
+        let (parts, steps_each) = if persistent { (1, steps_of_dispatch(turns)) } else { (tiles, 1) };
+        let (rows, gram) = if source == Source::Kept {
+            let pairs = pairs(tokens);
+            let rows = (MOST_PAIRS / pairs).clamp(1, u64::from(batch).max(1)) as u32;
+            (rows, lowering.scratch(u64::from(rows) * pairs, Elem::F32))
+        } else {
+            (batch.max(1), lowering.scratch(0, Elem::F32))
+        };
+        for first_batch in (0..batch).step_by(rows as usize) {
+            let rows = rows.min(batch - first_batch);
+            if source == Source::Kept {
+                let tiles = u64::from(tokens.div_ceil(64));
+                let groups = u64::from(rows) * (tiles * (tiles + 1) / 2);
+                let params = GramParams { groups: groups as u32, first_batch, tokens, channels: elems };
+                let slots = &[unit, lengths, gram];
+                lowering.dispatch(Call { shader: &GRAM, header, constants: &[], slots, params, groups })?;
+            }
+            let groups = u64::from(rows) * u64::from(parts);
+            for first in (0..self.k).step_by(steps_each as usize) {
+                let last = first.saturating_add(steps_each).min(self.k);
+                lowering.dispatch(Call {
+                    shader: &SELECT,
+                    header,
+                    constants: SELECT.tunings[source as usize],
+                    slots: &[unit, counts, given, indices, kept, memory, gram],
+                    params: Params { groups: groups as u32, parts, first_batch, first, last, wide: source.wide(), ..params },
+                    groups,
+                })?;
+            }
         }
         Ok(())
     }
@@ -339,6 +458,16 @@ impl Kernel for GreedySelect {
         }
         vec![Comparison::judged(&expected[0], &actual[0], |index| judgements[index]), Comparison::exact(&expected[1], &actual[1])]
     }
+}
+
+/// Numbers of the matrix of a batch row: whole tiles.
+fn pairs(tokens: u32) -> u64 {
+    u64::from(tokens).next_multiple_of(64).saturating_pow(2)
+}
+
+/// Whether the products of all pairs are made and kept. It does not change what is selected.
+fn keeps_products(tokens: u32, k: u32, staged: bool) -> bool {
+    pairs(tokens) <= MOST_PAIRS && u64::from(tokens) <= ROWS_OF_A_TOKEN[usize::from(staged)] * u64::from(k)
 }
 
 fn judge(index: usize, selection: &GreedySelection<'_>, expected: u32, actual: u32, forced: bool) -> Worst {

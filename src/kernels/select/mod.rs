@@ -44,6 +44,7 @@ pub(super) fn shaders() -> Vec<&'static Shader> {
         &frame_budget::FRAME_BUDGET,
         &frame_budget::FRAME_BUDGET_ALONE,
         &greedy_select::START,
+        &greedy_select::GRAM,
         &greedy_select::SELECT,
         &greedy_select::SHORT_ROWS,
         &grow_runs::GROW_RUNS,

@@ -82,10 +82,21 @@ pub fn cases() -> Vec<Case> {
     let given = HostTensor::u32([1500], (0..1500).map(|i| if i % 700 == 0 { i / 700 } else { NONE }).collect());
     cases.push(Setup { given: Some(given), ..Setup::new("given many", [2, 40, 12], 9) }.case(determinant));
     // More steps than a dispatch makes.
-    cases.push(Setup::new("long", [1, 1000, 20], 200).case(Objective::MaxMin));
-    // Every step is a dispatch here.
+    cases.push(Setup::new("long", [1, 2000, 8], 1100).case(Objective::MaxMin));
+    // So few that all products would take longer than theirs: in one dispatch, and in one for each.
     let given = HostTensor::u32([2], vec![69, 5]);
-    cases.push(Setup { given: Some(given), counts: Some(vec![3, 12]), ..Setup::new("wide", [2, 70, 3748], 5) }.case(determinant));
+    for (what, shape) in [("few", [2, 330, 21]), ("few, wide", [2, 330, 1000]), ("few, wide, odd", [2, 330, 999])] {
+        let counts = Some(vec![3, 12]);
+        let setup =
+            || Setup { given: Some(given.clone()), counts: counts.clone(), lengths: Some(vec![330, 290]), ..Setup::new(what, shape, 5) };
+        cases.push(setup().case(determinant));
+        cases.push(setup().case(Objective::MaxMin));
+    }
+    // More rows than have their products in memory at a time.
+    let lengths = Some((0..14).map(|b| [1100, 1000, 64, 0, 1][b % 5]).collect());
+    cases.push(Setup { lengths, ..Setup::new("rows in blocks", [14, 1100, 4], 36) }.case(Objective::MaxMin));
+    // More columns than workgroup memory holds, and each step a dispatch.
+    cases.push(Case { heavy: true, ..Setup::new("many columns", [1, 600, 600], 560).case(determinant) });
     for shape in [[0, 9, 4], [2, 0, 4], [2, 9, 0]] {
         cases.push(Setup::new("empty", shape, shape[1].min(3)).case(determinant));
     }

@@ -6,17 +6,18 @@
 // given:   [G] or [B, G] u32, tokens selected before all others; NONE, repeated and dead ones are skipped
 // indices: [B, K] u32, in order of selection
 // kept:    [B] u32
-// memory:  [B, stride] u32, with the layout of greedy_select; only one array of ranks is used
+// memory:  [B, stride] u32: the tokens' ranks, their states, and the columns e, [rank, N]
 //
-// Sums follow the order of greedy_select's 16 lanes. So a row's capacity does not change what is selected.
+// Sums have the order and the operations of greedy_select. So a row's capacity does not change what is selected.
 //
 // Cost: that of greedy_select, without barriers and without a workgroup per row.
+
+override FUSED: u32 = 0u; // whether products are added as on a GPU
 
 const NONE = 0xffffffffu;
 const MARGINAL = 1u;
 const DETERMINANT = 2u;
 const ROUNDING = 1.52587890625e-5; // 2^-16
-const LANES = 16u; // those of greedy_select, whose order of sums this follows
 
 // The best token, or NONE.
 fn find(ranks: u32) -> u32 {
@@ -35,8 +36,8 @@ fn main(grid: Grid, lane: Lane) {
   let batch = linear_group(grid) * 64u + lane.index;
   if batch >= params.groups { return; }
   let ranks = params.memory_base + batch * params.stride;
-  let states = ranks + 2u * params.tokens;
-  let columns = states + params.tokens + 6u;
+  let states = ranks + params.tokens;
+  let columns = states + params.tokens;
   let first_row = batch * params.tokens;
   let weights_at = params.weights_base + first_row;
   let count = min(counts[params.counts_base + batch], params.k);
@@ -59,35 +60,31 @@ fn main(grid: Grid, lane: Lane) {
     let pivot = bitcast<f32>(memory[states + chosen]);
     let chosen_weight = weights[weights_at + chosen];
     let chosen_unit = params.unit_base + (first_row + chosen) * params.channels;
-    let chosen_column = columns + chosen * params.rank;
     let spans = sound && pivot > 0.0 && depth < params.rank;
     memory[ranks + chosen] = KEY_DEAD;
     for (var token = 0u; token < params.tokens; token++) {
       if memory[ranks + token] <= KEY_NAN { continue; } // dead, selected, or with a NaN or an infinity
       if !sound { continue; }
-      let column = columns + token * params.rank;
       let weight = weights[weights_at + token];
       let token_unit = params.unit_base + (first_row + token) * params.channels;
       var total = 0.0;
-      for (var part = 0u; part < min(LANES, max(params.channels, depth)); part++) {
-        var sum = 0.0;
-        for (var c = part; c < params.channels; c += LANES) {
-          sum += elem_dot(unit[chosen_unit + c], unit[token_unit + c]);
+      for (var c = 0u; c < params.channels; c++) {
+        let a = unit[chosen_unit + c];
+        let b = unit[token_unit + c];
+        if FUSED == 1u { total = plus_elem(a, b, total); } else { total += elem_dot(a, b); }
+      }
+      if params.objective == DETERMINANT {
+        total *= chosen_weight * weight;
+        for (var s = 0u; s < depth; s++) {
+          total -= bitcast<f32>(memory[columns + s * params.tokens + chosen]) * bitcast<f32>(memory[columns + s * params.tokens + token]);
         }
-        if params.objective == DETERMINANT {
-          sum *= chosen_weight * weight;
-          for (var s = part; s < depth; s += LANES) {
-            sum -= bitcast<f32>(memory[chosen_column + s]) * bitcast<f32>(memory[column + s]);
-          }
-        }
-        total += sum;
       }
       var state = bitcast<f32>(memory[states + token]);
       var score = 0.0;
       if params.objective == DETERMINANT {
         if spans {
           let e = total / sqrt(pivot);
-          memory[column + depth] = bitcast<u32>(e);
+          memory[columns + depth * params.tokens + token] = bitcast<u32>(e);
           state -= e * e;
         }
         let nothing = state <= weight * weight * ROUNDING || (spans && depth + 1u == params.rank);
