@@ -9,20 +9,17 @@ use crate::random::random_u32;
 use crate::readback::read_blocking;
 use crate::tensor::{Desc, Elem, HostTensor, Shape};
 
-/// Workgroup memory of tiles that are made by matrices.
-const WORKGROUP_MEMORY: u32 = 32 << 10;
-
 impl Gpu {
-    /// The same device, which then makes tiles of products of f16 tensors by cooperative matrices: in `linear`, in `attention`, and in
-    /// `attention_score` for many rows. f16 numbers are multiplied as they are, and summed in f32 in an order of the device's own. Results
+    /// The same device, which then makes tiles of products of f16 tensors by cooperative matrices: in `linear`, and in `attention_score` for
+    /// many rows. f16 numbers are multiplied as they are, and summed in f32 in an order of the device's own. Results
     /// are within the same bounds as without, and the same from run to run.
     ///
     /// `properties` is [`wgpu::Adapter::cooperative_matrix_properties`]. Matrices of 16 x 16 x 16 are preferred to those of 8 x 8 x 8. They
     /// are used only if all of these hold:
     ///
     /// - The adapter multiplies f16 into f32 sums.
-    /// - The device was made with `EXPERIMENTAL_COOPERATIVE_MATRIX`, `SHADER_F16`, `SUBGROUP` and 32 KiB of workgroup memory.
-    /// - Its subgroups have one size.
+    /// - The device was made with `EXPERIMENTAL_COOPERATIVE_MATRIX`, `SHADER_F16` and `SUBGROUP`.
+    /// - Its subgroups have 8 to 64 invocations, or up to 32 for matrices of 8 x 8.
     /// - Products of known numbers come out right.
     ///
     /// Otherwise the device stays as it was, and a log line says why. This submits to the queue, and waits. [`tune`](crate::tune) finds the
@@ -64,13 +61,10 @@ impl Gpu {
 /// The largest size that the adapter lists and the kernels can use.
 fn listed(capabilities: &Capabilities, features: wgpu::Features, properties: &[wgpu::CooperativeMatrixProperties]) -> Option<MatrixSize> {
     use wgpu::CooperativeScalarType::{F16, F32};
-    let able = features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
-        && capabilities.f16
-        && capabilities.subgroups
-        && capabilities.workgroup_memory >= WORKGROUP_MEMORY
-        && capabilities.subgroup_min == capabilities.subgroup_max;
-    // A subgroup makes 8 (32) of the 64 rows of 64 invocations at a time, and 16 rows are read at a time.
-    let [eight, sixteen] = [8..=32, 32..=64].map(|sizes| sizes.contains(&capabilities.subgroup_max));
+    let able = features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) && capabilities.f16 && capabilities.subgroups;
+    // 128 or 256 invocations are at least four subgroups, each of which makes a quarter of a tile.
+    let sizes = [capabilities.subgroup_min, capabilities.subgroup_max];
+    let [eight, sixteen] = [8..=32, 8..=64].map(|possible| sizes.iter().all(|size| possible.contains(size)));
     [(MatrixSize::Sixteen, 16, sixteen), (MatrixSize::Eight, 8, eight)].into_iter().find_map(|(size, n, fits)| {
         let of_size = |p: &wgpu::CooperativeMatrixProperties| {
             [p.m_size, p.n_size, p.k_size] == [n; 3] && (p.ab_type, p.cr_type) == (F16, F32) && !p.saturating_accumulation
@@ -118,14 +112,7 @@ mod tests {
     #[test]
     fn the_larger_size_is_taken_where_all_it_needs_is_there() {
         let features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
-        let able = Capabilities {
-            subgroups: true,
-            f16: true,
-            subgroup_min: 32,
-            subgroup_max: 32,
-            workgroup_memory: WORKGROUP_MEMORY,
-            ..Capabilities::portable()
-        };
+        let able = Capabilities { subgroups: true, f16: true, subgroup_min: 32, subgroup_max: 32, ..Capabilities::portable() };
         let all = [of(8, F32), of(16, F16), of(16, F32)];
         assert_eq!(listed(&able, features, &all), Some(MatrixSize::Sixteen));
         assert_eq!(listed(&able, features, &all[..2]), Some(MatrixSize::Eight));
@@ -134,10 +121,14 @@ mod tests {
         for lacking in [
             Capabilities { f16: false, ..able.clone() },
             Capabilities { subgroups: false, ..able.clone() },
-            Capabilities { subgroup_min: 16, ..able.clone() },
-            Capabilities { workgroup_memory: 16 << 10, ..able.clone() },
+            Capabilities { subgroup_min: 4, ..able.clone() },
+            Capabilities { subgroup_max: 128, ..able.clone() },
         ] {
             assert_eq!(listed(&lacking, features, &all), None);
         }
+        // AMD's GPUs choose for each shader.
+        let either = Capabilities { subgroup_max: 64, ..able };
+        assert_eq!(listed(&either, features, &all), Some(MatrixSize::Sixteen));
+        assert_eq!(listed(&either, features, &all[..2]), None);
     }
 }

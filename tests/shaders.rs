@@ -159,8 +159,7 @@ fn nothing_exceeds_webgpus_default_limits() {
         if x * y * z > 256 || x > 256 || y > 256 || z > 64 {
             return Err(format!("{x} x {y} x {z} invocations"));
         }
-        // Matrices are taken up only where there is twice the default.
-        if memory > if variant.form.is_cooperative() { 32768 } else { 16384 } {
+        if memory > 16384 {
             return Err(format!("{memory} bytes of workgroup memory"));
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
-use tokenpress::device::{Access, Capabilities, Form, Variant};
+use tokenpress::device::{Access, Capabilities, MatrixSize, Variant};
 use tokenpress::kernels::shaders;
 use tokenpress::readback::Context;
 use tokenpress::{Policy, wgpu};
@@ -76,8 +76,8 @@ struct Device {
     /// The same device's facts with the cooperative matrices that the crate would take up. Nothing can be multiplied here, so they are
     /// not tried.
     with_matrices: Capabilities,
-    /// The form of the matrices that the adapter lists, whether or not the crate would take them up.
-    listed: Option<Form>,
+    /// The size of the matrices that the adapter lists, whether or not the crate would take them up.
+    listed: Option<MatrixSize>,
 }
 
 impl Device {
@@ -90,8 +90,8 @@ impl Device {
             use wgpu::CooperativeScalarType::{F16, F32};
             [p.m_size, p.n_size, p.k_size] == [n; 3] && (p.ab_type, p.cr_type) == (F16, F32)
         };
-        let sizes = [(Form::Cooperative16, 16), (Form::Cooperative8, 8)];
-        let listed = sizes.into_iter().find(|(_, n)| properties.iter().any(|p| of_size(p, *n))).map(|(form, _)| form);
+        let sizes = [(MatrixSize::Sixteen, 16), (MatrixSize::Eight, 8)];
+        let listed = sizes.into_iter().find(|(_, n)| properties.iter().any(|p| of_size(p, *n))).map(|(size, _)| size);
         Ok(Self { context, with_matrices, listed })
     }
 
@@ -116,7 +116,7 @@ impl Device {
 
     /// Whether this device has the features that a variant needs.
     fn runs(&self, variant: &Variant) -> bool {
-        self.context.gpu.supports(variant) || self.listed == Some(variant.form)
+        self.context.gpu.supports(variant) || (self.listed.is_some() && self.listed == variant.form.matrices())
     }
 
     fn compile(&self, variant: &Variant) -> Result<(), String> {

@@ -71,10 +71,12 @@ fn main(grid: Grid, lane: Lane) {
     store_four(row + 1u, output, activate(params.activation, tile.r1 + offset));
     store_four(row + 2u, output, activate(params.activation, tile.r2 + offset));
     store_four(row + 3u, output, activate(params.activation, tile.r3 + offset));
-    store_four(row + 4u, output, activate(params.activation, tile.r4 + offset));
-    store_four(row + 5u, output, activate(params.activation, tile.r5 + offset));
-    store_four(row + 6u, output, activate(params.activation, tile.r6 + offset));
-    store_four(row + 7u, output, activate(params.activation, tile.r7 + offset));
+    if TILE_ROWS > 4u {
+      store_four(row + 4u, output, activate(params.activation, tile.r4 + offset));
+      store_four(row + 5u, output, activate(params.activation, tile.r5 + offset));
+      store_four(row + 6u, output, activate(params.activation, tile.r6 + offset));
+      store_four(row + 7u, output, activate(params.activation, tile.r7 + offset));
+    }
     if TALL {
       store_four(row + 8u, output, activate(params.activation, tile.r8 + offset));
       store_four(row + 9u, output, activate(params.activation, tile.r9 + offset));

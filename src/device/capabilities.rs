@@ -63,7 +63,7 @@ impl Capabilities {
 
     /// The form for the cooperative matrices in use.
     pub(crate) fn cooperative_form(&self) -> Option<Form> {
-        self.cooperative_matrix.map(Form::cooperative)
+        self.cooperative_matrix.map(|size| Form::cooperative(size, self.subgroup_max))
     }
 
     /// The form in which this device runs a shader, under this policy and header.

@@ -289,6 +289,9 @@ pub enum Include {
     AttentionWalk,
     /// `common/lane_sums.wgsl`, or `lane_sums_staged.wgsl` for GPUs: sums over neighbouring invocations that share a row.
     LaneSums,
+    /// `common/tile/lane_numbers.wgsl`: numbers that the invocations of a tile's rows or columns show each other. After
+    /// [`Include::TileLanes`].
+    LaneNumbers,
     /// `common/softmax.wgsl`: logits that saturate, and the marks for logits that are not numbers.
     Softmax,
     /// `common/order/sort.wgsl`: a sort in workgroup memory.
@@ -342,22 +345,34 @@ pub enum Form {
     Staged,
     /// Tiles of products by cooperative matrices of 8 x 8.
     Cooperative8,
-    /// Tiles of products by cooperative matrices of 16 x 16.
+    /// Tiles of products by cooperative matrices of 16 x 16, for subgroups of up to 32.
     Cooperative16,
+    /// The same for subgroups of up to 64.
+    Cooperative16Wide,
 }
 
 impl Form {
-    /// The form with cooperative matrices of a size.
-    pub(crate) const fn cooperative(size: MatrixSize) -> Self {
+    /// The form with cooperative matrices of a size, for subgroups of at most this size.
+    pub(crate) const fn cooperative(size: MatrixSize, subgroup_max: u32) -> Self {
         match size {
             MatrixSize::Eight => Self::Cooperative8,
+            MatrixSize::Sixteen if subgroup_max > 32 => Self::Cooperative16Wide,
             MatrixSize::Sixteen => Self::Cooperative16,
+        }
+    }
+
+    /// The size of its cooperative matrices, if it uses any.
+    pub const fn matrices(self) -> Option<MatrixSize> {
+        match self {
+            Self::Cooperative8 => Some(MatrixSize::Eight),
+            Self::Cooperative16 | Self::Cooperative16Wide => Some(MatrixSize::Sixteen),
+            Self::Portable | Self::Subgroup | Self::Staged => None,
         }
     }
 
     /// Whether it uses cooperative matrices.
     pub const fn is_cooperative(self) -> bool {
-        matches!(self, Self::Cooperative8 | Self::Cooperative16)
+        self.matrices().is_some()
     }
 
     /// Whether it asks which subgroup an invocation is in.
@@ -372,6 +387,7 @@ impl Form {
             Self::Staged => ".staged",
             Self::Cooperative8 => ".cooperative_8",
             Self::Cooperative16 => ".cooperative_16",
+            Self::Cooperative16Wide => ".cooperative_16_wide",
         }
     }
 }
@@ -422,7 +438,7 @@ impl Shader {
             Form::Portable => true,
             Form::Subgroup => self.has_subgroup_form(),
             Form::Staged => self.needs_subgroups_of_eight() || self.includes.contains(&Include::Ahead),
-            Form::Cooperative8 | Form::Cooperative16 => self.has_matrices() && header.is_f16(),
+            Form::Cooperative8 | Form::Cooperative16 | Form::Cooperative16Wide => self.has_matrices() && header.is_f16(),
         }
     }
 

@@ -105,6 +105,10 @@ impl Variant {
                     include_str!("../../shaders/layers/attention/parts/walk_portable.wgsl"),
                     include_str!("../../shaders/layers/attention/parts/walk.wgsl"),
                 ),
+                (Include::LaneNumbers, form) if form.is_cooperative() => {
+                    include_str!("../../shaders/common/tile/lane_numbers_cooperative.wgsl")
+                }
+                (Include::LaneNumbers, _) => include_str!("../../shaders/common/tile/lane_numbers.wgsl"),
                 (Include::LaneSums, Form::Staged) => include_str!("../../shaders/common/lane_sums_staged.wgsl"),
                 (Include::LaneSums, _) => include_str!("../../shaders/common/lane_sums.wgsl"),
                 (Include::Softmax, _) => include_str!("../../shaders/common/softmax.wgsl"),
@@ -129,7 +133,7 @@ impl Variant {
                     include_str!("../../shaders/common/tile/tile_cooperative.wgsl"),
                     include_str!("../../shaders/common/tile/tile_cooperative_8.wgsl"),
                 ),
-                (Include::Tile, Form::Cooperative16) => concat!(
+                (Include::Tile, Form::Cooperative16 | Form::Cooperative16Wide) => concat!(
                     include_str!("../../shaders/common/tile/tile.wgsl"),
                     include_str!("../../shaders/common/tile/tile_cooperative.wgsl"),
                     include_str!("../../shaders/common/tile/tile_cooperative_16.wgsl"),
@@ -139,7 +143,10 @@ impl Variant {
                 (Include::Team, _) => include_str!("../../shaders/common/team/team.wgsl"),
                 (Include::Alone, _) => include_str!("../../shaders/common/team/alone.wgsl"),
                 (Include::TileLanes, Form::Subgroup) => include_str!("../../shaders/common/tile/tile_lanes_subgroup.wgsl"),
-                (Include::TileLanes, Form::Staged) => include_str!("../../shaders/common/tile/tile_lanes_staged.wgsl"),
+                (Include::TileLanes, Form::Staged | Form::Cooperative8 | Form::Cooperative16) => {
+                    include_str!("../../shaders/common/tile/tile_lanes_staged.wgsl")
+                }
+                (Include::TileLanes, Form::Cooperative16Wide) => include_str!("../../shaders/common/tile/tile_lanes_wide.wgsl"),
                 (Include::TileLanes, _) => include_str!("../../shaders/common/tile/tile_lanes.wgsl"),
                 (Include::Wide, _) => include_str!("../../shaders/common/order/wide.wgsl"),
                 (Include::Window, _) => include_str!("../../shaders/common/window.wgsl"),
@@ -169,7 +176,7 @@ impl Shader {
     pub fn variants(&'static self) -> Vec<Variant> {
         let mut all = Vec::new();
         for &header in self.headers {
-            for form in [Form::Portable, Form::Subgroup, Form::Staged, Form::Cooperative8, Form::Cooperative16] {
+            for form in [Form::Portable, Form::Subgroup, Form::Staged, Form::Cooperative8, Form::Cooperative16, Form::Cooperative16Wide] {
                 for access in [Access::Read, Access::ReadWrite] {
                     for &constants in self.tunings {
                         if self.has_form(form, header) {

@@ -1,13 +1,32 @@
 //! A device with all that tokenpress can use, the experiments of wgpu included.
 
 use tokenpress::readback::Context;
-use tokenpress::{Error, wgpu};
+use tokenpress::{Error, Gpu, wgpu};
 
 /// As [`Context::new`], and with cooperative matrices where the adapter has any.
 pub async fn open(adapter: &wgpu::Adapter) -> Result<Context, Error> {
     let context = Context::with_descriptor(adapter, &descriptor(adapter)).await?;
-    let gpu = context.gpu.with_cooperative_matrices(&context.queue, &adapter.cooperative_matrix_properties())?;
+    let (gpu, properties) = with_larger_matrices(&context, adapter.cooperative_matrix_properties());
+    let gpu = gpu.with_cooperative_matrices(&context.queue, &properties)?;
     Ok(Context { gpu, ..context })
+}
+
+/// With `MATRICES=16` or `MATRICES=wide`, what GPUs with matrices of 16 x 16 x 16 list, and with subgroups of up to 64. No adapter for tests
+/// lists these matrices, but lavapipe makes them of smaller ones.
+fn with_larger_matrices(
+    context: &Context,
+    mut properties: Vec<wgpu::CooperativeMatrixProperties>,
+) -> (Gpu, Vec<wgpu::CooperativeMatrixProperties>) {
+    let wanted = std::env::var("MATRICES").unwrap_or_default();
+    if !["16", "wide"].contains(&wanted.as_str()) {
+        return (context.gpu.clone(), properties);
+    }
+    for size in &mut properties {
+        (size.m_size, size.n_size, size.k_size) = (16, 16, 16);
+    }
+    let largest = if wanted == "wide" { 64 } else { context.info.subgroup_max_size };
+    let info = wgpu::AdapterInfo { subgroup_max_size: largest, ..context.info.clone() };
+    (Gpu::new(&context.device, &info), properties)
 }
 
 /// As [`Context::descriptor`], and with the feature of cooperative matrices where the adapter has it.

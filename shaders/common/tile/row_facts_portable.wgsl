@@ -1,5 +1,5 @@
 // Each invocation computes one row's facts, and shares them through workgroup memory.
-var<workgroup> facts_of_rows: array<Fact, 72>; // eight more than rows, for invocations that have only eight
+var<workgroup> facts_of_rows: array<Fact, 64>;
 
 // What an invocation keeps of the facts: nothing.
 alias Facts = bool;
@@ -16,22 +16,26 @@ fn share_facts(lane: Lane, place: Place, row: u32) -> Facts {
 // The shared facts of the invocation's rows.
 fn shared_facts(lane: Lane, facts: Facts) -> RowFacts {
   let first = tile_row(lane);
-  return RowFacts(
-    facts_of_rows[first + 0u],
-    facts_of_rows[first + 1u],
-    facts_of_rows[first + 2u],
-    facts_of_rows[first + 3u],
-    facts_of_rows[first + 4u],
-    facts_of_rows[first + 5u],
-    facts_of_rows[first + 6u],
-    facts_of_rows[first + 7u],
-    facts_of_rows[first + 8u],
-    facts_of_rows[first + 9u],
-    facts_of_rows[first + 10u],
-    facts_of_rows[first + 11u],
-    facts_of_rows[first + 12u],
-    facts_of_rows[first + 13u],
-    facts_of_rows[first + 14u],
-    facts_of_rows[first + 15u],
-  );
+  var all = RowFacts();
+  all.r0 = facts_of_rows[first];
+  all.r1 = facts_of_rows[first + 1u];
+  all.r2 = facts_of_rows[first + 2u];
+  all.r3 = facts_of_rows[first + 3u];
+  if TILE_ROWS > 4u {
+    all.r4 = facts_of_rows[first + 4u];
+    all.r5 = facts_of_rows[first + 5u];
+    all.r6 = facts_of_rows[first + 6u];
+    all.r7 = facts_of_rows[first + 7u];
+  }
+  if TALL {
+    all.r8 = facts_of_rows[first + 8u];
+    all.r9 = facts_of_rows[first + 9u];
+    all.r10 = facts_of_rows[first + 10u];
+    all.r11 = facts_of_rows[first + 11u];
+    all.r12 = facts_of_rows[first + 12u];
+    all.r13 = facts_of_rows[first + 13u];
+    all.r14 = facts_of_rows[first + 14u];
+    all.r15 = facts_of_rows[first + 15u];
+  }
+  return all;
 }

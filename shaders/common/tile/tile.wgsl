@@ -1,5 +1,5 @@
 // Tiles of 64 rows and 64 columns of dot products, or of squared distances. Each of 64 invocations keeps 16 rows and 4 columns in registers. In the form for GPUs each
-// of 128 keeps eight rows and 4 columns.
+// of 128 keeps eight rows and 4 columns; with matrices, and subgroups of up to 64, each of 256 keeps 4 rows and 4 columns.
 // The including shader declares `alias Place`, which holds what locates its rows and columns besides their number, and
 //
 //   fn row_first(place: Place, row: u32) -> u32        where a row's elems begin; any valid place for rows past the last one

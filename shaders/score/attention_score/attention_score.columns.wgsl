@@ -26,10 +26,12 @@ fn add_rows(lane: Lane, place: Place, r: u32, tile_key: u32, offset: vec4<f32>, 
   sums = add_row(sums, tile.r1, offset, facts.r1, key);
   sums = add_row(sums, tile.r2, offset, facts.r2, key);
   sums = add_row(sums, tile.r3, offset, facts.r3, key);
-  sums = add_row(sums, tile.r4, offset, facts.r4, key);
-  sums = add_row(sums, tile.r5, offset, facts.r5, key);
-  sums = add_row(sums, tile.r6, offset, facts.r6, key);
-  sums = add_row(sums, tile.r7, offset, facts.r7, key);
+  if TILE_ROWS > 4u {
+    sums = add_row(sums, tile.r4, offset, facts.r4, key);
+    sums = add_row(sums, tile.r5, offset, facts.r5, key);
+    sums = add_row(sums, tile.r6, offset, facts.r6, key);
+    sums = add_row(sums, tile.r7, offset, facts.r7, key);
+  }
   if TALL {
     sums = add_row(sums, tile.r8, offset, facts.r8, key);
     sums = add_row(sums, tile.r9, offset, facts.r9, key);

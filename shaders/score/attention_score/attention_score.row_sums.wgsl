@@ -19,8 +19,6 @@
 
 override KEPT: u32 = 0u; // or 1
 
-// What the invocations of a row have, first their maxima and then their sums: [row of the tile, lane of keys].
-var<workgroup> shown: array<f32, 1024>;
 // The maxima of the tile's rows.
 var<workgroup> maxima: array<f32, 64>;
 
@@ -66,9 +64,10 @@ fn add_rows(running: Running, a: Logits, b: Logits, c: Logits, d: Logits) -> Run
   return Running(largest, running.sum * factor + sums);
 }
 
+// What the invocations of a row have, first their maxima and then their sums: [row of the tile, lane of keys].
 fn show(slot: u32, values: vec4<f32>) {
   for (var i = 0u; i < 4u; i++) {
-    shown[slot + i * 16u] = values[i];
+    show_number(slot + i * 16u, values[i]);
   }
 }
 
@@ -110,10 +109,12 @@ fn main(grid: Grid, lane: Lane) {
       logits[at + 8u] = tile.r1;
       logits[at + 16u] = tile.r2;
       logits[at + 24u] = tile.r3;
-      logits[at + 32u] = tile.r4;
-      logits[at + 40u] = tile.r5;
-      logits[at + 48u] = tile.r6;
-      logits[at + 56u] = tile.r7;
+      if TILE_ROWS > 4u {
+        logits[at + 32u] = tile.r4;
+        logits[at + 40u] = tile.r5;
+        logits[at + 48u] = tile.r6;
+        logits[at + 56u] = tile.r7;
+      }
       if TALL {
         logits[at + 64u] = tile.r8;
         logits[at + 72u] = tile.r9;
@@ -132,13 +133,15 @@ fn main(grid: Grid, lane: Lane) {
       logits_of(tile.r2, offset, key, facts.r2),
       logits_of(tile.r3, offset, key, facts.r3),
     );
-    rows1 = add_rows(
-      rows1,
-      logits_of(tile.r4, offset, key, facts.r4),
-      logits_of(tile.r5, offset, key, facts.r5),
-      logits_of(tile.r6, offset, key, facts.r6),
-      logits_of(tile.r7, offset, key, facts.r7),
-    );
+    if TILE_ROWS > 4u {
+      rows1 = add_rows(
+        rows1,
+        logits_of(tile.r4, offset, key, facts.r4),
+        logits_of(tile.r5, offset, key, facts.r5),
+        logits_of(tile.r6, offset, key, facts.r6),
+        logits_of(tile.r7, offset, key, facts.r7),
+      );
+    }
     if TALL {
       rows2 = add_rows(
         rows2,
@@ -159,8 +162,9 @@ fn main(grid: Grid, lane: Lane) {
 
   let in_tile = tile_row(lane);
   let slot = in_tile * 16u + tile_column(lane) / 4u;
+  workgroupBarrier(); // wait until the last tile has been read
   show(slot, rows0.largest);
-  show(slot + 64u, rows1.largest);
+  if TILE_ROWS > 4u { show(slot + 64u, rows1.largest); }
   if TALL {
     show(slot + 128u, rows2.largest);
     show(slot + 192u, rows3.largest);
@@ -169,13 +173,13 @@ fn main(grid: Grid, lane: Lane) {
   if lane.index < 64u {
     var most = LOWEST;
     for (var i = 0u; i < 16u; i++) {
-      most = max(most, shown[lane.index * 16u + i]);
+      most = max(most, shown_number(lane.index * 16u + i));
     }
     maxima[lane.index] = most;
   }
   workgroupBarrier(); // the maxima are there, and what was shown has been read
   show(slot, rescaled(rows0, in_tile));
-  show(slot + 64u, rescaled(rows1, in_tile + 4u));
+  if TILE_ROWS > 4u { show(slot + 64u, rescaled(rows1, in_tile + 4u)); }
   if TALL {
     show(slot + 128u, rescaled(rows2, in_tile + 8u));
     show(slot + 192u, rescaled(rows3, in_tile + 12u));
@@ -186,7 +190,7 @@ fn main(grid: Grid, lane: Lane) {
     let most = maxima[lane.index];
     var total = 0.0;
     for (var i = 0u; i < 16u; i++) {
-      total += shown[lane.index * 16u + i];
+      total += shown_number(lane.index * 16u + i);
     }
     let at = params.sums_base + (batch * params.heads + head) * params.rows + r;
     sums[at] = most;

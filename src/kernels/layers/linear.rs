@@ -58,7 +58,7 @@ fn chosen(form: Form, software: bool, rows: u32, single: bool, activated: bool) 
         // The tile reads 16 rows by one load, and shares them.
         Form::Subgroup if rows <= 4 => read,
         Form::Staged if rows <= 16 => staged,
-        Form::Cooperative8 | Form::Cooperative16 if single => {
+        form if form.is_cooperative() && single => {
             if software {
                 read
             } else {

@@ -1,4 +1,4 @@
-// What attention_score gives each key from a chunk of the query rows. Included after attention_place, tile_lanes, row_facts and softmax.
+// What attention_score gives each key from a chunk of the query rows. Included after attention_place, tile_lanes, lane_numbers, row_facts and softmax.
 // The including shader declares `params`, `sums`, `partials`, and
 //
 //   fn add_rows(lane: Lane, place: Place, r: u32, tile_key: u32, offset: vec4<f32>, key: vec4<u32>, totals: vec4<f32>) -> vec4<f32>
@@ -9,9 +9,6 @@
 // sum.
 
 const PARTS = 64u / TILE_ROWS; // of 64 rows
-
-// Key t of the tile: [t, part of the rows].
-var<workgroup> column_parts: array<f32, 4u * TILE_LANES>;
 
 const SOFTMAX = 2u;
 const MAXIMUM = 3u;
@@ -72,17 +69,19 @@ fn main(grid: Grid, lane: Lane) {
     totals = add_rows(lane, place, r, tile_key, offset, key, totals);
   }
 
+  // Key t of the tile: [t, part of the rows].
   let slot = tile_column(lane) * PARTS + tile_row(lane) / TILE_ROWS;
-  column_parts[slot] = totals.x;
-  column_parts[slot + PARTS] = totals.y;
-  column_parts[slot + 2u * PARTS] = totals.z;
-  column_parts[slot + 3u * PARTS] = totals.w;
+  workgroupBarrier(); // wait until the last tile has been read
+  show_number(slot, totals.x);
+  show_number(slot + PARTS, totals.y);
+  show_number(slot + 2u * PARTS, totals.z);
+  show_number(slot + 3u * PARTS, totals.w);
   workgroupBarrier();
   let index = column_first + lane.index;
   if lane.index < 64u && index < params.columns {
     var total = start;
     for (var i = 0u; i < PARTS; i++) {
-      let part = column_parts[lane.index * PARTS + i];
+      let part = shown_number(lane.index * PARTS + i);
       total = select(total + part, max(total, part), params.row_reduction == MAXIMUM);
     }
     partials[params.partials_base + ((chunk * params.batch + batch) * params.heads + head) * params.columns + index] = total;
