@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Compacted, Partition, compact, concat_rows, gather_rows, keep_live, lookup};
 use crate::methods::ToMe;
-use crate::methods::parts::lists::{choose, live_entries, product};
+use crate::methods::parts::lists::{choose, live_entries, live_mask, product};
 use crate::methods::parts::matching::Matching;
 use crate::methods::parts::places::{Protect, Protected};
 use crate::options;
@@ -132,8 +132,12 @@ impl ToMe {
                 let (partition, sources) = if full {
                     (lists, graph.filled([tokens.batch()], from))
                 } else {
-                    let others = protected.others(graph, tokens)?.ranks;
-                    let others = choose(graph, others, capacity, [1, 0])?;
+                    let others = if is_none {
+                        live_mask(graph, lengths, capacity)?
+                    } else {
+                        let others = protected.others(graph, tokens)?.ranks;
+                        choose(graph, others, capacity, [1, 0])?
+                    };
                     let (sources, count) = live_entries(graph, lists.sources, others)?;
                     let (destinations, _) = live_entries(graph, lists.destinations, others)?;
                     (Partition { sources, destinations }, count)
