@@ -18,6 +18,8 @@
 //
 // Cost: one read of every member row, one write of every output.
 
+override REDUCE: u32 = 0u; // one of the following
+
 const MEAN = 0u;
 const SUM = 1u;
 const MAX = 2u;
@@ -73,7 +75,7 @@ fn main(grid: Grid, lane: Lane) {
   var small_sum = elem_f32();
   var small_weight = 0.0;
   var small_weight_sum = 0.0;
-  let weighted = params.reduce >= WEIGHTED_MEAN;
+  let weighted = REDUCE >= WEIGHTED_MEAN;
   let factor = elem_f32(select(SHRINK_FACTOR, power_of_two(SHRINK_WEIGHTED), weighted)); // for the rows
   let zero = params.with_totals >> 1u; // for made_product
   for (var m = begin; m < end; m++) {
@@ -85,7 +87,7 @@ fn main(grid: Grid, lane: Lane) {
       last = x[params.x_base + source * params.channels + channel];
     }
     let value = elem_f32(last);
-    if params.reduce == MAX {
+    if REDUCE == MAX {
       let key = order_keys(value);
       largest = select(largest, last, key > largest_key);
       largest_key = max(largest_key, key);
@@ -116,24 +118,24 @@ fn main(grid: Grid, lane: Lane) {
     totals[params.totals_base + row] = select(times_power(weight_sum, total_shift), last_weight, count == 1u);
   }
   var result = elem();
-  if count == 1u && params.reduce != WEIGHTED_SUM {
+  if count == 1u && REDUCE != WEIGHTED_SUM {
     result = last;
-  } else if params.reduce == MAX {
+  } else if REDUCE == MAX {
     result = largest;
   } else if count > 0u {
     var divisor = 1.0;
-    if params.reduce == MEAN { divisor = f32(count); }
-    if params.reduce == WEIGHTED_MEAN { divisor = weight_sum; }
+    if REDUCE == MEAN { divisor = f32(count); }
+    if REDUCE == WEIGHTED_MEAN { divisor = weight_sum; }
     var value = sum / divisor;
     if again {
-      if params.reduce != WEIGHTED_MEAN {
+      if REDUCE != WEIGHTED_MEAN {
         total_shift = 0;
       } else if total_shift != 0 || !is_divisor(divisor) {
         value = wide_quotient(sum, divisor, -total_shift, zero);
       }
       let shift = select(-SHRINK, -SHRINK_WEIGHT - SHRINK_WEIGHTED, weighted) - total_shift;
       var wide = wide_quotient(small_sum, divisor, shift, zero);
-      if params.reduce == MEAN {
+      if REDUCE == MEAN {
         // Rounding must not lift a mean of finite numbers above the largest float.
         wide = where_finite(small_sum, clamp(wide, elem_f32(-0x1.fffffep+127f), elem_f32(0x1.fffffep+127f)), wide);
       }

@@ -34,7 +34,9 @@ const PADDED = 4u;
 const ALIGNED = 5u;
 const ANTIALIASED = 6u;
 
-const AVERAGE = 0u;
+override REDUCE: u32 = 0u; // one of the following
+
+const AVERAGE = 0u; // or an interpolation
 const MAXIMUM = 1u;
 
 // Every `step`-th of the places begin..end, the weight of the first place, and the weight of the others. If antialiased, the weights are
@@ -155,14 +157,14 @@ fn main(grid: Grid, lane: Lane) {
   var weights = 0.0;
   var largest = elem();
   var largest_key = elem_u32(KEY_DEAD);
-  let zero = params.reduce >> 2u; // for made_product
+  let zero = params.is_partial >> 1u; // for made_product
   for (var row = down.begin; row < down.end; row += down.step) {
     let weight = weight_of(down, row, params.rows, params.outputs_y);
     let source = params.x_base + (batch * params.rows + row) * params.columns * params.channels + channel;
     for (var column = across.begin; column < across.end; column += across.step) {
       let place = x[source + column * params.channels];
       let value = elem_f32(place);
-      if params.reduce == MAXIMUM {
+      if REDUCE == MAXIMUM {
         let key = order_keys(value);
         largest = select(largest, place, key > largest_key);
         largest_key = max(largest_key, key);
@@ -180,8 +182,8 @@ fn main(grid: Grid, lane: Lane) {
     var negative_infinity = 0xff800000u; // a constant may not be infinite
     result = elem(elem_f32(bitcast<f32>(negative_infinity)));
   }
-  if params.reduce != MAXIMUM {
-    var count = select(1.0, f32(max(down.divisor * across.divisor, 1u)), params.reduce == AVERAGE);
+  if REDUCE != MAXIMUM {
+    var count = f32(max(down.divisor * across.divisor, 1u));
     if WINDOWS == ANTIALIASED { count = select(1.0, weights, weights > 0.0); }
     // Rounding must not lift a mean of finite numbers above the largest float.
     let small = small_sum / count;

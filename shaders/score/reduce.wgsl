@@ -15,6 +15,8 @@
 //
 // Cost: one read of x, two for a variance; neighbouring invocations read neighbouring elements.
 
+override STATISTIC: u32 = 0u; // one of the following
+
 const MEAN = 0u;
 const SUM = 1u;
 const MAX = 2u;
@@ -33,12 +35,14 @@ struct Total {
 // Every invocation of an output adds its strips in the same order.
 fn total_of(first_strip: u32) -> Total {
   var sum = 0.0;
-  var small = 0.0;
   for (var s = 0u; s < params.strips; s++) {
     sum += sums[first_strip + s * params.width];
-    small += bitcast<f32>(words[first_strip + s * params.width]);
   }
   let shrunk = !is_finite(sum);
+  var small = 0.0;
+  for (var s = 0u; s < params.strips && shrunk; s++) {
+    small += bitcast<f32>(words[first_strip + s * params.width]);
+  }
   return Total(select(sum, small, shrunk), shrunk);
 }
 
@@ -65,16 +69,16 @@ fn main(grid: Grid, lane: Lane) {
     count = min(lengths[params.lengths_base + outer / params.outer_of_length], params.entries);
   }
   let source = params.x_base + outer * params.entries * params.inner + column;
-  let smallest = params.statistic == MIN;
+  let smallest = STATISTIC == MIN;
 
-  let summed = params.integer == 0u && params.statistic != MAX && !smallest;
+  let summed = params.integer == 0u && STATISTIC != MAX && !smallest;
   let zero = params.width >> 8u; // for scaled
   var sum = 0.0;
   var small = 0.0;
   var word = 0u;
   for (var i = strip; i < count; i += params.strips) {
     let value = x[source + i * params.inner];
-    if params.statistic == MAX || smallest {
+    if STATISTIC == MAX || smallest {
       var key = u32(value);
       if params.integer == 0u {
         key = order_key(f32(value));
@@ -95,12 +99,16 @@ fn main(grid: Grid, lane: Lane) {
   words[lane.index] = select(word, bitcast<u32>(small), summed);
   workgroupBarrier();
   let first_strip = lane.index - strip * params.width;
-  word = 0u;
-  for (var s = 0u; s < params.strips; s++) {
-    let other = words[first_strip + s * params.width];
-    word = select(word + other, max(word, other), params.statistic >= MAX);
+  var total = Total();
+  if STATISTIC == MAX || smallest || params.integer == 1u {
+    word = 0u;
+    for (var s = 0u; s < params.strips; s++) {
+      let other = words[first_strip + s * params.width];
+      word = select(word + other, max(word, other), STATISTIC != SUM);
+    }
+  } else {
+    total = total_of(first_strip);
   }
-  let total = total_of(first_strip);
 
   var mean = 0.0;
   if count > 0u {
@@ -108,7 +116,7 @@ fn main(grid: Grid, lane: Lane) {
     if total.shrunk { mean = grown_mean(mean); }
   }
   var variance = 0.0;
-  if params.statistic == VARIANCE {
+  if STATISTIC == VARIANCE {
     sum = 0.0;
     small = 0.0;
     for (var i = strip; i < count; i += params.strips) {
@@ -133,7 +141,7 @@ fn main(grid: Grid, lane: Lane) {
     if params.integer == 1u {
       result = elem(select(word, ~word, smallest && count > 0u));
     } else if count > 0u {
-      switch params.statistic {
+      switch STATISTIC {
         case MEAN: { result = elem(mean); }
         case SUM: { result = elem(select(total.sum, times_power(total.sum, -SHRINK), total.shrunk)); }
         case VARIANCE: { result = elem(variance); }

@@ -20,7 +20,6 @@ params! {
         channels: u32,
         /// M.
         entries: u32,
-        reduce: u32,
         with_totals: u32,
     }
 }
@@ -33,7 +32,7 @@ pub(super) static MERGE_TOKENS: Shader = Shader {
     inputs: &[("x", BindingElem::Elem), ("offsets", BindingElem::U32), ("members", BindingElem::U32), ("weights", BindingElem::F32)],
     outputs: &[("merged", BindingElem::Elem), ("totals", BindingElem::F32)],
     params: Params::NAMES,
-    tunings: &[&[]],
+    tunings: &[&[("REDUCE", 0)], &[("REDUCE", 1)], &[("REDUCE", 2)], &[("REDUCE", 3)], &[("REDUCE", 4)]],
 };
 
 /// Reduces the members of every output.
@@ -216,6 +215,13 @@ impl Kernel for MergeTokens {
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
+        let reduce = match self.reduce {
+            Reduce::Mean => 0,
+            Reduce::Sum => 1,
+            Reduce::Max => 2,
+            Reduce::WeightedMean => 3,
+            Reduce::WeightedSum => 4,
+        };
         let [batch, tokens, channels] = dimensions(lowering.input(0).shape)?;
         let outputs = outputs(lowering.input(1), batch)?;
         let [_, entries] = lowering.input(2).shape.exactly("merge_tokens: members", "[B, M]")?;
@@ -227,23 +233,9 @@ impl Kernel for MergeTokens {
         lowering.dispatch(Call {
             shader: &MERGE_TOKENS,
             header,
-            constants: &[],
+            constants: MERGE_TOKENS.tunings[reduce],
             slots: &[Slot::Input(0), Slot::Input(1), Slot::Input(2), Slot::Input(3), Slot::Output(0), totals],
-            params: Params {
-                elements: elements as u32,
-                tokens,
-                outputs,
-                channels: columns,
-                entries,
-                reduce: match self.reduce {
-                    Reduce::Mean => 0,
-                    Reduce::Sum => 1,
-                    Reduce::Max => 2,
-                    Reduce::WeightedMean => 3,
-                    Reduce::WeightedSum => 4,
-                },
-                with_totals: self.totals.into(),
-            },
+            params: Params { elements: elements as u32, tokens, outputs, channels: columns, entries, with_totals: self.totals.into() },
             groups: elements.div_ceil(128),
         })
     }

@@ -31,7 +31,6 @@ params! {
         after_x: u32,
         is_partial: u32,
         counts_padding: u32,
-        reduce: u32,
     }
 }
 
@@ -44,13 +43,17 @@ pub(super) static POOL: Shader = Shader {
     outputs: &[("pooled", BindingElem::Elem)],
     params: Params::NAMES,
     tunings: &[
-        &[("WINDOWS", 0)],
-        &[("WINDOWS", 1)],
-        &[("WINDOWS", 2)],
-        &[("WINDOWS", 3)],
-        &[("WINDOWS", 4)],
-        &[("WINDOWS", 5)],
-        &[("WINDOWS", 6)],
+        &[("WINDOWS", 0), ("REDUCE", 0)],
+        &[("WINDOWS", 1), ("REDUCE", 0)],
+        &[("WINDOWS", 2), ("REDUCE", 0)],
+        &[("WINDOWS", 3), ("REDUCE", 0)],
+        &[("WINDOWS", 4), ("REDUCE", 0)],
+        &[("WINDOWS", 5), ("REDUCE", 0)],
+        &[("WINDOWS", 6), ("REDUCE", 0)],
+        &[("WINDOWS", 0), ("REDUCE", 1)],
+        &[("WINDOWS", 1), ("REDUCE", 1)],
+        &[("WINDOWS", 2), ("REDUCE", 1)],
+        &[("WINDOWS", 4), ("REDUCE", 1)],
     ],
 };
 
@@ -361,18 +364,20 @@ impl Kernel for Call2d {
         let [outputs_y, outputs_x] = self.pool.outputs(self.grid);
         let plain = PaddedWindows::new([0; 2], [0; 2]);
         let (kind, windows) = match (self.pool.windows(), self.pool) {
-            (Some(Windows::Strided { size, stride, partial }), _) => (usize::from(partial), PaddedWindows::new(size, stride)),
+            (Some(Windows::Strided { size, stride, partial }), _) => (partial.into(), PaddedWindows::new(size, stride)),
             (Some(Windows::Adaptive { .. }), _) => (2, plain),
             (Some(Windows::Padded(windows)), _) => (4, windows),
             (None, Pool::BilinearAligned(_)) => (5, plain),
             (None, Pool::BilinearAntialiased(_)) => (6, plain),
             (None, _) => (3, plain),
         };
+        let reduce = u32::from(matches!(self.pool, Pool::Max(_)));
+        let constants = POOL.tunings.iter().find(|tuning| **tuning == [("WINDOWS", kind), ("REDUCE", reduce)]);
         let PaddedWindows { size, stride, dilation, before, after, partial, count_padding } = windows;
         lowering.dispatch(Call {
             shader: &POOL,
             header,
-            constants: POOL.tunings[kind],
+            constants: constants.expect("one of each kind"),
             slots: &[Slot::Input(0), Slot::Input(1), Slot::Output(0)],
             params: Params {
                 elements: elements as u32,
@@ -393,11 +398,6 @@ impl Kernel for Call2d {
                 after_x: after[1],
                 is_partial: partial.into(),
                 counts_padding: count_padding.into(),
-                reduce: match self.pool {
-                    Pool::Average(_) => 0,
-                    Pool::Max(_) => 1,
-                    Pool::Bilinear(_) | Pool::BilinearAligned(_) | Pool::BilinearAntialiased(_) => 2,
-                },
             },
             groups: elements.div_ceil(128),
         })

@@ -17,7 +17,6 @@ params! {
         inner: u32,
         /// Outer / L.
         outer_of_length: u32,
-        statistic: u32,
         integer: u32,
         correction: u32,
         width: u32,
@@ -33,7 +32,7 @@ pub(super) static REDUCE: Shader = Shader {
     inputs: &[("x", BindingElem::Elem), ("lengths", BindingElem::U32)],
     outputs: &[("reduced", BindingElem::Elem)],
     params: Params::NAMES,
-    tunings: &[&[]],
+    tunings: &[&[("STATISTIC", 0)], &[("STATISTIC", 1)], &[("STATISTIC", 2)], &[("STATISTIC", 3)], &[("STATISTIC", 4)]],
 };
 
 /// A statistic along an axis.
@@ -183,14 +182,13 @@ impl Kernel for ReduceAxis {
         lowering.dispatch(Call {
             shader: &REDUCE,
             header: Header::of(elem),
-            constants: &[],
+            constants: REDUCE.tunings[statistic],
             slots: &[Slot::Input(0), Slot::Input(1), Slot::Output(0)],
             params: Params {
                 tiles: tiles as u32,
                 entries,
                 inner,
                 outer_of_length: outer / length_rows(shape, self.axis).max(1),
-                statistic,
                 integer: u32::from(!elem.is_float()),
                 correction,
                 width,
