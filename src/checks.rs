@@ -37,6 +37,7 @@ impl HostTensor {
         Ok(match desc.elem {
             Elem::F32 => Self::f32(desc.shape, bytemuck::pod_collect_to_vec(bytes)),
             Elem::F16 => Self::f16(desc.shape, bytemuck::pod_collect_to_vec(bytes)),
+            Elem::BF16 => Self::bf16(desc.shape, bytemuck::pod_collect_to_vec(bytes)),
             Elem::U32 => Self::u32(desc.shape, bytemuck::pod_collect_to_vec(bytes)),
         })
     }
@@ -48,6 +49,7 @@ pub(crate) fn expect(argument: &'static str, actual: Desc, expected: Desc) -> Re
         let expected = match expected.elem {
             Elem::F32 => "f32",
             Elem::F16 => "f16",
+            Elem::BF16 => "bf16",
             Elem::U32 => "u32",
         };
         return Err(Error::Elem { argument, expected, actual: actual.elem });

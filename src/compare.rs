@@ -58,6 +58,7 @@ impl Comparison {
             match tensor.data() {
                 HostData::F32(v) => v.iter().map(|x| (x.to_bits(), f64::from(*x))).collect(),
                 HostData::F16(v) => v.iter().map(|x| (u32::from(x.to_bits()), x.to_f64())).collect(),
+                HostData::BF16(v) => v.iter().map(|x| (u32::from(x.to_bits()), x.to_f64())).collect(),
                 HostData::U32(v) => v.iter().map(|x| (*x, f64::from(*x))).collect(),
             }
         }
@@ -96,7 +97,11 @@ impl Comparison {
     pub fn ranged(expected: &HostTensor, actual: &HostTensor, exact: &[f64], bounds: &[f64]) -> Self {
         let (e, a) = (expected.floats(), actual.floats());
         let half = expected.desc().elem == Elem::F16;
-        let largest = if half { 65504.0 } else { f64::from(f32::MAX) };
+        let largest = match expected.desc().elem {
+            Elem::F16 => 65504.0,
+            Elem::BF16 => half::bf16::MAX.to_f64(),
+            _ => f64::from(f32::MAX),
+        };
         Self::judged(expected, actual, |index| {
             let (exact, number, bound) = (exact[index], f64::from(a[index]), bounds[index]);
             let beyond = |sign: f64| exact.is_finite() && sign * exact + bound >= largest;
@@ -192,9 +197,11 @@ pub const EPSILON_F32: f64 = 1.0 / (1u64 << 24) as f64;
 
 /// Largest error of storing `value` in the tensor's element type. It is half a unit in the last place for f32, the last step of f32
 /// arithmetic. It is a whole unit for f16: Vulkan leaves its rounding direction open.
+/// For bf16 it is half a unit.
 pub fn storage_error(elem: Elem, value: f64) -> f64 {
     match elem {
         Elem::F16 => (value.abs() / 1024.0).max(2f64.powi(-24)),
+        Elem::BF16 => value.abs() / 256.0 + f64::from(f32::MIN_POSITIVE),
         _ => value.abs() * EPSILON_F32 + f64::from(f32::MIN_POSITIVE),
     }
 }

@@ -42,8 +42,8 @@
 //!
 //! # Contract
 //!
-//! - Tensors are dense and row-major, `f32`, `f16` or `u32`. Floats accumulate in `f32` on the GPU, in `f64` in the
-//!   reference.
+//! - Tensors are dense and row-major, `f32`, `f16`, `bf16` or `u32`. Floats accumulate in `f32` on the GPU, in `f64` in the
+//!   reference. No type needs a device feature ([`Elem`]).
 //! - **Order** is total: value descending, then lowest index. -0 equals +0, and NaN ranks lowest. Maxima of `reduce`, `pool` and
 //!   `merge_tokens` skip NaN, and ReLU of a NaN is 0. A NaN logit makes its row of attention NaN.
 //! - **Cosines** are from -1 to 1. Near 1 a cosine is computed from the difference of the two rows. So two rows of the same direction

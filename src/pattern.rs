@@ -1,7 +1,7 @@
 //! Constants that are not stored: each entry follows from its place.
 
 use crate::tensor::{Desc, Elem, HostTensor, Shape};
-use half::f16;
+use half::{bf16, f16};
 
 /// Entries of every row of a tensor, a row being its last dimension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -89,6 +89,7 @@ impl Pattern {
             Elem::U32 => HostTensor::u32(shape, all(shape, entries)),
             Elem::F32 => HostTensor::f32(shape, all(shape, entries.map(f32::from_bits))),
             Elem::F16 => HostTensor::f16(shape, all(shape, entries.map(|bits| f16::from_f32(f32::from_bits(bits))))),
+            Elem::BF16 => HostTensor::bf16(shape, all(shape, entries.map(|bits| bf16::from_f32(f32::from_bits(bits))))),
         }
     }
 
@@ -98,7 +99,7 @@ impl Pattern {
         let elements = desc.shape.elements();
         let row = u64::from(desc.shape.dims().last().copied().unwrap_or(1));
         let mut words = vec![0u32; elements.min(MOST as u64) as usize];
-        let mut halves = vec![f16::ZERO; if desc.elem == Elem::F16 { words.len() } else { 0 }];
+        let mut halves = vec![0u16; if desc.elem.size() == 2 { words.len() } else { 0 }];
         let mut first = 0;
         while first < elements {
             let count = (elements - first).min(MOST as u64) as usize;
@@ -111,8 +112,9 @@ impl Pattern {
             }
             match desc.elem {
                 Elem::U32 | Elem::F32 => write(bytemuck::cast_slice(&words[..count])),
-                Elem::F16 => {
-                    halves.iter_mut().zip(&words[..count]).for_each(|(half, bits)| *half = f16::from_f32(f32::from_bits(*bits)));
+                Elem::F16 | Elem::BF16 => {
+                    let half = |number| if desc.elem == Elem::F16 { f16::from_f32(number).to_bits() } else { bf16::from_f32(number).to_bits() };
+                    halves.iter_mut().zip(&words[..count]).for_each(|(bits, word)| *bits = half(f32::from_bits(*word)));
                     write(bytemuck::cast_slice(&halves[..count]));
                 }
             }
@@ -203,7 +205,7 @@ mod tests {
         let shapes: [Shape; 8] =
             [[0].into(), [1].into(), [5, 3].into(), [33_000].into(), [3, 17_000].into(), [0, 4].into(), [4, 0].into(), [].into()];
         for pattern in patterns {
-            for (shape, elem) in shapes.iter().flat_map(|shape| [Elem::U32, Elem::F16, Elem::F32].map(|elem| (*shape, elem))) {
+            for (shape, elem) in shapes.iter().flat_map(|shape| [Elem::U32, Elem::F16, Elem::BF16, Elem::F32].map(|elem| (*shape, elem))) {
                 let desc = Desc::new(shape, elem);
                 let mut written = Vec::new();
                 pattern.write(desc, |bytes| written.extend_from_slice(bytes));

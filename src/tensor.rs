@@ -1,17 +1,24 @@
 //! Shapes, element types and tensors in host memory.
 
-use half::f16;
+use half::{bf16, f16};
 
 /// Index that stands for "no token": a dropped parent, or padding after a row's live entries.
 pub const NONE: u32 = u32::MAX;
 
 /// Element type of a tensor in storage. Kernels accumulate in f32 whatever the storage.
+///
+/// No device feature is needed. Where a device reads f16 itself (`wgpu::Features::SHADER_F16`), kernels read f16 tensors as they are. bf16
+/// tensors, and f16 tensors on other devices, lie two numbers to a word. Kernels that only move rows of whole words read them as
+/// they are. For any other kernel the plan converts them to f32 scratch memory before the call, and results back after it, rounded to the
+/// nearest, ties to even; NaN stays NaN, and subnormal numbers stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Elem {
     /// 32-bit float.
     F32,
-    /// 16-bit float; needs `wgpu::Features::SHADER_F16`.
+    /// 16-bit float of IEEE 754: 11 bits of precision, up to 65504.
     F16,
+    /// The upper half of an f32: 8 bits of precision, and f32's range.
+    BF16,
     /// 32-bit unsigned integer: indices, lengths, counts.
     U32,
 }
@@ -20,7 +27,7 @@ impl Elem {
     /// Bytes of one element.
     pub const fn size(self) -> u64 {
         match self {
-            Self::F16 => 2,
+            Self::F16 | Self::BF16 => 2,
             Self::F32 | Self::U32 => 4,
         }
     }
@@ -36,6 +43,7 @@ impl std::fmt::Display for Elem {
         f.write_str(match self {
             Self::F32 => "f32",
             Self::F16 => "f16",
+            Self::BF16 => "bf16",
             Self::U32 => "u32",
         })
     }
@@ -138,6 +146,8 @@ pub enum HostData {
     F32(Vec<f32>),
     /// 16-bit floats.
     F16(Vec<f16>),
+    /// The upper halves of 32-bit floats.
+    BF16(Vec<bf16>),
     /// 32-bit unsigned integers.
     U32(Vec<u32>),
 }
@@ -160,6 +170,11 @@ impl HostTensor {
         Self::new(shape.into(), HostData::F16(data))
     }
 
+    /// A tensor of bf16 numbers. Panics if the number of elements is not the shape's.
+    pub fn bf16(shape: impl Into<Shape>, data: Vec<bf16>) -> Self {
+        Self::new(shape.into(), HostData::BF16(data))
+    }
+
     /// A tensor of unsigned integers. Panics if the number of elements is not the shape's.
     pub fn u32(shape: impl Into<Shape>, data: Vec<u32>) -> Self {
         Self::new(shape.into(), HostData::U32(data))
@@ -169,18 +184,20 @@ impl HostTensor {
         let len = match &data {
             HostData::F32(v) => v.len(),
             HostData::F16(v) => v.len(),
+            HostData::BF16(v) => v.len(),
             HostData::U32(v) => v.len(),
         };
         assert_eq!(len as u64, shape.elements(), "{len} elements for shape {shape}");
         Self { shape, data }
     }
 
-    /// Floats, converted to an element type. f16 is rounded to the nearest, ties to even. u32 is rounded to the nearest whole number, ties
+    /// Floats, converted to an element type. f16 and bf16 are rounded to the nearest, ties to even. u32 is rounded to the nearest whole number, ties
     /// to even; numbers beyond its range become its ends, and NaN becomes 0. Panics if the number of elements is not the shape's.
     pub fn from_floats(desc: Desc, values: Vec<f32>) -> Self {
         match desc.elem {
             Elem::F32 => Self::f32(desc.shape, values),
             Elem::F16 => Self::f16(desc.shape, values.into_iter().map(f16::from_f32).collect()),
+            Elem::BF16 => Self::bf16(desc.shape, values.into_iter().map(bf16::from_f32).collect()),
             Elem::U32 => Self::u32(desc.shape, values.into_iter().map(|value| value.round_ties_even() as u32).collect()),
         }
     }
@@ -195,6 +212,7 @@ impl HostTensor {
         match &self.data {
             HostData::F32(v) => bytemuck::cast_slice(v),
             HostData::F16(v) => bytemuck::cast_slice(v),
+            HostData::BF16(v) => bytemuck::cast_slice(v),
             HostData::U32(v) => bytemuck::cast_slice(v),
         }
     }
@@ -215,6 +233,7 @@ impl HostTensor {
         let elem = match &self.data {
             HostData::F32(_) => Elem::F32,
             HostData::F16(_) => Elem::F16,
+            HostData::BF16(_) => Elem::BF16,
             HostData::U32(_) => Elem::U32,
         };
         Desc { shape: self.shape, elem }
@@ -230,6 +249,7 @@ impl HostTensor {
         match &self.data {
             HostData::F32(v) => v.clone(),
             HostData::F16(v) => v.iter().map(|x| x.to_f32()).collect(),
+            HostData::BF16(v) => v.iter().map(|x| x.to_f32()).collect(),
             HostData::U32(_) => panic!("floats of an integer tensor"),
         }
     }
@@ -292,6 +312,7 @@ macro_rules! element {
 }
 element!(f32, F32, 0.0, 0.0);
 element!(f16, F16, f16::ZERO, f16::ZERO);
+element!(bf16, BF16, bf16::ZERO, bf16::ZERO);
 element!(u32, U32, 0, NONE);
 
 /// The same expression for each storage type: `with_element!(elem, T => f::<T>(..))`.
@@ -304,6 +325,10 @@ macro_rules! with_element {
             }
             $crate::tensor::Elem::F16 => {
                 type $type = half::f16;
+                $body
+            }
+            $crate::tensor::Elem::BF16 => {
+                type $type = half::bf16;
                 $body
             }
             $crate::tensor::Elem::U32 => {

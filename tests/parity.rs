@@ -40,7 +40,7 @@ impl Deref for Prepared {
 
 fn cases() -> &'static [Prepared] {
     static CASES: OnceLock<Vec<Prepared>> = OnceLock::new();
-    CASES.get_or_init(|| support::cases::all().into_iter().map(|case| Prepared { case, reference: OnceLock::new() }).collect())
+    CASES.get_or_init(|| support::cases::with_bf16().into_iter().map(|case| Prepared { case, reference: OnceLock::new() }).collect())
 }
 
 /// Labels of the variants that ran, by adapter.
@@ -89,24 +89,25 @@ fn run_whole(adapter: &Adapter, group: &[&Prepared]) -> Result<(), Failed> {
 }
 
 fn trials(adapters: &[Arc<Adapter>]) -> Vec<Trial> {
-    let mut groups: BTreeMap<(&str, bool), Vec<&Prepared>> = BTreeMap::new();
+    let mut groups: BTreeMap<(&str, String), Vec<&Prepared>> = BTreeMap::new();
     for case in cases().iter().filter(|c| !c.heavy) {
-        groups.entry((case.subject, case.needs_f16())).or_default().push(case);
+        groups.entry((case.subject, case.elem().to_string())).or_default().push(case);
     }
     let mut trials = adapters::missing(adapters);
     for adapter in adapters {
         // Lavapipe has both features: there a missing one is a fault of the machine. Only later ones have matrices.
         let complete = adapter.name == "lavapipe";
-        for ((subject, f16), group) in &groups {
-            let elem = if *f16 { "f16" } else { "f32" };
+        for ((subject, elem), group) in &groups {
+            // Without the feature a call of f16 is converted, as one of bf16 is everywhere.
+            let converted = elem == "f16" && !adapter.f16();
             let chains: Vec<_> = group.iter().copied().filter(|c| c.calls() > 1).collect();
-            if !chains.is_empty() && (!f16 || adapter.f16()) {
+            if !chains.is_empty() && !converted {
                 let adapter = adapter.clone();
                 trials.push(Trial::test(format!("{}::{subject}.{elem}::whole", adapter.name), move || run_whole(&adapter, &chains)));
             }
             for mode in MODES.iter().filter(|mode| group.iter().all(|c| c.runs_in(mode))) {
                 let name = format!("{}::{subject}.{elem}::{}", adapter.name, mode.name);
-                let lacking = (*f16 && !adapter.f16()).then_some("SHADER_F16").or(adapter.lacks(mode, subject));
+                let lacking = (converted && mode.name != MODES[0].name).then_some("SHADER_F16").or(adapter.lacks(mode, subject));
                 trials.push(match lacking {
                     Some(feature) if complete && (!mode.matrices() || adapters::matrices_required()) => {
                         adapters::absent(&name, format!("no {feature}"))

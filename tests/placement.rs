@@ -12,15 +12,15 @@ use support::adapters::{self, Adapter};
 use tokenpress::readback::HostTensors;
 use tokenpress::{Bindings, Elem, Error, Gpu, HostTensor, TensorView, Tuning};
 
-/// Bytes past a multiple of 16 at which each tensor begins, and those of f16 besides.
+/// Bytes past a multiple of 16 at which each tensor begins, and those of 16 bits besides.
 const OFFSETS: [(usize, usize); 6] = [(0, 0), (4, 0), (8, 0), (12, 0), (0, 2), (4, 2)];
 
 /// Runs a case whose tensors all lie in one buffer, each as far past a multiple of 16 bytes.
-fn run(adapter: &Adapter, gpu: &Gpu, case: &Case, (all, of_f16): (usize, usize)) -> Result<HostTensors, Error> {
+fn run(adapter: &Adapter, gpu: &Gpu, case: &Case, (all, of_short): (usize, usize)) -> Result<HostTensors, Error> {
     let mut bytes: Vec<u8> = Vec::new();
     let mut places = Vec::new();
     for (index, (name, desc)) in case.graph.inputs().chain(case.graph.outputs()).enumerate() {
-        let offset = bytes.len().next_multiple_of(16) + all + if desc.elem == Elem::F16 { of_f16 } else { 0 };
+        let offset = bytes.len().next_multiple_of(16) + all + if desc.elem.size() == 2 { of_short } else { 0 };
         bytes.resize(offset, 0xa5);
         match case.inputs.get(name) {
             Some(value) if index < case.graph.inputs().count() => bytes.extend_from_slice(value.bytes()),
@@ -62,8 +62,10 @@ fn check(adapter: &Adapter, tuning: Tuning, cases: &[Case]) -> Result<(), Failed
     let _turn = adapter.turn.lock().unwrap_or_else(PoisonError::into_inner);
     let gpu = adapter.context.gpu.with_policy(adapter.context.gpu.policy().with_tuning(tuning));
     let mut failures = Vec::new();
-    for case in cases.iter().filter(|c| adapter.f16() || !c.needs_f16()) {
-        let runs: Result<Vec<_>, _> = OFFSETS[..if case.needs_f16() { 6 } else { 4 }]
+    // Without the feature a call of f16 is one of f32 between conversions, as one of bf16 is everywhere.
+    let converted = |c: &&Case| c.needs_f16() && !adapter.f16();
+    for case in cases.iter().filter(|c| !converted(c)) {
+        let runs: Result<Vec<_>, _> = OFFSETS[..if case.elem().size() == 2 { 6 } else { 4 }]
             .iter()
             .map(|&offsets| Ok::<_, Error>((offsets, run(adapter, &gpu, case, offsets)?)))
             .collect();
@@ -91,7 +93,9 @@ fn main() -> ExitCode {
     // Of the methods one stands for all: they are calls of kernels.
     let others = |subject: &str| support::cases::methods::all().any(|m| m.subject == subject && subject != "tome");
     for case in support::cases::all().into_iter().filter(|c| !c.heavy && !others(c.subject)) {
-        by_subject.entry(case.subject).or_default().push(case);
+        // Conversions are the same around every call.
+        let in_bf16 = ["copy", "elementwise", "gather_rows", "linear"].contains(&case.subject).then(|| case.in_bf16()).flatten();
+        by_subject.entry(case.subject).or_default().extend([Some(case), in_bf16].into_iter().flatten());
     }
     for (subject, cases) in by_subject {
         let cases = Arc::new(cases);

@@ -133,8 +133,7 @@ fn graph(build: Build, g: &mut Generator, adapter: Option<&Adapter>) -> Result<b
     let inputs: HostTensors = inputs.into_iter().map(|(name, desc)| (name, g.data(desc))).collect();
     let reference =
         caught("panic in the reference", || Reference::new(&graph, &inputs))?.map_err(|e| format!("the reference refuses: {e}"))?;
-    let f16 = graph.to_string().contains("f16");
-    let Some(adapter) = adapter.filter(|a| a.f16() || !f16) else { return Ok(false) };
+    let Some(adapter) = adapter else { return Ok(false) };
     let context = &adapter.context;
     let gpu = match g.chance(0.3) {
         true => context.gpu.with_policy(Policy::forced(g.coin(), g.coin())),
@@ -168,4 +167,4 @@ fn on_gpu(
 }
 
 /// Elements that are floats on the GPU.
-pub(crate) const FLOATS: [Elem; 2] = [Elem::F32, Elem::F16];
+pub(crate) const FLOATS: [Elem; 3] = [Elem::F32, Elem::F16, Elem::BF16];

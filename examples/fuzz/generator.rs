@@ -101,7 +101,7 @@ impl Generator {
         g.key_heads = if g.chance(0.5) { g.heads } else { g.pick(&[1, 1, 2, 3, 0]) };
         [g.height, g.width] = [(); 2].map(|()| if g.huge { g.dim() } else { g.pick(&[1, 2, 3, 4, 5, 6, 7, 8, 0]) });
         if g.chance(0.25) {
-            g.elem = Elem::F16;
+            g.elem = g.pick(&[Elem::F16, Elem::BF16]);
         }
         g
     }
@@ -206,7 +206,7 @@ impl Generator {
                     let index = self.below(dims.len() as u32) as usize;
                     dims[index] = self.dim();
                 }
-                4 => elem = self.pick(&[Elem::F16, Elem::F32, Elem::U32]),
+                4 => elem = self.pick(&[Elem::F16, Elem::BF16, Elem::F32, Elem::U32]),
                 _ => dims.clear(),
             }
         }

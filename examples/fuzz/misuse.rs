@@ -1,7 +1,7 @@
 //! Target: views, sizes and workspaces of any kind. What is refused is an error; what is accepted writes nothing outside its outputs.
 
 use tokenpress::kernels::add;
-use tokenpress::{Bindings, Elem, Graph, TensorView, wgpu};
+use tokenpress::{Bindings, Graph, TensorView, wgpu};
 
 use crate::generator::Generator;
 use crate::support::adapters::Adapter;
@@ -21,7 +21,7 @@ fn offset(g: &mut Generator, size: u64) -> u64 {
 pub(crate) fn bindings(g: &mut Generator, adapter: Option<&Adapter>) -> Result<(), String> {
     let Some(adapter) = adapter else { return Ok(()) };
     let context = &adapter.context;
-    let elem = if adapter.f16() { g.pick(&crate::case::FLOATS) } else { Elem::F32 };
+    let elem = g.pick(&crate::case::FLOATS);
     let n = g.pick(&[0, 1, 2, 3, 17, 64, 65]);
     let mut graph = Graph::new();
     let (a, b) = (graph.input("a", [n], elem), graph.input("b", [n], elem));

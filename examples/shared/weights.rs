@@ -34,7 +34,8 @@ pub(crate) fn read(path: &Path) -> Result<(HostTensors, HashMap<String, String>)
         let elem = match view.dtype() {
             Dtype::F32 => Elem::F32,
             Dtype::F16 => Elem::F16,
-            other => return Err(format!("{name} in {} has elements of type {other:?}, not F32 or F16", path.display())),
+            Dtype::BF16 => Elem::BF16,
+            other => return Err(format!("{name} in {} has elements of type {other:?}, not F32, F16 or BF16", path.display())),
         };
         let dims: Vec<u32> = view.shape().iter().map(|&d| d as u32).collect();
         let shape = Shape::try_from(&dims[..]).map_err(|e| format!("{name} in {}: {e}", path.display()))?;
@@ -52,6 +53,7 @@ pub(crate) fn save(path: &Path, tensors: &[(&str, &HostTensor)]) -> Result<(), S
         let dtype = match tensor.desc().elem {
             Elem::F32 => Dtype::F32,
             Elem::F16 => Dtype::F16,
+            Elem::BF16 => Dtype::BF16,
             Elem::U32 => Dtype::U32,
         };
         let shape: Vec<usize> = tensor.shape().dims().iter().map(|d| *d as usize).collect();

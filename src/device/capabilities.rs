@@ -146,8 +146,8 @@ impl Policy {
 
 /// The features that tokenpress can use and this adapter has. Add them to the application's own in `DeviceDescriptor::required_features`.
 ///
-/// `offered` is `adapter.features()`. The kernels require none of them. But without `SHADER_F16` no graph with f16 tensors can be
-/// planned.
+/// `offered` is `adapter.features()`. The kernels require none of them. Without `SHADER_F16` most
+/// calls with f16 tensors convert them to f32 first.
 pub fn required_features(offered: wgpu::Features) -> wgpu::Features {
     offered & (wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP)
 }

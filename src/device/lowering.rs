@@ -102,6 +102,8 @@ pub struct Lowering<'a> {
     pub(crate) copied_first: Vec<Copied>,
     /// Outputs that are written to scratch memory, and copied back.
     pub(crate) copied_back: Vec<Copied>,
+    /// Whether a dispatch reads or writes numbers of 16 bits as this device cannot.
+    pub(crate) needs_wide: bool,
 }
 
 impl<'a> Lowering<'a> {
@@ -132,6 +134,7 @@ impl<'a> Lowering<'a> {
             dispatches,
             copied_first,
             copied_back,
+            needs_wide: false,
         }
     }
 
@@ -215,6 +218,11 @@ impl<'a> Lowering<'a> {
         Slot::Scratch(self.scratch.len() - 1)
     }
 
+    /// Adds the scratch memory of a call that is made in f32: for the operands of 16 bits.
+    pub(crate) fn with_scratch(self, scratch: Vec<u64>) -> Self {
+        Self { scratch, ..self }
+    }
+
     /// Adds a dispatch, unless it has no workgroups.
     ///
     /// # Errors
@@ -237,12 +245,16 @@ impl<'a> Lowering<'a> {
         }
         let mut resources = Vec::with_capacity(bindings);
         for &slot in slots {
-            let Some(resource) = self.resource(slot) else { return wrong(format!("the call has no {slot:?}")) };
+            let Some(resource) = self.resource_of(slot) else { return wrong(format!("the call has no {slot:?}")) };
             resources.push(resource);
         }
         if groups == 0 {
             return Ok(());
         }
+        // Half a word of bf16 may not pass through a register of f16.
+        let short = |operand: &Operand| operand.desc.elem == Elem::BF16;
+        let packed = !self.capabilities.f16 || self.inputs.iter().chain(self.outputs).any(short);
+        self.needs_wide |= header == Header::BF16 || (header.is_f16() && packed);
         let dispatch = Dispatch {
             node: self.node,
             shader,
@@ -257,8 +269,13 @@ impl<'a> Lowering<'a> {
         Ok(())
     }
 
+    /// The bytes of a slot that the call has.
+    pub(crate) fn resource(&self, slot: Slot) -> Resource {
+        self.resource_of(slot).expect("a slot of the call")
+    }
+
     /// None where the call has no such slot.
-    fn resource(&self, slot: Slot) -> Option<Resource> {
+    fn resource_of(&self, slot: Slot) -> Option<Resource> {
         let scratch = |i, bytes| Resource { storage: Storage::Scratch(self.scratch_base + i), offset: 0, bytes };
         match slot {
             Slot::Input(i) => self.inputs.get(i).map(|operand| operand.resource),

@@ -108,6 +108,8 @@ pub enum Header {
     F32x4,
     /// `enable f16; alias elem = vec4<f16>`: rows of a multiple of four f16, at an 8-byte alignment.
     F16x4,
+    /// Two bf16 numbers to a word, which no shader reads one by one: a call that asks for it is made in f32.
+    BF16,
 }
 
 impl Header {
@@ -116,6 +118,7 @@ impl Header {
         match elem {
             Elem::F32 => Self::F32,
             Elem::F16 => Self::F16,
+            Elem::BF16 => Self::BF16,
             Elem::U32 => Self::U32,
         }
     }
@@ -142,7 +145,7 @@ impl Header {
     /// Bytes of one `elem`.
     pub const fn size(self) -> u64 {
         match self {
-            Self::F16 => 2,
+            Self::F16 | Self::BF16 => 2,
             Self::F32 | Self::U32 => 4,
             Self::F16x4 => 8,
             Self::Words | Self::F32x4 => 16,
@@ -152,7 +155,7 @@ impl Header {
     /// Numbers in one `elem`.
     pub const fn width(self) -> u32 {
         match self {
-            Self::F32 | Self::F16 | Self::U32 => 1,
+            Self::F32 | Self::F16 | Self::BF16 | Self::U32 => 1,
             Self::Words | Self::F32x4 | Self::F16x4 => 4,
         }
     }
@@ -170,7 +173,7 @@ impl Header {
             Self::F16 => concat!("enable f16;\nalias elem = f16;\nalias elem_scalar = f16;\n", scalars!()),
             Self::F32x4 => concat!("alias elem = vec4<f32>;\nalias elem_scalar = f32;\n", vectors!()),
             Self::F16x4 => concat!("enable f16;\nalias elem = vec4<f16>;\nalias elem_scalar = f16;\n", vectors!()),
-            Self::U32 => "alias elem = u32;\n",
+            Self::U32 | Self::BF16 => "alias elem = u32;\n",
             Self::Words => "alias elem = vec4<u32>;\n",
         }
     }
@@ -183,6 +186,7 @@ impl Header {
             Self::Words => "words",
             Self::F32x4 => "f32x4",
             Self::F16x4 => "f16x4",
+            Self::BF16 => "bf16",
         }
     }
 }
@@ -206,6 +210,8 @@ pub enum BindingElem {
     U32x4,
     /// Always `atomic<u32>`.
     AtomicU32,
+    /// `u32`, with a base that counts 16 bits at a time: words with two numbers each, or any words.
+    Halves,
 }
 
 impl BindingElem {
@@ -217,7 +223,7 @@ impl BindingElem {
             Self::ElemF32 => "elem_f32",
             Self::F32 => "f32",
             Self::F32x4 => "vec4<f32>",
-            Self::U32 => "u32",
+            Self::U32 | Self::Halves => "u32",
             Self::U32x4 => "vec4<u32>",
             Self::AtomicU32 => "atomic<u32>",
         }
@@ -230,6 +236,7 @@ impl BindingElem {
             Self::ElemF32 => 4 * header.width() as u64,
             Self::F32 | Self::U32 | Self::AtomicU32 => 4,
             Self::F32x4 | Self::U32x4 => 16,
+            Self::Halves => 2,
         }
     }
 }

@@ -15,7 +15,7 @@ pub struct StepCost {
     pub call: usize,
     /// Dispatches on the device asked for.
     pub dispatches: u32,
-    /// Bytes and operations that the definition needs.
+    /// Bytes and operations that the definition needs, and the bytes of conversions where the device does not read 16 bits as they are.
     pub work: Work,
 }
 
@@ -91,7 +91,14 @@ impl Graph {
     pub fn cost(&self, capabilities: &Capabilities) -> Result<Cost, Error> {
         let program = lower_graph(self, capabilities, Policy::AUTO, &|_| 0)?;
         let mut dispatches = vec![0; self.nodes().len()];
-        program.dispatches.iter().for_each(|dispatch| dispatches[dispatch.node] += 1);
+        // Of the conversions around a call that does not read 16 bits.
+        let mut converted = vec![0; self.nodes().len()];
+        for dispatch in &program.dispatches {
+            dispatches[dispatch.node] += 1;
+            if dispatch.shader.name == "convert" && self.nodes()[dispatch.node].kernel.name() != "convert" {
+                converted[dispatch.node] += dispatch.resources.iter().map(|resource| resource.bytes).sum::<u64>();
+            }
+        }
         let step = |(index, node): (usize, &Node)| {
             let descs = |tensors: &[Tensor]| tensors.iter().map(Tensor::desc).collect::<Vec<Desc>>();
             let (inputs, outputs) = (descs(&node.inputs), descs(&node.outputs));
@@ -99,7 +106,7 @@ impl Graph {
                 kernel: node.kernel.name(),
                 call: index,
                 dispatches: dispatches[index],
-                work: Work { bytes: node.kernel.bytes(&inputs, &outputs), flops: node.kernel.flops(&inputs) },
+                work: Work { bytes: node.kernel.bytes(&inputs, &outputs) + converted[index], flops: node.kernel.flops(&inputs) },
             }
         };
         let needed = self.needed();

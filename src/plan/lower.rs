@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use crate::device::{Capabilities, Copied, Dispatch, Lowering, Operand, Policy, Resource, Storage};
+use crate::device::{Capabilities, Copied, Dispatch, Lowering, Operand, Policy, Resource, Slot, Storage};
 use crate::error::Error;
 use crate::graph::{Graph, Node, Tensor};
-use crate::kernels::copy_bytes;
-use crate::tensor::TensorId;
+use crate::kernels::{convert_numbers, copy_bytes};
+use crate::tensor::{Desc, Elem, TensorId};
 
 /// The dispatches of a whole graph.
 #[derive(Debug, Default)]
@@ -88,13 +88,14 @@ impl Lowerer<'_> {
         let largest = inputs.iter().chain(outputs).max_by_key(|o| self.bound_bytes(o)).map(|o| (self.bound_bytes(o), o.desc.to_string()));
         let mut too_large = largest.filter(|(bytes, _)| *bytes > limit);
         if too_large.is_none() {
-            let alignments = inputs.iter().chain(outputs).map(|o| 1 << self.address(&o.resource).trailing_zeros().min(4)).collect();
-            let scratch_base = self.program.scratch.len();
-            let operands = [inputs, outputs];
-            let mut lowering = Lowering::new(kernel, index, self.capabilities, self.policy, operands, read, alignments, scratch_base);
+            let mut lowering = self.lowering(kernel, index, [inputs, outputs], read);
             node.kernel.lower(&mut lowering)?;
-            copy_round(&mut lowering)?;
-            let Lowering { scratch, dispatches, .. } = lowering;
+            let (scratch, dispatches) = if lowering.needs_wide {
+                self.in_f32(index, node, [inputs, outputs], read)?
+            } else {
+                copy_round(&mut lowering)?;
+                (lowering.scratch, lowering.dispatches)
+            };
             match scratch.iter().max().filter(|bytes| **bytes > limit) {
                 Some(bytes) => too_large = Some((*bytes, "scratch".to_owned())),
                 None => {
@@ -120,6 +121,52 @@ impl Lowerer<'_> {
             self.node(index, node, &inputs, &outputs, read)?;
         }
         Ok(())
+    }
+
+    fn lowering<'a>(&'a self, kernel: &'static str, index: usize, operands: [&'a [Operand]; 2], read: &'a [bool]) -> Lowering<'a> {
+        let addresses = operands.iter().copied().flatten().map(|o| self.address(&o.resource));
+        let alignments = addresses.map(|address| 1 << address.trailing_zeros().min(4)).collect();
+        Lowering::new(kernel, index, self.capabilities, self.policy, operands, read, alignments, self.program.scratch.len())
+    }
+
+    /// Lowers a call with f32 scratch memory in place of its operands of 16 bits: inputs are converted before it, and results after it.
+    fn in_f32(&self, index: usize, node: &Node, operands: [&[Operand]; 2], read: &[bool]) -> Result<(Vec<u64>, Vec<Dispatch>), Error> {
+        let kernel = node.kernel.name();
+        let mut around = self.lowering(kernel, index, operands, read);
+        let [inputs, outputs] = operands;
+        let mut wide: Vec<Operand> = Vec::new();
+        let mut converted_back = Vec::new();
+        for (place, operand) in inputs.iter().chain(outputs).enumerate() {
+            let Desc { shape, elem } = operand.desc;
+            if elem.size() != 2 {
+                wide.push(*operand);
+                continue;
+            }
+            // Queries and keys may be one tensor.
+            if let Some(same) = inputs[..place.min(inputs.len())].iter().position(|o| o.resource == operand.resource) {
+                wide.push(wide[same]);
+                continue;
+            }
+            let slot = around.scratch(shape.elements(), Elem::F32);
+            wide.push(Operand { resource: around.resource(slot), desc: Desc { shape, elem: Elem::F32 } });
+            let own = match place.checked_sub(inputs.len()) {
+                None => Slot::Input(place),
+                Some(output) => Slot::Output(output),
+            };
+            match own {
+                Slot::Input(_) => convert_numbers(&mut around, (own, elem), (slot, Elem::F32), shape.elements())?,
+                _ => converted_back.push((slot, own, elem, shape.elements())),
+            }
+        }
+        let wide = wide.split_at(inputs.len());
+        let mut lowering = self.lowering(kernel, index, [wide.0, wide.1], read).with_scratch(around.scratch.clone());
+        node.kernel.lower(&mut lowering)?;
+        copy_round(&mut lowering)?;
+        around.dispatches.append(&mut lowering.dispatches);
+        for (slot, own, elem, elements) in converted_back {
+            convert_numbers(&mut around, (slot, Elem::F32), (own, elem), elements)?;
+        }
+        Ok((lowering.scratch, around.dispatches))
     }
 
     /// Bytes of an operand's binding: from the aligned offset below it, to the end in multiples of 4.

@@ -66,12 +66,7 @@ macro_rules! properties {
                 return;
             };
             let context = pollster::block_on(Context::new(adapter)).expect("a device");
-            let has_f16 = context.gpu.capabilities().f16;
-            let run: Run<'_> = &|graph, inputs| {
-                // Without f16, such cases are tried on the reference alone.
-                let runs = has_f16 || graph.inputs().all(|(_, desc)| desc.elem != Elem::F16);
-                if runs { pollster::block_on(context.run(graph, inputs)).expect("a plan") } else { reference(graph, inputs) }
-            };
+            let run: Run<'_> = &|graph, inputs| pollster::block_on(context.run(graph, inputs)).expect("a plan");
             $(test(cases(16), true, run, $strategy, $name).unwrap_or_else(|error| panic!("{}: {error}", stringify!($name)));)*
         }
 
@@ -716,7 +711,7 @@ prop_compose! {
         blocks in prop::array::uniform2(1u32..5),
         lacking in [0..factor[0], 0..factor[1]],
         channels in 1u32..10,
-        elem in prop::sample::select(vec![Elem::F32, Elem::F16, Elem::U32]),
+        elem in prop::sample::select(vec![Elem::F32, Elem::F16, Elem::BF16, Elem::U32]),
         (factor, channel_first, transposed, pad, planar) in Just((factor, channel_first, transposed, pad, planar)),
     ) -> Image {
         let options = PixelUnshuffle {
@@ -744,6 +739,7 @@ impl Image {
             Elem::U32 => HostTensor::u32(shape, numbers.collect()),
             Elem::F32 => HostTensor::f32(shape, numbers.map(|i| i as f32).collect()),
             Elem::F16 => HostTensor::f16(shape, numbers.map(|i| half::f16::from_bits(i as u16 & 0x7bff)).collect()),
+            Elem::BF16 => HostTensor::bf16(shape, numbers.map(|i| half::bf16::from_bits(i as u16 & 0x7eff)).collect()),
         }
     }
 

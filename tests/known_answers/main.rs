@@ -8,6 +8,7 @@ mod support;
 
 mod choices;
 mod counts;
+mod formats;
 mod masks;
 mod numbers;
 mod places;
@@ -21,7 +22,7 @@ use std::sync::{Arc, PoisonError};
 use libtest_mimic::{Arguments, Failed, Trial};
 use support::adapters::{self, MODES};
 use tokenpress::readback::HostTensors;
-use tokenpress::{Elem, Graph, HostData, HostTensor};
+use tokenpress::{Graph, HostData, HostTensor};
 
 /// A graph with inputs, and what its outputs are.
 pub struct Known {
@@ -38,10 +39,6 @@ impl Known {
     pub fn sharp(mut self, output: &str) -> Self {
         self.outputs.iter_mut().filter(|(name, ..)| *name == output).for_each(|(.., tolerance)| *tolerance = 1e-6);
         self
-    }
-
-    fn needs_f16(&self) -> bool {
-        self.graph.inputs().chain(self.graph.outputs()).any(|(_, desc)| desc.elem == Elem::F16)
     }
 
     fn check(&self, place: &str, values: &HostTensors) -> Result<(), Failed> {
@@ -71,6 +68,7 @@ fn main() -> ExitCode {
     let topics = [
         ("choices", choices::all()),
         ("counts", counts::all()),
+        ("formats", formats::all()),
         ("masks", masks::all()),
         ("numbers", numbers::all()),
         ("places", places::all()),
@@ -87,10 +85,6 @@ fn main() -> ExitCode {
             }));
             for adapter in &adapters {
                 let name = format!("{}::{topic}::{}", adapter.name, known.name);
-                if known.needs_f16() && !adapter.f16() {
-                    trials.push(adapters::ignored(&name, "no SHADER_F16".to_owned()));
-                    continue;
-                }
                 let (adapter, known) = (adapter.clone(), known.clone());
                 trials.push(Trial::test(name, move || {
                     let _turn = adapter.turn.lock().unwrap_or_else(PoisonError::into_inner);

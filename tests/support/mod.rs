@@ -12,7 +12,7 @@ pub mod own;
 pub mod ragged;
 
 use tokenpress::readback::HostTensors;
-use tokenpress::{Elem, Graph, HostTensor, NONE};
+use tokenpress::{Desc, Elem, Graph, HostTensor, NONE};
 
 /// Behind the name of a case that is another one with broken numbers where nothing may come of them: `tests/hidden.rs` compares the two.
 pub const BROKEN: &str = ", broken where hidden";
@@ -96,11 +96,35 @@ impl Case {
         if mode.staged() && adapters::staged_shaders(self.subject).next().is_none() {
             return false;
         }
+        // What a call is in bf16, it is in f32 between two conversions.
+        if self.elem() == Elem::BF16 {
+            return mode.name == adapters::MODES[0].name;
+        }
         mode.always || !(self.heavy || cases::methods::all().any(|m| m.subject == self.subject))
     }
 
     /// Whether an input or output is f16.
     pub fn needs_f16(&self) -> bool {
-        self.graph.inputs().chain(self.graph.outputs()).any(|(_, desc)| desc.elem == Elem::F16)
+        self.elem() == Elem::F16
+    }
+
+    /// The element type that the case is about: that of its inputs and outputs of 16 bits, if there are any.
+    pub fn elem(&self) -> Elem {
+        let elems = self.graph.inputs().chain(self.graph.outputs()).map(|(_, desc)| desc.elem);
+        elems.into_iter().find(|elem| elem.size() == 2).unwrap_or(Elem::F32)
+    }
+
+    /// The same case of f16 in bf16.
+    pub fn in_bf16(&self) -> Option<Self> {
+        if !self.needs_f16() {
+            return None;
+        }
+        let graph = self.graph.converted(Elem::F16, Elem::BF16).unwrap_or_else(|e| panic!("{} {}: {e}", self.subject, self.name));
+        let convert = |tensor: &HostTensor| match tensor.desc().elem {
+            Elem::F16 => HostTensor::from_floats(Desc::new(tensor.shape(), Elem::BF16), tensor.floats()),
+            _ => tensor.clone(),
+        };
+        let inputs = self.inputs.iter().map(|(name, tensor)| (name.clone(), convert(tensor))).collect();
+        Some(Self { graph, inputs, ..self.clone() })
     }
 }

@@ -46,7 +46,7 @@ struct MergeTokens {
 /// Every output reduced over its members: `merged[b, p]` is [`Reduce`] over the rows `x[b, i]` of output p's members i, and over
 /// `weights[b, i]`.
 ///
-/// `x` is f32 or f16, `[B, N, C]` or `[B, N]`. `groups` has offsets `[B, N' + 1]` and members `[B, M]`, as
+/// `x` is f32, f16 or bf16, `[B, N, C]` or `[B, N]`. `groups` has offsets `[B, N' + 1]` and members `[B, M]`, as
 /// [`group_tokens`](crate::kernels::group_tokens()) makes them. `weights` f32 `[B, N]` go with the weighted reductions, and with
 /// no other. Gives `[B, N', C]` or `[B, N']` in x's element type.
 ///
@@ -176,7 +176,7 @@ impl Kernel for MergeTokens {
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
         let [batch, tokens, _] = dimensions(inputs[0].shape)?;
         if !inputs[0].elem.is_float() {
-            return Err(Error::Elem { argument: "merge_tokens: x", expected: "f32 or f16", actual: inputs[0].elem });
+            return Err(Error::Elem { argument: "merge_tokens: x", expected: "f32, f16 or bf16", actual: inputs[0].elem });
         }
         let outputs = outputs(inputs[1], batch)?;
         let [_, entries] = inputs[2].shape.exactly("merge_tokens: members", "[B, M]")?;

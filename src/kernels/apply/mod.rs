@@ -2,6 +2,7 @@
 
 mod assign_tokens;
 mod concat_rows;
+mod convert;
 mod copy;
 mod gather_rows;
 mod group_tokens;
@@ -15,6 +16,8 @@ pub(crate) mod unfold;
 pub use assign_tokens::{AssignInputs, AssignTokens, Assignment};
 pub(crate) use concat_rows::keep_live;
 pub use concat_rows::{Ragged, concat_rows};
+pub use convert::convert;
+pub(crate) use convert::convert_numbers;
 pub(crate) use copy::copy_bytes;
 pub use gather_rows::{gather_rows, scatter_rows};
 pub use group_tokens::{Groups, group_tokens};
@@ -33,6 +36,7 @@ pub(super) fn shaders() -> Vec<&'static Shader> {
         &assign_tokens::ASSIGN_TOKENS,
         &assign_tokens::ASSIGN_TOKENS_ALONE,
         &concat_rows::CONCAT,
+        &convert::CONVERT,
         &copy::COPY,
         &gather_rows::GATHER,
         &gather_rows::FALLBACK,

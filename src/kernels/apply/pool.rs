@@ -195,7 +195,7 @@ pub enum Pool {
 impl Pool {
     /// Pools tokens.
     ///
-    /// `x` is f32 or f16 `[B, h * w, C]`, row by row, or `[B, h, w, C]`; `grid` is `[h, w]`, with `h = 1` for a sequence.
+    /// `x` is f32, f16 or bf16 `[B, h * w, C]`, row by row, or `[B, h, w, C]`; `grid` is `[h, w]`, with `h = 1` for a sequence.
     /// `lengths` u32 `[B]` are the live columns of each row of the grid, all w for `None`; windows end there, and outputs
     /// whose window is dead are 0. Gives `[B, outputs, C]` in x's element type, row by row; see [`Pool::outputs`].
     ///
@@ -315,7 +315,7 @@ impl Kernel for Call2d {
             return Err(Error::Shape { argument: "pool: x", expected, actual: inputs[0].shape });
         }
         if !inputs[0].elem.is_float() {
-            return Err(Error::Elem { argument: "pool: x", expected: "f32 or f16", actual: inputs[0].elem });
+            return Err(Error::Elem { argument: "pool: x", expected: "f32, f16 or bf16", actual: inputs[0].elem });
         }
         expect("pool: lengths", inputs[1], Desc::new([batch], Elem::U32))?;
         self.pool.check(self.grid)?;

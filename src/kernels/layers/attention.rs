@@ -196,7 +196,7 @@ pub struct Attention {
 /// What [`Attention::build`] reads; shapes for [`Heads::First`].
 #[derive(Debug, Clone, Copy)]
 pub struct QueryKeyValue {
-    /// `[B, H, M, D]`, f32 or f16.
+    /// `[B, H, M, D]`, f32, f16 or bf16.
     pub queries: Tensor,
     /// `[B, Hkv, N, D]` of the same element type; H is a multiple of Hkv, and head h attends to head `h / (H / Hkv)`.
     pub keys: Tensor,
@@ -433,7 +433,7 @@ impl Kernel for Attention {
         let Geometry { batch, heads, key_heads, query_count, key_count, channels, value_channels } = self.geometry(inputs)?;
         let elem = inputs[0].elem;
         if !elem.is_float() {
-            return Err(Error::Elem { argument: "attention: queries", expected: "f32 or f16", actual: elem });
+            return Err(Error::Elem { argument: "attention: queries", expected: "f32, f16 or bf16", actual: elem });
         }
         expect("attention: keys", inputs[1], Desc::new(self.pack([batch, key_count, key_heads, channels]), elem))?;
         expect("attention: values", inputs[2], Desc::new(self.pack([batch, key_count, key_heads, value_channels]), elem))?;

@@ -48,7 +48,7 @@ pub(super) static CONVOLUTION: Shader = Shader {
 /// depthwise:  y[b, i, j, c] = sum over (dy, dx)    of x[b, i sy + dy - py, j sx + dx - px, c] weight[c, 0, dy, dx] + bias[c]
 /// ```
 ///
-/// `x` is `[B, h * w, C]` or `[B, h, w, C]`, f32 or f16; `grid` is `[h, w]`; weight and bias are of x's element type. Gives
+/// `x` is `[B, h * w, C]` or `[B, h, w, C]`, f32, f16 or bf16; `grid` is `[h, w]`; weight and bias are of x's element type. Gives
 /// `[B, places, O]`, places row by row as [`Window::places`] counts them. Sums are in f32.
 ///
 /// Cost: two dispatches and `2 places O C kh kw` operations for a dense one, one dispatch and `2 places C kh kw` operations for a
@@ -142,7 +142,7 @@ impl Kernel for Depthwise {
         let [batch, places, channels] = dimensions("convolution: x", inputs[0].shape, &self.window, self.grid)?;
         let elem = inputs[0].elem;
         if !elem.is_float() {
-            return Err(Error::Elem { argument: "convolution: x", expected: "f32 or f16", actual: elem });
+            return Err(Error::Elem { argument: "convolution: x", expected: "f32, f16 or bf16", actual: elem });
         }
         let [height, width] = self.window.size;
         expect("convolution: weight", inputs[1], Desc::new([channels, 1, height, width], elem))?;

@@ -62,7 +62,7 @@ pub enum Points {
 /// What [`DeformableSample`] reads.
 #[derive(Debug, Clone, Copy)]
 pub struct DeformableInputs {
-    /// The tokens of all levels one after the other, f32 or f16 `[B, N, H, D]`.
+    /// The tokens of all levels one after the other, f32, f16 or bf16 `[B, N, H, D]`.
     pub value: Tensor,
     /// Where each query reads, in value's element type.
     pub points: Points,
@@ -177,7 +177,7 @@ impl Kernel for DeformableSample {
         let (value, points, weights) = (inputs[0], inputs[1], inputs[2]);
         let elem = value.elem;
         if !elem.is_float() {
-            return Err(Error::Elem { argument: "deformable_sample: value", expected: "f32 or f16", actual: elem });
+            return Err(Error::Elem { argument: "deformable_sample: value", expected: "f32, f16 or bf16", actual: elem });
         }
         let [batch, tokens, heads, channels] = value.shape.exactly("deformable_sample: value", "[B, N, H, D]")?;
         let held = self.levels.iter().fold(0u64, |held, [h, w]| held.saturating_add(u64::from(*h) * u64::from(*w)));

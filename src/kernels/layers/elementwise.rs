@@ -163,7 +163,7 @@ pub fn activate(graph: &mut Graph, a: Tensor, activation: Activation) -> Result<
 impl Elementwise {
     /// Adds the call.
     ///
-    /// `a` is f32 or f16 of any shape, and the result is like it; `b` is of the same element type or f32.
+    /// `a` is f32, f16 or bf16 of any shape, and the result is like it; `b` is of the same element type or f32.
     ///
     /// b's dimensions belong to a's last ones, and each is a's or 1, where it is repeated. For an a of `[B, N, C]` it may be
     /// `[C]`, `[1, N, C]`, `[B, 1, C]` or `[B, N, 1]`. From the first dimension to the last it may change at most twice between
@@ -238,7 +238,7 @@ impl Kernel for Elementwise {
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
         let (a, b) = (inputs[0], inputs[1]);
         if !a.elem.is_float() {
-            return Err(Error::Elem { argument: "elementwise: a", expected: "f32 or f16", actual: a.elem });
+            return Err(Error::Elem { argument: "elementwise: a", expected: "f32, f16 or bf16", actual: a.elem });
         }
         if b.elem != a.elem && b.elem != Elem::F32 {
             return Err(Error::Elem { argument: "elementwise: b", expected: "f32 or a's element type", actual: b.elem });

@@ -117,7 +117,7 @@ impl LayerNorm {
         Self { subtract_mean: false, epsilon }
     }
 
-    /// Adds the call. `x` is `[.., C]`, f32 or f16. `weight` and `bias` are `[C]` of the same element type. The result has x's
+    /// Adds the call. `x` is `[.., C]`, f32, f16 or bf16. `weight` and `bias` are `[C]` of the same element type. The result has x's
     /// shape and element type. Sums are in f32. No row is left out: dead tokens' rows are scaled like any other.
     ///
     /// # Errors
@@ -223,7 +223,7 @@ impl Kernel for Normalize {
         };
         let [_, channels] = dimensions(x)?;
         if !x.elem.is_float() {
-            return Err(Error::Elem { argument: "layer_norm: x", expected: "f32 or f16", actual: x.elem });
+            return Err(Error::Elem { argument: "layer_norm: x", expected: "f32, f16 or bf16", actual: x.elem });
         }
         let names = [self.weighted.then_some("layer_norm: weight"), self.biased.then_some("layer_norm: bias")];
         for (argument, desc) in names.into_iter().flatten().zip(&inputs[1..]) {

@@ -120,7 +120,7 @@ pub fn linear(graph: &mut Graph, x: Tensor, weight: Tensor, bias: Option<Tensor>
 impl Linear {
     /// Adds the call. The weight is as PyTorch has it.
     ///
-    /// `x` is `[rows, K]` or `[B, N, K]`, f32 or f16; `weight` is `[O, K]` of the same element type; `bias` is `[O]`, of that
+    /// `x` is `[rows, K]` or `[B, N, K]`, f32, f16 or bf16; `weight` is `[O, K]` of the same element type; `bias` is `[O]`, of that
     /// type or f32. Gives `[rows, O]` or `[B, N, O]` of x's element type.
     ///
     /// Sums and the activation are in f32; where f16 overflows, so does the result. No row is left out: what a dead token holds
@@ -171,7 +171,7 @@ impl Kernel for Linear {
         let [_, _, outputs] = dimensions(inputs)?;
         let elem = inputs[0].elem;
         if !elem.is_float() {
-            return Err(Error::Elem { argument: "linear: x", expected: "f32 or f16", actual: elem });
+            return Err(Error::Elem { argument: "linear: x", expected: "f32, f16 or bf16", actual: elem });
         }
         if inputs[1].elem != elem {
             return Err(Error::Elem { argument: "linear: weight", expected: "x's element type", actual: inputs[1].elem });

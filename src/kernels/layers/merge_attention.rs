@@ -120,7 +120,7 @@ impl Kernel for MergeAttention {
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
         let [batch, heads, queries, _] = self.dimensions(inputs[0])?;
         if !inputs[0].elem.is_float() {
-            return Err(Error::Elem { argument: "merge_attention: rows", expected: "f32 or f16", actual: inputs[0].elem });
+            return Err(Error::Elem { argument: "merge_attention: rows", expected: "f32, f16 or bf16", actual: inputs[0].elem });
         }
         let lse = Desc::new([batch, heads, queries], Elem::F32);
         expect("merge_attention: lse", inputs[1], lse)?;
@@ -133,11 +133,7 @@ impl Kernel for MergeAttention {
         let operands = Operands::of(*self, inputs);
         let (rows, lse) = reference::merge_attention(operands.parts(), operands.dimensions[3] as usize);
         let lse = self.before(&lse, operands.dimensions);
-        let rows = match inputs[0].desc().elem {
-            Elem::F16 => HostTensor::f16(inputs[0].shape(), rows.into_iter().map(half::f16::from_f32).collect()),
-            _ => HostTensor::f32(inputs[0].shape(), rows),
-        };
-        vec![rows, HostTensor::f32(inputs[1].shape(), lse)]
+        vec![HostTensor::from_floats(inputs[0].desc(), rows), HostTensor::f32(inputs[1].shape(), lse)]
     }
 
     fn compare(&self, inputs: &[&HostTensor], expected: &[HostTensor], actual: &[HostTensor]) -> Vec<Comparison> {

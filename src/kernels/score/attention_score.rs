@@ -282,7 +282,7 @@ impl Default for AttentionScore {
 /// What [`AttentionScore::build`] reads.
 #[derive(Debug, Clone, Copy)]
 pub struct AttentionInputs {
-    /// `[B, H, M, D]`, f32 or f16.
+    /// `[B, H, M, D]`, f32, f16 or bf16.
     pub queries: Tensor,
     /// `[B, Hkv, N, D]` of the same element type; H is a multiple of Hkv, and head h attends to head `h / (H / Hkv)`.
     pub keys: Tensor,
@@ -436,7 +436,7 @@ impl Kernel for AttentionScore {
         let Geometry { batch, heads, query_count, key_count, rows, columns, .. } = self.geometry(inputs)?;
         let elem = inputs[0].elem;
         if !elem.is_float() {
-            return Err(Error::Elem { argument: "attention_score: queries", expected: "f32 or f16", actual: elem });
+            return Err(Error::Elem { argument: "attention_score: queries", expected: "f32, f16 or bf16", actual: elem });
         }
         check("attention_score: keys", inputs[1], inputs[1].shape, elem, "the queries' element type")?;
         check("attention_score: lengths", inputs[2], [batch].into(), Elem::U32, "u32")?;

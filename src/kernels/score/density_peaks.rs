@@ -98,7 +98,7 @@ pub struct Peaks {
 /// Rodriguez and Laio, "Clustering by fast search and find of density peaks" (Science, 2014), in the form with nearest neighbours
 /// of Du et al. (Knowledge-Based Systems, 2016). A [`TopK`](crate::kernels::TopK) of the score gives the centres.
 ///
-/// `x` is `[B, N, C]`, f32 or f16; `nearest` is at most 64; `lengths` is u32 `[B]`, all N for `None`. A distance that is not
+/// `x` is `[B, N, C]`, f32, f16 or bf16; `nearest` is at most 64; `lengths` is u32 `[B]`, all N for `None`. A distance that is not
 /// finite in f32 does not count, but it makes its token's density NaN, which is the lowest.
 ///
 /// Cost: five dispatches, four where rows are short, and two more for every further 2^22 pairs; `6 B N^2 C` operations. The matrix of distances is never in

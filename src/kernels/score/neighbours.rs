@@ -147,7 +147,7 @@ impl Neighbours {
         self.find(graph, normalized.unit, Some(normalized.norm), among)
     }
 
-    /// By Euclidean distance, of rows `[B, N, C]`, f32 or f16.
+    /// By Euclidean distance, of rows `[B, N, C]`, f32, f16 or bf16.
     pub fn closest(self, graph: &mut Graph, x: Tensor, among: Among) -> Result<Nearest, Error> {
         self.find(graph, x, None, among)
     }
@@ -242,7 +242,7 @@ impl Kernel for Search {
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
         let [batch, tokens, channels] = inputs[0].shape.exactly("neighbours: rows", "[B, N, C]")?;
         if !inputs[0].elem.is_float() {
-            return Err(Error::Elem { argument: "neighbours: rows", expected: "f32 or f16", actual: inputs[0].elem });
+            return Err(Error::Elem { argument: "neighbours: rows", expected: "f32, f16 or bf16", actual: inputs[0].elem });
         }
         if !self.by_distance {
             expect("neighbours: unit", inputs[0], Desc::new([batch, tokens, channels], Elem::F32))?;

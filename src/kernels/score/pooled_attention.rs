@@ -120,7 +120,7 @@ pub struct PoolImportance {
 impl PooledAttention {
     /// Adds the call.
     ///
-    /// `queries` is `[B, H, M, D]`, f32 or f16; `keys` is `[B, Hkv, M, D]` of the same type, H a multiple of Hkv. The first
+    /// `queries` is `[B, H, M, D]`, f32, f16 or bf16; `keys` is `[B, Hkv, M, D]` of the same type, H a multiple of Hkv. The first
     /// `lengths[b]` frames are alive (u32 `[B]`, all for `None`); what lies after them does not matter.
     ///
     /// Logits saturate at the largest float. A NaN makes all that its query gives NaN. NaN wins in the maximum over heads, and so
@@ -176,7 +176,7 @@ impl Kernel for PooledAttention {
         let [batch, heads, frames, channels] = inputs[0].shape.exactly("pooled_attention: queries", "[B, H, M, D]")?;
         let [_, key_heads, ..] = inputs[1].shape.exactly::<4>("pooled_attention: keys", "[B, Hkv, M, D]")?;
         if !inputs[0].elem.is_float() {
-            return Err(Error::Elem { argument: "pooled_attention: queries", expected: "f32 or f16", actual: inputs[0].elem });
+            return Err(Error::Elem { argument: "pooled_attention: queries", expected: "f32, f16 or bf16", actual: inputs[0].elem });
         }
         if key_heads == 0 || heads == 0 || !heads.is_multiple_of(key_heads) {
             let expected = format!("[{batch}, Hkv, {frames}, {channels}] with {heads} a multiple of Hkv");

@@ -50,7 +50,7 @@ struct Quantile {
 ///
 /// The position is found in whole numbers, whatever n. A probability is the shortest decimal of its float: 0.9 means 9 / 10.
 ///
-/// `scores` is f32 or f16 `[B, N]`; `lengths` is u32 `[B]`, all N for `None`. NaN counts as larger than every number. A row of no
+/// `scores` is f32, f16 or bf16 `[B, N]`; `lengths` is u32 `[B]`, all N for `None`. NaN counts as larger than every number. A row of no
 /// entries gives 0. Between two entries, one of them not finite, the result is open.
 ///
 /// Cost: a [`TopK`] of the whole row, and one small dispatch.

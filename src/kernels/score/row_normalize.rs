@@ -45,7 +45,7 @@ pub struct Normalized {
 
 /// Divides each row by its length: `unit_i = x_i / |x_i|`, `norm_i = |x_i|`, with the 2-norm over the channels.
 ///
-/// `x` is f32 or f16 `[B, N, C]`, or the keys of an attention `[B, H, N, C]`, whose mean over the heads is then normalised. Row i
+/// `x` is f32, f16 or bf16 `[B, N, C]`, or the keys of an attention `[B, H, N, C]`, whose mean over the heads is then normalised. Row i
 /// of batch row b is alive while `i < lengths[b]` (u32 `[B]`, all N for `None`); dead rows give 0.
 ///
 /// - A zero row stays zero, so that its similarity to everything is 0. No epsilon changes any other row.
@@ -116,7 +116,7 @@ impl Kernel for RowNormalize {
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
         let [batch, _, tokens, channels] = dimensions(inputs[0].shape)?;
         if !inputs[0].elem.is_float() {
-            return Err(Error::Elem { argument: "row_normalize: x", expected: "f32 or f16", actual: inputs[0].elem });
+            return Err(Error::Elem { argument: "row_normalize: x", expected: "f32, f16 or bf16", actual: inputs[0].elem });
         }
         expect("row_normalize: lengths", inputs[1], Desc::new([batch], Elem::U32))?;
         Ok(vec![Desc::new([batch, tokens, channels], Elem::F32), Desc::new([batch, tokens], Elem::F32)])

@@ -71,7 +71,7 @@ pub enum Limit {
 /// What [`Threshold::build`] reads.
 #[derive(Debug, Clone, Copy)]
 pub struct ThresholdInputs {
-    /// `[B, N]`, f32 or f16.
+    /// `[B, N]`, f32, f16 or bf16.
     pub scores: Tensor,
     /// What they are compared with.
     pub threshold: Limit,
@@ -145,7 +145,7 @@ impl Kernel for Threshold {
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
         let [batch, tokens] = inputs[0].shape.exactly("threshold: scores", "[B, N]")?;
         if !inputs[0].elem.is_float() {
-            return Err(Error::Elem { argument: "threshold: scores", expected: "f32 or f16", actual: inputs[0].elem });
+            return Err(Error::Elem { argument: "threshold: scores", expected: "f32, f16 or bf16", actual: inputs[0].elem });
         }
         let rows = if inputs[1].shape == [1].into() { 1 } else { batch };
         expect("threshold: threshold", inputs[1], Desc::new([rows], Elem::F32))?;

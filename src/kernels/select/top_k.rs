@@ -247,7 +247,7 @@ impl Default for TopK {
 /// What [`TopK::build`] reads.
 #[derive(Debug, Clone, Copy)]
 pub struct TopKInputs {
-    /// `[B, N]` or `[B, H, N]`, f32 or f16: one row for each b, or each b and h.
+    /// `[B, N]` or `[B, H, N]`, f32, f16 or bf16: one row for each b, or each b and h.
     pub scores: Tensor,
     /// Live tokens of each row: u32 `[B]`, or `[B, H]` or `[B * H]` with one for each row. More than N counts as N. All for `None`.
     pub lengths: Option<Tensor>,
@@ -396,7 +396,7 @@ impl Kernel for Select {
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
         let [batch, heads, tokens] = inputs[0].shape.exactly("top_k: scores", "[B, H, N]")?;
         if !inputs[0].elem.is_float() {
-            return Err(Error::Elem { argument: "top_k: scores", expected: "f32 or f16", actual: inputs[0].elem });
+            return Err(Error::Elem { argument: "top_k: scores", expected: "f32, f16 or bf16", actual: inputs[0].elem });
         }
         for (input, argument) in inputs[1..].iter().zip(["top_k: lengths", "top_k: counts", "top_k: marks"]) {
             if input.elem != Elem::U32 {

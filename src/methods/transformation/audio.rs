@@ -55,7 +55,7 @@ pub fn stack_frames(graph: &mut Graph, x: Tensor, lengths: Option<Tensor>, facto
 
 /// The mean of every `size` frames, `stride` apart; what fills no window is dropped. PyTorch's `AvgPool1d(size, stride)`.
 ///
-/// `x` is f32 or f16 `[B, T, C]`; `lengths` u32 `[B]` are the live frames, all T for `None`. Gives
+/// `x` is f32, f16 or bf16 `[B, T, C]`; `lengths` u32 `[B]` are the live frames, all T for `None`. Gives
 /// `[B, floor((T - size) / stride) + 1, C]` and its lengths, u32 `[B]`. Qwen2-Audio (`https://arxiv.org/abs/2407.10759`) takes pairs,
 /// `size` and `stride` 2, after its encoder. Errors are those of [`Pool::build`].
 ///

@@ -97,7 +97,7 @@ impl LlavaNext {
         if times > 1.1 { [rows, columns].map(|n| floor_division(n, times) as u32) } else { self.unpadded() }
     }
 
-    /// Tokens `[B, N', C]` of images `x` `[B, 1 + tiles, edge * edge, C]`, the overview first; f32 or f16.
+    /// Tokens `[B, N', C]` of images `x` `[B, 1 + tiles, edge * edge, C]`, the overview first; f32, f16 or bf16.
     ///
     /// # Errors
     /// [`Error::Shape`] and [`Error::Elem`] for tensors that are not as above; [`Error::Value`] for an image without pixels, a canvas

@@ -69,7 +69,7 @@ impl Default for LlavaVideo {
 impl LlavaVideo {
     /// Tokens `[B, N', C]` of the videos `x` `[B, F, h * w, C]`, and how many of each are alive, u32 `[B]`.
     ///
-    /// `grid` is `[h, w]`. `frames` u32 `[B]` are the live frames of each video, all F for `None`. x is f32 or f16, the learned
+    /// `grid` is `[h, w]`. `frames` u32 `[B]` are the live frames of each video, all F for `None`. x is f32, f16 or bf16, the learned
     /// tokens are of its type. A video without frames has no tokens, or only that of [`Newline::End`].
     ///
     /// # Errors

@@ -78,7 +78,7 @@ pub struct ProjectorOutput {
 }
 
 impl Projector {
-    /// Projects `x` `[B, N, C]`, f32 or f16; weights are of its type. A dead token goes through like any other.
+    /// Projects `x` `[B, N, C]`, f32, f16 or bf16; weights are of its type. A dead token goes through like any other.
     ///
     /// # Errors
     /// Those of the join, the norms and the layers, for tensors that do not fit them.

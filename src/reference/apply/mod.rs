@@ -2,6 +2,7 @@
 
 mod assign_tokens;
 mod concat_rows;
+mod convert;
 mod gather_rows;
 mod group_tokens;
 mod invert_index;
@@ -13,6 +14,7 @@ mod unfold;
 
 pub use assign_tokens::{Assign, assign_tokens};
 pub use concat_rows::concat_rows;
+pub use convert::convert;
 pub use gather_rows::gather_rows;
 pub use group_tokens::group_tokens;
 pub use invert_index::invert_index;

@@ -11,3 +11,8 @@ use super::Case;
 pub fn all() -> Vec<Case> {
     [score::cases(), select::cases(), apply::cases(), layers::cases(), methods::cases()].into_iter().flatten().collect()
 }
+
+/// The same with every case of f16 in bf16 too.
+pub fn with_bf16() -> Vec<Case> {
+    all().into_iter().flat_map(|case| [case.in_bf16(), Some(case)]).flatten().collect()
+}

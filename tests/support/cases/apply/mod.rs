@@ -1,5 +1,6 @@
 mod assign_tokens;
 mod concat_rows;
+mod convert;
 mod copy;
 pub mod gather_rows;
 mod group_tokens;
@@ -16,6 +17,7 @@ pub fn cases() -> Vec<Case> {
     let groups = [
         assign_tokens::cases(),
         concat_rows::cases(),
+        convert::cases(),
         copy::cases(),
         gather_rows::cases(),
         group_tokens::cases(),

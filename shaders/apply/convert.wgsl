@@ -1,0 +1,126 @@
+// Converts numbers from one type to another.
+//
+//   to a shorter float:  the nearest, ties to even; infinite beyond the range
+//   to f32:              exact from a shorter float; the nearest of a whole number, ties to even
+//   to u32:              the whole part, and the nearest end of the range beyond it; 0 of NaN
+//
+// source:    [elements] numbers of type FROM, two to a word if they are short
+// converted: [elements] numbers of type TO, the same
+//
+// Works on bits alone, so that no device rounds otherwise or flushes a subnormal number. NaN stays NaN, with its upper bits.
+// An invocation writes one word of two short numbers, or two words. A short number beside the tensor in its first or last word stays.
+//
+// Cost: one read and one write of each element.
+
+override FROM: u32 = 0u; // one of the following
+override TO: u32 = 0u; // the same
+
+const F32 = 0u;
+const F16 = 1u;
+const BF16 = 2u;
+const U32 = 3u;
+
+fn is_short(kind: u32) -> bool {
+  return kind == F16 || kind == BF16;
+}
+
+// bits >> shift, rounded to the nearest, ties to even. `shift` is from 1 to 31.
+fn shifted(bits: u32, shift: u32) -> u32 {
+  let half = 1u << (shift - 1u);
+  let whole = bits >> shift;
+  let rest = bits & (2u * half - 1u);
+  return whole + select(0u, 1u, rest > half || (rest == half && (whole & 1u) == 1u));
+}
+
+fn f16_bits(bits: u32) -> u32 {
+  let sign = (bits >> 16u) & 0x8000u;
+  let magnitude = bits & 0x7fffffffu;
+  if magnitude > 0x7f800000u { // NaN, whose upper bits may all be 0
+    let payload = (magnitude >> 13u) & 0x3ffu;
+    return sign | 0x7c00u | select(payload, 0x200u, payload == 0u);
+  }
+  if magnitude >= 0x477ff000u { return sign | 0x7c00u; } // 65520 and more
+  if magnitude >= 0x38800000u { return sign | shifted(magnitude - 0x38000000u, 13u); } // 2^-14 and more
+  if magnitude < 0x33000000u { return sign; } // less than 2^-25
+  let exponent = magnitude >> 23u; // from 102 to 112
+  return sign | shifted((magnitude & 0x7fffffu) | 0x800000u, 126u - exponent);
+}
+
+fn bf16_bits(bits: u32) -> u32 {
+  if (bits & 0x7fffffffu) > 0x7f800000u {
+    let upper = bits >> 16u;
+    return upper | select(0u, 0x40u, (upper & 0x7fu) == 0u);
+  }
+  return shifted(bits, 16u);
+}
+
+fn of_f16(half: u32) -> u32 {
+  let sign = (half & 0x8000u) << 16u;
+  let exponent = (half >> 10u) & 31u;
+  let mantissa = half & 0x3ffu;
+  if exponent == 31u { return sign | 0x7f800000u | (mantissa << 13u); }
+  if exponent > 0u { return sign | ((exponent + 112u) << 23u) | (mantissa << 13u); }
+  if mantissa == 0u { return sign; }
+  // mantissa 2^-24, with its highest bit at `high`
+  let high = 31u - countLeadingZeros(mantissa);
+  return sign | ((high + 103u) << 23u) | ((mantissa << (23u - high)) & 0x7fffffu);
+}
+
+fn of_whole(number: u32) -> u32 {
+  if number == 0u { return 0u; }
+  let zeros = countLeadingZeros(number);
+  // 24 bits, the highest of which adds 1 to the exponent.
+  return ((157u - zeros) << 23u) + shifted(number << zeros, 8u);
+}
+
+fn whole_of(bits: u32) -> u32 {
+  let magnitude = bits & 0x7fffffffu;
+  let exponent = magnitude >> 23u;
+  if magnitude > 0x7f800000u || exponent < 127u || bits > 0x80000000u { return 0u; } // NaN, less than 1, negative
+  if exponent >= 159u { return 0xffffffffu; }
+  let number = (magnitude & 0x7fffffu) | 0x800000u;
+  return select(number >> (150u - min(exponent, 150u)), number << (max(exponent, 150u) - 150u), exponent > 150u);
+}
+
+// Element i, as the bits of an f32 or as a whole number.
+fn wide(i: u32) -> u32 {
+  if !is_short(FROM) { return source[params.source_base / 2u + i]; }
+  let place = params.source_base + i;
+  let half = (source[place / 2u] >> (16u * (place & 1u))) & 0xffffu;
+  if FROM == F16 { return of_f16(half); }
+  return half << 16u;
+}
+
+// The bits of an element of type TO.
+fn narrow(value: u32) -> u32 {
+  if FROM == U32 && TO == U32 { return value; }
+  if TO == U32 { return whole_of(value); }
+  var bits = value;
+  if FROM == U32 { bits = of_whole(value); }
+  if TO == F16 { return f16_bits(bits); }
+  if TO == BF16 { return bf16_bits(bits); }
+  return bits;
+}
+
+@compute @workgroup_size(128)
+fn main(grid: Grid, lane: Lane) {
+  let pair = linear_group(grid) * 128u + lane.index;
+  if is_short(TO) {
+    let skipped = params.converted_base & 1u; // a short number in front of the tensor
+    if 2u * pair >= params.elements + skipped { return; }
+    let at = params.converted_base / 2u + pair;
+    let second = 2u * pair + 1u - skipped;
+    let has_first = 2u * pair >= skipped;
+    let has_second = second < params.elements;
+    var word = 0u;
+    if !(has_first && has_second) { word = converted[at]; }
+    if has_first { word = (word & 0xffff0000u) | narrow(wide(2u * pair - skipped)); }
+    if has_second { word = (word & 0xffffu) | (narrow(wide(second)) << 16u); }
+    converted[at] = word;
+    return;
+  }
+  let at = params.converted_base / 2u;
+  for (var i = 2u * pair; i < min(2u * pair + 2u, params.elements); i++) {
+    converted[at + i] = narrow(wide(i));
+  }
+}
