@@ -100,7 +100,7 @@ async fn run() -> Result<(), Error> {
     let adapters = Context::adapters(wgpu::Backends::all()).await;
     let context = Context::new(adapters.first().expect("a GPU, or a software adapter such as lavapipe")).await?;
     // 4. Every call of the graph against the CPU, as the crate's own kernels are checked.
-    let placement = Placement { gap: 0, one_buffer: false };
+    let placement = Placement::default();
     for step in Reference::new(&graph, &inputs)?.steps(&context, &context.gpu, placement).await? {
         assert!(step.passed(), "{step:?}");
         println!("{} is right on {}", step.kernel, context.describe());

@@ -229,7 +229,7 @@ fn progress(length: usize) -> ProgressBar {
 /// Why a case cannot run in a mode on an adapter.
 fn lacking(case: &Case, mode: &Mode, adapter: &Adapter) -> Option<String> {
     // Without the feature a call is converted, as one of bf16 is everywhere.
-    let f16 = (case.needs_f16() && !adapter.f16() && mode.name != MODES[0].name).then_some("SHADER_F16");
+    let f16 = (case.needs_f16() && !adapter.f16() && !mode.stands_for_all()).then_some("SHADER_F16");
     f16.or(adapter.lacks(mode, case.subject)).map(|feature| format!("no {feature}"))
 }
 

@@ -95,6 +95,18 @@ pub enum Error {
         /// Bytes that the view or the buffer has there.
         actual: u64,
     },
+    /// A view's strides do not fit its shape.
+    #[error("{tensor:?}: strides {strides:?} of {shape}: {reason}")]
+    Strides {
+        /// The tensor's name.
+        tensor: String,
+        /// Its dimensions.
+        shape: Shape,
+        /// Elements from one to the next along each dimension.
+        strides: Vec<u32>,
+        /// What is wrong.
+        reason: String,
+    },
     /// A view's byte offset is not a multiple of its element size.
     #[error("{tensor:?}: byte offset {offset} is not a multiple of {alignment}, the size of an element: move the tensor")]
     Misaligned {

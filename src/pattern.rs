@@ -113,7 +113,8 @@ impl Pattern {
             match desc.elem {
                 Elem::U32 | Elem::F32 => write(bytemuck::cast_slice(&words[..count])),
                 Elem::F16 | Elem::BF16 => {
-                    let half = |number| if desc.elem == Elem::F16 { f16::from_f32(number).to_bits() } else { bf16::from_f32(number).to_bits() };
+                    let half =
+                        |number| if desc.elem == Elem::F16 { f16::from_f32(number).to_bits() } else { bf16::from_f32(number).to_bits() };
                     halves.iter_mut().zip(&words[..count]).for_each(|(bits, word)| *bits = half(f32::from_bits(*word)));
                     write(bytemuck::cast_slice(&halves[..count]));
                 }

@@ -252,7 +252,7 @@ mod tests {
         };
         let run = |matrices: bool| -> Vec<_> {
             let graphs = calls(&capabilities, matrices).unwrap();
-            let programs = graphs.iter().map(|graph| lower_graph(graph, &capabilities, Policy::AUTO, &|_| 0).unwrap());
+            let programs = graphs.iter().map(|graph| lower_graph(graph, &capabilities, Policy::AUTO, &|_| Default::default()).unwrap());
             let dispatches = programs.flat_map(|program| program.dispatches);
             dispatches.filter(|d| d.form != Form::Portable && d.form.is_cooperative() == matrices).map(|d| d.shader.name).collect()
         };

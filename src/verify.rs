@@ -22,6 +22,29 @@ pub struct Placement {
     pub gap: u64,
     /// All tensors in one buffer, as the arenas of runtimes have them.
     pub one_buffer: bool,
+    /// Rows of tensors are one element apart, and the elements of those that have no rows.
+    pub apart: bool,
+}
+
+impl Placement {
+    /// How far apart the elements of a tensor lie; `None` if it is dense.
+    fn strides(&self, desc: Desc) -> Option<Vec<u32>> {
+        let dims = desc.shape.dims();
+        let (outer, inner) = dims.split_at(dims.len().saturating_sub(1));
+        let row = match (self.apart, outer, inner) {
+            (false, ..) => return None,
+            (true, [], _) => return Some(vec![2; dims.len()]),
+            (true, _, inner) => inner.iter().product::<u32>() + 1,
+        };
+        let mut strides = vec![1];
+        let mut next = row;
+        for dim in outer.iter().rev() {
+            strides.push(next);
+            next = next.saturating_mul(*dim);
+        }
+        strides.reverse();
+        Some(strides)
+    }
 }
 
 /// What a guarded run found besides its outputs.
@@ -45,7 +68,28 @@ struct Placed {
     desc: Desc,
     buffer: usize,
     offset: usize,
+    strides: Option<Vec<u32>>,
     output: bool,
+}
+
+impl Placed {
+    /// Byte offset of each element after the first. A dense tensor is one element of all its bytes.
+    fn pieces(&self) -> (usize, Vec<usize>) {
+        let Some(strides) = &self.strides else { return (self.desc.bytes() as usize, vec![0]) };
+        let size = self.desc.elem.size() as usize;
+        let mut places = vec![0usize];
+        for (dim, stride) in self.desc.shape.dims().iter().zip(strides) {
+            let steps = (0..*dim as usize).map(|i| i * *stride as usize * size);
+            places = places.iter().flat_map(|place| steps.clone().map(move |step| place + step)).collect();
+        }
+        (size, places)
+    }
+
+    /// Bytes from the first element to the end of the last.
+    fn bytes(&self) -> usize {
+        let (size, places) = self.pieces();
+        places.last().map_or(0, |last| last + size)
+    }
 }
 
 /// What a guarded run gave.
@@ -81,10 +125,13 @@ pub async fn run_guarded(
         let bytes = &mut contents[buffer];
         let poison = |bytes: &mut Vec<u8>, words: u64| bytes.extend((0..words).flat_map(|_| POISON.to_le_bytes()));
         poison(bytes, placement.gap);
-        let offset = bytes.len();
-        match inputs.get(name) {
-            Some(value) if !output => bytes.extend_from_slice(value.bytes()),
-            _ => bytes.extend(POISON.to_le_bytes().iter().cycle().take(desc.bytes() as usize)),
+        let tensor = Placed { name: name.to_owned(), desc, buffer, offset: bytes.len(), strides: placement.strides(desc), output };
+        bytes.extend(POISON.to_le_bytes().iter().cycle().take(tensor.bytes()));
+        if let Some(value) = inputs.get(name).filter(|_| !output) {
+            let (size, places) = tensor.pieces();
+            for (piece, place) in value.bytes().chunks(size.max(1)).zip(places) {
+                bytes[tensor.offset + place..][..piece.len()].copy_from_slice(piece);
+            }
         }
         // An odd f16 tensor ends within a word: the rest of it belongs to somebody else.
         while !bytes.len().is_multiple_of(4) {
@@ -94,14 +141,18 @@ pub async fn run_guarded(
         while !bytes.len().is_multiple_of(16) {
             poison(bytes, 1);
         }
-        placed.push(Placed { name: name.to_owned(), desc, buffer, offset, output });
+        placed.push(tensor);
     }
     let made = || Ok(contents.iter().map(|bytes| context.buffer(bytes)).collect::<Vec<_>>());
     let buffers = checked(&context.device, || "the tensors of a guarded run".to_owned(), made)?;
     let mut bindings = Bindings::new();
     for tensor in &placed {
         let view = TensorView::new(&buffers[tensor.buffer], tensor.offset as u64, tensor.desc.shape, tensor.desc.elem)
-            .with_size(tensor.desc.bytes().next_multiple_of(4) + 4 * CANARIES);
+            .with_size((tensor.bytes() as u64).next_multiple_of(4) + 4 * CANARIES);
+        let view = match &tensor.strides {
+            Some(strides) => view.with_strides(strides),
+            None => view,
+        };
         bindings = bindings.bind(&tensor.name, view);
     }
     let workspace_bytes = graph.workspace_size_of(gpu, &bindings)?;
@@ -120,9 +171,14 @@ pub async fn run_guarded(
         }
         let mut outputs = HostTensors::new();
         for tensor in placed.iter().filter(|t| t.output) {
-            let range = tensor.offset..tensor.offset + tensor.desc.bytes() as usize;
-            outputs.insert(tensor.name.clone(), HostTensor::from_bytes(tensor.desc, &after[tensor.buffer][range.clone()])?);
-            contents[tensor.buffer][range.clone()].copy_from_slice(&after[tensor.buffer][range]);
+            let (size, places) = tensor.pieces();
+            let mut value = Vec::with_capacity(tensor.desc.bytes() as usize);
+            for place in places {
+                let range = tensor.offset + place..tensor.offset + place + size;
+                value.extend_from_slice(&after[tensor.buffer][range.clone()]);
+                contents[tensor.buffer][range.clone()].copy_from_slice(&after[tensor.buffer][range]);
+            }
+            outputs.insert(tensor.name.clone(), HostTensor::from_bytes(tensor.desc, &value)?);
         }
         guards.trespasses +=
             contents.iter().zip(&after).map(|(before, after)| before.iter().zip(after).filter(|(b, a)| b != a).count()).sum::<usize>();

@@ -139,7 +139,7 @@ fn graph(build: Build, g: &mut Generator, adapter: Option<&Adapter>) -> Result<b
         true => context.gpu.with_policy(Policy::forced(g.coin(), g.coin())),
         false => context.gpu.clone(),
     };
-    let placement = Placement { gap: u64::from(g.below(5)), one_buffer: g.coin() };
+    let placement = Placement { gap: u64::from(g.below(5)), one_buffer: g.coin(), apart: g.chance(0.2) };
     caught("panic on the adapter", || on_gpu(context, &gpu, &graph, &inputs, &reference, placement))?.map(|()| true)
 }
 

@@ -28,6 +28,7 @@ pub(crate) use pipelines::Pipeline;
 pub(crate) use shader::params;
 #[cfg(test)]
 pub(crate) use tuning::CHOICES;
+pub(crate) use view::{Place, Strides};
 
 use std::sync::Arc;
 

@@ -212,6 +212,8 @@ pub enum BindingElem {
     AtomicU32,
     /// `u32`, with a base that counts 16 bits at a time: words with two numbers each, or any words.
     Halves,
+    /// `atomic<u32>`, with such a base.
+    AtomicHalves,
 }
 
 impl BindingElem {
@@ -225,7 +227,7 @@ impl BindingElem {
             Self::F32x4 => "vec4<f32>",
             Self::U32 | Self::Halves => "u32",
             Self::U32x4 => "vec4<u32>",
-            Self::AtomicU32 => "atomic<u32>",
+            Self::AtomicU32 | Self::AtomicHalves => "atomic<u32>",
         }
     }
 
@@ -236,7 +238,7 @@ impl BindingElem {
             Self::ElemF32 => 4 * header.width() as u64,
             Self::F32 | Self::U32 | Self::AtomicU32 => 4,
             Self::F32x4 | Self::U32x4 => 16,
-            Self::Halves => 2,
+            Self::Halves | Self::AtomicHalves => 2,
         }
     }
 }
@@ -303,6 +305,8 @@ pub enum Include {
     Softmax,
     /// `common/order/sort.wgsl`: a sort in workgroup memory.
     Sort,
+    /// `common/strided.wgsl`: where the elements of a strided tensor lie.
+    Strided,
     /// `common/tile/tile.wgsl`, and its portable form or that for subgroups of eight: tiles of dot products. After [`Include::TileLanes`], and
     /// [`Include::Products`] or [`Include::Differences`].
     Tile,

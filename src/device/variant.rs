@@ -113,6 +113,7 @@ impl Variant {
                 (Include::LaneSums, _) => include_str!("../../shaders/common/lane_sums.wgsl"),
                 (Include::Softmax, _) => include_str!("../../shaders/common/softmax.wgsl"),
                 (Include::Sort, _) => include_str!("../../shaders/common/order/sort.wgsl"),
+                (Include::Strided, _) => include_str!("../../shaders/common/strided.wgsl"),
                 (Include::Tile, Form::Portable) => {
                     concat!(
                         include_str!("../../shaders/common/tile/tile.wgsl"),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-use crate::device::TensorView;
+use crate::device::{Place, TensorView};
 use crate::error::Error;
 use crate::graph::{Graph, Source};
 use crate::tensor::TensorId;
@@ -75,9 +75,10 @@ impl<'a> Externals<'a> {
             _ => None,
         });
         let outputs = graph.output_tensors().iter().map(|(name, tensor)| (name, tensor.id(), tensor.desc()));
-        for (name, id, desc) in inputs.chain(outputs) {
+        let both = inputs.map(|input| (input, false)).chain(outputs.map(|output| (output, true)));
+        for ((name, id, desc), is_output) in both {
             let view = bindings.tensors.get(name).ok_or_else(|| Error::MissingBinding { tensor: name.clone() })?;
-            view.validate(name, desc)?;
+            view.validate(name, desc, is_output)?;
             externals.views.insert(id, view);
             externals.names.insert(id, name.clone());
         }
@@ -100,9 +101,9 @@ impl<'a> Externals<'a> {
         Ok(())
     }
 
-    /// Byte offset of a tensor in its buffer, 0 for those that the plan places.
-    pub(super) fn address(&self, id: TensorId) -> u64 {
-        self.views.get(&id).map_or(0, |view| view.offset())
+    /// Where a tensor lies in its buffer: dense and at 0 if the plan places it.
+    pub(super) fn place(&self, id: TensorId) -> Place {
+        self.views.get(&id).map_or_else(Place::default, |view| view.place())
     }
 
     pub(super) fn name(&self, id: TensorId) -> String {

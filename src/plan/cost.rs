@@ -1,10 +1,11 @@
 //! What a graph costs, before it runs.
 
+use super::bindings::{Bindings, Externals};
 use super::lower::lower_graph;
-use crate::device::{Capabilities, Policy};
+use crate::device::{Capabilities, Place, Policy};
 use crate::error::Error;
 use crate::graph::{Graph, Node, Tensor, Work};
-use crate::tensor::Desc;
+use crate::tensor::{Desc, TensorId};
 
 /// One kernel call's price.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,13 +90,25 @@ impl Cost {
 impl Graph {
     /// Price of each call that contributes to an output, on a device with these capabilities.
     pub fn cost(&self, capabilities: &Capabilities) -> Result<Cost, Error> {
-        let program = lower_graph(self, capabilities, Policy::AUTO, &|_| 0)?;
+        self.priced(capabilities, &|_| Place::default())
+    }
+
+    /// The same for tensors that lie where these bindings say. Copies of strided tensors count with the call that needs them.
+    pub fn cost_of(&self, capabilities: &Capabilities, bindings: &Bindings) -> Result<Cost, Error> {
+        let externals = Externals::resolve(self, bindings)?;
+        self.priced(capabilities, &|id| externals.place(id))
+    }
+
+    fn priced(&self, capabilities: &Capabilities, place: &dyn Fn(TensorId) -> Place) -> Result<Cost, Error> {
+        let program = lower_graph(self, capabilities, Policy::AUTO, place)?;
         let mut dispatches = vec![0; self.nodes().len()];
-        // Of the conversions around a call that does not read 16 bits.
+        // Of copies and conversions around a call that does not read a tensor as it is.
         let mut converted = vec![0; self.nodes().len()];
         for dispatch in &program.dispatches {
             dispatches[dispatch.node] += 1;
-            if dispatch.shader.name == "convert" && self.nodes()[dispatch.node].kernel.name() != "convert" {
+            let shader = dispatch.shader.name;
+            let around = shader.starts_with("strided_copy") || (shader == "convert" && self.nodes()[dispatch.node].kernel.name() != shader);
+            if around {
                 converted[dispatch.node] += dispatch.resources.iter().map(|resource| resource.bytes).sum::<u64>();
             }
         }

@@ -4,14 +4,14 @@ use super::Plan;
 use super::bindings::{Bindings, Externals};
 use super::lower::lower_graph;
 use super::workspace::{Workspace, placed_elsewhere};
-use crate::device::{Access, Gpu, Variant};
+use crate::device::{Access, Gpu, Place, Variant};
 use crate::error::Error;
 use crate::graph::Graph;
 use crate::tensor::TensorId;
 
-/// Bytes of workspace of a graph whose bound tensors lie at these offsets.
-fn size_of(graph: &Graph, gpu: &Gpu, address: &dyn Fn(TensorId) -> u64) -> Result<u64, Error> {
-    let program = lower_graph(graph, gpu.capabilities(), gpu.policy(), address)?;
+/// Bytes of workspace of a graph whose bound tensors lie at these places.
+fn size_of(graph: &Graph, gpu: &Gpu, place: &dyn Fn(TensorId) -> Place) -> Result<u64, Error> {
+    let program = lower_graph(graph, gpu.capabilities(), gpu.policy(), place)?;
     Ok(Workspace::layout(&program, placed_elsewhere(graph)).bytes)
 }
 
@@ -37,20 +37,21 @@ impl Graph {
 
     /// Bytes of workspace that a plan on this device needs, if all bound tensors lie at multiples of 16 bytes.
     pub fn workspace_size(&self, gpu: &Gpu) -> Result<u64, Error> {
-        size_of(self, gpu, &|_| 0)
+        size_of(self, gpu, &|_| Place::default())
     }
 
     /// Bytes of workspace that a plan of these bindings needs, wherever their tensors lie. Kernels that add over channels read four
-    /// numbers at a time. Where a tensor's address does not allow that, the workspace has room for an aligned copy.
+    /// numbers at a time. Where a tensor's address does not allow that, the workspace has room for an aligned copy, and for a dense copy
+    /// of a strided tensor.
     pub fn workspace_size_of(&self, gpu: &Gpu, bindings: &Bindings) -> Result<u64, Error> {
         let externals = Externals::resolve(self, bindings)?;
-        size_of(self, gpu, &|id| externals.address(id))
+        size_of(self, gpu, &|id| externals.place(id))
     }
 
     /// The shader variants that a plan on this device uses, for [`Gpu::warm_up`]. Each is listed for both kinds of access: the bound
     /// buffers decide between them.
     pub fn variants(&self, gpu: &Gpu) -> Result<Vec<Variant>, Error> {
-        let program = lower_graph(self, gpu.capabilities(), gpu.policy(), &|_| 0)?;
+        let program = lower_graph(self, gpu.capabilities(), gpu.policy(), &|_| Place::default())?;
         let mut variants: Vec<Variant> = Vec::new();
         for dispatch in &program.dispatches {
             for access in [Access::Read, Access::ReadWrite] {

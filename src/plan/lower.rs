@@ -1,11 +1,11 @@
 //! From the kernel calls of a graph to dispatches.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use crate::device::{Capabilities, Copied, Dispatch, Lowering, Operand, Policy, Resource, Slot, Storage};
+use crate::device::{Capabilities, Copied, Dispatch, Lowering, Operand, Place, Policy, Resource, Slot, Storage};
 use crate::error::Error;
 use crate::graph::{Graph, Node, Tensor};
-use crate::kernels::{convert_numbers, copy_bytes};
+use crate::kernels::{STRIDED_COPY, convert_numbers, copy_bytes, strided_copy};
 use crate::tensor::{Desc, Elem, TensorId};
 
 /// The dispatches of a whole graph.
@@ -18,14 +18,14 @@ pub(crate) struct Program {
 
 /// Lowers every kernel call of a graph that contributes to an output.
 ///
-/// `address` gives the byte offset of a tensor in its buffer, 0 for those that the plan places itself.
+/// `place` says where a bound tensor lies in its buffer. The others are dense, at 0.
 pub(crate) fn lower_graph(
     graph: &Graph,
     capabilities: &Capabilities,
     policy: Policy,
-    address: &dyn Fn(TensorId) -> u64,
+    place: &dyn Fn(TensorId) -> Place,
 ) -> Result<Program, Error> {
-    let mut lowerer = Lowerer { capabilities, policy, address, program: Program::default() };
+    let mut lowerer = Lowerer { capabilities, policy, place, program: Program::default(), dense: HashMap::new() };
     let needed = graph.needed();
     let inputs = graph.nodes().iter().zip(&needed).filter(|(_, needed)| **needed).flat_map(|(node, _)| &node.inputs);
     let read: HashSet<_> = inputs.chain(graph.output_tensors().iter().map(|(_, tensor)| tensor)).map(Tensor::id).collect();
@@ -34,7 +34,8 @@ pub(crate) fn lower_graph(
             resource: Resource { storage: Storage::Tensor(tensor.id()), offset: 0, bytes: tensor.desc().bytes() },
             desc: tensor.desc(),
         };
-        let (inputs, outputs): (Vec<_>, Vec<_>) = (node.inputs.iter().map(operand).collect(), node.outputs.iter().map(operand).collect());
+        let (mut inputs, mut outputs): (Vec<_>, Vec<_>) =
+            (node.inputs.iter().map(operand).collect(), node.outputs.iter().map(operand).collect());
         // No buffer holds this tensor, even if its binding is split.
         let limit = capabilities.max_buffer;
         if let Some(operand) = inputs.iter().chain(&outputs).find(|o| o.resource.bytes > limit) {
@@ -42,7 +43,17 @@ pub(crate) fn lower_graph(
             return Err(Error::BindingTooLarge { kernel: node.kernel.name(), tensor, bytes, limit });
         }
         let read: Vec<_> = node.outputs.iter().map(|tensor| read.contains(&tensor.id())).collect();
+        for operand in &mut inputs {
+            lowerer.make_dense(index, operand, true)?;
+        }
+        let strided: Vec<_> = outputs.clone();
+        for operand in &mut outputs {
+            lowerer.make_dense(index, operand, false)?;
+        }
         lowerer.node(index, node, &inputs, &outputs, &read)?;
+        for (strided, dense) in strided.iter().zip(&outputs).filter(|(strided, dense)| strided.resource != dense.resource) {
+            lowerer.copy_strided(index, *strided, *dense, true)?;
+        }
     }
     Ok(lowerer.program)
 }
@@ -63,17 +74,65 @@ fn copy_round(lowering: &mut Lowering<'_>) -> Result<(), Error> {
 struct Lowerer<'a> {
     capabilities: &'a Capabilities,
     policy: Policy,
-    address: &'a dyn Fn(TensorId) -> u64,
+    place: &'a dyn Fn(TensorId) -> Place,
     program: Program,
+    /// The scratch storage that stands for a strided tensor.
+    dense: HashMap<TensorId, usize>,
 }
 
 impl Lowerer<'_> {
     fn address(&self, resource: &Resource) -> u64 {
         let base = match resource.storage {
-            Storage::Tensor(id) => (self.address)(id),
+            Storage::Tensor(id) => (self.place)(id).address,
             Storage::Scratch(_) => 0,
         };
         base + resource.offset
+    }
+
+    /// Puts dense scratch memory in a strided operand's place. An input is copied there before its first reader.
+    fn make_dense(&mut self, index: usize, operand: &mut Operand, is_input: bool) -> Result<(), Error> {
+        let Storage::Tensor(id) = operand.resource.storage else { return Ok(()) };
+        if (self.place)(id).strides.is_none() {
+            return Ok(());
+        }
+        let bytes = operand.desc.bytes();
+        let there = self.dense.get(&id).copied();
+        let storage = there.unwrap_or(self.program.scratch.len());
+        let dense = Operand { resource: Resource { storage: Storage::Scratch(storage), offset: 0, bytes }, desc: operand.desc };
+        if there.is_none() {
+            self.program.scratch.push(bytes);
+            self.dense.insert(id, storage);
+            if is_input {
+                self.copy_strided(index, *operand, dense, false)?;
+            }
+        }
+        *operand = dense;
+        Ok(())
+    }
+
+    /// Copies a strided tensor into a dense one, or back.
+    fn copy_strided(&mut self, index: usize, strided: Operand, dense: Operand, back: bool) -> Result<(), Error> {
+        let Storage::Tensor(id) = strided.resource.storage else { return Ok(()) };
+        let Some(strides) = (self.place)(id).strides else { return Ok(()) };
+        let elem = strided.desc.elem;
+        let desc = Desc { shape: strides.shape, elem };
+        let bytes = strides.span().saturating_mul(elem.size());
+        let limit = self.capabilities.max_binding;
+        let strided = Operand { resource: Resource { bytes, ..strided.resource }, desc };
+        let dense = Operand { desc, ..dense };
+        for operand in [&strided, &dense] {
+            let bytes = self.bound_bytes(operand);
+            if bytes > limit {
+                return Err(Error::BindingTooLarge { kernel: STRIDED_COPY, tensor: desc.to_string(), bytes, limit });
+            }
+        }
+        let (from, to) = if back { (dense, strided) } else { (strided, dense) };
+        let (from, to) = ([from], [to]);
+        let mut lowering = self.lowering(STRIDED_COPY, index, [&from, &to], &[true]);
+        strided_copy(&mut lowering, elem, strides, back)?;
+        let dispatches = lowering.dispatches;
+        self.program.dispatches.extend(dispatches);
+        Ok(())
     }
 
     /// Lowers a call as a whole if every binding is within the device's limit. Otherwise lowers each half of its batch. A call whose results

@@ -19,7 +19,7 @@ use self::bindings::Externals;
 use self::constants::{constants_buffer, immutable_buffer};
 use self::lower::lower_graph;
 use self::workspace::{Memory, PLACEMENT, Workspace, placed_elsewhere, workspace_buffer};
-use crate::device::{Access, Dispatch, Gpu, Pipeline, Resource, Storage, checked, present};
+use crate::device::{Access, Dispatch, Gpu, Pipeline, Resource, Storage, Strides, TensorView, checked, present};
 use crate::error::Error;
 use crate::graph::{Graph, Source};
 use crate::tensor::TensorId;
@@ -42,8 +42,8 @@ struct Shared {
     uniforms: Option<wgpu::Buffer>,
     constants: Option<wgpu::Buffer>,
     constant_offsets: HashMap<TensorId, u64>,
-    /// Remainder of each bound tensor's offset modulo the storage alignment.
-    residues: HashMap<TensorId, u64>,
+    /// Remainder of each bound tensor's offset modulo the storage alignment, and its strides.
+    residues: HashMap<TensorId, (u64, Option<Strides>)>,
 }
 
 /// Dispatches bound to buffers, ready to be recorded any number of times.
@@ -138,7 +138,7 @@ impl Plan {
     ///
     /// This makes only bind groups, which is cheap, if two things hold:
     ///
-    /// - Each view's offset has the same remainder modulo the storage alignment as before.
+    /// - Each view's offset has the same remainder modulo the storage alignment as before, and the view has the same strides.
     /// - Views share a buffer only where they did before. Under [`Policy::POOLED`](crate::Policy::POOLED) they may or may not.
     ///
     /// Otherwise the graph is planned anew, with the pipelines that are there. Uniforms and constants are uploaded again. A kernel may take
@@ -153,7 +153,7 @@ impl Plan {
         }
         let externals = Externals::resolve(&shared.graph, bindings)?;
         let alignment = u64::from(gpu.capabilities().storage_alignment);
-        let moved = externals.views.iter().any(|(id, view)| view.offset() % alignment != shared.residues[id]);
+        let moved = externals.views.iter().any(|(id, view)| (view.offset() % alignment, view.strides()) != shared.residues[id]);
         if !moved {
             let workspace = workspace_buffer(gpu, bindings, shared.layout.bytes, self.workspace.as_ref())?;
             if let Some(groups) = bind_groups(gpu, shared, &externals, &workspace)? {
@@ -168,15 +168,15 @@ impl Plan {
 fn make(graph: &Graph, gpu: &Gpu, bindings: &Bindings, kept: Option<&Memory>) -> Result<Plan, Error> {
     let capabilities = gpu.capabilities();
     let externals = Externals::resolve(graph, bindings)?;
-    let program = lower_graph(graph, capabilities, gpu.policy(), &|id| externals.address(id))?;
+    let program = lower_graph(graph, capabilities, gpu.policy(), &|id| externals.place(id))?;
     let layout = Workspace::layout(&program, placed_elsewhere(graph));
     if layout.bytes > capabilities.max_buffer {
         return Err(Error::WorkspaceTooLarge { bytes: layout.bytes, limit: capabilities.max_buffer });
     }
     let (constants, constant_offsets) = constants_buffer(graph, gpu, &program)?;
     let workspace = workspace_buffer(gpu, bindings, layout.bytes, kept)?;
-    let residues: HashMap<_, _> =
-        externals.views.iter().map(|(id, view)| (*id, view.offset() % u64::from(capabilities.storage_alignment))).collect();
+    let residue = |view: &TensorView| (view.offset() % u64::from(capabilities.storage_alignment), view.strides());
+    let residues: HashMap<_, _> = externals.views.iter().map(|(id, view)| (*id, residue(view))).collect();
 
     let mut uniform_bytes: Vec<u8> = Vec::new();
     let mut steps = Vec::new();
@@ -246,7 +246,7 @@ impl<'a> Place<'a> {
             if let Some(view) = self.externals.views.get(&id) {
                 let mut range = at(view.offset());
                 // Bytes of the view after its tensor are bound together with the tensor's last byte, in whole words.
-                if resource.offset + resource.bytes == view.desc().bytes() {
+                if resource.offset + resource.bytes == view.bytes() {
                     range.end = range.end.max(view.range().end / 4 * 4);
                 }
                 return (view.buffer(), range);

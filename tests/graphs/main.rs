@@ -8,3 +8,4 @@ mod building;
 mod methods;
 mod options;
 mod parts;
+mod strides;

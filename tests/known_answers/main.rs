@@ -89,7 +89,7 @@ fn main() -> ExitCode {
                 trials.push(Trial::test(name, move || {
                     let _turn = adapter.turn.lock().unwrap_or_else(PoisonError::into_inner);
                     // Every form that this device can run.
-                    for mode in MODES.iter().filter(|mode| adapter.lacks(mode, topic).is_none()) {
+                    for mode in MODES.iter().filter(|mode| !mode.placement.apart && adapter.lacks(mode, topic).is_none()) {
                         let mut context = adapter.context.clone();
                         context.gpu = context.gpu.with_policy(mode.policy);
                         let values = pollster::block_on(context.run(&known.graph, &known.inputs)).map_err(|error| error.to_string())?;

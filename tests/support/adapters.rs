@@ -152,6 +152,11 @@ impl Mode {
         self.policy.tuning == Tuning::default()
     }
 
+    /// Whether a call that the plan makes in f32 runs in this mode: the others differ in kernels that run in f32 too.
+    pub fn stands_for_all(&self) -> bool {
+        self.name == MODES[0].name || self.placement.apart
+    }
+
     /// Where the tensors of this case of many lie: as the mode says, and for every other one aligned, so that loads of one number and of four run in
     /// every mode.
     pub fn placement_of(&self, case: usize) -> Placement {
@@ -161,38 +166,54 @@ impl Mode {
 }
 
 /// Together they run every variant, with tensors apart and in one buffer, aligned and not.
-pub const MODES: [Mode; 8] = [
+pub const MODES: [Mode; 9] = [
     Mode {
         name: "subgroup.read",
         always: true,
         policy: Policy::AUTO.with_tuning(Tuning::WITHOUT_MATRICES),
-        placement: Placement { gap: 1, one_buffer: false },
+        placement: Placement { gap: 1, one_buffer: false, apart: false },
     },
     Mode {
         name: "subgroup.read_write",
         always: false,
         policy: Policy::POOLED.with_tuning(Tuning::WITHOUT_MATRICES),
-        placement: Placement { gap: 3, one_buffer: true },
+        placement: Placement { gap: 3, one_buffer: true, apart: false },
     },
-    Mode { name: "portable.read", always: false, policy: Policy::forced(true, false), placement: Placement { gap: 0, one_buffer: false } },
+    Mode {
+        name: "portable.read",
+        always: false,
+        policy: Policy::forced(true, false),
+        placement: Placement { gap: 0, one_buffer: false, apart: false },
+    },
     Mode {
         name: "portable.read_write",
         always: true,
         policy: Policy::forced(true, true),
-        placement: Placement { gap: 4, one_buffer: true },
+        placement: Placement { gap: 4, one_buffer: true, apart: false },
     },
     Mode {
         name: "staged.read",
         always: false,
         policy: Policy::AUTO.with_tuning(Tuning::STAGED),
-        placement: Placement { gap: 1, one_buffer: false },
+        placement: Placement { gap: 1, one_buffer: false, apart: false },
     },
     Mode {
         name: "staged.read_write",
         always: false,
         policy: Policy::POOLED.with_tuning(Tuning::STAGED),
-        placement: Placement { gap: 2, one_buffer: true },
+        placement: Placement { gap: 2, one_buffer: true, apart: false },
     },
-    Mode { name: "matrices.read", always: false, policy: Policy::AUTO, placement: Placement { gap: 1, one_buffer: false } },
-    Mode { name: "matrices.read_write", always: false, policy: Policy::POOLED, placement: Placement { gap: 2, one_buffer: true } },
+    Mode {
+        name: "strided.read",
+        always: false,
+        policy: Policy::AUTO.with_tuning(Tuning::WITHOUT_MATRICES),
+        placement: Placement { gap: 1, one_buffer: false, apart: true },
+    },
+    Mode { name: "matrices.read", always: false, policy: Policy::AUTO, placement: Placement { gap: 1, one_buffer: false, apart: false } },
+    Mode {
+        name: "matrices.read_write",
+        always: false,
+        policy: Policy::POOLED,
+        placement: Placement { gap: 2, one_buffer: true, apart: false },
+    },
 ];

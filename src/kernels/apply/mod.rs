@@ -11,6 +11,7 @@ mod lookup;
 mod merge_tokens;
 pub(crate) mod pixel_unshuffle;
 mod pool;
+mod strided_copy;
 pub(crate) mod unfold;
 
 pub use assign_tokens::{AssignInputs, AssignTokens, Assignment};
@@ -26,6 +27,7 @@ pub use lookup::lookup;
 pub use merge_tokens::{Reduce, merge_tokens, merge_with_totals};
 pub use pixel_unshuffle::{ChannelOrder, PixelUnshuffle, TokenOrder};
 pub use pool::{PaddedWindows, Pool, Windows};
+pub(crate) use strided_copy::{STRIDED_COPY, strided_copy};
 pub use unfold::Window;
 
 use crate::device::Shader;
@@ -49,6 +51,9 @@ pub(super) fn shaders() -> Vec<&'static Shader> {
         &pixel_unshuffle::MOVE,
         &pixel_unshuffle::TRANSPOSE,
         &pool::POOL,
+        &strided_copy::MOVE,
+        &strided_copy::PAIRS,
+        &strided_copy::SCATTER_PAIRS,
         &unfold::UNFOLD,
     ]
 }

@@ -135,7 +135,11 @@ impl Kernel for ReduceAxis {
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
         dimensions(inputs[0].shape, self.axis)?;
         if !inputs[0].elem.is_float() && !matches!(self.statistic, Statistic::Sum | Statistic::Max | Statistic::Min) {
-            return Err(Error::Elem { argument: "reduce: x", expected: "f32, f16 or bf16 for a mean or a variance", actual: inputs[0].elem });
+            return Err(Error::Elem {
+                argument: "reduce: x",
+                expected: "f32, f16 or bf16 for a mean or a variance",
+                actual: inputs[0].elem,
+            });
         }
         expect("reduce: lengths", inputs[1], Desc::new([length_rows(inputs[0].shape, self.axis)], Elem::U32))?;
         Ok(vec![Desc { shape: reduced_shape(inputs[0].shape, self.axis), elem: inputs[0].elem }])
