@@ -347,6 +347,27 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         let s = g.tensor(graph, &[b], U32);
         Ok(vec![multiples(graph, s, n)?])
     }),
+    ("ends", |g, graph| {
+        let b = g.batch;
+        let lengths = g.tensor(graph, &[b], U32);
+        let k = Ends { first: g.number(9), last: g.number(9), capacity: g.count };
+        g.note(k);
+        let ends = k.build(graph, lengths)?;
+        Ok(vec![ends.indices, ends.kept])
+    }),
+    ("ranges", |g, graph| {
+        let (s, n) = (g.batch, g.number(9));
+        let offsets = g.tensor(graph, &[s], U32);
+        let r = ranges(graph, offsets, n)?;
+        Ok(vec![r.indices, r.lengths])
+    }),
+    ("convert", |g, graph| {
+        let (b, n) = (g.batch, g.count);
+        let all = [F32, F16, Elem::BF16, U32];
+        let (from, to) = (g.pick(&all), g.pick(&all));
+        let x = g.tensor(graph, &[b, n], from);
+        Ok(vec![convert(graph, x, to)?])
+    }),
     ("log_size", |g, graph| {
         let (b, n) = (g.batch, g.count);
         let s = g.tensor(graph, &[b, n], F32);

@@ -725,10 +725,15 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         let n = counts.iter().fold(0u32, |a, count| a.wrapping_add(*count));
         let shape = if g.coin() { vec![1, n, g.channels] } else { vec![1, n] };
         let x = g.tensor(graph, &shape, e);
-        let rows = unpack_sequences(graph, x, &counts)?;
+        let sequences = if g.coin() {
+            Sequences::of_counts(graph, &counts)?
+        } else {
+            let offsets = g.tensor(graph, &[counts.len() as u32 + 1], U32);
+            Sequences::new(graph, offsets, g.number(9))?
+        };
+        let rows = sequences.rows(graph, x)?;
         let lengths = g.lengths(graph, counts.len() as u32);
-        let all = graph.constant(HostTensor::u32([counts.len() as u32], counts));
-        let (packed, total) = pack_sequences(graph, rows, lengths.unwrap_or(all))?;
+        let (packed, total) = pack_sequences(graph, rows, lengths.unwrap_or(sequences.lengths))?;
         Ok(vec![rows, packed, total])
     }),
     ("tile_tags", |g, graph| {

@@ -13,6 +13,7 @@ mod masks;
 mod numbers;
 mod places;
 mod prompts;
+mod packing;
 mod texts;
 mod thresholds;
 
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
         ("numbers", numbers::all()),
         ("places", places::all()),
         ("prompts", prompts::all()),
+        ("packing", packing::all()),
         ("texts", texts::all()),
         ("thresholds", thresholds::all()),
     ];

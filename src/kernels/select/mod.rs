@@ -3,6 +3,7 @@
 mod allocate;
 mod bipartite_match;
 mod compact;
+mod ends;
 mod float_ratio;
 mod frame_budget;
 mod greedy_select;
@@ -10,6 +11,7 @@ mod grow_runs;
 mod multiples;
 mod partition;
 mod previous_equal;
+mod ranges;
 mod run_segments;
 mod threshold;
 mod top_k;
@@ -17,6 +19,7 @@ mod top_k;
 pub use allocate::{Allocate, Leftover};
 pub use bipartite_match::{BipartiteMatch, Matches};
 pub use compact::{Compacted, compact};
+pub use ends::{BothEnds, Ends};
 pub use float_ratio::{FloatRatio, float_ratio};
 pub use frame_budget::FrameBudget;
 pub use greedy_select::{GreedyInputs, GreedySelect, GreedySelected, Objective};
@@ -24,6 +27,7 @@ pub use grow_runs::grow_runs;
 pub use multiples::multiples;
 pub use partition::Partition;
 pub use previous_equal::previous_equal;
+pub use ranges::{Ranges, ranges};
 pub use run_segments::{RunSegments, Segments};
 pub use threshold::{Limit, Relation, Threshold, ThresholdInputs};
 pub use top_k::{Order, Selection, TopK, TopKInputs, mark};
@@ -40,6 +44,7 @@ pub(super) fn shaders() -> Vec<&'static Shader> {
         &compact::TALLY,
         &compact::COMPACT,
         &compact::SHORT_ROWS,
+        &ends::ENDS,
         &float_ratio::FLOAT_RATIO,
         &frame_budget::FRAME_BUDGET,
         &frame_budget::FRAME_BUDGET_ALONE,
@@ -51,6 +56,7 @@ pub(super) fn shaders() -> Vec<&'static Shader> {
         &grow_runs::GROW_RUNS_ALONE,
         &multiples::MULTIPLES,
         &previous_equal::PREVIOUS_EQUAL,
+        &ranges::RANGES,
         &run_segments::RUN_SEGMENTS,
         &threshold::THRESHOLD,
         &top_k::COUNT,

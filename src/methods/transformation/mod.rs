@@ -24,7 +24,7 @@ pub use join::Join;
 pub use llava_next::{LlavaNext, Unpadding};
 pub use llava_video::{LlavaVideo, PoolMode};
 pub use newline::Newline;
-pub use packed_images::{mistral3_packed, nvlm_dynamic_resolution, pack_sequences, qwen2_vl_patch_order, unpack_sequences};
+pub use packed_images::{Sequences, mistral3_packed, nvlm_dynamic_resolution, pack_sequences, qwen2_vl_patch_order};
 #[allow(deprecated, reason = "the old name of LearnedNorm")]
 pub use projector::Norm;
 pub use projector::{Layer, LearnedNorm, Projector, ProjectorOutput};

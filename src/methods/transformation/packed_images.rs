@@ -3,64 +3,92 @@
 use crate::checks::expect;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor, expect_listed};
-use crate::kernels::{ChannelOrder, Limit, PixelUnshuffle, Relation, Threshold, ThresholdInputs, compact, gather_rows};
-use crate::tensor::{Desc, Elem, HostTensor, NONE, Shape};
+use crate::kernels::{ChannelOrder, Limit, PixelUnshuffle, Ranges, Relation, Threshold, ThresholdInputs, compact, gather_rows, ranges};
+use crate::tensor::{Desc, Elem, HostTensor, Shape};
 
-/// Sequences that are packed one after the other, each in a batch row of its own. Methods take them so.
+/// Sequences packed one after the other: images of different sizes, or texts without padding.
 ///
-/// `x` is `[1, N, C]` or `[1, N]`, of any element type. `counts` are the tokens of each of the B sequences, N in all. Gives
-/// `[B, M, C]` or `[B, M]`, where M is the largest count. After the tokens of a row stands 0, and [`NONE`] for integers.
-///
-/// Cost: one dispatch; one read of each token, one write of the result, and a constant of 4 bytes a token of the result.
+/// Each becomes a row of a batch, and every kernel and method takes such rows with their lengths: attention,
+/// scores, a selection with a budget for each, ToMe, pruning. What a sequence gives is what it gives alone, to the bit, and nobody reads
+/// another sequence's tokens. [`pack_sequences`] makes one row of the results again.
 ///
 /// ```
-/// use tokenpress::methods::unpack_sequences;
-/// use tokenpress::{Graph, HostTensor, NONE};
+/// use tokenpress::kernels::{Statistic, reduce};
+/// use tokenpress::methods::Sequences;
+/// use tokenpress::{Elem, Graph, HostTensor};
 ///
 /// let mut graph = Graph::new();
-/// let x = graph.constant(HostTensor::u32([1, 5], vec![10, 11, 20, 21, 22]));
-/// let rows = unpack_sequences(&mut graph, x, &[2, 3])?;
-/// graph.output("rows", rows)?;
-/// assert_eq!(graph.run_reference(&[].into())?["rows"].integers(), [10, 11, NONE, 20, 21, 22]);
+/// let x = graph.constant(HostTensor::f32([1, 5], vec![1.0, 3.0, 4.0, 5.0, 9.0]));
+/// let offsets = graph.input("cu_seqlens", [3], Elem::U32);
+/// let sequences = Sequences::new(&mut graph, offsets, 4)?;
+/// let rows = sequences.rows(&mut graph, x)?;
+/// let means = reduce(&mut graph, rows, 1, Statistic::Mean, Some(sequences.lengths))?;
+/// graph.output("means", means)?;
+/// let inputs = [("cu_seqlens".to_owned(), HostTensor::u32([3], vec![0, 2, 5]))];
+/// assert_eq!(graph.run_reference(&inputs.into())?["means"].floats(), [2.0, 6.0]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
-///
-/// # Errors
-/// [`Error::Shape`] for another shape, and where the counts do not add up to N.
-#[doc(alias("cu_seqlens", "varlen", "pad_sequence", "NaViT"))]
-pub fn unpack_sequences(graph: &mut Graph, x: Tensor, counts: &[u32]) -> Result<Tensor, Error> {
-    let total = counts.iter().map(|count| u64::from(*count)).sum::<u64>();
-    let wrong = || {
-        let expected = format!("[1, N, C] or [1, N] with the {total} tokens of {counts:?}");
-        Error::Shape { argument: "unpack_sequences: x", expected, actual: x.shape() }
-    };
-    let channels = match *x.shape().dims() {
-        [1, tokens] if u64::from(tokens) == total => None,
-        [1, tokens, channels] if u64::from(tokens) == total => Some(channels),
-        _ => return Err(wrong()),
-    };
-    let rows = u32::try_from(counts.len()).map_err(|_| wrong())?;
-    let widest = counts.iter().copied().max().unwrap_or(0);
-    let places = rows.checked_mul(widest).ok_or_else(wrong)?;
-    expect_listed("unpack_sequences: x", [places].into())?;
-    let mut index = Vec::with_capacity(places as usize);
-    let mut start = 0;
-    for &count in counts {
-        index.extend((0..widest).map(|i| if i < count { start + i } else { NONE }));
-        start += count;
+#[doc(alias("cu_seqlens", "varlen", "NaViT"))]
+#[derive(Debug, Clone, Copy)]
+pub struct Sequences {
+    /// u32 `[S]`: tokens of each.
+    pub lengths: Tensor,
+    /// u32 `[S, longest]`: their places.
+    places: Tensor,
+}
+
+impl Sequences {
+    /// `offsets` is u32 `[S + 1]`: sequence s is the tokens `offsets[s] .. offsets[s + 1]`, of which the first `longest` count.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] and [`Error::Elem`] for other offsets. [`Error::Value`] if `longest` is 0.
+    pub fn new(graph: &mut Graph, offsets: Tensor, longest: u32) -> Result<Self, Error> {
+        let Ranges { indices, lengths } = ranges(graph, offsets, longest)?;
+        Ok(Self { lengths, places: indices })
     }
-    let index = graph.constant(HostTensor::u32([1, places], index));
-    let gathered = gather_rows(graph, x, index, None)?;
-    match channels {
-        None => graph.reshape(gathered, [rows, widest]),
-        Some(channels) => graph.reshape(gathered, [rows, widest, channels]),
+
+    /// Sequences whose lengths the host knows.
+    ///
+    /// # Errors
+    /// [`Error::Value`] if they are more than 2^32 - 1 tokens together.
+    pub fn of_counts(graph: &mut Graph, counts: &[u32]) -> Result<Self, Error> {
+        let mut offsets = vec![0u32];
+        for count in counts {
+            let end = offsets.last().and_then(|begin| begin.checked_add(*count));
+            offsets.push(end.ok_or_else(|| Error::Value {
+                argument: "sequences: counts",
+                expected: "fewer than 2^32 tokens together".to_owned(),
+                actual: format!("{counts:?}"),
+            })?);
+        }
+        let offsets = graph.constant(HostTensor::u32([offsets.len() as u32], offsets));
+        Self::new(graph, offsets, counts.iter().copied().max().unwrap_or(1).max(1))
+    }
+
+    /// `x` `[1, N, C]` or `[1, N]`, of any element type, as `[S, longest, C]` or `[S, longest]`, with 0 after a sequence's tokens
+    /// ([`NONE`](crate::NONE) for integers). Apply it to each tensor that goes with the tokens.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another shape.
+    pub fn rows(&self, graph: &mut Graph, x: Tensor) -> Result<Tensor, Error> {
+        let [sequences, longest] = self.places.shape().exactly("sequences: places", "[S, longest]")?;
+        let wrong = |expected: &str| Error::Shape { argument: "sequences: x", expected: expected.to_owned(), actual: x.shape() };
+        let shape: Shape = match *x.shape().dims() {
+            [1, _] => [sequences, longest].into(),
+            [1, _, channels] => [sequences, longest, channels].into(),
+            _ => return Err(wrong("[1, N, C] or [1, N]")),
+        };
+        let all = sequences.checked_mul(longest).ok_or_else(|| wrong("fewer than 2^32 tokens in all rows"))?;
+        let places = graph.reshape(self.places, [1, all])?;
+        let gathered = gather_rows(graph, x, places, None)?;
+        graph.reshape(gathered, shape)
     }
 }
 
-/// The live tokens of all batch rows, packed one after the other, and how many they are: the inverse of [`unpack_sequences`].
+/// The live tokens of all batch rows, packed one after the other, and how many they are: the inverse of [`Sequences::rows`].
 ///
 /// `x` is `[B, N, C]` or `[B, N]`, of any element type; `lengths` is u32 `[B]`. Gives `[1, B * N, C]` or `[1, B * N]`, with 0 after the live
-/// tokens ([`NONE`] for integers), and u32 `[1]`. Apply it to each tensor that goes with the tokens: the places are found once.
+/// tokens ([`NONE`](crate::NONE) for integers), and u32 `[1]`. Apply it to each tensor that goes with the tokens: the places are found once.
 ///
 /// Cost: one dispatch to flag live tokens, a [`compact`](crate::kernels::compact()) of `B * N` flags, and one read and one write of `x`.
 ///
@@ -240,10 +268,10 @@ mod tests {
         let mut graph = Graph::new();
         let x = graph.input("x", [1, 7, 2], Elem::F32);
         let counts = [3, 0, 4];
-        let rows = unpack_sequences(&mut graph, x, &counts).unwrap();
+        let sequences = Sequences::of_counts(&mut graph, &counts).unwrap();
+        let rows = sequences.rows(&mut graph, x).unwrap();
         assert_eq!(rows.shape().dims(), [3, 4, 2]);
-        let lengths = graph.constant(HostTensor::u32([3], counts.to_vec()));
-        let (packed, total) = pack_sequences(&mut graph, rows, lengths).unwrap();
+        let (packed, total) = pack_sequences(&mut graph, rows, sequences.lengths).unwrap();
         graph.output("packed", packed).unwrap();
         graph.output("total", total).unwrap();
         let numbers: Vec<f32> = (1..15).map(|i| i as f32).collect();
@@ -257,11 +285,14 @@ mod tests {
     fn sequences_are_checked() {
         let mut graph = Graph::new();
         let x = graph.input("x", [1, 7], Elem::U32);
-        for counts in [&[3, 3][..], &[], &[u32::MAX, 8]] {
-            assert!(matches!(unpack_sequences(&mut graph, x, counts), Err(Error::Shape { argument: "unpack_sequences: x", .. })));
-        }
+        assert!(matches!(Sequences::of_counts(&mut graph, &[u32::MAX, 8]), Err(Error::Value { argument: "sequences: counts", .. })));
+        assert!(matches!(Sequences::new(&mut graph, x, 4), Err(Error::Shape { argument: "ranges: offsets", .. })));
+        let sequences = Sequences::of_counts(&mut graph, &[3, 4]).unwrap();
+        let rows = graph.input("rows", [2, 7], Elem::U32);
+        assert!(matches!(sequences.rows(&mut graph, rows), Err(Error::Shape { argument: "sequences: x", .. })));
         let empty = graph.input("empty", [1, 0, 4], Elem::F16);
-        assert_eq!(unpack_sequences(&mut graph, empty, &[]).unwrap().shape().dims(), [0, 0, 4]);
+        let none = Sequences::of_counts(&mut graph, &[]).unwrap();
+        assert_eq!(none.rows(&mut graph, empty).unwrap().shape().dims(), [0, 1, 4]);
         let huge = graph.input("huge", [1 << 16, 1 << 16], Elem::F32);
         let lengths = graph.input("lengths", [1 << 16], Elem::U32);
         assert!(matches!(pack_sequences(&mut graph, huge, lengths), Err(Error::Shape { argument: "pack_sequences: x", .. })));

@@ -1,5 +1,5 @@
 use tokenpress::kernels::{ChannelOrder, PixelUnshuffle, TokenOrder};
-use tokenpress::methods::{mistral3_packed, nvlm_dynamic_resolution, pack_sequences, qwen2_vl_patch_order, unpack_sequences};
+use tokenpress::methods::{Sequences, mistral3_packed, nvlm_dynamic_resolution, pack_sequences, qwen2_vl_patch_order};
 use tokenpress::{Elem, Graph, HostTensor};
 
 use crate::support::Case;
@@ -48,7 +48,8 @@ fn sequences(elem: Elem) -> Case {
     let mut graph = Graph::new();
     let x = graph.input("x", [1, 97, 6], elem);
     let lengths = graph.input("lengths", [4], Elem::U32);
-    let rows = unpack_sequences(&mut graph, x, &[13, 0, 64, 20]).expect("shapes agree");
+    let sequences = Sequences::of_counts(&mut graph, &[13, 0, 64, 20]).expect("few tokens");
+    let rows = sequences.rows(&mut graph, x).expect("shapes agree");
     let (packed, total) = pack_sequences(&mut graph, rows, lengths).expect("shapes agree");
     for (name, tensor) in [("rows", rows), ("packed", packed), ("total", total)] {
         graph.output(name, tensor).expect("a name");
