@@ -11,8 +11,8 @@
 fn main(grid: Grid, lane: Lane) {
   let i = linear_group(grid) * 128u + lane.index;
   if i >= params.elements { return; }
-  let from = params.source_base + i;
-  let number = (source[from / 2u] >> (16u * (from & 1u))) & 0xffffu;
+  let place = params.source_base + i;
+  let number = (source[place / 2u] >> (16u * (place & 1u))) & 0xffffu;
   let to = params.copied_base + strided_place(i);
   let shift = 16u * (to & 1u);
   atomicAnd(&copied[to / 2u], ~(0xffffu << shift));

@@ -14,7 +14,7 @@ fn main(grid: Grid, lane: Lane) {
   let i = linear_group(grid) * 128u + lane.index;
   if i >= params.elements { return; }
   let apart = strided_place(i);
-  let from = select(apart, i, BACK == 1u);
-  let to = select(i, apart, BACK == 1u);
-  copied[params.copied_base + to] = source[params.source_base + from];
+  let origin = select(apart, i, BACK == 1u);
+  let destination = select(i, apart, BACK == 1u);
+  copied[params.copied_base + destination] = source[params.source_base + origin];
 }
