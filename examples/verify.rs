@@ -230,7 +230,9 @@ fn progress(length: usize) -> ProgressBar {
 fn lacking(case: &Case, mode: &Mode, adapter: &Adapter) -> Option<String> {
     // Without the feature a call is converted, as one of bf16 is everywhere.
     let f16 = (case.needs_f16() && !adapter.f16() && !mode.stands_for_all()).then_some("SHADER_F16");
-    f16.or(adapter.lacks(mode, case.subject)).map(|feature| format!("no {feature}"))
+    // Modes that stand for all run everywhere, in the forms that there are.
+    let everywhere = mode.stands_for_all() && (case.elem().size() == 2 || mode.placement.apart);
+    f16.or(adapter.lacks(mode, case.subject).filter(|_| !everywhere)).map(|feature| format!("no {feature}"))
 }
 
 /// What a step really ran: a kernel without reductions has no subgroup form, a dispatch on one buffer no read-only one.

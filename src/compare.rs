@@ -196,12 +196,12 @@ impl Terms {
 pub const EPSILON_F32: f64 = 1.0 / (1u64 << 24) as f64;
 
 /// Largest error of storing `value` in the tensor's element type. It is half a unit in the last place for f32, the last step of f32
-/// arithmetic. It is a whole unit for f16: Vulkan leaves its rounding direction open.
-/// For bf16 it is half a unit.
+/// arithmetic. It is a whole unit for f16: Vulkan leaves its rounding direction open. So it is
+/// for bf16: some comparisons hold two rounded numbers against each other.
 pub fn storage_error(elem: Elem, value: f64) -> f64 {
     match elem {
         Elem::F16 => (value.abs() / 1024.0).max(2f64.powi(-24)),
-        Elem::BF16 => value.abs() / 256.0 + f64::from(f32::MIN_POSITIVE),
+        Elem::BF16 => value.abs() / 128.0 + f64::from(f32::MIN_POSITIVE),
         _ => value.abs() * EPSILON_F32 + f64::from(f32::MIN_POSITIVE),
     }
 }

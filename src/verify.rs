@@ -22,7 +22,7 @@ pub struct Placement {
     pub gap: u64,
     /// All tensors in one buffer, as the arenas of runtimes have them.
     pub one_buffer: bool,
-    /// Rows of tensors are one element apart, and the elements of those that have no rows.
+    /// Rows of tensors have a gap between them, and so have the elements of those that have no rows.
     pub apart: bool,
 }
 
@@ -34,7 +34,11 @@ impl Placement {
         let row = match (self.apart, outer, inner) {
             (false, ..) => return None,
             (true, [], _) => return Some(vec![2; dims.len()]),
-            (true, _, inner) => inner.iter().product::<u32>() + 1,
+            // Whole numbers of 16 bytes stay so.
+            (true, _, inner) => {
+                let (row, aligned) = (inner.iter().product::<u32>(), 16 / desc.elem.size() as u32);
+                row + if row.is_multiple_of(aligned) { aligned } else { 1 }
+            }
         };
         let mut strides = vec![1];
         let mut next = row;

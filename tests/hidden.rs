@@ -73,5 +73,5 @@ fn main() -> ExitCode {
             }));
         }
     }
-    libtest_mimic::run(&arguments, trials).exit_code()
+    libtest_mimic::run(&arguments, adapters::interleaved(trials)).exit_code()
 }

@@ -178,6 +178,7 @@ fn errors() -> Vec<Error> {
             failure(small.gpu.warm_up(&variants))
         },
         plan(destroyed(noop.view([64], Elem::F32)), x()),
+        plan(noop.view([64], Elem::F32).with_strides(&[1, 1]), x()),
         {
             let [here, there] = two_devices();
             let plan = graph().plan(&here.gpu, &bound(here.view([64], Elem::F32), here.view([64], Elem::F32))).expect("a plan");

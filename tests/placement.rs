@@ -109,5 +109,5 @@ fn main() -> ExitCode {
             }
         }
     }
-    libtest_mimic::run(&arguments, trials).exit_code()
+    libtest_mimic::run(&arguments, adapters::interleaved(trials)).exit_code()
 }

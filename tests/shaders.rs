@@ -8,7 +8,7 @@ use std::path::Path;
 use naga::proc::Layouter;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, Scalar, TypeInner};
-use tokenpress::device::{BindingElem, Include, Shader, Variant};
+use tokenpress::device::{BindingElem, Header, Include, Shader, Variant};
 use tokenpress::kernels::shaders;
 
 fn variants() -> Vec<Variant> {
@@ -226,11 +226,12 @@ fn every_file_is_a_shader_and_every_shader_a_file() {
     let mut texts = HashMap::new();
     walk(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders")), &mut texts);
     let mut files: Vec<String> = texts.keys().cloned().collect();
-    // A text may serve twice: a workgroup that shares a row, and invocations that have one each; products, and distances.
+    // A text may serve twice: a workgroup that shares a row, and invocations that have one each; products, and distances; floats, and integers.
     let stem = |shader: &Shader| {
         let uses = [(".alone", Include::Alone), (".distances", Include::Differences)];
         let second = |(suffix, include)| shader.name.strip_suffix(suffix).filter(|_| shader.includes.contains(&include));
-        uses.into_iter().find_map(second).unwrap_or(shader.name).to_owned()
+        let integers = shader.name.strip_suffix(".integers").filter(|_| shader.headers == [Header::U32]);
+        uses.into_iter().find_map(second).or(integers).unwrap_or(shader.name).to_owned()
     };
     let mut names: Vec<String> = shaders().iter().map(|s| stem(s)).collect();
     files.sort();

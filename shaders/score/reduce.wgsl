@@ -15,6 +15,7 @@
 //
 // Cost: one read of x, two for a variance; neighbouring invocations read neighbouring elements.
 
+override INTEGER: u32 = 0u; // 1 of integers
 override STATISTIC: u32 = 0u; // one of the following
 
 const MEAN = 0u;
@@ -71,7 +72,7 @@ fn main(grid: Grid, lane: Lane) {
   let source = params.x_base + outer * params.entries * params.inner + column;
   let smallest = STATISTIC == MIN;
 
-  let summed = params.integer == 0u && STATISTIC != MAX && !smallest;
+  let summed = INTEGER == 0u && STATISTIC != MAX && !smallest;
   let zero = params.width >> 8u; // for scaled
   var sum = 0.0;
   var small = 0.0;
@@ -80,7 +81,7 @@ fn main(grid: Grid, lane: Lane) {
     let value = x[source + i * params.inner];
     if STATISTIC == MAX || smallest {
       var key = u32(value);
-      if params.integer == 0u {
+      if INTEGER == 0u {
         key = order_key(f32(value));
         // Reversed for a minimum. NaN still stays lowest.
         key = select(key, select(~key, KEY_NAN, key == KEY_NAN), smallest);
@@ -88,7 +89,7 @@ fn main(grid: Grid, lane: Lane) {
         key = select(key, ~key, smallest);
       }
       word = max(word, key);
-    } else if params.integer == 1u {
+    } else if INTEGER == 1u {
       word += u32(value);
     } else {
       sum += f32(value);
@@ -100,7 +101,7 @@ fn main(grid: Grid, lane: Lane) {
   workgroupBarrier();
   let first_strip = lane.index - strip * params.width;
   var total = Total();
-  if STATISTIC == MAX || smallest || params.integer == 1u {
+  if STATISTIC == MAX || smallest || INTEGER == 1u {
     word = 0u;
     for (var s = 0u; s < params.strips; s++) {
       let other = words[first_strip + s * params.width];
@@ -138,7 +139,7 @@ fn main(grid: Grid, lane: Lane) {
 
   if live && strip == 0u {
     var result = elem();
-    if params.integer == 1u {
+    if INTEGER == 1u {
       result = elem(select(word, ~word, smallest && count > 0u));
     } else if count > 0u {
       switch STATISTIC {

@@ -148,6 +148,11 @@ impl<'a> Lowering<'a> {
         self.capabilities.form(self.policy, shader, header)
     }
 
+    /// Whether this shader is to run as on a GPU, whatever the device is.
+    pub(crate) fn runs_as_gpus(&self, shader: &Shader) -> bool {
+        self.policy.tuning.is_staged(shader.name)
+    }
+
     /// Number of inputs of the call.
     pub fn inputs(&self) -> usize {
         self.inputs.len()

@@ -415,8 +415,8 @@ impl Form {
 ///   the binding. Always add it. Then come the fields of `params`;
 /// - an array for each binding, by its name: first the inputs, then the outputs.
 pub struct Shader {
-    /// `kernel` or `kernel.pass`, the file's stem. After it comes `.alone` or `.distances` for a file's second use,
-    /// with [`Include::Alone`] or [`Include::Differences`].
+    /// `kernel` or `kernel.pass`, the file's stem. After it comes `.alone`, `.distances` or `.integers` for a file's second use, with
+    /// [`Include::Alone`], [`Include::Differences`], or other headers.
     pub name: &'static str,
     /// The file.
     pub source: &'static str,

@@ -100,5 +100,5 @@ fn main() -> ExitCode {
     if !arguments.list {
         println!("{run} of ONNX's {} tests run, {left_out} are left out with a reason", run + left_out);
     }
-    libtest_mimic::run(&arguments, trials).exit_code()
+    libtest_mimic::run(&arguments, adapters::interleaved(trials)).exit_code()
 }

@@ -117,6 +117,12 @@ pub fn missing(found: &[Arc<Adapter>]) -> Vec<Trial> {
     missing.map(trial).collect()
 }
 
+/// Trials `adapter::..` in an order in which neighbours have different adapters: an adapter runs one at a time, and compiles on one thread.
+pub fn interleaved(mut trials: Vec<Trial>) -> Vec<Trial> {
+    trials.sort_by_cached_key(|trial| trial.name().split_once("::").map(|(_, rest)| rest.to_owned()));
+    trials
+}
+
 /// A trial that is ignored with its reason.
 pub fn ignored(name: &str, reason: String) -> Trial {
     Trial::ignorable_test(name, move || Ok(Completion::ignored_with(reason)))

@@ -51,6 +51,7 @@ pub(super) fn shaders() -> Vec<&'static Shader> {
         &pooled_attention::FRAMES,
         &pooled_attention::POOLED_ATTENTION,
         &reduce::REDUCE,
+        &reduce::INTEGERS,
         &row_normalize::ROW_NORMALIZE,
     ]
 }

@@ -17,7 +17,6 @@ params! {
         inner: u32,
         /// Outer / L.
         outer_of_length: u32,
-        integer: u32,
         correction: u32,
         width: u32,
         strips: u32,
@@ -28,11 +27,23 @@ pub(super) static REDUCE: Shader = Shader {
     name: "reduce",
     source: include_str!("../../../shaders/score/reduce.wgsl"),
     includes: &[Include::Order],
-    headers: &[Header::F32, Header::F16, Header::U32],
+    headers: &[Header::F32, Header::F16],
     inputs: &[("x", BindingElem::Elem), ("lengths", BindingElem::U32)],
     outputs: &[("reduced", BindingElem::Elem)],
     params: Params::NAMES,
     tunings: &[&[("STATISTIC", 0)], &[("STATISTIC", 1)], &[("STATISTIC", 2)], &[("STATISTIC", 3)], &[("STATISTIC", 4)]],
+};
+
+/// For integers, which have a sum and a largest and smallest number.
+pub(super) static INTEGERS: Shader = Shader {
+    name: "reduce.integers",
+    source: include_str!("../../../shaders/score/reduce.wgsl"),
+    includes: &[Include::Order],
+    headers: &[Header::U32],
+    inputs: &[("x", BindingElem::Elem), ("lengths", BindingElem::U32)],
+    outputs: &[("reduced", BindingElem::Elem)],
+    params: Params::NAMES,
+    tunings: &[&[("INTEGER", 1), ("STATISTIC", 1)], &[("INTEGER", 1), ("STATISTIC", 2)], &[("INTEGER", 1), ("STATISTIC", 3)]],
 };
 
 /// A statistic along an axis.
@@ -183,17 +194,19 @@ impl Kernel for ReduceAxis {
             Statistic::Variance => (4, 0),
             Statistic::SampleVariance => (4, 1),
         };
+        // Of integers there are no means.
+        let (shader, constants) =
+            if elem.is_float() { (&REDUCE, REDUCE.tunings[statistic]) } else { (&INTEGERS, INTEGERS.tunings[statistic.clamp(1, 3) - 1]) };
         lowering.dispatch(Call {
-            shader: &REDUCE,
+            shader,
             header: Header::of(elem),
-            constants: REDUCE.tunings[statistic],
+            constants,
             slots: &[Slot::Input(0), Slot::Input(1), Slot::Output(0)],
             params: Params {
                 tiles: tiles as u32,
                 entries,
                 inner,
                 outer_of_length: outer / length_rows(shape, self.axis).max(1),
-                integer: u32::from(!elem.is_float()),
                 correction,
                 width,
                 strips,

@@ -603,9 +603,9 @@ impl Plan {
         let sorts_all = complement == Some(Order::Value) || (order == Order::Value && k == tokens);
         let selects = order == Order::Index || complement == Some(Order::Index) || !sorts_all;
         // Enough workgroups to fill the device, each of as many tokens as that allows: every one looks at the counts of all chunks of
-        // its row. The counts take 16 bits. A CPU fills and empties 2048 counters slowly. Tests that force the portable form run
-        // what GPUs run.
-        let on_cpu = lowering.capabilities().software && lowering.form(&KEY, self.header) == Form::Subgroup;
+        // its row. The counts take 16 bits. A CPU fills and empties 2048 counters slowly. Tests that force the portable form, or
+        // that of GPUs, run what GPUs run.
+        let on_cpu = lowering.capabilities().software && lowering.form(&KEY, self.header) == Form::Subgroup && !lowering.runs_as_gpus(&KEY);
         let (device, least) = if on_cpu { (8, 8192) } else { (128, 2048) };
         let chunk = u64::from(tokens).div_ceil((device / rows).max(1)).clamp(least, 32768).next_multiple_of(2048) as u32;
         let tuning = usize::from(on_cpu);

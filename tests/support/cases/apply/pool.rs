@@ -69,6 +69,11 @@ pub fn cases() -> Vec<Case> {
                 push(pool, elem, dims, None, "normal");
             }
         }
+        for dims in [[2, 9, 7, 3], [1, 9, 8, 8]] {
+            for pool in [Pool::Max(Windows::cells(2)), Pool::Average(PARTIAL), Pool::Max(Windows::Adaptive { outputs: [4, 5] })] {
+                push(pool, elem, dims, None, "ties");
+            }
+        }
         for what in ["awkward", "ties", "zeros of both signs", "large", "extremes", "the largest"] {
             for pool in pools([5, 6]) {
                 push(pool, elem, [2, 5, 6, 4], None, what);
