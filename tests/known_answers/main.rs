@@ -11,9 +11,9 @@ mod counts;
 mod formats;
 mod masks;
 mod numbers;
+mod packing;
 mod places;
 mod prompts;
-mod packing;
 mod texts;
 mod thresholds;
 

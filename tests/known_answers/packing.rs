@@ -62,7 +62,7 @@ fn budgets() -> Known {
 fn frames() -> Known {
     let mut graph = Graph::new();
     let tokens = graph.tokens("x", [1, 6, 2], Elem::F32).expect("tokens");
-    let kept = Evs { tokens_per_frame: 2, prune: 1.0 / 3.0 }.build(&mut graph, &tokens).expect("frames");
+    let kept = Evs { tokens_per_frame: 2, prune: 1.0 / 3.0, floor: 0 }.build(&mut graph, &tokens).expect("frames");
     graph.output("kept", kept.pruned.selection.indices).expect("a name");
     graph.output("counts", kept.frame_counts).expect("a name");
     let x = vec![1.0, 0.0, 0.0, 1.0, /**/ 1.0, 0.0, 1.0, 0.0, /**/ 0.0, 1.0, 1.0, 0.0];
@@ -78,7 +78,7 @@ fn frames() -> Known {
 fn between() -> Known {
     let mut graph = Graph::new();
     let tokens = graph.tokens("x", [1, 10, 2], Elem::F32).expect("tokens");
-    let kept = Evs { tokens_per_frame: 2, prune: 1.0 / 3.0 }.build_between(&mut graph, &tokens, &[1, 4, 7]).expect("frames");
+    let kept = Evs { tokens_per_frame: 2, prune: 1.0 / 3.0, floor: 0 }.build_between(&mut graph, &tokens, &[1, 4, 7]).expect("frames");
     graph.output("kept", kept.pruned.selection.indices).expect("a name");
     graph.output("counts", kept.frame_counts).expect("a name");
     let word = [5.0, 5.0];

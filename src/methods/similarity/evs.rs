@@ -95,7 +95,7 @@ impl Evs {
     /// let mut graph = Graph::new();
     /// let tokens = graph.tokens("x", [1, 6, 2], Elem::F32)?;
     /// // A word, a frame of two, a word, a frame of two.
-    /// let kept = Evs { tokens_per_frame: 2, prune: 0.25 }.build_between(&mut graph, &tokens, &[1, 4])?;
+    /// let kept = Evs { tokens_per_frame: 2, prune: 0.25, floor: 0 }.build_between(&mut graph, &tokens, &[1, 4])?;
     /// graph.output("kept", kept.pruned.selection.indices)?;
     /// graph.output("counts", kept.frame_counts)?;
     /// let x = HostTensor::f32([1, 6, 2], vec![9.0, 9.0, 1.0, 0.0, 0.0, 1.0, 9.0, 9.0, 1.0, 0.0, 1.0, 1.0]);
