@@ -29,6 +29,9 @@ pub struct Placement {
 impl Placement {
     /// How far apart the elements of a tensor lie; `None` if it is dense.
     fn strides(&self, desc: Desc) -> Option<Vec<u32>> {
+        if desc.shape.elements() == 0 {
+            return None;
+        }
         let dims = desc.shape.dims();
         let (outer, inner) = dims.split_at(dims.len().saturating_sub(1));
         let row = match (self.apart, outer, inner) {
