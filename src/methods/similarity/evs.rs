@@ -3,7 +3,7 @@
 //! Bagrov et al., "Efficient Video Sampling: Pruning Temporally Redundant Tokens for Faster VLM Inference" (2025); in vLLM.
 
 use crate::error::Error;
-use crate::graph::{Graph, Tensor};
+use crate::graph::{Graph, Tensor, expect_listed};
 use crate::kernels::{Order, Statistic, TopK, TopKInputs, gather_rows, mark, pair_similarity, previous_at, reduce, row_normalize};
 use crate::methods::parts::prune::Pruned;
 use crate::methods::similarity::video::Frames;
@@ -77,7 +77,10 @@ impl Evs {
         let (pruned, similarity, mask) = self.select(graph, tokens, previous, marks, |live| self.kept(live))?;
         let by_frame = frames.split(graph, mask)?;
         let live = frames.lengths(graph, tokens)?;
-        let rows = tokens.batch() * frames.count;
+        let rows = tokens.batch().checked_mul(frames.count).ok_or_else(|| {
+            let expected = "fewer than 2^32 frames in all rows".to_owned();
+            Error::Shape { argument: "evs: tokens", expected, actual: tokens.x.shape() }
+        })?;
         let (by_frame, live) = (graph.reshape(by_frame, [rows, frames.size])?, graph.reshape(live, [rows])?);
         let counts = reduce(graph, by_frame, 1, Statistic::Sum, Some(live))?;
         Ok(EvsOutput { pruned, similarity, frame_counts: graph.reshape(counts, [tokens.batch(), frames.count])? })
@@ -117,6 +120,7 @@ impl Evs {
             let expected = format!("frames of {size} tokens one after the other, within {capacity}");
             return Err(Error::Value { argument: "evs: starts", expected, actual: format!("{starts:?}") });
         }
+        expect_listed("evs: tokens", [capacity].into())?;
         let (mut marks, mut previous) = (vec![mark::PROTECTED; capacity as usize], vec![NONE; capacity as usize]);
         for pair in starts.windows(2) {
             for i in 0..size {

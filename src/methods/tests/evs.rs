@@ -1,7 +1,10 @@
 //! EVS beside a second formulation.
 
 use super::video::{cosine, positions, run, video};
+use crate::error::Error;
+use crate::graph::Graph;
 use crate::methods::Evs;
+use crate::tensor::Elem;
 
 #[test]
 fn a_second_formulation() {
@@ -18,4 +21,12 @@ fn a_second_formulation() {
         expected.sort_unstable();
         assert_eq!(kept[b], expected);
     }
+}
+
+#[test]
+fn more_frames_than_can_be_counted_are_an_error() {
+    let mut graph = Graph::new();
+    let tokens = graph.tokens("x", [1 << 30, 8, 1], Elem::F32).unwrap();
+    let method = Evs { tokens_per_frame: 1, prune: 0.5, floor: 0 };
+    assert!(matches!(method.build(&mut graph, &tokens), Err(Error::Shape { argument: "evs: tokens", .. })));
 }
