@@ -11,7 +11,7 @@ use support::cases::methods;
 use support::double::Double;
 use support::own::{self, Own};
 use tokenpress::device::{Access, BindingElem, Shader, Slot, Variant};
-use tokenpress::kernels::{Attention, Linear, Order, PixelUnshuffle, QueryKeyValue, TopK, TopKInputs};
+use tokenpress::kernels::{Attention, Linear, Order, PixelUnshuffle, QueryKeyValue, TopK, TopKInputs, convert};
 use tokenpress::readback::{Context, HostTensors};
 use tokenpress::wgpu::{self, BufferUsages, Limits};
 use tokenpress::{Bindings, Capabilities, Elem, Error, Gpu, Graph, HostTensor, NONE, Plan, Policy, Shape, Tensor, TensorView};
@@ -610,6 +610,19 @@ fn a_kept_workspace_is_checked_when_a_plan_is_bound_again() {
     let at = |offset| TensorView::new(&buffer, offset, [64], Elem::F32);
     let plan = noop.plan(&graph, &bound(at(4096), at(4352)).workspace(&buffer, 0, bytes)).expect("a plan");
     assert!(matches!(failure(plan.rebind(&noop.gpu, &bound(at(4096), at(0)))), Error::Overlap { .. }));
+}
+
+#[test]
+fn a_cast_to_the_type_that_a_tensor_has_is_a_copy() {
+    let noop = noop();
+    let mut graph = Graph::new();
+    let x = graph.input("x", [6], Elem::F16);
+    let y = convert(&mut graph, x, Elem::BF16).expect("any types");
+    graph.output("y", y).expect("an output");
+    let labels = |graph: &Graph| graph.variants(&noop.gpu).expect("variants").iter().map(|v| v.label()).collect::<Vec<_>>();
+    assert_eq!(labels(&graph), ["convert.u32.FROM=1.TO=2", "convert.u32.read_write.FROM=1.TO=2"]);
+    let graph = graph.converted(Elem::F16, Elem::BF16).expect("a graph");
+    assert_eq!(labels(&graph), ["copy.u32", "copy.u32.read_write"]);
 }
 
 #[test]

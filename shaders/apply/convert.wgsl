@@ -4,8 +4,8 @@
 //   to f32:              exact from a shorter float; the nearest of a whole number, ties to even
 //   to u32:              the whole part, and the nearest end of the range beyond it; 0 of NaN
 //
-// source:    [elements] numbers of type FROM, two to a word if they are short
-// converted: [elements] numbers of type TO, the same
+// source: [elements] numbers of type FROM, two to a word if they are short
+// copied: [elements] numbers of type TO, the same
 //
 // Works on bits alone, so that no device rounds otherwise or flushes a subnormal number. NaN stays NaN, with its upper bits.
 // An invocation writes one word of two short numbers, or two words. A short number beside the tensor in its first or last word stays.
@@ -85,8 +85,7 @@ fn whole_of(bits: u32) -> u32 {
 // Element i, as the bits of an f32 or as a whole number.
 fn wide(i: u32) -> u32 {
   if !is_short(FROM) { return source[params.source_base / 2u + i]; }
-  let place = params.source_base + i;
-  let half = (source[place / 2u] >> (16u * (place & 1u))) & 0xffffu;
+  let half = source_half(params.source_base + i);
   if FROM == F16 { return of_f16(half); }
   return half << 16u;
 }
@@ -102,25 +101,19 @@ fn narrow(value: u32) -> u32 {
   return bits;
 }
 
+fn short_number(i: u32) -> u32 {
+  return narrow(wide(i));
+}
+
 @compute @workgroup_size(128)
 fn main(grid: Grid, lane: Lane) {
   let pair = linear_group(grid) * 128u + lane.index;
   if is_short(TO) {
-    let skipped = params.converted_base & 1u; // a short number in front of the tensor
-    if 2u * pair >= params.elements + skipped { return; }
-    let at = params.converted_base / 2u + pair;
-    let second = 2u * pair + 1u - skipped;
-    let has_first = 2u * pair >= skipped;
-    let has_second = second < params.elements;
-    var word = 0u;
-    if !(has_first && has_second) { word = converted[at]; }
-    if has_first { word = (word & 0xffff0000u) | narrow(wide(2u * pair - skipped)); }
-    if has_second { word = (word & 0xffffu) | (narrow(wide(second)) << 16u); }
-    converted[at] = word;
+    write_pair(pair);
     return;
   }
-  let at = params.converted_base / 2u;
+  let at = params.copied_base / 2u;
   for (var i = 2u * pair; i < min(2u * pair + 2u, params.elements); i++) {
-    converted[at + i] = narrow(wide(i));
+    copied[at + i] = narrow(wide(i));
   }
 }

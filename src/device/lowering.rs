@@ -45,6 +45,8 @@ pub(crate) struct Dispatch {
     pub(crate) resources: Vec<Resource>,
     pub(crate) params: Vec<u32>,
     pub(crate) groups: [u32; 2],
+    /// Whether it only copies or converts what a call reads or writes.
+    pub(crate) around: bool,
 }
 
 impl Dispatch {
@@ -250,7 +252,7 @@ impl<'a> Lowering<'a> {
         }
         let mut resources = Vec::with_capacity(bindings);
         for &slot in slots {
-            let Some(resource) = self.resource_of(slot) else { return wrong(format!("the call has no {slot:?}")) };
+            let Some(resource) = self.resource(slot) else { return wrong(format!("the call has no {slot:?}")) };
             resources.push(resource);
         }
         if groups == 0 {
@@ -269,18 +271,14 @@ impl<'a> Lowering<'a> {
             resources,
             params: words,
             groups: fold(self.kernel, groups, self.capabilities.max_groups)?,
+            around: false,
         };
         self.dispatches.push(dispatch);
         Ok(())
     }
 
-    /// The bytes of a slot that the call has.
-    pub(crate) fn resource(&self, slot: Slot) -> Resource {
-        self.resource_of(slot).expect("a slot of the call")
-    }
-
     /// None where the call has no such slot.
-    fn resource_of(&self, slot: Slot) -> Option<Resource> {
+    fn resource(&self, slot: Slot) -> Option<Resource> {
         let scratch = |i, bytes| Resource { storage: Storage::Scratch(self.scratch_base + i), offset: 0, bytes };
         match slot {
             Slot::Input(i) => self.inputs.get(i).map(|operand| operand.resource),

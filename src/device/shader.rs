@@ -284,6 +284,8 @@ pub enum Include {
     NeighbourLists,
     /// `score/neighbours/parts/keys.wgsl`: the keys that `neighbours` compares. After [`Include::Order`], [`Include::Distance`] and the lists.
     NeighbourKeys,
+    /// `common/pairs.wgsl`: numbers of 16 bits, two to a word.
+    Pairs,
     /// `common/tile/products.wgsl`: products of a number with four others, and what an [`Include::Tile`] of dot products adds up.
     Products,
     /// `common/order/reduce.wgsl` or its subgroup twin: sums, maxima and scans over a workgroup.
@@ -451,6 +453,11 @@ impl Shader {
             Form::Staged => self.needs_subgroups_of_eight() || self.includes.contains(&Include::Ahead),
             Form::Cooperative8 | Form::Cooperative16 | Form::Cooperative16Wide => self.has_matrices() && header.is_f16(),
         }
+    }
+
+    /// Its tuning of these values, which is there.
+    pub(crate) fn tuning(&self, values: &[(&str, u32)]) -> &'static [(&'static str, u32)] {
+        self.tunings.iter().find(|tuning| **tuning == values).expect("every combination that a kernel asks for is listed")
     }
 
     /// `Params` and the bindings, in WGSL.

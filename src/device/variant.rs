@@ -80,6 +80,7 @@ impl Variant {
                 (Include::NeighbourLists, _) => include_str!("../../shaders/score/neighbours/parts/lists.wgsl"),
                 (Include::NeighbourKeys, _) => include_str!("../../shaders/score/neighbours/parts/keys.wgsl"),
                 (Include::Order, _) => include_str!("../../shaders/common/order/order.wgsl"),
+                (Include::Pairs, _) => include_str!("../../shaders/common/pairs.wgsl"),
                 (Include::Products, _) => include_str!("../../shaders/common/tile/products.wgsl"),
                 (Include::Reduce, Form::Subgroup) => include_str!("../../shaders/common/order/reduce_subgroup.wgsl"),
                 (Include::Reduce, _) => include_str!("../../shaders/common/order/reduce.wgsl"),

@@ -15,20 +15,20 @@ impl Strides {
     /// Elements from the first to the last, both counted.
     pub(crate) fn span(&self) -> u64 {
         let reach = |(dim, step): (&u32, &u32)| u64::from(dim.saturating_sub(1)) * u64::from(*step);
-        let reach: u64 = self.shape.dims().iter().zip(&self.steps).map(reach).sum();
-        if self.shape.elements() == 0 { 0 } else { reach + 1 }
+        let reach = self.shape.dims().iter().zip(&self.steps).map(reach).fold(1, u64::saturating_add);
+        if self.shape.elements() == 0 { 0 } else { reach }
     }
 
     /// Whether no two elements lie at one place. Some layouts that only a search would find to be free of that count as not.
     fn are_apart(&self) -> bool {
         let mut dims: Vec<_> = self.shape.dims().iter().zip(&self.steps).filter(|(dim, _)| **dim > 1).collect();
         dims.sort_by_key(|(_, step)| **step);
-        let mut covered = 1;
+        let mut covered = 1u64;
         for (dim, step) in dims {
             if u64::from(*step) < covered {
                 return false;
             }
-            covered += u64::from(dim - 1) * u64::from(*step);
+            covered = covered.saturating_add(u64::from(dim - 1) * u64::from(*step));
         }
         true
     }
@@ -94,6 +94,8 @@ impl TensorView {
     /// before the first call that reads it, and writes a strided result after its call. Both are dispatches of the plan, and
     /// [`Graph::cost_of`](crate::Graph::cost_of) has their bytes. What lies between the elements stays as it is.
     ///
+    /// An output may not lie between the elements of another tensor: the bytes from a tensor's first element to its last count as its own.
+    ///
     /// Planning refuses ([`Error::Strides`]) another number of strides than dimensions, and an output with two elements at one place.
     pub fn with_strides(self, strides: &[u32]) -> Self {
         Self { strides: Some(strides.to_vec()), ..self }
@@ -122,11 +124,11 @@ impl TensorView {
         steps.iter_mut().zip(list).for_each(|(step, stride)| *step = *stride);
         let strides = Strides { shape, steps };
         // A stride of a dimension of one element is never taken.
-        let mut next = 1;
+        let mut next = 1u64;
         let mut dense = true;
         for (dim, step) in shape.dims().iter().zip(&steps).rev() {
             dense &= *dim == 1 || u64::from(*step) == next;
-            next *= u64::from(*dim);
+            next = next.saturating_mul(u64::from(*dim));
         }
         (!dense && shape.elements() > 0).then_some(strides)
     }

@@ -16,7 +16,8 @@ pub struct StepCost {
     pub call: usize,
     /// Dispatches on the device asked for.
     pub dispatches: u32,
-    /// Bytes and operations that the definition needs, and the bytes of conversions where the device does not read 16 bits as they are.
+    /// Bytes and operations that the definition needs, and the bytes of copies and conversions around the call: of tensors that are strided or
+    /// misaligned, or of 16 bits that the device does not read as they are.
     pub work: Work,
 }
 
@@ -93,7 +94,7 @@ impl Graph {
         self.priced(capabilities, &|_| Place::default())
     }
 
-    /// The same for tensors that lie where these bindings say. Copies of strided tensors count with the call that needs them.
+    /// The same for tensors that lie where these bindings say. Copies count with the call that needs them.
     pub fn cost_of(&self, capabilities: &Capabilities, bindings: &Bindings) -> Result<Cost, Error> {
         let externals = Externals::resolve(self, bindings)?;
         self.priced(capabilities, &|id| externals.place(id))
@@ -102,14 +103,11 @@ impl Graph {
     fn priced(&self, capabilities: &Capabilities, place: &dyn Fn(TensorId) -> Place) -> Result<Cost, Error> {
         let program = lower_graph(self, capabilities, Policy::AUTO, place)?;
         let mut dispatches = vec![0; self.nodes().len()];
-        // Of copies and conversions around a call that does not read a tensor as it is.
-        let mut converted = vec![0; self.nodes().len()];
+        let mut around = vec![0; self.nodes().len()];
         for dispatch in &program.dispatches {
             dispatches[dispatch.node] += 1;
-            let shader = dispatch.shader.name;
-            let around = shader.starts_with("strided_copy") || (shader == "convert" && self.nodes()[dispatch.node].kernel.name() != shader);
-            if around {
-                converted[dispatch.node] += dispatch.resources.iter().map(|resource| resource.bytes).sum::<u64>();
+            if dispatch.around {
+                around[dispatch.node] += dispatch.resources.iter().map(|resource| resource.bytes).sum::<u64>();
             }
         }
         let step = |(index, node): (usize, &Node)| {
@@ -119,7 +117,7 @@ impl Graph {
                 kernel: node.kernel.name(),
                 call: index,
                 dispatches: dispatches[index],
-                work: Work { bytes: node.kernel.bytes(&inputs, &outputs) + converted[index], flops: node.kernel.flops(&inputs) },
+                work: Work { bytes: node.kernel.bytes(&inputs, &outputs) + around[index], flops: node.kernel.flops(&inputs) },
             }
         };
         let needed = self.needed();

@@ -64,11 +64,19 @@ fn copy_round(lowering: &mut Lowering<'_>) -> Result<(), Error> {
     for Copied { from, to, bytes } in std::mem::take(&mut lowering.copied_first) {
         copy_bytes(lowering, from, to, bytes)?;
     }
-    lowering.dispatches.extend(own);
+    let before = marked_around(std::mem::take(&mut lowering.dispatches));
     for Copied { from, to, bytes } in std::mem::take(&mut lowering.copied_back) {
         copy_bytes(lowering, from, to, bytes)?;
     }
+    let after = marked_around(std::mem::take(&mut lowering.dispatches));
+    lowering.dispatches = [before, own, after].concat();
     Ok(())
+}
+
+/// Dispatches that a plan puts around a call's own.
+fn marked_around(mut dispatches: Vec<Dispatch>) -> Vec<Dispatch> {
+    dispatches.iter_mut().for_each(|dispatch| dispatch.around = true);
+    dispatches
 }
 
 struct Lowerer<'a> {
@@ -130,7 +138,7 @@ impl Lowerer<'_> {
         let (from, to) = ([from], [to]);
         let mut lowering = self.lowering(STRIDED_COPY, index, [&from, &to], &[true]);
         strided_copy(&mut lowering, elem, strides, back)?;
-        let dispatches = lowering.dispatches;
+        let dispatches = marked_around(lowering.dispatches);
         self.program.dispatches.extend(dispatches);
         Ok(())
     }
@@ -206,8 +214,10 @@ impl Lowerer<'_> {
                 wide.push(wide[same]);
                 continue;
             }
+            let storage = Storage::Scratch(self.program.scratch.len() + around.scratch.len());
             let slot = around.scratch(shape.elements(), Elem::F32);
-            wide.push(Operand { resource: around.resource(slot), desc: Desc { shape, elem: Elem::F32 } });
+            let desc = Desc { shape, elem: Elem::F32 };
+            wide.push(Operand { resource: Resource { storage, offset: 0, bytes: desc.bytes() }, desc });
             let own = match place.checked_sub(inputs.len()) {
                 None => Slot::Input(place),
                 Some(output) => Slot::Output(output),
@@ -221,11 +231,11 @@ impl Lowerer<'_> {
         let mut lowering = self.lowering(kernel, index, [wide.0, wide.1], read).with_scratch(around.scratch.clone());
         node.kernel.lower(&mut lowering)?;
         copy_round(&mut lowering)?;
-        around.dispatches.append(&mut lowering.dispatches);
+        let before = marked_around(std::mem::take(&mut around.dispatches));
         for (slot, own, elem, elements) in converted_back {
             convert_numbers(&mut around, (slot, Elem::F32), (own, elem), elements)?;
         }
-        Ok((lowering.scratch, around.dispatches))
+        Ok((lowering.scratch, [before, lowering.dispatches, marked_around(around.dispatches)].concat()))
     }
 
     /// Bytes of an operand's binding: from the aligned offset below it, to the end in multiples of 4.

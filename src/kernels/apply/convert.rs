@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use crate::compare::Comparison;
-use crate::device::{BindingElem::Halves, Call, Header, Lowering, Shader, Slot, params};
+use crate::device::{BindingElem::Halves, Call, Header, Include, Lowering, Shader, Slot, params};
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Source, Tensor};
+use crate::kernels::copy_bytes;
 use crate::reference;
 use crate::tensor::{Desc, Elem, HostTensor, TensorId};
 
@@ -16,10 +17,10 @@ params! {
 pub(super) static CONVERT: Shader = Shader {
     name: "convert",
     source: include_str!("../../../shaders/apply/convert.wgsl"),
-    includes: &[],
+    includes: &[Include::Pairs],
     headers: &[Header::U32],
     inputs: &[("source", Halves)],
-    outputs: &[("converted", Halves)],
+    outputs: &[("copied", Halves)],
     params: Params::NAMES,
     tunings: &[
         &[("FROM", 0), ("TO", 1)],
@@ -37,7 +38,7 @@ pub(super) static CONVERT: Shader = Shader {
     ],
 };
 
-/// The place of a type in the shader's list, which is that of the tunings too.
+/// The value of a type in the shader.
 const fn number(elem: Elem) -> u32 {
     match elem {
         Elem::F32 => 0,
@@ -133,10 +134,9 @@ impl Graph {
     }
 }
 
-/// Converts all numbers of a tensor to another type.
+/// Converts all numbers of a tensor to a type that they do not have.
 pub(crate) fn convert_numbers(lowering: &mut Lowering<'_>, from: (Slot, Elem), to: (Slot, Elem), elements: u64) -> Result<(), Error> {
-    let wanted = [("FROM", number(from.1)), ("TO", number(to.1))];
-    let constants = CONVERT.tunings.iter().copied().find(|tuning| **tuning == wanted).unwrap_or(&[]);
+    let constants = CONVERT.tuning(&[("FROM", number(from.1)), ("TO", number(to.1))]);
     let params = Params { elements: elements as u32 };
     // A tensor may begin in the middle of a word.
     let groups = (elements / 2 + 1).div_ceil(128);
@@ -166,6 +166,10 @@ impl Kernel for Convert {
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
         let (from, to) = (lowering.input(0), lowering.output(0));
+        // A graph whose tensors changed their type may ask for the type that a tensor has.
+        if from.elem == to.elem {
+            return copy_bytes(lowering, Slot::Input(0), Slot::Output(0), from.bytes());
+        }
         convert_numbers(lowering, (Slot::Input(0), from.elem), (Slot::Output(0), to.elem), to.shape.elements())
     }
 

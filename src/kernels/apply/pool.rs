@@ -372,12 +372,11 @@ impl Kernel for Call2d {
             (None, _) => (3, plain),
         };
         let reduce = u32::from(matches!(self.pool, Pool::Max(_)));
-        let constants = POOL.tunings.iter().find(|tuning| **tuning == [("WINDOWS", kind), ("REDUCE", reduce)]);
         let PaddedWindows { size, stride, dilation, before, after, partial, count_padding } = windows;
         lowering.dispatch(Call {
             shader: &POOL,
             header,
-            constants: constants.expect("one of each kind"),
+            constants: POOL.tuning(&[("WINDOWS", kind), ("REDUCE", reduce)]),
             slots: &[Slot::Input(0), Slot::Input(1), Slot::Output(0)],
             params: Params {
                 elements: elements as u32,

@@ -37,7 +37,7 @@ pub(super) static MOVE: Shader = Shader {
 pub(super) static PAIRS: Shader = Shader {
     name: "strided_copy.pairs",
     source: include_str!("../../../shaders/apply/strided_copy.pairs.wgsl"),
-    includes: &[Include::Strided],
+    includes: &[Include::Strided, Include::Pairs],
     headers: &[Header::U32],
     inputs: &[("source", BindingElem::Halves)],
     outputs: &[("copied", BindingElem::Halves)],

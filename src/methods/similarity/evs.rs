@@ -131,7 +131,9 @@ impl Evs {
         let marks = graph.constant(HostTensor::u32([capacity], marks));
         let previous = graph.constant(HostTensor::u32([capacity], previous));
         let kept = |live: u32| {
-            let seen = starts.iter().map(|start| live.saturating_sub(*start).min(size)).sum::<u32>();
+            let begun = starts.partition_point(|start| *start < live);
+            let last = starts[..begun].last().map_or(0, |start| (live - start).min(size));
+            let seen = begun.saturating_sub(1) as u32 * size + last;
             live - seen + self.kept(seen)
         };
         let (pruned, similarity, mask) = self.select(graph, tokens, previous, marks, kept)?;
