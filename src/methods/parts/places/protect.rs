@@ -42,8 +42,8 @@ pub enum Protect {
     /// The tokens at these positions, u32 `[entries]` for all rows or `[batch, entries]`. A position that is no live token's, such as
     /// [`NONE`](crate::NONE), is passed over. One that is listed twice counts once.
     Listed(Tensor),
-    /// The tokens that are marked, by a tensor `[tokens]` for all rows or `[batch, tokens]`. In u32 any number but 0 is a mark, in f32 and
-    /// f16 any number above 0.
+    /// The tokens that are marked, by a tensor `[tokens]` for all rows or `[batch, tokens]`. In u32 any number but 0 is a mark, in f32,
+    /// f16 and bf16 any number above 0.
     Marked {
         /// The marks.
         marks: Tensor,
