@@ -6,9 +6,9 @@
 use crate::checks::expect;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{AttentionInputs, AttentionScore, Limit, Order, Queries, Threshold, ThresholdInputs, mark};
+use crate::kernels::{AttentionInputs, AttentionScore, Order, Queries, mark};
 use crate::methods::parts::fused::fused;
-use crate::methods::parts::lists::live_mask;
+use crate::methods::parts::lists::{allowed, live_mask};
 use crate::methods::parts::multi_head_attention::KeyMask;
 use crate::methods::parts::places::{Protect, Protected};
 use crate::methods::parts::prune::{Prune, Pruned};
@@ -162,9 +162,7 @@ fn marks(graph: &mut Graph, tokens: &Tokens, protected: Protected, whole: impl F
         let marks = protected.marks(graph, tokens);
         // A mask's 1 and 0 are these marks.
         let all = live_mask(graph, ends, capacity)?;
-        let any = graph.filled_f32([tokens.batch(), capacity], 0.0);
-        let any = ThresholdInputs::new(any, Limit::Constant(-1.0));
-        return Threshold::default().build(graph, ThresholdInputs { marks: Some(all), among: Some(marks), ..any });
+        return allowed(graph, [tokens.batch(), capacity], None, Some(all), marks);
     }
     match graph.known(ends).and_then(|ends| ends.one_number()) {
         Some(end) => Ok(graph.pattern(Desc::new([capacity], Elem::U32), Pattern::split(end, mark::PROTECTED, mark::CANDIDATE))),

@@ -13,7 +13,7 @@ use crate::kernels::{
 };
 use crate::methods::Prefill;
 use crate::methods::parts::keep::keep_marked;
-use crate::methods::parts::lists::{as_one, blocks, choose, live_of_blocks, marks_of, rows_of, select_mask};
+use crate::methods::parts::lists::{allowed, as_one, blocks, choose, live_of_blocks, marks_of, rows_of, select_mask};
 use crate::options;
 use crate::token_map::{Compressed, TokenMap};
 
@@ -114,9 +114,7 @@ impl DualAttention {
             let marks = reduce(graph, both, 1, Statistic::Min, None)?;
             let best = TopK { k: self.floor.min(capacity), ..Default::default() };
             let best = select_mask(graph, best, TopKInputs { lengths, marks: Some(marks), ..TopKInputs::new(sum) })?;
-            let any = graph.filled_f32([batch, capacity], 0.0);
-            let any = ThresholdInputs::new(any, Limit::Constant(-1.0));
-            kept = Threshold::default().build(graph, ThresholdInputs { lengths, marks: Some(best), among: Some(kept), ..any })?;
+            kept = allowed(graph, [batch, capacity], lengths, Some(best), kept)?;
         }
         let Compressed { tokens, map } = keep_marked(graph, &tokens, kept, capacity)?;
         let image = map.gather(graph, image)?;

@@ -2,8 +2,8 @@
 
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{Limit, Threshold, ThresholdInputs, compact, concat_rows, float_ratio, invert_index, lookup, mark, multiples};
-use crate::methods::parts::lists::{choose, first_entries, marks_of};
+use crate::kernels::{compact, concat_rows, float_ratio, invert_index, lookup, mark, multiples};
+use crate::methods::parts::lists::{allowed, choose, first_entries, marks_of};
 use crate::reference;
 use crate::tensor::NONE;
 use crate::token_map::{Tokens, count_by_length, plus_one};
@@ -51,10 +51,7 @@ impl Distances {
 
         let marks = marks_of(graph, listed.0, capacity, mark::EXCLUDED)?;
         let (ends, _) = count_by_length(graph, lengths, capacity, |live| self.end(live))?;
-        let any = graph.filled_f32([batch, capacity], 0.0);
-        let any = ThresholdInputs::new(any, Limit::Constant(-1.0));
-        let spatial = ThresholdInputs { lengths: Some(ends), marks: Some(marks), among: Some(chosen), ..any };
-        let spatial = Threshold::default().build(graph, spatial)?;
+        let spatial = allowed(graph, [batch, capacity], Some(ends), Some(marks), chosen)?;
         let spatial = compact(graph, spatial, None)?;
         // The more outliers there are, the nearer the patches.
         let at_most = |live: u32| {

@@ -49,6 +49,21 @@ pub(crate) fn live_mask(graph: &mut Graph, lengths: Tensor, tokens: u32) -> Resu
     Threshold::default().build(graph, inputs)
 }
 
+/// 1 for the live tokens that are protected, and for those `among` that are not excluded, `[batch, tokens]` u32. All are live without
+/// `lengths`, and candidates without `marks`.
+pub(crate) fn allowed(
+    graph: &mut Graph,
+    shape: [u32; 2],
+    lengths: Option<Tensor>,
+    marks: Option<Tensor>,
+    among: Tensor,
+) -> Result<Tensor, Error> {
+    // Every score is above the limit.
+    let any = graph.filled_f32(shape, 0.0);
+    let any = ThresholdInputs::new(any, Limit::Constant(-1.0));
+    Threshold::default().build(graph, ThresholdInputs { lengths, marks, among: Some(among), ..any })
+}
+
 /// The live tokens of a list `[entries]` or `[batch, entries]`, in its order, [`NONE`](crate::NONE) after them, and how many.
 pub(crate) fn live_entries(graph: &mut Graph, list: Tensor, live: Tensor) -> Result<(Tensor, Tensor), Error> {
     let [batch, _] = live.shape().exactly("live tokens", "[batch, tokens]")?;

@@ -8,7 +8,7 @@ use crate::kernels::{
 };
 use crate::methods::ToMe;
 use crate::methods::parts::candidates::Candidates;
-use crate::methods::parts::lists::{choose, first_entries};
+use crate::methods::parts::lists::{allowed, choose, first_entries};
 use crate::methods::parts::places::Protected;
 use crate::token_map::{TokenMap, Tokens};
 
@@ -64,10 +64,7 @@ impl ToMe {
                 // Neither protected nor without a partner.
                 Some(_) => {
                     let partnered = choose(graph, matches.partner, destinations, [1, 0])?;
-                    let any = graph.filled_f32([batch, sources], 0.0);
-                    let any = ThresholdInputs::new(any, Limit::Constant(-1.0));
-                    let may = ThresholdInputs { lengths: Some(among.sources), marks: protected, among: Some(partnered), ..any };
-                    let may = Threshold::default().build(graph, may)?;
+                    let may = allowed(graph, [batch, sources], Some(among.sources), protected, partnered)?;
                     Some(choose(graph, may, 1, [mark::EXCLUDED, mark::CANDIDATE])?)
                 }
             }

@@ -4,9 +4,9 @@
 
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{Limit, Order, Reduce, Selection, Statistic, Threshold, ThresholdInputs, concat_rows, gather_rows, mark, reduce};
+use crate::kernels::{Order, Reduce, Selection, Statistic, concat_rows, gather_rows, mark, reduce};
 use crate::methods::parts::keep::{keep_listed, keep_marked, keep_range};
-use crate::methods::parts::lists::{choose, product};
+use crate::methods::parts::lists::{allowed, choose, product};
 use crate::methods::parts::places::{Images, Protected, marks_of_rows};
 use crate::methods::parts::prune::{Prune, Pruned};
 use crate::methods::similarity::pumer_merge::{Counts, PuMerMerge, by_cosine};
@@ -229,9 +229,7 @@ impl PuMer {
 fn outside(graph: &mut Graph, tokens: &Tokens, marks: Tensor, padding: Option<Tensor>) -> Result<Tensor, Error> {
     let among = choose(graph, marks, 1, [1, 0])?;
     let marks = padding.map(|padding| choose(graph, padding, 1, [mark::CANDIDATE, mark::EXCLUDED])).transpose()?;
-    let any = graph.filled_f32([tokens.batch(), tokens.capacity()], 0.0);
-    let any = ThresholdInputs::new(any, Limit::Constant(-1.0));
-    Threshold::default().build(graph, ThresholdInputs { lengths: Some(tokens.lengths), marks, among: Some(among), ..any })
+    allowed(graph, [tokens.batch(), tokens.capacity()], Some(tokens.lengths), marks, among)
 }
 
 /// A bias that hides marked tokens, f32 `[batch, tokens]`.

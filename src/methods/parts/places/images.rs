@@ -2,8 +2,8 @@
 
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{Compacted, Limit, Threshold, ThresholdInputs, compact, gather_rows, lookup, mark};
-use crate::methods::parts::lists::{choose, live_mask, rows_of};
+use crate::kernels::{Compacted, compact, gather_rows, lookup, mark};
+use crate::methods::parts::lists::{allowed, choose, live_mask, rows_of};
 use crate::methods::parts::places::image_range::ImageRange;
 use crate::methods::parts::places::marks_of_rows;
 use crate::token_map::{TokenMap, Tokens, count_by_length, plus_one};
@@ -45,8 +45,8 @@ pub enum Images {
         /// Number of image tokens.
         tokens: u32,
     },
-    /// The tokens that are marked, by a tensor `[batch, tokens]`, or `[tokens]` for all rows. In u32 any number but 0 is a mark, in f32 and
-    /// f16 any number above 0.
+    /// The tokens that are marked, by a tensor `[batch, tokens]`, or `[tokens]` for all rows. In u32 any number but 0 is a mark, in f32,
+    /// f16 and bf16 any number above 0.
     Marked {
         /// The marks.
         marks: Tensor,
@@ -117,10 +117,7 @@ impl Images {
         let before = live_mask(graph, first, capacity)?;
         let behind = choose(graph, before, 1, [1, 0])?;
         let others = choose(graph, image.ranks, capacity, [mark::EXCLUDED, mark::CANDIDATE])?;
-        let any = graph.filled_f32([batch, capacity], 0.0);
-        let any = ThresholdInputs::new(any, Limit::Constant(-1.0));
-        let inputs = ThresholdInputs { lengths: Some(tokens.lengths), marks: Some(others), among: Some(behind), ..any };
-        let text = Threshold::default().build(graph, inputs)?;
+        let text = allowed(graph, [batch, capacity], Some(tokens.lengths), Some(others), behind)?;
         let text = compact(graph, text, Some(tokens.lengths))?;
 
         let (last, _) = count_by_length(graph, image.counts, capacity, |count| count.wrapping_sub(1))?;
