@@ -128,15 +128,21 @@ impl Variant {
                     )
                 }
                 (Include::Tile, Form::Staged) => {
-                    concat!(include_str!("../../shaders/common/tile/tile.wgsl"), include_str!("../../shaders/common/tile/tile_staged.wgsl"))
+                    concat!(
+                        include_str!("../../shaders/common/tile/tile.wgsl"),
+                        include_str!("../../shaders/common/tile/fours.wgsl"),
+                        include_str!("../../shaders/common/tile/tile_staged.wgsl")
+                    )
                 }
                 (Include::Tile, Form::Cooperative8) => concat!(
                     include_str!("../../shaders/common/tile/tile.wgsl"),
+                    include_str!("../../shaders/common/tile/fours.wgsl"),
                     include_str!("../../shaders/common/tile/tile_cooperative.wgsl"),
                     include_str!("../../shaders/common/tile/tile_cooperative_8.wgsl"),
                 ),
                 (Include::Tile, Form::Cooperative16 | Form::Cooperative16Wide) => concat!(
                     include_str!("../../shaders/common/tile/tile.wgsl"),
+                    include_str!("../../shaders/common/tile/fours.wgsl"),
                     include_str!("../../shaders/common/tile/tile_cooperative.wgsl"),
                     include_str!("../../shaders/common/tile/tile_cooperative_16.wgsl"),
                 ),
@@ -146,9 +152,17 @@ impl Variant {
                 (Include::Alone, _) => include_str!("../../shaders/common/team/alone.wgsl"),
                 (Include::TileLanes, Form::Subgroup) => include_str!("../../shaders/common/tile/tile_lanes_subgroup.wgsl"),
                 (Include::TileLanes, Form::Staged | Form::Cooperative8 | Form::Cooperative16) => {
-                    include_str!("../../shaders/common/tile/tile_lanes_staged.wgsl")
+                    concat!(
+                        include_str!("../../shaders/common/tile/tile_lanes_staged.wgsl"),
+                        include_str!("../../shaders/common/tile/tile_lanes_of_sixteen.wgsl")
+                    )
                 }
-                (Include::TileLanes, Form::Cooperative16Wide) => include_str!("../../shaders/common/tile/tile_lanes_wide.wgsl"),
+                (Include::TileLanes, Form::Cooperative16Wide) => {
+                    concat!(
+                        include_str!("../../shaders/common/tile/tile_lanes_wide.wgsl"),
+                        include_str!("../../shaders/common/tile/tile_lanes_of_sixteen.wgsl")
+                    )
+                }
                 (Include::TileLanes, _) => include_str!("../../shaders/common/tile/tile_lanes.wgsl"),
                 (Include::Wide, _) => include_str!("../../shaders/common/order/wide.wgsl"),
                 (Include::Window, _) => include_str!("../../shaders/common/window.wgsl"),

@@ -11,6 +11,7 @@
 // quarter at a time, because all at once would take the memory of another workgroup. So that every invocation gets a part of each, half of an
 // invocation's rows lie in the upper half of a subgroup's rows, and half of its columns in the left half of the columns.
 // Uses 15 KiB of workgroup memory.
+alias four = vec4<f16>; // numbers that are fetched together
 const INDEXED = false; // an array of rows that a variable indexes would lie in slow memory
 const SLICE = 32u / ELEM_WIDTH; // elems
 const FOURS = 10u; // fours of numbers from one row of a slice to the next, two more than it has, so that rows lie in different banks
@@ -18,11 +19,6 @@ const COLUMNS = 64u; // the row of a slice where the tile's columns begin
 const PAIRS = 20u; // pairs of results from one row of those in workgroup memory to the next
 const HALF_ROWS = TILE_ROWS / 2u;
 const STEP = TILE_LANES / 8u; // an invocation fetches every so many rows
-
-// Makes every tile whole, because the matrices need the whole workgroup.
-fn wanted_elems(lane: Lane, extent: Extent, row: u32, first_column: u32) -> u32 {
-  return extent.elems;
-}
 
 // The row of the tile in this row of a slice, and the column.
 fn sliced_row(place: u32) -> u32 {
@@ -57,27 +53,6 @@ fn firsts_of(lane: Lane, place: Place, row: u32, column: u32) -> Firsts {
     firsts.columns.w = column_first(place, c + sliced_column(own + 48u));
   }
   return firsts;
-}
-
-// The four numbers of an elem, or of four, as they were stored: elems are f16 here.
-fn four_of(a: elem_f32, b: elem_f32, c: elem_f32, d: elem_f32) -> vec4<f16> {
-  if ELEM_WIDTH == 4u {
-    return vec4<f16>(vec4<f32>(elem_number(a, 0u), elem_number(a, 1u), elem_number(a, 2u), elem_number(a, 3u)));
-  }
-  return vec4<f16>(vec4<f32>(elem_number(a, 0u), elem_number(b, 0u), elem_number(c, 0u), elem_number(d, 0u)));
-}
-
-// Four numbers of a row, and of a column, from this elem on.
-fn four_of_row(at: u32) -> vec4<f16> {
-  let a = row_elem(at);
-  if ELEM_WIDTH == 4u { return four_of(a, a, a, a); }
-  return four_of(a, row_elem(at + 1u), row_elem(at + 2u), row_elem(at + 3u));
-}
-
-fn four_of_column(at: u32) -> vec4<f16> {
-  let a = column_elem(at);
-  if ELEM_WIDTH == 4u { return four_of(a, a, a, a); }
-  return four_of(a, column_elem(at + 1u), column_elem(at + 2u), column_elem(at + 3u));
 }
 
 // Of the first slice: the four numbers that begin at the k-th of `rest` elems, with 0 for those behind.

@@ -3,36 +3,13 @@
 // Each slice holds 16 numbers of the tile's 64 rows and 64 columns, transposed, as vectors of four rows. 64 invocations fetch the rows and 64
 // the columns, 16 numbers each. They fetch the next slice before they use the present one. For each number an invocation reads three vectors
 // and makes 32 products. Uses 8.5 KiB of workgroup memory.
+alias four = vec4<f32>; // numbers that are fetched together
 const INDEXED = false; // an array of rows that a variable indexes would lie in slow memory
 const SLICE = 16u / ELEM_WIDTH; // elems
 const COLUMNS = 16u; // where the columns begin
 // [number of the rows, then of the columns, four rows or columns]; a seventeenth four, so that the numbers lie in different banks. It has two
 // dimensions so that the limits of what an invocation reads are checked once, not for every number.
 var<workgroup> slice: array<array<vec4<f32>, 17>, 32>;
-
-// Makes every tile whole, because all invocations fetch.
-fn wanted_elems(lane: Lane, extent: Extent, row: u32, first_column: u32) -> u32 {
-  return extent.elems;
-}
-
-// Four numbers: of one elem, or of four.
-fn four_of(a: elem_f32, b: elem_f32, c: elem_f32, d: elem_f32) -> vec4<f32> {
-  if ELEM_WIDTH == 4u { return vec4<f32>(elem_number(a, 0u), elem_number(a, 1u), elem_number(a, 2u), elem_number(a, 3u)); }
-  return vec4<f32>(elem_number(a, 0u), elem_number(b, 0u), elem_number(c, 0u), elem_number(d, 0u));
-}
-
-// Four numbers of a row, and of a column, from this elem on.
-fn four_of_row(at: u32) -> vec4<f32> {
-  let a = row_elem(at);
-  if ELEM_WIDTH == 4u { return four_of(a, a, a, a); }
-  return four_of(a, row_elem(at + 1u), row_elem(at + 2u), row_elem(at + 3u));
-}
-
-fn four_of_column(at: u32) -> vec4<f32> {
-  let a = column_elem(at);
-  if ELEM_WIDTH == 4u { return four_of(a, a, a, a); }
-  return four_of(a, column_elem(at + 1u), column_elem(at + 2u), column_elem(at + 3u));
-}
 
 // The four numbers from the k-th elem on of four rows or columns.
 fn fetched(is_row: bool, firsts: vec4<u32>, k: u32) -> mat4x4<f32> {
