@@ -117,8 +117,18 @@ pub enum Error {
         /// What it must be a multiple of.
         alignment: u64,
     },
-    /// A buffer lacks a usage flag.
-    #[error("{tensor:?}: the buffer needs usage {required}: create it with that flag")]
+    /// A texture cannot hold its tensor, or is read and written at once.
+    #[error("{tensor:?}: its texture: expected {expected}, got {actual}")]
+    Texture {
+        /// The tensor's name.
+        tensor: String,
+        /// What would have been right.
+        expected: String,
+        /// What came.
+        actual: String,
+    },
+    /// A buffer or texture lacks a usage flag.
+    #[error("{tensor:?}: the buffer or texture needs usage {required}: create it with that flag")]
     Usage {
         /// The tensor's name.
         tensor: String,
@@ -181,8 +191,10 @@ pub enum Error {
         /// The feature's name in `wgpu::Features`.
         feature: &'static str,
     },
-    /// A buffer was destroyed, or belongs to another device than the plan.
-    #[error("{tensor:?}: its buffer was destroyed, or belongs to another device than the plan: make it anew on the plan's device")]
+    /// A buffer or texture was destroyed, or belongs to another device than the plan.
+    #[error(
+        "{tensor:?}: its buffer or texture was destroyed, or belongs to another device than the plan: make it anew on the plan's device"
+    )]
     UnusableBuffer {
         /// The tensor's name, or `workspace`.
         tensor: String,

@@ -85,7 +85,7 @@ mod token_map;
 mod tune;
 pub mod verify;
 
-pub use device::{Capabilities, Gpu, Policy, TensorView, Tuning, required_features, required_limits};
+pub use device::{Capabilities, Gpu, Policy, TensorView, TextureView, Tuning, required_features, required_limits};
 pub use error::Error;
 pub use graph::{Graph, Tensor};
 pub use plan::{Bindings, Cost, Plan, Rates, StepCost};

@@ -39,19 +39,6 @@ override REDUCE: u32 = 0u; // one of the following
 const AVERAGE = 0u; // or an interpolation
 const MAXIMUM = 1u;
 
-// Every `step`-th of the places begin..end, the weight of the first place, and the weight of the others. If antialiased, the weights are
-// those of the distances to `centre`, both in units of half an output.
-struct Window {
-  begin: u32,
-  end: u32,
-  first: f32,
-  other: f32,
-  step: u32,
-  there: bool,
-  divisor: u32,
-  centre: u32,
-}
-
 // Windows of one axis.
 struct Axis {
   outputs: u32,
@@ -64,13 +51,6 @@ struct Axis {
 
 fn even(begin: u32, end: u32) -> Window {
   return Window(begin, end, 1.0, 1.0, 1u, end > begin, end - begin, 0u);
-}
-
-// The place at begin + rest / unit, between it and the next one.
-fn between(begin: u32, rest: u32, unit: u32, live: u32) -> Window {
-  let part = select(0u, rest, begin + 1u < live);
-  let end = min(begin + select(1u, 2u, part > 0u), live);
-  return Window(begin, end, f32(unit - part) / f32(unit), f32(part) / f32(unit), 1u, end > begin, 1u, 0u);
 }
 
 fn padded(i: u32, live: u32, axis: Axis) -> Window {
@@ -86,15 +66,6 @@ fn padded(i: u32, live: u32, axis: Axis) -> Window {
   let inside = (end - begin + axis.dilation - 1u) / axis.dilation;
   let all = min(axis.size, (room - min(at, room) + axis.dilation - 1u) / axis.dilation);
   return Window(begin, end, 1.0, 1.0, axis.dilation, there, select(inside, all, params.counts_padding == 1u), 0u);
-}
-
-fn antialiased(i: u32, live: u32, outputs: u32) -> Window {
-  let centre = (2u * i + 1u) * live;
-  let reach = 2u * max(live, outputs);
-  // The places j with |(2 j + 1) outputs - centre| < reach.
-  let begin = select(0u, ((max(centre, reach) - reach) / outputs + 1u) / 2u, centre > reach);
-  let end = min(((centre + reach - 1u) / outputs + 1u) / 2u, live);
-  return Window(begin, end, 1.0, 1.0, 1u, end > begin, 1u, centre);
 }
 
 fn window(i: u32, live: u32, axis: Axis) -> Window {
@@ -120,21 +91,14 @@ fn window(i: u32, live: u32, axis: Axis) -> Window {
       return antialiased(i, live, axis.outputs);
     }
     default: {
-      let unit = 2u * axis.outputs;
-      let position = max((2u * i + 1u) * live, axis.outputs) - axis.outputs; // in units of 1 / unit
-      let begin = position / unit;
-      return between(begin, position - begin * unit, unit, live);
+      return bilinear(i, live, axis.outputs);
     }
   }
 }
 
 // The weight of a place of a window.
 fn weight_of(window: Window, place: u32, live: u32, outputs: u32) -> f32 {
-  if WINDOWS == ANTIALIASED {
-    let at = (2u * place + 1u) * outputs;
-    let reach = 2u * max(live, outputs);
-    return f32(reach - (max(at, window.centre) - min(at, window.centre))) / f32(reach);
-  }
+  if WINDOWS == ANTIALIASED { return antialiased_weight(window, place, live, outputs); }
   return select(window.other, window.first, place == window.begin);
 }
 

@@ -10,6 +10,8 @@ pub struct Capabilities {
     pub subgroups: bool,
     /// Made with `Features::SHADER_F16`.
     pub f16: bool,
+    /// Made with `Features::BGRA8UNORM_STORAGE`.
+    pub bgra8unorm_storage: bool,
     /// `max_storage_buffer_binding_size`.
     pub max_binding: u64,
     /// `max_buffer_size`.
@@ -42,6 +44,7 @@ impl Capabilities {
         Self {
             subgroups: features.contains(wgpu::Features::SUBGROUP),
             f16: features.contains(wgpu::Features::SHADER_F16),
+            bgra8unorm_storage: features.contains(wgpu::Features::BGRA8UNORM_STORAGE),
             subgroup_min: info.subgroup_min_size,
             subgroup_max: info.subgroup_max_size,
             software: info.device_type == wgpu::DeviceType::Cpu,
@@ -85,6 +88,7 @@ impl Capabilities {
     /// Whether a form of a shader works here under this header.
     pub(crate) fn supports(&self, shader: &Shader, header: Header, form: Form) -> bool {
         (self.f16 || !header.is_f16())
+            && (self.bgra8unorm_storage || !shader.stores_bgra())
             && match form {
                 Form::Portable | Form::Staged => true,
                 Form::Subgroup => self.runs_subgroup_form(shader),
@@ -96,6 +100,7 @@ impl Capabilities {
         Self {
             subgroups: false,
             f16: false,
+            bgra8unorm_storage: false,
             max_binding: limits.max_storage_buffer_binding_size,
             max_buffer: limits.max_buffer_size,
             max_groups: limits.max_compute_workgroups_per_dimension,

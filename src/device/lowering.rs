@@ -3,6 +3,7 @@
 use super::capabilities::{Capabilities, Policy};
 use super::grid::fold;
 use super::shader::{Access, Form, Header, Params, Shader};
+use super::texture::Texels;
 use super::variant::Variant;
 use crate::error::Error;
 use crate::tensor::{Desc, Elem, TensorId};
@@ -60,6 +61,8 @@ impl Dispatch {
 pub(crate) struct Operand {
     pub(crate) resource: Resource,
     pub(crate) desc: Desc,
+    /// If it lies in a texture.
+    pub(crate) texels: Option<Texels>,
 }
 
 impl Operand {
@@ -70,6 +73,7 @@ impl Operand {
         Self {
             resource: Resource { offset: self.resource.offset + u64::from(first) * row, bytes: u64::from(count) * row, ..self.resource },
             desc: Desc { shape: self.desc.shape.with_batch(count), elem: self.desc.elem },
+            texels: None,
         }
     }
 }
@@ -106,6 +110,8 @@ pub struct Lowering<'a> {
     pub(crate) copied_back: Vec<Copied>,
     /// Whether a dispatch reads or writes numbers of 16 bits as this device cannot.
     pub(crate) needs_wide: bool,
+    /// Whether a dispatch asks for a buffer where there is a texture.
+    pub(crate) needs_buffers: bool,
 }
 
 impl<'a> Lowering<'a> {
@@ -137,6 +143,7 @@ impl<'a> Lowering<'a> {
             copied_first,
             copied_back,
             needs_wide: false,
+            needs_buffers: false,
         }
     }
 
@@ -168,6 +175,15 @@ impl<'a> Lowering<'a> {
     /// Shape and element type of an output.
     pub fn output(&self, index: usize) -> Desc {
         self.outputs[index].desc
+    }
+
+    /// The texture in which this tensor lies, if it lies in one. A dispatch that does not bind it as a texture gets a buffer in its place.
+    pub(crate) fn texels(&self, slot: Slot) -> Option<Texels> {
+        match slot {
+            Slot::Input(i) => self.inputs[i].texels,
+            Slot::Output(i) => self.outputs[i].texels,
+            Slot::Scratch(_) => None,
+        }
     }
 
     /// Whether anything reads an output. Otherwise it need not be written.
@@ -251,9 +267,10 @@ impl<'a> Lowering<'a> {
             return wrong(format!("its param {name} is {kind}, and must be u32, i32 or f32"));
         }
         let mut resources = Vec::with_capacity(bindings);
-        for &slot in slots {
+        for (&slot, (_, elem)) in slots.iter().zip(shader.bindings()) {
             let Some(resource) = self.resource(slot) else { return wrong(format!("the call has no {slot:?}")) };
             resources.push(resource);
+            self.needs_buffers |= self.texels(slot).is_some() != elem.is_texture();
         }
         if groups == 0 {
             return Ok(());

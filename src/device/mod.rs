@@ -11,6 +11,7 @@ mod pipelines;
 #[cfg(not(target_arch = "wasm32"))]
 mod reflect;
 mod shader;
+mod texture;
 mod tuning;
 mod variant;
 mod view;
@@ -18,6 +19,7 @@ mod view;
 pub use capabilities::{Capabilities, Policy, required_features, required_limits};
 pub use lowering::{Call, Lowering, Slot};
 pub use shader::{Access, BindingElem, Form, Header, Include, MatrixSize, Params, Shader, Word};
+pub use texture::{StorageFormat, TextureView};
 pub use tuning::Tuning;
 pub use variant::Variant;
 pub use view::TensorView;
@@ -26,6 +28,7 @@ pub(crate) use errors::{buffer, checked, device_error, present, submit};
 pub(crate) use lowering::{Copied, Dispatch, Operand, Resource, Storage};
 pub(crate) use pipelines::Pipeline;
 pub(crate) use shader::params;
+pub(crate) use texture::Texels;
 #[cfg(test)]
 pub(crate) use tuning::CHOICES;
 pub(crate) use view::{Place, Strides};

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::capabilities::Capabilities;
 use super::errors::{checked, present};
-use super::shader::Access;
+use super::shader::{Access, BindingElem};
 use super::variant::Variant;
 use crate::error::Error;
 
@@ -45,6 +45,9 @@ impl Pipelines {
     ) -> Result<Pipeline, Error> {
         if variant.header.is_f16() && !capabilities.f16 {
             return Err(Error::MissingFeature { kernel, feature: "SHADER_F16" });
+        }
+        if variant.shader.stores_bgra() && !capabilities.bgra8unorm_storage {
+            return Err(Error::MissingFeature { kernel, feature: "BGRA8UNORM_STORAGE" });
         }
         if variant.form.is_cooperative() && capabilities.cooperative_form() != Some(variant.form) {
             return Err(Error::MissingFeature { kernel, feature: "EXPERIMENTAL_COOPERATIVE_MATRIX" });
@@ -85,17 +88,30 @@ fn make(device: &wgpu::Device, variant: &Variant, name: &str, source: String, ca
     let label = format!("tokenpress::{name}");
     let label = Some(label.as_str());
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label, source: wgpu::ShaderSource::Wgsl(source.into()) });
-    let buffer = |binding: usize, ty| wgpu::BindGroupLayoutEntry {
+    let entry = |binding: usize, ty| wgpu::BindGroupLayoutEntry {
         binding: binding as u32,
         visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+        ty,
         count: None,
     };
+    let buffer = |ty| wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None };
     let inputs = variant.shader.inputs.len();
-    let mut entries = vec![buffer(0, wgpu::BufferBindingType::Uniform)];
-    entries.extend((1..=inputs + variant.shader.outputs.len()).map(|binding| {
-        let read_only = binding <= inputs && variant.access == Access::Read;
-        buffer(binding, wgpu::BufferBindingType::Storage { read_only })
+    let mut entries = vec![entry(0, buffer(wgpu::BufferBindingType::Uniform))];
+    entries.extend(variant.shader.bindings().enumerate().map(|(index, (_, elem))| {
+        let view_dimension = wgpu::TextureViewDimension::D2;
+        let kind = match *elem {
+            // A format that no sampler filters, such as rgba32float, will do.
+            BindingElem::Texture => {
+                let sample_type = wgpu::TextureSampleType::Float { filterable: false };
+                wgpu::BindingType::Texture { sample_type, view_dimension, multisampled: false }
+            }
+            BindingElem::StorageTexture(format) => {
+                let access = wgpu::StorageTextureAccess::WriteOnly;
+                wgpu::BindingType::StorageTexture { access, format: format.format(), view_dimension }
+            }
+            _ => buffer(wgpu::BufferBindingType::Storage { read_only: index < inputs && variant.access == Access::Read }),
+        };
+        entry(index + 1, kind)
     }));
     let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
     let pipeline_layout =

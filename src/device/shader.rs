@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use super::texture::StorageFormat;
 use crate::tensor::Elem;
 
 /// Declares the parameters of a shader once, for both sides: a Rust struct, and the fields of the WGSL struct `Params` after the bases
@@ -214,9 +215,18 @@ pub enum BindingElem {
     Halves,
     /// `atomic<u32>`, with such a base.
     AtomicHalves,
+    /// The texels of a texture, to be loaded. Its base is 0.
+    Texture,
+    /// The texels of a texture, to be stored. Its base is 0.
+    StorageTexture(StorageFormat),
 }
 
 impl BindingElem {
+    /// Whether it is a texture.
+    pub(crate) const fn is_texture(self) -> bool {
+        matches!(self, Self::Texture | Self::StorageTexture(_))
+    }
+
     /// Its name in WGSL.
     pub(super) const fn wgsl(self) -> &'static str {
         match self {
@@ -228,6 +238,8 @@ impl BindingElem {
             Self::U32 | Self::Halves => "u32",
             Self::U32x4 => "vec4<u32>",
             Self::AtomicU32 | Self::AtomicHalves => "atomic<u32>",
+            Self::Texture => "texture_2d<f32>",
+            Self::StorageTexture(format) => format.wgsl(),
         }
     }
 
@@ -239,6 +251,7 @@ impl BindingElem {
             Self::F32 | Self::U32 | Self::AtomicU32 => 4,
             Self::F32x4 | Self::U32x4 => 16,
             Self::Halves | Self::AtomicHalves => 2,
+            Self::Texture | Self::StorageTexture(_) => 1,
         }
     }
 }
@@ -278,6 +291,12 @@ pub enum Include {
     KeptLogits,
     /// `select/bipartite_match/parts/candidates.wgsl`: the entries of the lists that `bipartite_match` compares. After [`Include::Order`].
     MatchCandidates,
+    /// `common/half_bits.wgsl`: f16 by its bits.
+    HalfBits,
+    /// `common/image/image_buffer.wgsl` or `image_texture.wgsl`: the texels of the binding `image`, whichever it is.
+    Image,
+    /// `common/interpolation.wgsl`: windows of bilinear and antialiased interpolation.
+    Interpolation,
     /// `common/moves.wgsl`: the loop over the elems of a row. After [`Include::Ahead`].
     Moves,
     /// `score/neighbours/parts/lists.wgsl`: the queries and candidates of `neighbours`.
@@ -305,6 +324,14 @@ pub enum Include {
     LaneNumbers,
     /// `common/softmax.wgsl`: logits that saturate, and the marks for logits that are not numbers.
     Softmax,
+    /// `common/image/shown_buffer.wgsl` or `shown_texture.wgsl`: writes the texels of the binding `shown`. After [`Include::Stored`] for a
+    /// texture.
+    Shown,
+    /// `common/image/stored_8.wgsl`, `stored_16.wgsl` or `stored_32.wgsl`: rounds a texel as the format of the binding `shown` asks.
+    /// Nothing if it is a buffer. After [`Include::HalfBits`].
+    Stored,
+    /// `common/image/texel_places.wgsl`: where the texels of a texture lie in a tensor.
+    TexelPlaces,
     /// `common/order/sort.wgsl`: a sort in workgroup memory.
     Sort,
     /// `common/strided.wgsl`: where the elements of a strided tensor lie.
@@ -473,7 +500,12 @@ impl Shader {
         for (index, (name, elem)) in self.bindings().enumerate() {
             let read_only = index < self.inputs.len() && access == Access::Read;
             let access = if read_only { "read" } else { "read_write" };
-            text += &format!("@group(0) @binding({}) var<storage, {access}> {name}: array<{}>;\n", index + 1, elem.wgsl());
+            let (number, kind) = (index + 1, elem.wgsl());
+            text += &match elem {
+                BindingElem::Texture => format!("@group(0) @binding({number}) var {name}: {kind};\n"),
+                BindingElem::StorageTexture(_) => format!("@group(0) @binding({number}) var {name}: texture_storage_2d<{kind}, write>;\n"),
+                _ => format!("@group(0) @binding({number}) var<storage, {access}> {name}: array<{kind}>;\n"),
+            };
         }
         text
     }
@@ -487,6 +519,24 @@ impl Shader {
     fn has_matrices(&self) -> bool {
         let for_matrices = [Include::Activation, Include::AttentionTile];
         self.includes.contains(&Include::Tile) && for_matrices.iter().any(|include| self.includes.contains(include))
+    }
+
+    /// Whether it reads a texture.
+    pub(super) fn reads_texture(&self) -> bool {
+        self.inputs.iter().any(|(_, elem)| elem.is_texture())
+    }
+
+    /// The format of the texture that it writes.
+    pub(super) fn storage(&self) -> Option<StorageFormat> {
+        self.outputs.iter().find_map(|(_, elem)| match elem {
+            BindingElem::StorageTexture(format) => Some(*format),
+            _ => None,
+        })
+    }
+
+    /// Whether it stores texels that not every device stores.
+    pub(crate) fn stores_bgra(&self) -> bool {
+        self.storage() == Some(StorageFormat::Bgra8Unorm)
     }
 
     /// Whether its subgroup form is for subgroups of exactly eight invocations.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use super::shader::{Access, Form, Header, Include, Shader};
+use super::texture::StorageFormat;
 
 /// One text of a shader and the values of its overrides. A pipeline is made from them.
 #[derive(Clone, Copy)]
@@ -75,6 +76,19 @@ impl Variant {
                 (Include::Differences, _) => include_str!("../../shaders/common/tile/differences.wgsl"),
                 (Include::Distance, _) => include_str!("../../shaders/common/distance.wgsl"),
                 (Include::KeptLogits, _) => include_str!("../../shaders/score/attention_score/parts/kept_logits.wgsl"),
+                (Include::HalfBits, _) => include_str!("../../shaders/common/half_bits.wgsl"),
+                (Include::Interpolation, _) => include_str!("../../shaders/common/interpolation.wgsl"),
+                (Include::Image, _) if self.shader.reads_texture() => include_str!("../../shaders/common/image/image_texture.wgsl"),
+                (Include::Image, _) => include_str!("../../shaders/common/image/image_buffer.wgsl"),
+                (Include::Shown, _) if self.shader.storage().is_some() => include_str!("../../shaders/common/image/shown_texture.wgsl"),
+                (Include::Shown, _) => include_str!("../../shaders/common/image/shown_buffer.wgsl"),
+                (Include::Stored, _) => match self.shader.storage() {
+                    None => "",
+                    Some(StorageFormat::Rgba8Unorm | StorageFormat::Bgra8Unorm) => include_str!("../../shaders/common/image/stored_8.wgsl"),
+                    Some(StorageFormat::Rgba16Float) => include_str!("../../shaders/common/image/stored_16.wgsl"),
+                    Some(StorageFormat::Rgba32Float | StorageFormat::R32Float) => include_str!("../../shaders/common/image/stored_32.wgsl"),
+                },
+                (Include::TexelPlaces, _) => include_str!("../../shaders/common/image/texel_places.wgsl"),
                 (Include::MatchCandidates, _) => include_str!("../../shaders/select/bipartite_match/parts/candidates.wgsl"),
                 (Include::Moves, _) => include_str!("../../shaders/common/moves.wgsl"),
                 (Include::NeighbourLists, _) => include_str!("../../shaders/score/neighbours/parts/lists.wgsl"),

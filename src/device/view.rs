@@ -1,5 +1,6 @@
 //! A tensor inside somebody's buffer.
 
+use super::texture::Texels;
 use crate::error::Error;
 use crate::tensor::{Desc, Elem, MAX_RANK, Shape};
 
@@ -34,13 +35,15 @@ impl Strides {
     }
 }
 
-/// Where a bound tensor lies in its buffer.
-#[derive(Debug, Clone, Copy, Default)]
+/// Where a bound tensor lies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// Byte offset of the first element.
+    /// Byte offset of the first element in its buffer.
     pub(crate) address: u64,
     /// `None` if it is dense.
     pub(crate) strides: Option<Strides>,
+    /// If it lies in a texture.
+    pub(crate) texels: Option<Texels>,
 }
 
 /// A tensor at a byte offset of a buffer: what the application binds to an input or output of a plan.
@@ -135,7 +138,7 @@ impl TensorView {
 
     /// Where it lies.
     pub(crate) fn place(&self) -> Place {
-        Place { address: self.offset, strides: self.strides() }
+        Place { address: self.offset, strides: self.strides(), texels: None }
     }
 
     /// Bytes from the first element to the last.

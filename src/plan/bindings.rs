@@ -1,9 +1,9 @@
 //! Which buffers a plan reads and writes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
-use crate::device::{Place, TensorView};
+use crate::device::{Gpu, Place, TensorView, Texels, TextureView};
 use crate::error::Error;
 use crate::graph::{Graph, Source};
 use crate::tensor::TensorId;
@@ -12,6 +12,7 @@ use crate::tensor::TensorId;
 #[derive(Debug, Clone, Default)]
 pub struct Bindings {
     pub(super) tensors: BTreeMap<String, TensorView>,
+    pub(super) textures: BTreeMap<String, TextureView>,
     pub(super) workspace: Option<(wgpu::Buffer, u64, u64)>,
 }
 
@@ -23,7 +24,15 @@ impl Bindings {
 
     /// Binds an input or output of the graph by its name.
     pub fn bind(mut self, name: &str, view: TensorView) -> Self {
+        self.textures.remove(name);
         self.tensors.insert(name.to_owned(), view);
+        self
+    }
+
+    /// Binds an input or output of the graph to a texture.
+    pub fn bind_texture(mut self, name: &str, view: TextureView) -> Self {
+        self.tensors.remove(name);
+        self.textures.insert(name.to_owned(), view);
         self
     }
 
@@ -56,20 +65,24 @@ impl Bindings {
 /// ```
 impl<N: Into<String>> FromIterator<(N, TensorView)> for Bindings {
     fn from_iter<I: IntoIterator<Item = (N, TensorView)>>(views: I) -> Self {
-        Self { tensors: views.into_iter().map(|(name, view)| (name.into(), view)).collect(), workspace: None }
+        Self { tensors: views.into_iter().map(|(name, view)| (name.into(), view)).collect(), ..Self::default() }
     }
 }
 
 /// The caller's views of a graph's inputs and outputs.
+#[derive(Default)]
 pub(super) struct Externals<'a> {
     pub(super) views: HashMap<TensorId, &'a TensorView>,
+    pub(super) textures: HashMap<TensorId, &'a TextureView>,
+    pub(super) texels: HashMap<TensorId, Texels>,
+    pub(super) written: HashSet<TensorId>,
     pub(super) names: HashMap<TensorId, String>,
 }
 
 impl<'a> Externals<'a> {
     pub(super) fn resolve(graph: &Graph, bindings: &'a Bindings) -> Result<Self, Error> {
-        graph.check_names(bindings.tensors.keys())?;
-        let mut externals = Self { views: HashMap::new(), names: HashMap::new() };
+        graph.check_names(bindings.tensors.keys().chain(bindings.textures.keys()))?;
+        let mut externals = Self::default();
         let inputs = graph.sources().iter().enumerate().filter_map(|(index, source)| match source {
             Source::Input(name) => Some((name, TensorId(index as u32), graph.descs()[index])),
             _ => None,
@@ -77,14 +90,23 @@ impl<'a> Externals<'a> {
         let outputs = graph.output_tensors().iter().map(|(name, tensor)| (name, tensor.id(), tensor.desc()));
         let both = inputs.map(|input| (input, false)).chain(outputs.map(|output| (output, true)));
         for ((name, id, desc), is_output) in both {
+            externals.names.insert(id, name.clone());
+            if is_output {
+                externals.written.insert(id);
+            }
+            if let Some(texture) = bindings.textures.get(name) {
+                let texels = texture.validate(name, desc, is_output)?;
+                externals.textures.insert(id, texture);
+                externals.texels.insert(id, texels);
+                continue;
+            }
             let view = bindings.tensors.get(name).ok_or_else(|| Error::MissingBinding { tensor: name.clone() })?;
             view.validate(name, desc, is_output)?;
             externals.views.insert(id, view);
-            externals.names.insert(id, name.clone());
         }
         let written: Vec<_> = graph.output_tensors().iter().map(|(_, tensor)| tensor.id()).collect();
         for (index, output) in written.iter().enumerate() {
-            let others = externals.views.keys().filter(|id| !written[..=index].contains(id));
+            let others = externals.names.keys().filter(|id| !written[..=index].contains(id));
             for other in others {
                 externals.disjoint(*output, *other)?;
             }
@@ -93,7 +115,13 @@ impl<'a> Externals<'a> {
     }
 
     pub(super) fn disjoint(&self, first: TensorId, second: TensorId) -> Result<(), Error> {
-        let (a, b) = (self.views[&first], self.views[&second]);
+        if let (Some(a), Some(b)) = (self.textures.get(&first), self.textures.get(&second)) {
+            if a.overlaps(b) {
+                let expected = "texels of its own, since they are written".to_owned();
+                return Err(Error::Texture { tensor: self.name(first), expected, actual: format!("those of {:?}", self.name(second)) });
+            }
+        }
+        let (Some(a), Some(b)) = (self.views.get(&first), self.views.get(&second)) else { return Ok(()) };
         if a.buffer() == b.buffer() && overlaps(&a.range(), &b.range()) {
             let (first, second) = (self.name(first), self.name(second));
             return Err(Error::Overlap { first, first_range: a.range(), second, second_range: b.range() });
@@ -101,9 +129,20 @@ impl<'a> Externals<'a> {
         Ok(())
     }
 
-    /// Where a tensor lies in its buffer: dense and at 0 if the plan places it.
+    /// Where each bound tensor lies, its address modulo the storage alignment.
+    pub(super) fn residues(&self, gpu: &Gpu) -> HashMap<TensorId, Place> {
+        let alignment = u64::from(gpu.capabilities().storage_alignment);
+        let residue = |id: &TensorId| {
+            let place = self.place(*id);
+            (*id, Place { address: place.address % alignment, ..place })
+        };
+        self.names.keys().map(residue).collect()
+    }
+
+    /// Where a tensor lies: dense and at 0 of a buffer if the plan places it.
     pub(super) fn place(&self, id: TensorId) -> Place {
-        self.views.get(&id).map_or_else(Place::default, |view| view.place())
+        let texels = self.texels.get(&id).copied();
+        self.views.get(&id).map_or_else(|| Place { texels, ..Place::default() }, |view| view.place())
     }
 
     pub(super) fn name(&self, id: TensorId) -> String {

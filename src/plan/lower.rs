@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use crate::device::{Capabilities, Copied, Dispatch, Lowering, Operand, Place, Policy, Resource, Slot, Storage};
 use crate::error::Error;
 use crate::graph::{Graph, Node, Tensor};
-use crate::kernels::{STRIDED_COPY, convert_numbers, copy_bytes, strided_copy};
+use crate::kernels::{STRIDED_COPY, TEXTURE_COPY, convert_numbers, copy_bytes, strided_copy, texture_copy};
 use crate::tensor::{Desc, Elem, TensorId};
 
 /// The dispatches of a whole graph.
@@ -28,31 +28,41 @@ pub(crate) fn lower_graph(
     let mut lowerer = Lowerer { capabilities, policy, place, program: Program::default(), dense: HashMap::new() };
     let needed = graph.needed();
     let inputs = graph.nodes().iter().zip(&needed).filter(|(_, needed)| **needed).flat_map(|(node, _)| &node.inputs);
-    let read: HashSet<_> = inputs.chain(graph.output_tensors().iter().map(|(_, tensor)| tensor)).map(Tensor::id).collect();
+    let read_by_calls: HashSet<_> = inputs.map(Tensor::id).collect();
+    let named: HashSet<_> = graph.output_tensors().iter().map(|(_, tensor)| tensor.id()).collect();
     for (index, node) in graph.nodes().iter().enumerate().filter(|(index, _)| needed[*index]) {
         let operand = |tensor: &Tensor| Operand {
             resource: Resource { storage: Storage::Tensor(tensor.id()), offset: 0, bytes: tensor.desc().bytes() },
             desc: tensor.desc(),
+            texels: place(tensor.id()).texels,
         };
         let (mut inputs, mut outputs): (Vec<_>, Vec<_>) =
             (node.inputs.iter().map(operand).collect(), node.outputs.iter().map(operand).collect());
         // No buffer holds this tensor, even if its binding is split.
         let limit = capabilities.max_buffer;
-        if let Some(operand) = inputs.iter().chain(&outputs).find(|o| o.resource.bytes > limit) {
+        if let Some(operand) = inputs.iter().chain(&outputs).find(|o| o.resource.bytes > limit && o.texels.is_none()) {
             let (tensor, bytes) = (operand.desc.to_string(), operand.resource.bytes);
             return Err(Error::BindingTooLarge { kernel: node.kernel.name(), tensor, bytes, limit });
         }
-        let read: Vec<_> = node.outputs.iter().map(|tensor| read.contains(&tensor.id())).collect();
-        for operand in &mut inputs {
+        let read_by_call = |tensor: &Tensor| read_by_calls.contains(&tensor.id());
+        let read: Vec<_> = node.outputs.iter().map(|tensor| read_by_call(tensor) || named.contains(&tensor.id())).collect();
+        // A texture may round what is written there, so a result that other calls read lies in a buffer too.
+        let read_again = node.outputs.iter().zip(&outputs).any(|(tensor, operand)| operand.texels.is_some() && read_by_call(tensor));
+        let keeps_textures = !read_again && lowerer.takes_textures(index, node, &inputs, &outputs, &read)?;
+        let apart = |operand: &Operand| {
+            let Storage::Tensor(id) = operand.resource.storage else { return false };
+            place(id).strides.is_some() || (operand.texels.is_some() && !keeps_textures)
+        };
+        for operand in inputs.iter_mut().filter(|operand| apart(operand)) {
             lowerer.make_dense(index, operand, true)?;
         }
-        let strided: Vec<_> = outputs.clone();
-        for operand in &mut outputs {
+        let bound: Vec<_> = outputs.clone();
+        for operand in outputs.iter_mut().filter(|operand| apart(operand)) {
             lowerer.make_dense(index, operand, false)?;
         }
         lowerer.node(index, node, &inputs, &outputs, &read)?;
-        for (strided, dense) in strided.iter().zip(&outputs).filter(|(strided, dense)| strided.resource != dense.resource) {
-            lowerer.copy_strided(index, *strided, *dense, true)?;
+        for (bound, dense) in bound.iter().zip(&outputs).filter(|(bound, dense)| bound.resource != dense.resource) {
+            lowerer.copy_dense(index, *bound, *dense, true)?;
         }
     }
     Ok(lowerer.program)
@@ -84,7 +94,7 @@ struct Lowerer<'a> {
     policy: Policy,
     place: &'a dyn Fn(TensorId) -> Place,
     program: Program,
-    /// The scratch storage that stands for a strided tensor.
+    /// The scratch storage that stands for a tensor that is strided or lies in a texture.
     dense: HashMap<TensorId, usize>,
 }
 
@@ -97,28 +107,55 @@ impl Lowerer<'_> {
         base + resource.offset
     }
 
-    /// Puts dense scratch memory in a strided operand's place. An input is copied there before its first reader.
+    /// Whether a call reads and writes the textures among its operands itself.
+    fn takes_textures(&self, index: usize, node: &Node, inputs: &[Operand], outputs: &[Operand], read: &[bool]) -> Result<bool, Error> {
+        if inputs.iter().chain(outputs).all(|operand| operand.texels.is_none()) {
+            return Ok(true);
+        }
+        let mut lowering = self.lowering(node.kernel.name(), index, [inputs, outputs], read);
+        node.kernel.lower(&mut lowering)?;
+        Ok(!lowering.needs_buffers)
+    }
+
+    /// Puts dense scratch memory in an operand's place. An input is copied there before its first reader.
     fn make_dense(&mut self, index: usize, operand: &mut Operand, is_input: bool) -> Result<(), Error> {
         let Storage::Tensor(id) = operand.resource.storage else { return Ok(()) };
-        if (self.place)(id).strides.is_none() {
-            return Ok(());
-        }
         let bytes = operand.desc.bytes();
         let there = self.dense.get(&id).copied();
         let storage = there.unwrap_or(self.program.scratch.len());
-        let dense = Operand { resource: Resource { storage: Storage::Scratch(storage), offset: 0, bytes }, desc: operand.desc };
+        let resource = Resource { storage: Storage::Scratch(storage), offset: 0, bytes };
+        let dense = Operand { resource, desc: operand.desc, texels: None };
         if there.is_none() {
             self.program.scratch.push(bytes);
             self.dense.insert(id, storage);
             if is_input {
-                self.copy_strided(index, *operand, dense, false)?;
+                self.copy_dense(index, *operand, dense, false)?;
             }
         }
         *operand = dense;
         Ok(())
     }
 
-    /// Copies a strided tensor into a dense one, or back.
+    /// Copies a tensor that is strided or lies in a texture into a dense one, or back.
+    fn copy_dense(&mut self, index: usize, bound: Operand, dense: Operand, back: bool) -> Result<(), Error> {
+        if bound.texels.is_some() { self.copy_texture(index, bound, dense, back) } else { self.copy_strided(index, bound, dense, back) }
+    }
+
+    fn copy_texture(&mut self, index: usize, texture: Operand, dense: Operand, back: bool) -> Result<(), Error> {
+        let (bytes, limit) = (dense.resource.bytes, self.capabilities.max_binding);
+        if bytes > limit {
+            return Err(Error::BindingTooLarge { kernel: TEXTURE_COPY, tensor: dense.desc.to_string(), bytes, limit });
+        }
+        let (from, to) = if back { (dense, texture) } else { (texture, dense) };
+        let (from, to) = ([from], [to]);
+        let mut lowering = self.lowering(TEXTURE_COPY, index, [&from, &to], &[true]);
+        texture_copy(&mut lowering, back)?;
+        let (scratch, dispatches) = (std::mem::take(&mut lowering.scratch), std::mem::take(&mut lowering.dispatches));
+        self.program.scratch.extend(scratch);
+        self.program.dispatches.extend(marked_around(dispatches));
+        Ok(())
+    }
+
     fn copy_strided(&mut self, index: usize, strided: Operand, dense: Operand, back: bool) -> Result<(), Error> {
         let Storage::Tensor(id) = strided.resource.storage else { return Ok(()) };
         let Some(strides) = (self.place)(id).strides else { return Ok(()) };
@@ -126,7 +163,7 @@ impl Lowerer<'_> {
         let desc = Desc { shape: strides.shape, elem };
         let bytes = strides.span().saturating_mul(elem.size());
         let limit = self.capabilities.max_binding;
-        let strided = Operand { resource: Resource { bytes, ..strided.resource }, desc };
+        let strided = Operand { resource: Resource { bytes, ..strided.resource }, desc, texels: None };
         let dense = Operand { desc, ..dense };
         for operand in [&strided, &dense] {
             let bytes = self.bound_bytes(operand);
@@ -175,6 +212,9 @@ impl Lowerer<'_> {
         let (bytes, tensor) = too_large.unwrap_or_default();
         let error = Error::BindingTooLarge { kernel, tensor, bytes, limit };
         let descs: Vec<_> = inputs.iter().map(|o| o.desc).collect();
+        if inputs.iter().chain(outputs).any(|operand| operand.texels.is_some()) {
+            return Err(error);
+        }
         let batched = node.kernel.batched_inputs(&descs).ok_or_else(|| error.clone())?;
         let batch = outputs.first().and_then(|o| o.desc.shape.dims().first().copied()).unwrap_or(0);
         if batch < 2 {
@@ -205,7 +245,7 @@ impl Lowerer<'_> {
         let mut converted_back = Vec::new();
         for (place, operand) in inputs.iter().chain(outputs).enumerate() {
             let Desc { shape, elem } = operand.desc;
-            if elem.size() != 2 {
+            if elem.size() != 2 || operand.texels.is_some() {
                 wide.push(*operand);
                 continue;
             }
@@ -217,7 +257,7 @@ impl Lowerer<'_> {
             let storage = Storage::Scratch(self.program.scratch.len() + around.scratch.len());
             let slot = around.scratch(shape.elements(), Elem::F32);
             let desc = Desc { shape, elem: Elem::F32 };
-            wide.push(Operand { resource: Resource { storage, offset: 0, bytes: desc.bytes() }, desc });
+            wide.push(Operand { resource: Resource { storage, offset: 0, bytes: desc.bytes() }, desc, texels: None });
             let own = match place.checked_sub(inputs.len()) {
                 None => Slot::Input(place),
                 Some(output) => Slot::Output(output),
@@ -238,8 +278,11 @@ impl Lowerer<'_> {
         Ok((lowering.scratch, [before, lowering.dispatches, marked_around(around.dispatches)].concat()))
     }
 
-    /// Bytes of an operand's binding: from the aligned offset below it, to the end in multiples of 4.
+    /// Bytes of an operand's binding, none of a texture: from the aligned offset below it, to the end in multiples of 4.
     fn bound_bytes(&self, operand: &Operand) -> u64 {
+        if operand.texels.is_some() {
+            return 0;
+        }
         let residue = self.address(&operand.resource) % u64::from(self.capabilities.storage_alignment);
         (residue + operand.resource.bytes).next_multiple_of(4)
     }

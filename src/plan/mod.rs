@@ -19,7 +19,7 @@ use self::bindings::Externals;
 use self::constants::{constants_buffer, immutable_buffer};
 use self::lower::lower_graph;
 use self::workspace::{Memory, PLACEMENT, Workspace, placed_elsewhere, workspace_buffer};
-use crate::device::{Access, Dispatch, Gpu, Pipeline, Resource, Storage, Strides, TensorView, checked, present};
+use crate::device::{Access, BindingElem, Dispatch, Gpu, Pipeline, Place, Resource, Storage, TextureView, checked, present};
 use crate::error::Error;
 use crate::graph::{Graph, Source};
 use crate::tensor::TensorId;
@@ -42,8 +42,8 @@ struct Shared {
     uniforms: Option<wgpu::Buffer>,
     constants: Option<wgpu::Buffer>,
     constant_offsets: HashMap<TensorId, u64>,
-    /// Remainder of each bound tensor's offset modulo the storage alignment, and its strides.
-    residues: HashMap<TensorId, (u64, Option<Strides>)>,
+    /// Where each bound tensor lies, its address modulo the storage alignment.
+    residues: HashMap<TensorId, Place>,
 }
 
 /// Dispatches bound to buffers, ready to be recorded any number of times.
@@ -138,7 +138,8 @@ impl Plan {
     ///
     /// This makes only bind groups, which is cheap, if two things hold:
     ///
-    /// - Each view's offset has the same remainder modulo the storage alignment as before, and the view has the same strides.
+    /// - Each view's offset has the same remainder modulo the storage alignment as before, and the view has the same strides. Each texture
+    ///   has the same size, and the same format if it is written.
     /// - Views share a buffer only where they did before. Under [`Policy::POOLED`](crate::Policy::POOLED) they may or may not.
     ///
     /// Otherwise the graph is planned anew, with the pipelines that are there. Uniforms and constants are uploaded again. A kernel may take
@@ -152,9 +153,7 @@ impl Plan {
             return Err(Error::ForeignDevice { argument: "rebind: gpu" });
         }
         let externals = Externals::resolve(&shared.graph, bindings)?;
-        let alignment = u64::from(gpu.capabilities().storage_alignment);
-        let moved = externals.views.iter().any(|(id, view)| (view.offset() % alignment, view.strides()) != shared.residues[id]);
-        if !moved {
+        if externals.residues(gpu) == shared.residues {
             let workspace = workspace_buffer(gpu, bindings, shared.layout.bytes, self.workspace.as_ref())?;
             if let Some(groups) = bind_groups(gpu, shared, &externals, &workspace)? {
                 return Ok(Self { shared: shared.clone(), groups, workspace });
@@ -175,12 +174,11 @@ fn make(graph: &Graph, gpu: &Gpu, bindings: &Bindings, kept: Option<&Memory>) ->
     }
     let (constants, constant_offsets) = constants_buffer(graph, gpu, &program)?;
     let workspace = workspace_buffer(gpu, bindings, layout.bytes, kept)?;
-    let residue = |view: &TensorView| (view.offset() % u64::from(capabilities.storage_alignment), view.strides());
-    let residues: HashMap<_, _> = externals.views.iter().map(|(id, view)| (*id, residue(view))).collect();
+    let residues = externals.residues(gpu);
 
     let mut uniform_bytes: Vec<u8> = Vec::new();
     let mut steps = Vec::new();
-    let place = Place {
+    let place = Places {
         graph,
         layout: &layout,
         externals: &externals,
@@ -189,14 +187,18 @@ fn make(graph: &Graph, gpu: &Gpu, bindings: &Bindings, kept: Option<&Memory>) ->
         constant_offsets: &constant_offsets,
     };
     for dispatch in program.dispatches {
-        let placed: Vec<_> = dispatch.resources.iter().enumerate().map(|(slot, r)| place.locate(slot, r)).collect();
+        let placed = place.of(&dispatch);
         let access = access(gpu, &dispatch, &placed);
         let kernel = graph.nodes()[dispatch.node].kernel.name();
         let pipeline = gpu.pipeline(kernel, &dispatch.variant(access))?;
         uniform_bytes.resize(uniform_bytes.len().next_multiple_of(PLACEMENT as usize), 0);
         let uniform = uniform_bytes.len() as u64;
-        for ((_, elem), (_, range)) in dispatch.shader.bindings().zip(&placed) {
-            let residue = range.start % u64::from(capabilities.storage_alignment);
+        for ((_, elem), bound) in dispatch.shader.bindings().zip(&placed) {
+            let start = match bound {
+                Bound::Buffer(_, range) => range.start,
+                Bound::Texture(..) => 0,
+            };
+            let residue = start % u64::from(capabilities.storage_alignment);
             let base = (residue / elem.size(dispatch.header)) as u32;
             uniform_bytes.extend_from_slice(&base.to_le_bytes());
         }
@@ -215,14 +217,40 @@ fn make(graph: &Graph, gpu: &Gpu, bindings: &Bindings, kept: Option<&Memory>) ->
 }
 
 /// A dispatch that reads and writes one buffer needs `read_write` inputs.
-fn access(gpu: &Gpu, dispatch: &Dispatch, placed: &[(&wgpu::Buffer, Range<u64>)]) -> Access {
+fn access(gpu: &Gpu, dispatch: &Dispatch, placed: &[Bound<'_>]) -> Access {
     let (inputs, outputs) = placed.split_at(dispatch.shader.inputs.len());
-    let shares = inputs.iter().any(|(input, _)| outputs.iter().any(|(output, _)| input == output));
+    let buffers = |bound: &[Bound<'_>]| bound.iter().filter_map(Bound::buffer).cloned().collect::<Vec<_>>();
+    let outputs = buffers(outputs);
+    let shares = buffers(inputs).iter().any(|input| outputs.contains(input));
     if shares || gpu.policy().read_write { Access::ReadWrite } else { Access::Read }
 }
 
-/// Finds the buffer and the bytes of each resource.
-struct Place<'a> {
+/// What a binding of a dispatch gets.
+enum Bound<'a> {
+    /// Bytes of a buffer.
+    Buffer(&'a wgpu::Buffer, Range<u64>),
+    /// A texture, and whether it is written.
+    Texture(&'a TextureView, bool),
+}
+
+impl<'a> Bound<'a> {
+    fn buffer(&self) -> Option<&'a wgpu::Buffer> {
+        match self {
+            Self::Buffer(buffer, _) => Some(buffer),
+            Self::Texture(..) => None,
+        }
+    }
+
+    fn view(&self) -> Option<wgpu::TextureView> {
+        match self {
+            Self::Buffer(..) => None,
+            Self::Texture(texture, is_written) => Some(texture.create(*is_written)),
+        }
+    }
+}
+
+/// Finds the buffer and the bytes of each resource, or its texture.
+struct Places<'a> {
     graph: &'a Graph,
     layout: &'a Workspace,
     externals: &'a Externals<'a>,
@@ -231,7 +259,20 @@ struct Place<'a> {
     constant_offsets: &'a HashMap<TensorId, u64>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> Places<'a> {
+    fn of(&self, dispatch: &Dispatch) -> Vec<Bound<'a>> {
+        let located = |(slot, ((_, elem), resource)): (usize, (&(&str, BindingElem), &Resource))| {
+            if let (true, Storage::Tensor(id)) = (elem.is_texture(), resource.storage)
+                && let Some(texture) = self.externals.textures.get(&id)
+            {
+                return Bound::Texture(texture, slot >= dispatch.shader.inputs.len());
+            }
+            let (buffer, range) = self.locate(slot, resource);
+            Bound::Buffer(buffer, range)
+        };
+        dispatch.shader.bindings().zip(&dispatch.resources).enumerate().map(located).collect()
+    }
+
     fn locate(&self, slot: usize, resource: &Resource) -> (&'a wgpu::Buffer, Range<u64>) {
         let at = |start: u64| start + resource.offset..start + resource.offset + resource.bytes;
         let workspace =
@@ -268,7 +309,7 @@ fn bind_groups(
     workspace: &Option<Memory>,
 ) -> Result<Option<Vec<wgpu::BindGroup>>, Error> {
     let alignment = u64::from(gpu.capabilities().storage_alignment);
-    let place = Place {
+    let place = Places {
         graph: &shared.graph,
         layout: &shared.layout,
         externals,
@@ -280,14 +321,20 @@ fn bind_groups(
         let mut groups = Vec::with_capacity(shared.steps.len());
         for step in &shared.steps {
             let dispatch = &step.dispatch;
-            let placed: Vec<_> = dispatch.resources.iter().enumerate().map(|(slot, r)| place.locate(slot, r)).collect();
+            let placed = place.of(dispatch);
             if access(gpu, dispatch, &placed) == Access::ReadWrite && step.access == Access::Read {
                 return Ok(None);
             }
             let uniforms = shared.uniforms.as_ref().expect("a plan with dispatches has uniforms");
             let words = dispatch.params.len() + dispatch.resources.len();
+            let textures: Vec<_> = placed.iter().map(Bound::view).collect();
             let mut entries = vec![entry(0, uniforms, step.uniform, (4 * words as u64).next_multiple_of(16))];
-            for (index, ((name, elem), (buffer, range))) in dispatch.shader.bindings().zip(&placed).enumerate() {
+            for (index, ((name, elem), bound)) in dispatch.shader.bindings().zip(&placed).enumerate() {
+                if let Some(view) = &textures[index] {
+                    let resource = wgpu::BindingResource::TextureView(view);
+                    entries.push(wgpu::BindGroupEntry { binding: index as u32 + 1, resource });
+                }
+                let Bound::Buffer(buffer, range) = bound else { continue };
                 let start = range.start - range.start % alignment;
                 // Only the bytes after a tensor can exceed the limit.
                 let size = (range.end.next_multiple_of(4) - start).min(gpu.capabilities().max_binding / 4 * 4);
@@ -325,7 +372,7 @@ fn entry(binding: u32, buffer: &wgpu::Buffer, offset: u64, size: u64) -> wgpu::B
     wgpu::BindGroupEntry { binding, resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size }) }
 }
 
-/// The first tensor, by name, whose buffer the device does not bind; the workspace comes last.
+/// The first tensor, by name, whose buffer or texture the device does not bind; the workspace comes last.
 fn unusable(gpu: &Gpu, externals: &Externals<'_>, workspace: &Option<Memory>) -> Option<String> {
     let storage = wgpu::BindGroupLayoutEntry {
         binding: 0,
@@ -345,5 +392,11 @@ fn unusable(gpu: &Gpu, externals: &Externals<'_>, workspace: &Option<Memory>) ->
         let descriptor = wgpu::BindGroupDescriptor { label: None, layout: &layout, entries: &entries };
         checked(gpu.device(), String::new, || Ok(gpu.device().create_bind_group(&descriptor))).is_ok()
     };
-    tensors.into_iter().chain(workspace).find(|(_, buffer)| buffer.size() >= 4 && !binds(buffer)).map(|(name, _)| name)
+    let views = |id: &TensorId| {
+        let is_output = externals.written.contains(id);
+        checked(gpu.device(), String::new, || Ok(externals.textures[id].create(is_output))).is_ok()
+    };
+    let texture = externals.textures.keys().filter(|id| !views(id)).map(|id| externals.name(*id)).min();
+    let buffer = tensors.into_iter().chain(workspace).find(|(_, buffer)| buffer.size() >= 4 && !binds(buffer)).map(|(name, _)| name);
+    texture.or(buffer)
 }

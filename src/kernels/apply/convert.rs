@@ -17,7 +17,7 @@ params! {
 pub(super) static CONVERT: Shader = Shader {
     name: "convert",
     source: include_str!("../../../shaders/apply/convert.wgsl"),
-    includes: &[Include::Pairs],
+    includes: &[Include::Pairs, Include::HalfBits],
     headers: &[Header::U32],
     inputs: &[("source", Halves)],
     outputs: &[("copied", Halves)],

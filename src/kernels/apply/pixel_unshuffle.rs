@@ -1,6 +1,7 @@
 //! Space to depth, and back.
 
-use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot};
+use super::texture_copy::{TexelDigit, move_texels};
+use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, Texels};
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
 use crate::kernels::operands::flat;
@@ -93,8 +94,8 @@ pub enum TokenOrder {
 /// Pixel unshuffle (space to depth): every block of `factor` tokens becomes one token with all their channels. Pixel shuffle
 /// (depth to space) is its inverse. Elements move bit for bit.
 ///
-/// With a factor of kh x kw, block (i, j) holds the tokens `(i * kh + dy, j * kw + dx)`. A token may be a pixel: the guide goes from a
-/// texture to tokens.
+/// With a factor of kh x kw, block (i, j) holds the tokens `(i * kh + dy, j * kw + dx)`. A token may be a pixel: an image that lies in a
+/// texture ([`TextureView`](crate::TextureView)) is read there, or written there, in the same one dispatch.
 ///
 /// Cost: one dispatch; one read and one write of each element. An invocation moves 16 bytes where runs that are contiguous on
 /// both sides, or the rows of a transposition by 2 or 4, have multiples of 16 bytes at multiples of 16; otherwise 4 or 2.
@@ -273,6 +274,12 @@ impl Rearrange {
     /// Whether the last blocks reach below, and to the right of, the image.
     fn partial(&self) -> [bool; 2] {
         std::array::from_fn(|i| !self.size[i].is_multiple_of(self.options.factor[i]))
+    }
+
+    /// Whether a texture of these texels is the image.
+    fn is_image(&self, layout: &BlockLayout, texels: &Texels) -> bool {
+        let image = (self.size, layout.channels, self.planar) == (texels.size, texels.channels as usize, texels.planar);
+        image && (layout.batch, layout.skip) == (1, 0)
     }
 
     /// Elements of the source before the image's first.
@@ -514,6 +521,17 @@ impl Kernel for Rearrange {
         }
         let layout = self.layout(input.shape);
         let slots = [Slot::Input(0), Slot::Output(0)];
+        let back = self.direction == Direction::Shuffle;
+        let (texture, numbers) = if back { (slots[1], slots[0]) } else { (slots[0], slots[1]) };
+        if let Some(texels) = lowering.texels(texture).filter(|texels| self.is_image(&layout, texels)) {
+            let [_, block_row, block_column, dy, dx, channel] = self.digits(&layout);
+            let digit = |d: Digit| TexelDigit { size: d.size, row: d.row, column: d.column, number: d.blocks };
+            let mut digits = [block_row, block_column, dy, dx].map(digit);
+            // Neighbouring invocations have neighbouring numbers.
+            digits.sort_by_key(|digit| std::cmp::Reverse(digit.number));
+            let elem = if back { input.elem } else { lowering.output(0).elem };
+            return move_texels(lowering, texels, (texture, numbers, elem), digits, channel.blocks, back);
+        }
         let (elem_size, alignment) = (input.elem.size(), lowering.alignment(&slots));
         if let Some((params, constants)) = self.transposition(&layout, elem_size, alignment, lowering.capabilities().software) {
             let groups = u64::from(params[0]).div_ceil(128);

@@ -37,7 +37,7 @@ params! {
 pub(super) static POOL: Shader = Shader {
     name: "pool",
     source: include_str!("../../../shaders/apply/pool.wgsl"),
-    includes: &[Include::Order, Include::ElemOrder],
+    includes: &[Include::Order, Include::ElemOrder, Include::Interpolation],
     headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
     inputs: &[("x", BindingElem::Elem), ("lengths", BindingElem::U32)],
     outputs: &[("pooled", BindingElem::Elem)],
