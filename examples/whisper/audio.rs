@@ -22,7 +22,9 @@ pub(crate) const HOP: usize = 160;
 /// A WAV or FLAC file of 16 kHz; channels are averaged.
 pub(crate) fn read(path: &Path) -> Result<Vec<f32>, String> {
     let file = File::open(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    decode(file).map_err(|e| format!("cannot read {} as WAV or FLAC of 16 kHz: {e}", path.display()))
+    // With overflow checks a decoder panics over a damaged file.
+    let samples = std::panic::catch_unwind(|| decode(file)).unwrap_or_else(|_| Err("it is damaged".to_owned()));
+    samples.map_err(|e| format!("cannot read {} as WAV or FLAC of 16 kHz: {e}", path.display()))
 }
 
 fn decode(file: File) -> Result<Vec<f32>, String> {

@@ -8,11 +8,14 @@ use crate::kernels::{BipartiteMatch, Order, Partition, TopK, TopKInputs, concat_
 use crate::methods::parts::lists::first_entries;
 use crate::methods::parts::prune::{Prune, Pruned};
 use crate::options;
-use crate::tensor::HostTensor;
+use crate::tensor::{HostTensor, Shape};
 use crate::token_map::{Tokens, count_by_length, plus_one};
 
 /// Tokens that a round drops at most.
 const ROUND: u32 = 8;
+
+/// The most tokens that are dropped: a round is some ten calls, so that these are 80,000 calls.
+const MOST_DROPPED: u32 = 1 << 16;
 
 /// Keeps the tokens of highest score, and of the others those that are least like each other.
 ///
@@ -68,6 +71,10 @@ pub struct VisPrunerOutput {
 impl VisPruner {
     /// Prunes `tokens` by a score `[batch, tokens]`: the class token's attention to them in the encoder's last layer but one, averaged
     /// over the heads.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a share that is none, and for more than 65,536 tokens to drop in rounds of eight. [`Error::Shape`] for rows of
+    /// more different lengths, known now, than the host lists in every round.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, score: Tensor) -> Result<VisPrunerOutput, Error> {
         options::share("vispruner: important", self.important)?;
         let [_, capacity, _] = tokens.checked()?;
@@ -80,6 +87,7 @@ impl VisPruner {
         // A selection always has the complement that it is asked for.
         let mut rest = by_score.complement.unwrap_or(by_score.indices);
         let mut round = Round::first(self, graph, lengths, capacity)?;
+        options::within("vispruner: tokens to drop", 0..=MOST_DROPPED, round.to_drop())?;
         while round.most_dropped() > 0 {
             let longest = round.longest();
             let sources = every_second(graph, rest, 0, longest.div_ceil(2))?;
@@ -142,7 +150,8 @@ impl Round {
             let rows = match known.one_number() {
                 Some(live) => vec![row(live)],
                 None => {
-                    expect_listed("tokens: lengths", lengths.shape())?;
+                    let rounds = row(capacity)[0].saturating_sub(row(capacity)[1]).div_ceil(ROUND).max(1);
+                    expect_listed("tokens: lengths of every round", Shape::from([rounds, batch]))?;
                     known.entries().map(row).collect()
                 }
             };
@@ -181,7 +190,15 @@ impl Round {
         }
     }
 
-    /// The most that a row drops: of longer rests no fewer are dropped.
+    /// The most that a row drops in all rounds.
+    fn to_drop(&self) -> u32 {
+        match self {
+            Self::Known { rows, .. } => rows.iter().map(|[left, wanted]| left.saturating_sub(*wanted)).max().unwrap_or(0),
+            Self::Counted { longest, wanted, .. } => longest.saturating_sub(*wanted),
+        }
+    }
+
+    /// The most that a row drops in a round: of longer rests no fewer are dropped.
     fn most_dropped(&self) -> u32 {
         match self {
             Self::Known { rows, .. } => rows.iter().map(|[left, wanted]| counts_of(*left, *wanted)[2]).max().unwrap_or(0),
@@ -220,4 +237,26 @@ impl Round {
 fn every_second(graph: &mut Graph, list: Tensor, first: u32, count: u32) -> Result<Tensor, Error> {
     let index = graph.counted([count], first, 2);
     gather_rows(graph, list, index, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Elem;
+
+    #[test]
+    fn more_rounds_than_a_graph_has_are_refused() {
+        let build = |lengths: Option<Vec<u32>>, batch: u32, capacity: u32| {
+            let mut graph = Graph::new();
+            let mut tokens = graph.tokens("x", [batch, capacity, 4], Elem::F32)?;
+            if let Some(lengths) = lengths {
+                tokens.lengths = graph.constant(HostTensor::u32([batch], lengths));
+            }
+            let score = graph.input("score", [batch, capacity], Elem::F32);
+            VisPruner { keep: 8, important: 0.5 }.build(&mut graph, &tokens, score).map(|_| graph.calls())
+        };
+        assert!(build(None, 2, 4096).is_ok_and(|calls| calls < 10_000));
+        assert!(matches!(build(None, 1, 1 << 20), Err(Error::Value { .. })));
+        assert!(matches!(build(Some((0..1 << 18).collect()), 1 << 18, 8192), Err(Error::Shape { .. })));
+    }
 }
