@@ -493,6 +493,33 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
             }
         }])
     }),
+    ("patches", |g, graph| {
+        let [h, w] = g.grid();
+        let sampling = g.pick(&[Sampling::Nearest, Sampling::Bilinear, Sampling::Antialiased]);
+        let resize = if g.coin() { None } else { Some(Resize { size: g.grid(), sampling, letterbox: g.coin() }) };
+        let c = if g.chance(0.9) { 1 + g.below(4) as u32 } else { g.channels };
+        let channels = (0..if g.chance(0.9) { 1 + g.below(4) as u32 } else { g.below(6) as u32 }).map(|_| g.number(c.max(1) - 1)).collect();
+        let [mean, fill] = [(); 2].map(|()| [(); 4].map(|()| g.float()));
+        let deviation = [(); 4].map(|()| if g.chance(0.9) { 0.25 + g.share() as f32 } else { g.float() });
+        let order = if g.coin() { ChannelOrder::ChannelFirst } else { ChannelOrder::PositionFirst };
+        let k = Patches { patch: [g.positive(9), g.positive(9)], resize, channels, mean, deviation, fill, order };
+        g.note(&k);
+        let (b, e) = (g.batch, g.elem);
+        let x = g.tensor(graph, &[b, h.wrapping_mul(w), c], e);
+        let _ = k.grid([h, w]);
+        Ok(vec![k.build(graph, x, [h, w])?])
+    }),
+    ("heat_map", |g, graph| {
+        let ([h, w], [rows, columns]) = (g.grid(), g.grid());
+        let range = if g.chance(0.9) { [-1.0, 0.5 + g.share() as f32] } else { [g.float(), g.float()] };
+        let k = HeatMap { range, strength: if g.chance(0.9) { g.share() as f32 } else { g.float() }, smooth: g.coin() };
+        g.note(k);
+        let (b, e) = (g.batch, g.elem);
+        let c = if g.chance(0.9) { g.pick(&[1, 3, 4]) } else { g.channels };
+        let x = g.tensor(graph, &[b, h.wrapping_mul(w), c], e);
+        let s = g.tensor(graph, &[b, rows.wrapping_mul(columns)], F32);
+        Ok(vec![k.build(graph, x, [h, w], s, [rows, columns])?])
+    }),
     ("pool", |g, graph| {
         let k = g.pool();
         g.note(k);

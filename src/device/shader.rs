@@ -223,7 +223,7 @@ pub enum BindingElem {
 
 impl BindingElem {
     /// Whether it is a texture.
-    pub(crate) const fn is_texture(self) -> bool {
+    pub const fn is_texture(self) -> bool {
         matches!(self, Self::Texture | Self::StorageTexture(_))
     }
 
@@ -519,6 +519,11 @@ impl Shader {
     fn has_matrices(&self) -> bool {
         let for_matrices = [Include::Activation, Include::AttentionTile];
         self.includes.contains(&Include::Tile) && for_matrices.iter().any(|include| self.includes.contains(include))
+    }
+
+    /// Whether it reads or writes a texture.
+    pub fn binds_textures(&self) -> bool {
+        self.bindings().any(|(_, elem)| elem.is_texture())
     }
 
     /// Whether it reads a texture.

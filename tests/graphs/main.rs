@@ -9,3 +9,4 @@ mod methods;
 mod options;
 mod parts;
 mod strides;
+mod textures;

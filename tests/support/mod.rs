@@ -10,6 +10,7 @@ pub mod open;
 #[macro_use]
 pub mod own;
 pub mod ragged;
+pub mod textures;
 
 use tokenpress::readback::HostTensors;
 use tokenpress::{Desc, Elem, Graph, HostTensor, NONE};
