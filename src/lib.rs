@@ -27,7 +27,7 @@
 //! |---|---|---|
 //! | Which tokens matter, and which are alike? | [`kernels::score`] | [`methods::attention`], [`methods::similarity`] |
 //! | Which of them stay? | [`kernels::select`] | [`methods::Prune`], [`schedule`] |
-//! | What moves where? | [`kernels::apply`], [`TokenMap`] | [`methods::query`], [`methods::transformation`] |
+//! | What moves where? | [`kernels::apply`], [`kernels::images`], [`TokenMap`] | [`methods::query`], [`methods::transformation`] |
 //! | What does a model compute between these? | [`kernels::layers`] | [`methods::TransformerBlock`] |
 //!
 //! From the highest layer of the crate to the lowest:

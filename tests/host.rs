@@ -14,7 +14,7 @@ use tokenpress::device::{Access, BindingElem, Shader, Slot, Variant};
 use tokenpress::kernels::{Attention, Linear, Order, PixelUnshuffle, QueryKeyValue, TopK, TopKInputs, convert};
 use tokenpress::readback::{Context, HostTensors};
 use tokenpress::wgpu::{self, BufferUsages, Limits};
-use tokenpress::{Bindings, Capabilities, Elem, Error, Gpu, Graph, HostTensor, NONE, Plan, Policy, Shape, Tensor, TensorView};
+use tokenpress::{Bindings, Capabilities, Elem, Error, Gpu, Graph, HostTensor, NONE, Plan, Policy, Shape, Tensor, TensorView, TextureView};
 
 const STORAGE: BufferUsages = BufferUsages::STORAGE.union(BufferUsages::COPY_SRC).union(BufferUsages::COPY_DST);
 
@@ -132,7 +132,19 @@ fn errors() -> Vec<Error> {
         },
     );
 
+    let texture = noop.device.create_texture(&wgpu::TextureDescriptor {
+        label: None,
+        size: wgpu::Extent3d { width: 4, height: 4, depth_or_array_layers: 1 },
+        mip_level_count: 1,
+        sample_count: 1,
+        dimension: wgpu::TextureDimension::D2,
+        format: wgpu::TextureFormat::R32Float,
+        usage: wgpu::TextureUsages::TEXTURE_BINDING,
+        view_formats: &[],
+    });
+
     vec![
+        failure(graph().plan(&noop.gpu, &Bindings::new().bind_texture("x", TextureView::new(&texture)).bind("y", x()))),
         failure({
             let mut graph = graph();
             let z = graph.input("z", [64], Elem::F32);
@@ -645,16 +657,16 @@ fn variants_can_be_made_ahead() {
     assert!(variants.iter().any(|v| v.access == Access::ReadWrite));
 }
 
-/// All but those with cooperative matrices, which this device has none of.
-fn without_matrices() -> Vec<Variant> {
+/// All that this device runs, which has no cooperative matrices.
+fn supported(gpu: &Gpu) -> Vec<Variant> {
     let all = tokenpress::kernels::shaders().into_iter().flat_map(|s| s.variants());
-    all.filter(|variant| !variant.form.is_cooperative()).collect()
+    all.filter(|variant| gpu.supports(variant)).collect()
 }
 
 #[test]
 fn every_shader_compiles_and_a_pipeline_cache_is_taken() {
     let noop = noop();
-    let all = without_matrices();
+    let all = supported(&noop.gpu);
     noop.silently(|| noop.gpu.warm_up(&all)).expect("pipelines");
     let cached = Gpu::with_pipeline_cache(&noop.device, &noop.device.adapter_info(), None);
     noop.silently(|| cached.warm_up(&all[..1])).expect("a pipeline");
@@ -663,7 +675,7 @@ fn every_shader_compiles_and_a_pipeline_cache_is_taken() {
 #[test]
 fn pipelines_can_be_made_on_many_threads() {
     let noop = noop();
-    let all = without_matrices();
+    let all = supported(&noop.gpu);
     std::thread::scope(|scope| {
         for part in all.chunks(all.len().div_ceil(4)) {
             scope.spawn(|| noop.gpu.warm_up(part).expect("pipelines"));

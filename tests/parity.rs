@@ -133,7 +133,9 @@ fn trials(adapters: &[Arc<Adapter>]) -> Vec<Trial> {
 fn unrun(adapter: &Adapter) -> (Vec<String>, usize) {
     let ran = RAN.lock().unwrap_or_else(PoisonError::into_inner);
     let ran = ran.get(&adapter.name);
-    let supported = tokenpress::kernels::shaders().into_iter().flat_map(|s| s.variants()).filter(|v| adapter.context.gpu.supports(v));
+    // Those that bind textures run in tests/graphs/textures.rs, which owes them all.
+    let shaders = tokenpress::kernels::shaders().into_iter().filter(|shader| !shader.binds_textures());
+    let supported = shaders.flat_map(|s| s.variants()).filter(|v| adapter.context.gpu.supports(v));
     // What eight invocations share is for GPUs too, as are rows of `greedy_select` in workgroup memory: they run in the modes of staged tiles.
     let for_gpus = |label: &str| [".staged", ".SHARE=8", ".SOURCE=1", ".FUSED=1"].iter().any(|part| label.contains(part));
     // How many counters a workgroup has follows from the device and the form: here only the staged modes have the other number.

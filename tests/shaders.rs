@@ -132,6 +132,11 @@ fn elements_have_the_size_that_the_host_counts_by() {
         let (module, _) = parse(variant)?;
         for (name, elem) in variant.shader.inputs.iter().chain(variant.shader.outputs) {
             let (_, global) = module.global_variables.iter().find(|(_, g)| g.name.as_deref() == Some(name)).ok_or("a missing binding")?;
+            if elem.is_texture() {
+                let is_image = matches!(module.types[global.ty].inner, TypeInner::Image { .. });
+                is_image.then_some(()).ok_or(format!("{name} is no texture"))?;
+                continue;
+            }
             let TypeInner::Array { stride, .. } = module.types[global.ty].inner else { return Err(format!("{name} is no array")) };
             let bytes = match elem {
                 BindingElem::Elem => variant.header.size(),
@@ -231,7 +236,13 @@ fn every_file_is_a_shader_and_every_shader_a_file() {
         let uses = [(".alone", Include::Alone), (".distances", Include::Differences)];
         let second = |(suffix, include)| shader.name.strip_suffix(suffix).filter(|_| shader.includes.contains(&include));
         let integers = shader.name.strip_suffix(".integers").filter(|_| shader.headers == [Header::U32]);
-        uses.into_iter().find_map(second).or(integers).unwrap_or(shader.name).to_owned()
+        let name = uses.into_iter().find_map(second).or(integers).unwrap_or(shader.name);
+        // One that reads a texture, or writes one of a format, in place of a buffer.
+        let name = shader.outputs.iter().fold(name, |name, (_, elem)| match elem {
+            BindingElem::StorageTexture(_) => name.rsplit_once('.').map_or(name, |(stem, _)| stem),
+            _ => name,
+        });
+        name.strip_suffix(".texture").unwrap_or(name).to_owned()
     };
     let mut names: Vec<String> = shaders().iter().map(|s| stem(s)).collect();
     files.sort();

@@ -12,7 +12,7 @@ use libtest_mimic::{Arguments, Trial};
 use serde_json::json;
 use support::adapters;
 use support::double::DOUBLE;
-use tokenpress::device::{Access, Variant};
+use tokenpress::device::{Access, BindingElem, Variant};
 
 /// Texts that Tint must reject and naga accepts: without them this test could not fail.
 const REJECTED: [(&str, &str); 2] = [
@@ -42,8 +42,15 @@ fn module(variant: &Variant) -> serde_json::Value {
     // naga has no such line, Tint demands it.
     let enable = if variant.form.uses_subgroups() { "enable subgroups;\n" } else { "" };
     let input = if variant.access == Access::Read { "read-only-storage" } else { "storage" };
-    let storage = variant.shader.inputs.iter().map(|_| input).chain(variant.shader.outputs.iter().map(|_| "storage"));
-    let bindings: Vec<_> = std::iter::once("uniform").chain(storage).collect();
+    let kind = |buffer: &'static str| {
+        move |(_, elem): &(&str, BindingElem)| match elem {
+            BindingElem::Texture => "texture".to_owned(),
+            BindingElem::StorageTexture(format) => format!("{:?}", format.format()).to_lowercase(),
+            _ => buffer.to_owned(),
+        }
+    };
+    let storage = variant.shader.inputs.iter().map(kind(input)).chain(variant.shader.outputs.iter().map(kind("storage")));
+    let bindings: Vec<_> = std::iter::once("uniform".to_owned()).chain(storage).collect();
     let constants: BTreeMap<_, _> = variant.constants.iter().copied().collect();
     json!({ "code": format!("{enable}{}", variant.source()), "constants": constants, "bindings": bindings })
 }

@@ -445,7 +445,8 @@ impl Form {
 /// - an array for each binding, by its name: first the inputs, then the outputs.
 pub struct Shader {
     /// `kernel` or `kernel.pass`, the file's stem. After it comes `.alone`, `.distances` or `.integers` for a file's second use, with
-    /// [`Include::Alone`], [`Include::Differences`], or other headers.
+    /// [`Include::Alone`], [`Include::Differences`], or other headers; or `.texture` if the image that it reads is a texture, and the format of
+    /// the texture that it writes.
     pub name: &'static str,
     /// The file.
     pub source: &'static str,

@@ -4,12 +4,14 @@
 //! call; [`Kernel`] is how the graph runs that call on either side.
 
 pub mod apply;
+pub mod images;
 pub mod layers;
 pub(crate) mod operands;
 pub mod score;
 pub mod select;
 
 pub use apply::*;
+pub use images::*;
 pub use layers::*;
 pub use score::*;
 pub use select::*;
@@ -20,7 +22,7 @@ use crate::device::Shader;
 
 /// Every shader of the crate, for those who test, dump or warm them up.
 pub fn shaders() -> Vec<&'static Shader> {
-    [score::shaders(), select::shaders(), apply::shaders(), layers::shaders()].concat()
+    [score::shaders(), select::shaders(), apply::shaders(), images::shaders(), layers::shaders()].concat()
 }
 
 #[cfg(test)]

@@ -262,13 +262,17 @@ struct Places<'a> {
 impl<'a> Places<'a> {
     fn of(&self, dispatch: &Dispatch) -> Vec<Bound<'a>> {
         let located = |(slot, ((_, elem), resource)): (usize, (&(&str, BindingElem), &Resource))| {
-            if let (true, Storage::Tensor(id)) = (elem.is_texture(), resource.storage)
-                && let Some(texture) = self.externals.textures.get(&id)
-            {
-                return Bound::Texture(texture, slot >= dispatch.shader.inputs.len());
+            let texture = match resource.storage {
+                Storage::Tensor(id) if elem.is_texture() => self.externals.textures.get(&id),
+                _ => None,
+            };
+            match texture {
+                Some(texture) => Bound::Texture(texture, slot >= dispatch.shader.inputs.len()),
+                None => {
+                    let (buffer, range) = self.locate(slot, resource);
+                    Bound::Buffer(buffer, range)
+                }
             }
-            let (buffer, range) = self.locate(slot, resource);
-            Bound::Buffer(buffer, range)
         };
         dispatch.shader.bindings().zip(&dispatch.resources).enumerate().map(located).collect()
     }

@@ -29,9 +29,10 @@ fn with_larger_matrices(
     (Gpu::new(&context.device, &info), properties)
 }
 
-/// As [`Context::descriptor`], and with the feature of cooperative matrices where the adapter has it.
+/// As [`Context::descriptor`], and with the features of cooperative matrices and of storing `bgra8unorm` where the adapter has them.
 pub fn descriptor(adapter: &wgpu::Adapter) -> wgpu::DeviceDescriptor<'static> {
     let mut descriptor = Context::descriptor(adapter);
+    descriptor.required_features |= adapter.features() & wgpu::Features::BGRA8UNORM_STORAGE;
     let matrices = adapter.features() & wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
     if !matrices.is_empty() {
         descriptor.required_features |= matrices;

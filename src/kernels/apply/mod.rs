@@ -6,15 +6,11 @@ mod convert;
 mod copy;
 mod gather_rows;
 mod group_tokens;
-mod heat_map;
 mod invert_index;
 mod lookup;
 mod merge_tokens;
-mod patches;
-pub(crate) mod pixel_unshuffle;
 mod pool;
 mod strided_copy;
-mod texture_copy;
 pub(crate) mod unfold;
 
 pub use assign_tokens::{AssignInputs, AssignTokens, Assignment};
@@ -25,22 +21,18 @@ pub(crate) use convert::convert_numbers;
 pub(crate) use copy::copy_bytes;
 pub use gather_rows::{gather_rows, scatter_rows};
 pub use group_tokens::{Groups, group_tokens};
-pub use heat_map::HeatMap;
 pub use invert_index::invert_index;
 pub use lookup::lookup;
 pub use merge_tokens::{Reduce, merge_tokens, merge_with_totals};
-pub use patches::{Patches, Resize, Sampling};
-pub use pixel_unshuffle::{ChannelOrder, PixelUnshuffle, TokenOrder};
 pub use pool::{PaddedWindows, Pool, Windows};
 pub(crate) use strided_copy::{STRIDED_COPY, strided_copy};
-pub(crate) use texture_copy::{TEXTURE_COPY, texture_copy};
 pub use unfold::Window;
 
 use crate::device::Shader;
 
 /// The shaders of this room.
 pub(super) fn shaders() -> Vec<&'static Shader> {
-    let mut all = vec![
+    vec![
         &assign_tokens::ASSIGN_TOKENS,
         &assign_tokens::ASSIGN_TOKENS_ALONE,
         &concat_rows::CONCAT,
@@ -54,18 +46,10 @@ pub(super) fn shaders() -> Vec<&'static Shader> {
         &invert_index::PLACE,
         &lookup::LOOKUP,
         &merge_tokens::MERGE_TOKENS,
-        &patches::PATCHES,
-        &patches::OF_TEXTURE,
-        &pixel_unshuffle::MOVE,
-        &pixel_unshuffle::TRANSPOSE,
         &pool::POOL,
         &strided_copy::MOVE,
         &strided_copy::PAIRS,
         &strided_copy::SCATTER_PAIRS,
-        &texture_copy::READ,
         &unfold::UNFOLD,
-    ];
-    all.extend(&texture_copy::WRITE);
-    all.extend(heat_map::OF_BUFFER.iter().chain(&heat_map::OF_TEXTURE));
-    all
+    ]
 }

@@ -5,7 +5,7 @@ use crate::compare::Comparison;
 use crate::device::{BindingElem, Call, Form, Header, Include, Lowering, Shader, Slot, params};
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
-use crate::kernels::apply::pixel_unshuffle::{Direction, Rearrange};
+use crate::kernels::images::pixel_unshuffle::{Direction, Rearrange};
 use crate::kernels::operands::flat;
 use crate::kernels::{ChannelOrder, PixelUnshuffle, TokenOrder};
 use crate::reference;

@@ -99,7 +99,7 @@ impl Axis {
     }
 
     /// The places of window i over n places, with their weights. A window after the last has none.
-    pub(super) fn window(self, i: u32, n: u32) -> Vec<(usize, f64)> {
+    pub(crate) fn window(self, i: u32, n: u32) -> Vec<(usize, f64)> {
         let even = |begin: u64, end: u64| (begin..end.min(n.into())).map(|place| (place as usize, 1.0)).collect();
         let (index, places) = (u64::from(i), u64::from(n));
         match self {

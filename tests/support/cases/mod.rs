@@ -1,6 +1,7 @@
 //! Every case of the grid: a file for each kernel in the rooms that `src/kernels` has, and the methods.
 
 pub mod apply;
+pub mod images;
 pub mod layers;
 pub mod methods;
 pub mod score;
@@ -9,7 +10,7 @@ pub mod select;
 use super::Case;
 
 pub fn all() -> Vec<Case> {
-    [score::cases(), select::cases(), apply::cases(), layers::cases(), methods::cases()].into_iter().flatten().collect()
+    [score::cases(), select::cases(), apply::cases(), images::cases(), layers::cases(), methods::cases()].into_iter().flatten().collect()
 }
 
 /// The same with every case of f16 in bf16 too.

@@ -4,12 +4,9 @@ mod convert;
 mod copy;
 pub mod gather_rows;
 mod group_tokens;
-mod heat_map;
 mod invert_index;
 mod lookup;
 mod merge_tokens;
-mod patches;
-mod pixel_unshuffle;
 mod pool;
 pub mod unfold;
 
@@ -23,12 +20,9 @@ pub fn cases() -> Vec<Case> {
         copy::cases(),
         gather_rows::cases(),
         group_tokens::cases(),
-        heat_map::cases(),
         invert_index::cases(),
         lookup::cases(),
         merge_tokens::cases(),
-        patches::cases(),
-        pixel_unshuffle::cases(),
         pool::cases(),
         unfold::cases(),
     ];

@@ -50,7 +50,7 @@ params! {
 
 pub(super) static PATCHES: Shader = Shader {
     name: "patches",
-    source: include_str!("../../../shaders/apply/patches.wgsl"),
+    source: include_str!("../../../shaders/images/patches.wgsl"),
     includes: &[Include::Interpolation, Include::Image],
     headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
     inputs: &[("image", Number)],

@@ -1,7 +1,7 @@
 //! An image resized, normalized and cut into patches.
 
-use super::Axis;
 use crate::compare::{EPSILON_F32, storage_error};
+use crate::reference::Axis;
 use crate::tensor::Elem;
 
 /// How an image is resized.

@@ -45,7 +45,7 @@ const TRANSPOSE_PARAMS: &[(&str, &str)] = &words([
 
 pub(super) static MOVE: Shader = Shader {
     name: "pixel_unshuffle",
-    source: include_str!("../../../shaders/apply/pixel_unshuffle.wgsl"),
+    source: include_str!("../../../shaders/images/pixel_unshuffle.wgsl"),
     includes: &[Include::Ahead],
     headers: &[Header::F16, Header::U32, Header::Words],
     inputs: &[("source", BindingElem::Elem)],
@@ -56,7 +56,7 @@ pub(super) static MOVE: Shader = Shader {
 
 pub(super) static TRANSPOSE: Shader = Shader {
     name: "pixel_unshuffle.transpose",
-    source: include_str!("../../../shaders/apply/pixel_unshuffle.transpose.wgsl"),
+    source: include_str!("../../../shaders/images/pixel_unshuffle.transpose.wgsl"),
     includes: &[],
     headers: &[Header::Words],
     params: TRANSPOSE_PARAMS,

@@ -34,7 +34,7 @@ const fn shader(
 ) -> Shader {
     Shader {
         name,
-        source: include_str!("../../../shaders/apply/heat_map.wgsl"),
+        source: include_str!("../../../shaders/images/heat_map.wgsl"),
         includes: &[Include::Interpolation, Include::HalfBits, Include::Image, Include::Stored, Include::Shown],
         headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
         inputs,

@@ -1,7 +1,7 @@
 //! A score shown over an image.
 
-use super::Axis;
 use crate::compare::{EPSILON_F32, storage_error};
+use crate::reference::Axis;
 use crate::tensor::Elem;
 
 /// A batch of images, and the scores over them.

@@ -1,9 +1,9 @@
 //! A tensor in a texture, from or to a dense one or its blocks.
 
-use super::convert_numbers;
 use crate::device::BindingElem::{Elem as Number, StorageTexture, Texture};
 use crate::device::{Call, Header, Include, Lowering, Shader, Slot, StorageFormat, Texels, params};
 use crate::error::Error;
+use crate::kernels::convert_numbers;
 use crate::tensor::Elem;
 
 params! {
@@ -38,7 +38,7 @@ pub(crate) const TEXTURE_COPY: &str = "texture_copy";
 
 pub(super) static READ: Shader = Shader {
     name: "texture_copy.read",
-    source: include_str!("../../../shaders/apply/texture_copy.read.wgsl"),
+    source: include_str!("../../../shaders/images/texture_copy.read.wgsl"),
     includes: &[Include::TexelPlaces],
     headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
     inputs: &[("image", Texture)],
@@ -50,7 +50,7 @@ pub(super) static READ: Shader = Shader {
 const fn write(name: &'static str, outputs: &'static [(&'static str, crate::device::BindingElem)]) -> Shader {
     Shader {
         name,
-        source: include_str!("../../../shaders/apply/texture_copy.write.wgsl"),
+        source: include_str!("../../../shaders/images/texture_copy.write.wgsl"),
         includes: &[Include::TexelPlaces, Include::HalfBits, Include::Stored],
         headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
         inputs: &[("numbers", Number)],
