@@ -49,7 +49,7 @@ fn numbers_out_of_range_are_refused() {
 
 #[test]
 fn an_adapter_that_is_not_there_is_refused() {
-    for example in ["methods", "bench", "compress"] {
+    for example in ["methods", "bench", "compress", "frame"] {
         assert!(refuses(example, &["--adapter", "nosuch"]).starts_with("there is no"));
     }
 }

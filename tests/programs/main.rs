@@ -6,5 +6,6 @@ mod example;
 
 mod compress;
 mod examples;
+mod frame;
 mod fuzz;
 mod verify;

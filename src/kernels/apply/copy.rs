@@ -3,6 +3,7 @@
 use crate::device::{BindingElem::Elem, Call, Header, Lowering, Shader, Slot, params};
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
+use crate::kernels::texture_copy;
 use crate::tensor::{Desc, HostTensor};
 
 params! {
@@ -74,6 +75,10 @@ impl Kernel for Copy {
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
+        let [read, written] = [Slot::Input(0), Slot::Output(0)].map(|slot| lowering.texels(slot).is_some());
+        if read != written {
+            return texture_copy(lowering, written);
+        }
         copy_bytes(lowering, Slot::Input(0), Slot::Output(0), lowering.input(0).bytes())
     }
 }

@@ -186,11 +186,11 @@ impl Patches {
             options::between("patches: deviation", 1e-30, 1e30, self.deviation[i].into())?;
             options::finite("patches: fill", self.fill[i])?;
         }
-        for i in 0..2 {
+        for (i, edge) in size.into_iter().enumerate() {
             options::within("patches: patch", 1..=1 << 15, self.patch[i])?;
-            options::within("patches: size", 1..=1 << 24, size[i])?;
+            options::within("patches: size", 1..=1 << 24, edge)?;
             if let Some(resize) = self.resize {
-                options::within("patches: resized size", 1..=((1u32 << 30) / (size[i] + 1)).max(1), resize.size[i])?;
+                options::within("patches: resized size", 1..=((1u32 << 30) / (edge + 1)).max(1), resize.size[i])?;
             }
         }
         Ok(())
