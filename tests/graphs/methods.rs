@@ -191,7 +191,7 @@ fn the_readme_is_complete() {
     let broken: Vec<_> = links.filter(|link| !root.join(link).exists()).collect();
     assert!(broken.is_empty(), "{broken:?}");
     let files = |room| std::fs::read_dir(root.join("src/kernels").join(room)).expect("a room").map(|entry| entry.expect("a file").path());
-    let kernels = ["score", "select", "apply", "layers"].into_iter().flat_map(files);
+    let kernels = ["score", "select", "apply", "images", "layers"].into_iter().flat_map(files);
     // `copy` is of the plan's own, `partition` no kernel.
     let named = |name: &str| ["mod", "copy", "partition"].contains(&name) || readme.contains(&format!("`{name}`"));
     let missing: Vec<_> = kernels.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).filter(|name| !named(name)).collect();
