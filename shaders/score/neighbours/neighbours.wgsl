@@ -29,6 +29,8 @@ const EVERYONE = vec2<u32>(KEY_PROTECTED, 0u); // before every candidate
 // Keys and indices of candidates.
 var<workgroup> best_keys: array<u32, LANES>;
 var<workgroup> best_indices: array<u32, LANES>;
+// The same keys, of which a load brings four: every invocation reads them all.
+var<workgroup> best_fours: array<vec4<u32>, 16>;
 var<workgroup> held: array<vec2<u32>, HELD>;
 var<workgroup> held_count: atomic<u32>;
 var<workgroup> limit: vec2<u32>;
@@ -97,13 +99,20 @@ fn main(grid: Grid, lane: Lane) {
     best_keys[lane.index] = best.x;
     best_indices[lane.index] = best.y;
     workgroupBarrier();
-    var before = 0u;
-    var equal = 0u;
-    for (var i = 0u; i < LANES; i++) {
-      let key = best_keys[i];
-      before += select(0u, 1u, key > best.x);
-      equal += select(0u, 1u, key == best.x);
+    if lane.index < LANES / 4u {
+      let at = 4u * lane.index;
+      best_fours[lane.index] = vec4<u32>(best_keys[at], best_keys[at + 1u], best_keys[at + 2u], best_keys[at + 3u]);
     }
+    workgroupBarrier();
+    var nearer = vec4<u32>();
+    var equals = vec4<u32>();
+    for (var i = 0u; i < LANES / 4u; i++) {
+      let four = best_fours[i];
+      nearer += select(vec4<u32>(0u), vec4<u32>(1u), four > vec4<u32>(best.x));
+      equals += select(vec4<u32>(0u), vec4<u32>(1u), four == vec4<u32>(best.x));
+    }
+    var before = dot(nearer, vec4<u32>(1u));
+    let equal = dot(equals, vec4<u32>(1u));
     // Few keys are equal: only those at the limit are told apart by their indices.
     if before < params.nearest && params.nearest <= before + equal && best.x != KEY_DEAD {
       for (var i = 0u; i < LANES; i++) {
