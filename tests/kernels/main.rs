@@ -11,6 +11,5 @@ mod linear;
 mod merging;
 mod pixel_unshuffle;
 mod properties;
-mod protected;
 mod top_k;
 mod transformer;

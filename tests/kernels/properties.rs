@@ -5,9 +5,6 @@
 
 use std::fmt::Debug;
 
-use crate::protected::{
-    images_may_be_anywhere, leading_tokens_may_be_counted_listed_or_marked, prompts, protected, protected_tokens_survive_unchanged,
-};
 use crate::support::data;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestRng, TestRunner};
@@ -21,7 +18,7 @@ use tokenpress::readback::{Context, HostTensors};
 use tokenpress::{Elem, Error, Graph, HostTensor, NONE, Positions, Shape, Tensor, TokenMap, Tokens, wgpu};
 
 /// Executes a graph: the reference, or an adapter.
-pub type Run<'a> = &'a dyn Fn(&Graph, &HostTensors) -> HostTensors;
+type Run<'a> = &'a dyn Fn(&Graph, &HostTensors) -> HostTensors;
 
 type Property<T> = fn(Run<'_>, T) -> TestCaseResult;
 
@@ -111,13 +108,10 @@ properties! {
     unshuffle_undoes_shuffle(images());
     tome_moves_every_token_somewhere(tome());
     maps_compose(two_maps());
-    protected_tokens_survive_unchanged(protected());
-    leading_tokens_may_be_counted_listed_or_marked(protected());
-    images_may_be_anywhere(prompts());
 }
 
 /// Runs a graph of these inputs; gives its outputs in their order.
-pub fn outputs(
+fn outputs(
     run: Run<'_>,
     inputs: &[&HostTensor],
     build: impl FnOnce(&mut Graph, &[Tensor]) -> Result<Vec<Tensor>, Error>,
@@ -140,12 +134,12 @@ fn parts(tensor: &HostTensor, rows: usize, count: impl Fn(usize) -> usize) -> Ve
     (0..rows).map(|row| words[row * width..][..count(row)].to_vec()).collect()
 }
 
-pub fn bits(tensor: &HostTensor) -> &[u32] {
+fn bits(tensor: &HostTensor) -> &[u32] {
     bytemuck::cast_slice(tensor.bytes())
 }
 
 /// A small multiple of 1/4.
-pub fn number() -> impl Strategy<Value = f32> + Clone {
+fn number() -> impl Strategy<Value = f32> + Clone {
     (-8i8..=8).prop_map(|quarters| f32::from(quarters) / 4.0)
 }
 
@@ -301,14 +295,14 @@ fn top_k_of_a_ragged_row_is_that_of_the_row_alone(run: Run<'_>, case: Scores) ->
 // --- rows of tokens ----------------------------------------------------------------------------------------------
 
 #[derive(Debug, Clone)]
-pub struct Ragged {
-    pub tokens: u32,
-    pub channels: u32,
-    pub lengths: Vec<u32>,
+struct Ragged {
+    tokens: u32,
+    channels: u32,
+    lengths: Vec<u32>,
     x: Vec<f32>,
 }
 
-pub fn ragged(value: impl Strategy<Value = f32> + Clone) -> impl Strategy<Value = Ragged> {
+fn ragged(value: impl Strategy<Value = f32> + Clone) -> impl Strategy<Value = Ragged> {
     (1u32..40, 1u32..10, 1usize..4).prop_flat_map(move |(tokens, channels, batch)| {
         let lengths = prop::collection::vec(0..=tokens, batch);
         let x = prop::collection::vec(value.clone(), batch * (tokens * channels) as usize);
@@ -317,15 +311,15 @@ pub fn ragged(value: impl Strategy<Value = f32> + Clone) -> impl Strategy<Value 
 }
 
 impl Ragged {
-    pub fn rows(&self) -> usize {
+    fn rows(&self) -> usize {
         self.lengths.len()
     }
 
-    pub fn lengths(&self) -> HostTensor {
+    fn lengths(&self) -> HostTensor {
         HostTensor::u32([self.rows() as u32], self.lengths.clone())
     }
 
-    pub fn x(&self) -> HostTensor {
+    fn x(&self) -> HostTensor {
         HostTensor::f32([self.rows() as u32, self.tokens, self.channels], self.x.clone())
     }
 

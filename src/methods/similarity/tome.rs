@@ -9,7 +9,7 @@ use crate::kernels::{Reduce, log_size};
 use crate::methods::parts::matching::Matching;
 use crate::methods::parts::merging::Merging;
 use crate::methods::parts::multi_head_attention::KeyMask;
-use crate::methods::parts::places::Protect;
+use crate::methods::parts::places::{Protect, Protected};
 use crate::methods::parts::transformer::TransformerBlock;
 use crate::options;
 use crate::token_map::{Compressed, TokenMap, Tokens};
@@ -80,12 +80,14 @@ impl ToMe {
             return Err(Error::Shape { argument: "tome: metric", expected, actual: metric.shape() });
         }
         let candidates = self.candidates(graph, tokens)?;
+        // Where all but leading tokens are protected, these come first though there is nothing to merge: as with marks of the same tokens.
+        let leading = matches!(candidates.protected, Protected::Leading(_));
         let nothing_merges = match self.matching {
             // They have an order of their own, whether or not there is a token to merge.
             Matching::Lists(_) => self.merge == 0,
             // Where tokens may be protected or not, those past the last whole group may be dropped though all would fit.
             Matching::Kth(_) if self.protect != Protect::NONE => false,
-            _ => candidates.merged.1 == 0 && candidates.outputs == capacity,
+            _ => candidates.merged.1 == 0 && candidates.outputs == capacity && (self.merge == 0 || self.keep_order || leading),
         };
         if nothing_merges {
             return Ok(None);
