@@ -334,8 +334,10 @@ pub fn protected_tokens_survive_unchanged(case: Batch, side: Side<'_>) -> TestCa
     for (by_marks, by_floats) in by_marks.iter().zip(&by_floats) {
         prop_assert_eq!(by_marks.bytes(), by_floats.bytes());
     }
-    // The list has room for more, and so may have what comes of it.
-    prop_assert_eq!(&by_marks[0], &by_list[0]);
+    // The list has room for more, and so may have what comes of it. Where no token may be protected, ToMe's sources have another order.
+    if case.most > 0 {
+        prop_assert_eq!(&by_marks[0], &by_list[0]);
+    }
     prop_assert_eq!(&by_marks[4], &by_list[4]);
     Ok(())
 }
