@@ -103,42 +103,45 @@ impl PyramidDrop {
     /// Image tokens of each row that stay after each stage, u32 `[batch]`, and the most of any row; of the tokens before the first stage.
     pub fn counts(&self, graph: &mut Graph, tokens: &Tokens) -> Result<Vec<(Tensor, u32)>, Error> {
         let [_, capacity, _] = tokens.checked()?;
+        let stages = 0..self.ratios.len();
+        // Whether the shares are ones.
+        stages.clone().try_for_each(|stage| self.left(capacity, Some(stage)).map(drop))?;
         let others = Protected::all_but(graph, tokens, self.images, ["pyramiddrop: image"; 2], 0)?;
         let (images, _) = others.of_others(graph, tokens, |images| images)?;
-        let mut counts = Vec::new();
-        for stage in 0..self.ratios.len() {
-            // Whether the share is one.
-            self.left(capacity, Some(stage))?;
-            counts.push(count_by_length(graph, images, capacity, |images| self.left(images, Some(stage)).unwrap_or(0))?);
-        }
-        Ok(counts)
+        stages.map(|stage| self.count(graph, images, capacity, stage)).collect()
+    }
+
+    /// Of the image tokens before the first stage, u32 `[batch]`, those that stay after a stage, whose share was checked.
+    fn count(&self, graph: &mut Graph, images: Tensor, capacity: u32, stage: usize) -> Result<(Tensor, u32), Error> {
+        count_by_length(graph, images, capacity, |images| self.left(images, Some(stage)).unwrap_or(0))
     }
 
     /// Prunes the tokens after a stage, counted from 0, by the keys `[batch, key heads, tokens, channels]` and the last row of the
     /// queries `[batch, heads, rows, channels]`.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, stage: usize, queries: Tensor, keys: Tensor) -> Result<FastVOutput, Error> {
-        tokens.checked()?;
+        let [_, capacity, _] = tokens.checked()?;
         if let Images::Range { start, tokens: image_tokens } = self.images {
             let rank = self.left(image_tokens, Some(stage))?;
             let images = Images::Range { start, tokens: self.left(image_tokens, stage.checked_sub(1))? };
             return FastV { images, rank, bias: self.bias }.build(graph, tokens, queries, keys);
         }
         self.left(0, Some(stage))?;
-        let (count, most) = match self.counts.get(stage) {
-            Some(count) => *count,
-            None if stage == 0 => self.counts(graph, tokens)?[0],
-            None => {
-                let expected = format!("those of {} stages", self.ratios.len());
-                return Err(Error::Value { argument: "pyramiddrop: counts", expected, actual: self.counts.len().to_string() });
-            }
-        };
+        let before = self.counts.get(stage).copied();
+        if before.is_none() && stage > 0 {
+            let expected = format!("those of {} stages", self.ratios.len());
+            return Err(Error::Value { argument: "pyramiddrop: counts", expected, actual: self.counts.len().to_string() });
+        }
         let method = FastV { images: self.images, rank: 0, bias: self.bias };
         let others = method.others(graph, tokens)?;
         let (images, _) = others.of_others(graph, tokens, |images| images)?;
-        let count = of_two_counts(graph, [count, images], Statistic::Min)?;
+        let (count, most) = match before {
+            // Counted before the first stage, of which a stage before this one may have left fewer.
+            Some((count, most)) => (of_two_counts(graph, [count, images], Statistic::Min)?, most),
+            None => self.count(graph, images, capacity, stage)?,
+        };
         let (_, stay) = others.listed(graph, tokens)?;
         let counts = of_two_counts(graph, [stay, count], Statistic::Sum)?;
-        let most = others.most_left(tokens.capacity(), |images| images.min(most));
+        let most = others.most_left(capacity, |images| images.min(most));
         method.keep(graph, tokens, queries, keys, (others, (counts, most)))
     }
 }
