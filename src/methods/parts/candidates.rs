@@ -7,7 +7,6 @@ use crate::methods::ToMe;
 use crate::methods::parts::lists::{choose, live_entries, live_mask, product};
 use crate::methods::parts::matching::Matching;
 use crate::methods::parts::places::{Protect, Protected};
-use crate::options;
 use crate::pattern::{Pattern, Piece};
 use crate::tensor::{Desc, Elem};
 use crate::token_map::{Tokens, count_by_length, plus_one};
@@ -103,7 +102,6 @@ impl ToMe {
                 }
             }
             Matching::Kth(stride) => {
-                options::within("tome: stride", 1..=u32::MAX, stride)?;
                 let partition = Partition::strided(graph, capacity, stride);
                 let whole = |others: u32| others - others % stride;
                 let merges = |others: u32| others / stride * (stride - 1);
@@ -117,7 +115,15 @@ impl ToMe {
                 let others = protected.others(graph, tokens)?;
                 let (grouped, _) = count_by_length(graph, others.counts, capacity, whole)?;
                 let merged = count_by_length(graph, others.counts, capacity, merges)?;
-                let outputs = protected.most_left(capacity, |others| left(whole(others), merges(others)));
+                let outputs = match self.threshold {
+                    None => protected.most_left(capacity, |others| others / stride),
+                    // A full row loses its tail, unless it may have protected tokens enough for whole groups of the others.
+                    Some(_) => {
+                        let fewest = capacity.saturating_sub(protected.most());
+                        let tail = if fewest.div_ceil(stride) <= capacity / stride { 0 } else { fewest % stride };
+                        capacity - tail
+                    }
+                };
                 // Their places among the others become positions.
                 let others = keep_live(graph, others.indices, grouped)?;
                 let [sources, destinations] =
@@ -184,4 +190,34 @@ fn alternate(graph: &mut Graph, others: Compacted, protected: Tensor, most: u32)
     let flags = choose(graph, sources, capacity, [1, 0])?;
     let count = compact(graph, flags, None)?.counts;
     Ok(((sources, count), destinations?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::methods::IdleVit;
+
+    #[test]
+    fn there_is_room_for_what_any_row_keeps() {
+        for (capacity, few) in (1..14).flat_map(|capacity| (0..7).map(move |few| (capacity, few))) {
+            for most in 0..=capacity {
+                let mut graph = Graph::new();
+                let tokens = graph.tokens("x", [1, capacity, 1], Elem::F32).unwrap();
+                let (marks, score) = (graph.input("marks", [capacity], Elem::U32), graph.input("score", [1, capacity], Elem::F32));
+                let protect = Protect::Marked { marks, most };
+                let of_any = |left: &dyn Fn(u32) -> u32| (0..=most).map(|p| p + left(capacity - p)).max();
+                let pruned = IdleVit { keep: few, protect }.by_score(&mut graph, &tokens, score).unwrap().pruned;
+                assert_eq!(Some(pruned.compressed.tokens.capacity()), of_any(&|others| others.min(few)));
+                let (stride, threshold) = (few + 1, Some(0.5));
+                let pairs = ToMe { merge: few, protect, ..ToMe::default() };
+                let groups = ToMe { matching: Matching::Kth(stride), ..pairs };
+                let tails = ToMe { threshold, ..groups };
+                let lefts: [&dyn Fn(u32) -> u32; 3] = [&|n| n - few.min(n / 2), &|n| n / stride, &|n| n - n % stride];
+                for (method, left) in [pairs, groups, tails].into_iter().zip(lefts) {
+                    let merged = method.build(&mut graph, &tokens, tokens.x).unwrap();
+                    assert_eq!(Some(merged.tokens.capacity()), of_any(left), "{method:?} of {capacity}, {most} protected");
+                }
+            }
+        }
+    }
 }

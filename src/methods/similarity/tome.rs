@@ -74,6 +74,9 @@ impl ToMe {
     pub fn decide(&self, graph: &mut Graph, tokens: &Tokens, metric: Tensor) -> Result<Option<Merging>, Error> {
         let [_, capacity, _] = tokens.checked()?;
         self.threshold.map_or(Ok(()), |threshold| options::threshold("tome: threshold", threshold))?;
+        if let Matching::Kth(stride) = self.matching {
+            options::within("tome: stride", 1..=u32::MAX, stride)?;
+        }
         let metric_tokens = metric.shape().dims().iter().rev().nth(1).copied().unwrap_or(0);
         if metric_tokens != capacity || metric.shape().dims().first() != Some(&tokens.batch()) {
             let expected = format!("[{}, (heads,) {capacity}, channels]", tokens.batch());

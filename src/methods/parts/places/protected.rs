@@ -139,9 +139,11 @@ impl Protected {
         }
     }
 
-    /// The most that any row keeps, if of its others so many stay: the more, the more there are.
+    /// The most that any row keeps, if of its others so many stay: with each one more, as many or one more. So it is a full row with as many
+    /// protected tokens as there may be.
     pub(crate) fn most_left(&self, capacity: u32, left: impl Fn(u32) -> u32) -> u32 {
-        (0..=self.most()).map(|protected| protected + left(capacity - protected)).max().unwrap_or(capacity)
+        let protected = self.most().min(capacity);
+        protected + left(capacity - protected)
     }
 
     /// How many tokens stay of each row if of its others `keep(others)` do, `[batch]` u32, and the most that any row can have.
