@@ -7,8 +7,9 @@ use tokenpress::kernels::Partition;
 use tokenpress::methods::{
     AToMe, AdjacentPairs, BalancedPrune, CdPruner, Content, Dart, DensityClusters, DivPrune, DualAttention, DyCoke, DyCokeCache,
     DyCokeStep, DynamicVit, EVit, Evs, FastAdaSp, FastV, Faster, FrameFusion, HiPrune, HoloV, IdPruner, IdleVit, Images, Join, KeyTokens,
-    LlavaNext, LlavaVideo, Matching, Newline, PairChoice, PoolMode, Prefill, Projector, PruMerge, PuMer, PyramidDrop, RebalancedTopK, Samp,
-    SparseVlm, ToMe, Unpadding, VidCom2, VisPruner, VisionZip, WindowMerge, average_frames, qwen2_vl_patch_order, stack_frames,
+    LlavaNext, LlavaVideo, Matching, Newline, PairChoice, PoolMode, Prefill, Projector, Protect, PruMerge, PuMer, PyramidDrop,
+    RebalancedTopK, Samp, SparseVlm, ToMe, Unpadding, VidCom2, VisPruner, VisionZip, WindowMerge, average_frames, qwen2_vl_patch_order,
+    stack_frames,
 };
 use tokenpress::schedule::{MergeSchedule, Rounding, ShareOf, StagedKeep};
 use tokenpress::{Elem, Error, Graph, Tensor, Tokens};
@@ -19,6 +20,8 @@ struct Given {
     tokens: Tokens,
     heads: Tensor,
     score: Tensor,
+    /// Calls that are made before an option counts.
+    calls: usize,
 }
 
 fn given(ragged: bool) -> Given {
@@ -32,7 +35,7 @@ fn given(ragged: bool) -> Given {
     } else {
         Tokens::new(&mut graph, x)
     };
-    Given { graph, tokens: tokens.expect("tokens"), heads, score }
+    Given { graph, tokens: tokens.expect("tokens"), heads, score, calls: 0 }
 }
 
 /// What is to be said of an option.
@@ -48,10 +51,12 @@ type Build<T> = fn(&mut Given, T) -> Result<(), Error>;
 fn check<T: Copy + std::fmt::Debug>(name: &str, values: &[(T, Wanted)], build: Build<T>) {
     for (value, wanted) in values {
         for ragged in [false, true] {
-            let start = Instant::now();
-            let result = build(&mut given(ragged), *value);
+            let (start, mut given) = (Instant::now(), given(ragged));
+            let result = build(&mut given, *value);
             assert!(start.elapsed() < Duration::from_secs(2), "{name} {value:?} took {:?}", start.elapsed());
             assert!(*wanted == Either || result.is_err(), "{name} {value:?} was accepted");
+            // A graph that a caller goes on with has nothing of what was refused.
+            assert!(*wanted == Either || given.graph.calls() == given.calls, "{name} {value:?} was refused late");
             if let Err(error) = result {
                 assert!(error.to_string().len() < 600, "{name} {value:?}: {error}");
             }
@@ -111,6 +116,9 @@ fn shares_are_from_nothing_to_all() {
         HiPrune { keep: 0.5, share, width: 3, wrap: true, floor: 0 }.build(&mut g.graph, &g.tokens, g.score, g.score).map(drop)
     });
     shares("vispruner important", |g, important| VisPruner { keep: 3, important }.build(&mut g.graph, &g.tokens, g.score).map(drop));
+    shares("key tokens share by score", |g, share| {
+        KeyTokens { share, protect: protect(g) }.by_score(&mut g.graph, &g.tokens, g.score).map(drop)
+    });
     shares("key tokens share", |g, share| {
         KeyTokens { share, ..KeyTokens::default() }.build(&mut g.graph, &g.tokens, g.heads, g.heads).map(drop)
     });
@@ -126,6 +134,11 @@ fn shares_are_from_nothing_to_all() {
     shares("pumer merge", |g, merge| pumer(g, PuMer { merge, ..PuMer::default() }));
     shares("pumer merge_text", |g, merge_text| pumer(g, PuMer { merge_text, ..PuMer::default() }));
     shares("pyramiddrop ratio", |g, ratio| pyramiddrop(g, vec![ratio], 0));
+    shares("pyramiddrop ratio of marked images", |g, ratio| {
+        let marks = g.graph.input("marks", [2, 6], Elem::F32);
+        let method = PyramidDrop { images: Images::Marked { marks, others: 2 }, ratios: vec![0.5, ratio], ..PyramidDrop::default() };
+        method.counts(&mut g.graph, &g.tokens).map(drop)
+    });
     shares("btp attention", |g, attention| btp(g, BalancedPrune { attention, ..BalancedPrune::first(3, vec![]) }));
     shares("btp diversity", |g, diversity| btp(g, BalancedPrune { diversity, ..BalancedPrune::first(3, vec![]) }));
     shares("staged keep", |_, keep| {
@@ -133,6 +146,11 @@ fn shares_are_from_nothing_to_all() {
     });
     check("evit keep", &[f64::NAN, f64::INFINITY, 0.0, -1.0, 1.1].map(|v| (v, Refused)), |g, keep| {
         EVit { keep, ..EVit::default() }.build(&mut g.graph, &g.tokens, g.heads, g.heads).map(drop)
+    });
+    check("btp oversample in a prompt", &[f64::NAN, f64::INFINITY, 0.0, -1.0, 0.9].map(|v| (v, Refused)), |g, oversample| {
+        let marks = g.graph.input("marks", [2, 6], Elem::F32);
+        let method = BalancedPrune { oversample, ..BalancedPrune::first(3, vec![]) };
+        method.in_prompt(&mut g.graph, &g.tokens, Images::Marked { marks, others: 2 }, g.score).map(drop)
     });
     check("btp oversample", &[f64::NAN, f64::INFINITY, 0.0, -1.0, 0.9].map(|v| (v, Refused)), |g, oversample| {
         RebalancedTopK { select: 2, oversample, early: 2 }.build(&mut g.graph, g.score, None).map(drop)
@@ -168,8 +186,13 @@ fn thresholds_are_numbers() {
     check("prumerge factor", &[f32::NAN, f32::INFINITY, f32::NEG_INFINITY].map(|v| (v, Refused)), |g, factor| {
         prumerge(g, PruMerge { factor, neighbours: 2, ..PruMerge::default() })
     });
+    check("prumerge factor by score", &[f32::NAN, f32::INFINITY, f32::NEG_INFINITY].map(|v| (v, Refused)), |g, factor| {
+        let method = PruMerge { factor, neighbours: 2, protect: protect(g), ..PruMerge::default() };
+        method.by_score(&mut g.graph, &g.tokens, g.score, g.tokens.x).map(drop)
+    });
     check("windows", &[(f32::NAN, Refused), (f32::INFINITY, Either)], |g, threshold| {
-        WindowMerge { height: 2, width: 4, window: 2, threshold, ..WindowMerge::default() }.build(&mut g.graph, &g.tokens).map(drop)
+        let method = WindowMerge { height: 2, width: 4, window: 2, threshold, protect: protect(g), ..WindowMerge::default() };
+        method.build(&mut g.graph, &g.tokens).map(drop)
     });
 }
 
@@ -177,7 +200,19 @@ fn thresholds_are_numbers() {
 fn counts_may_be_anything() {
     counts("tome merge", |g, merge| ToMe { merge, ..ToMe::default() }.build(&mut g.graph, &g.tokens, g.tokens.x).map(drop));
     positive("tome stride", |g, stride| {
-        ToMe { matching: Matching::Kth(stride), ..ToMe::default() }.build(&mut g.graph, &g.tokens, g.tokens.x).map(drop)
+        ToMe { matching: Matching::Kth(stride), protect: protect(g), ..ToMe::default() }
+            .build(&mut g.graph, &g.tokens, g.tokens.x)
+            .map(drop)
+    });
+    check("windows", &[0, 1, 3, u32::MAX].map(|window| (window, Refused)), |g, window| {
+        let method = WindowMerge { height: 2, width: 4, window, threshold: 0.5, protect: protect(g), ..WindowMerge::default() };
+        method.build(&mut g.graph, &g.tokens).map(drop)
+    });
+    check("pyramiddrop stage", &[1, 2, usize::MAX].map(|stage| (stage, Refused)), |g, stage| {
+        let marks = g.graph.input("marks", [2, 6], Elem::F32);
+        let images = Images::Marked { marks, others: 2 };
+        let method = PyramidDrop { images, ratios: vec![0.5, 0.25], ..PyramidDrop::default() };
+        method.build(&mut g.graph, &g.tokens, stage, g.heads, g.heads).map(drop)
     });
     counts("tome lists", |g, count| {
         let partition = Partition::random(&mut g.graph, 2, 6, count, 7)?;
@@ -287,6 +322,11 @@ fn layouts_may_be_anything() {
     let _ = Content::Grid(u32::MAX);
 }
 
+/// Tokens that are protected, which takes calls to know.
+fn protect(g: &mut Given) -> Protect {
+    Protect::Marked { marks: g.graph.input("protected", [2, 6], Elem::F32), most: 2 }
+}
+
 fn atome(g: &mut Given, choice: PairChoice) -> Result<(), Error> {
     AToMe { choice, pairs: AdjacentPairs::Overlapping }.build(&mut g.graph, &g.tokens, g.tokens.x).map(drop)
 }
@@ -315,6 +355,7 @@ fn btp(g: &mut Given, method: BalancedPrune) -> Result<(), Error> {
 fn mustdrop(g: &mut Given, method: DualAttention) -> Result<(), Error> {
     let key = g.graph.input("key", [2, 1], Elem::U32);
     let prompt = Prefill::new(&mut g.graph, g.tokens, Images::Range { start: 1, tokens: 3 }, key)?;
+    g.calls = g.graph.calls();
     method.build(&mut g.graph, &prompt, g.heads, g.heads).map(drop)
 }
 

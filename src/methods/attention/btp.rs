@@ -111,10 +111,8 @@ impl BalancedPrune {
     /// Prunes `tokens`, the image's hidden rows, by a score `[batch, tokens]`: the last prompt token's logits to them, averaged over
     /// the heads, in the layer before ([`Norm::ScaledLogits`](crate::kernels::Norm), without a softmax).
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, score: Tensor) -> Result<BalancedOutput, Error> {
-        for (argument, share) in [("btp: attention", self.attention), ("btp: diversity", self.diversity)] {
-            options::share(argument, share)?;
-        }
         let [_, capacity, _] = tokens.checked()?;
+        self.check()?;
         let normalized = row_normalize(graph, tokens.x, Some(tokens.lengths))?;
         let diversity = self.count(self.diversity).min(capacity);
         let diverse = diverse(graph, tokens, Objective::MaxMin, None, |_| diversity)?.selected.indices;
@@ -129,6 +127,12 @@ impl BalancedPrune {
         let selected = fill.build(graph, inputs)?;
         let pruned = Prune::listed(graph, tokens, selected.indices, |live| self.keep.min(live))?;
         Ok(BalancedOutput { pruned, selected, diverse, attended })
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        options::share("btp: attention", self.attention)?;
+        options::share("btp: diversity", self.diversity)?;
+        options::at_least("btp: oversample", 1.0, self.oversample)
     }
 
     /// Prunes the image tokens of a prompt, wherever they are, by a score `[batch, tokens]` of all its tokens. Everything else stays, in
@@ -154,6 +158,7 @@ impl BalancedPrune {
     pub fn in_prompt(&self, graph: &mut Graph, tokens: &Tokens, images: Images, score: Tensor) -> Result<BalancedOutput, Error> {
         let [batch, capacity, _] = tokens.checked()?;
         expect("btp: score", score.desc(), Desc::new([batch, capacity], Elem::F32))?;
+        self.check()?;
         let others = Protected::all_but(graph, tokens, images, ["btp: image"; 2], 0)?;
         let [others, image] = others.apart(graph, tokens)?;
         let score = image.map.gather(graph, score)?;

@@ -56,6 +56,7 @@ impl KeyTokens {
     /// encoder's last attention. The indices count patches, from 0.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, queries: Tensor, keys: Tensor) -> Result<Selection, Error> {
         let [_, capacity, _] = tokens.checked()?;
+        options::share("mustdrop: share", self.share)?;
         let protected = Protected::of(graph, tokens, self.protect)?;
         // The columns of leading tokens need not be made.
         let first = if let Protected::Leading(leading) = protected { leading } else { 0 };
@@ -85,6 +86,7 @@ impl KeyTokens {
     pub fn by_score(&self, graph: &mut Graph, tokens: &Tokens, score: Tensor) -> Result<Selection, Error> {
         let [batch, capacity, _] = tokens.checked()?;
         expect("mustdrop: score", score.desc(), Desc::new([batch, capacity], Elem::F32))?;
+        options::share("mustdrop: share", self.share)?;
         let protected = Protected::of(graph, tokens, self.protect)?;
         let score = match protected {
             Protected::Leading(leading) if leading > 0 => rows_of(graph, score, leading..capacity)?,
@@ -95,7 +97,6 @@ impl KeyTokens {
 
     /// Selects by the score of all tokens but the leading ones.
     fn of_patches(&self, graph: &mut Graph, tokens: &Tokens, protected: Protected, score: Tensor) -> Result<Selection, Error> {
-        options::share("mustdrop: share", self.share)?;
         let score = match protected {
             Protected::Leading(_) => score,
             _ => {

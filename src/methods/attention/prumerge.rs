@@ -108,6 +108,7 @@ impl PruMerge {
     /// encoder's last attention, whose row 0 is the class token's.
     pub fn build(&self, graph: &mut Graph, patches: &Tokens, queries: Tensor, keys: Tensor) -> Result<PruMergeOutput, Error> {
         let [_, capacity, _] = patches.checked()?;
+        self.check()?;
         let (with_class, _) = count_by_length(graph, patches.lengths, capacity, |live| live.saturating_add(1))?;
         let attention = AttentionScore { columns: Some(1..capacity + 1), ..Default::default() };
         let inputs = AttentionInputs { queries, keys, bias: None, lengths: Some(with_class), query_lengths: None };
@@ -145,6 +146,7 @@ impl PruMerge {
     pub fn by_score(&self, graph: &mut Graph, patches: &Tokens, score: Tensor, keys: Tensor) -> Result<PruMergeOutput, Error> {
         let [batch, capacity, _] = patches.checked()?;
         expect("prumerge: score", score.desc(), Desc::new([batch, capacity], Elem::F32))?;
+        self.check()?;
         let protected = Protected::of(graph, patches, self.protect)?;
         if protected.most() == 0 {
             return self.among(graph, patches, score, keys);
@@ -167,11 +169,14 @@ impl PruMerge {
         Ok(PruMergeOutput { compressed, score, kept: (kept, merged.kept.1), neighbours, ..merged })
     }
 
+    fn check(&self) -> Result<(), Error> {
+        options::finite("prumerge: factor", self.factor)?;
+        options::within("prumerge: neighbours", 0..=64, self.neighbours)
+    }
+
     /// The same of patches alone.
     fn among(&self, graph: &mut Graph, patches: &Tokens, score: Tensor, keys: Tensor) -> Result<PruMergeOutput, Error> {
         let [batch, capacity, _] = patches.checked()?;
-        options::finite("prumerge: factor", self.factor)?;
-        options::within("prumerge: neighbours", 0..=64, self.neighbours)?;
         let lengths = Some(patches.lengths);
         let fence = fence(graph, score, self.factor, lengths)?;
         let above = ThresholdInputs { lengths, ..ThresholdInputs::new(score, Limit::PerRow(fence)) };

@@ -88,6 +88,12 @@ pub struct WindowMergeOutput {
 impl WindowMerge {
     /// Merges `tokens`: the protected ones and the patches row by row. There are at most as many patches as places in the grid.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens) -> Result<WindowMergeOutput, Error> {
+        options::threshold("mustdrop: threshold", self.threshold)?;
+        let side = self.window;
+        if side < 2 || !self.height.is_multiple_of(side) || !self.width.is_multiple_of(side) {
+            let expected = format!("at least 2, and a divisor of {} and {}", self.height, self.width);
+            return Err(Error::Value { argument: "mustdrop: window", expected, actual: side.to_string() });
+        }
         let protected = Protected::of(graph, tokens, self.protect)?;
         if let Protected::Leading(leading) = protected {
             return self.behind(graph, tokens, leading);
@@ -101,17 +107,12 @@ impl WindowMerge {
     /// The same of the patches behind so many leading tokens.
     fn behind(&self, graph: &mut Graph, tokens: &Tokens, leading: u32) -> Result<WindowMergeOutput, Error> {
         let ([batch, capacity, _], side) = (tokens.checked()?, self.window);
-        options::threshold("mustdrop: threshold", self.threshold)?;
-        let value = |argument, expected, actual| Err(Error::Value { argument, expected, actual });
-        if side < 2 || !self.height.is_multiple_of(side) || !self.width.is_multiple_of(side) {
-            let expected = format!("at least 2, and a divisor of {} and {}", self.height, self.width);
-            return value("mustdrop: window", expected, side.to_string());
-        }
         let places = u64::from(self.height) * u64::from(self.width);
         let most = u64::from(u32::MAX - leading);
         if places + u64::from(leading) < u64::from(capacity) || places >= most {
             let expected = format!("{} places or more, and fewer than {most}", capacity - leading);
-            return value("mustdrop: grid", expected, format!("{} x {}", self.height, self.width));
+            let actual = format!("{} x {}", self.height, self.width);
+            return Err(Error::Value { argument: "mustdrop: grid", expected, actual });
         }
         // Token positions, window by window; the last of each window, which ascend.
         // A grid without places has windows of any size.

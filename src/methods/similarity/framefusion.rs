@@ -89,6 +89,7 @@ impl FrameFusion {
     pub fn decide(&self, graph: &mut Graph, tokens: &Tokens, places: Tensor) -> Result<TokenMap, Error> {
         tokens.checked()?;
         let (capacity, lengths) = (tokens.capacity(), Some(tokens.lengths));
+        self.check()?;
         options::share("framefusion: most", self.most)?;
         options::threshold("framefusion: similarity", self.similarity)?;
         let normalized = row_normalize(graph, tokens.x, lengths)?;
@@ -117,6 +118,7 @@ impl FrameFusion {
     /// over heads and queries.
     pub fn prune(&self, graph: &mut Graph, tokens: &Tokens, places: Tensor, attention: Tensor, keep: f64) -> Result<Compressed, Error> {
         tokens.checked()?;
+        self.check()?;
         options::share("framefusion: keep", keep)?;
         let counts = self.count_video(graph, tokens, places, |n| keep_count(n, keep, Rounding::NearestEven).max(self.floor))?;
         let marks = self.by_place(graph, places, mark::CANDIDATE, mark::EXCLUDED)?;
@@ -129,9 +131,12 @@ impl FrameFusion {
         keep_marked(graph, tokens, mask, tokens.capacity())
     }
 
+    fn check(&self) -> Result<(), Error> {
+        options::within("framefusion: tokens_per_frame", 1..=MOST_PLACES, self.tokens_per_frame)
+    }
+
     /// `video` for the video's tokens and `other` for all others, u32 `[batch, tokens]`.
     fn by_place(&self, graph: &mut Graph, places: Tensor, video: u32, other: u32) -> Result<Tensor, Error> {
-        options::within("framefusion: tokens_per_frame", 1..=MOST_PLACES, self.tokens_per_frame)?;
         choose(graph, places, self.tokens_per_frame, [video, other])
     }
 

@@ -53,6 +53,7 @@ impl IdPruner {
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, score: Tensor) -> Result<Diverse, Error> {
         tokens.checked()?;
         options::share("idpruner: keep", self.keep)?;
+        options::share("idpruner: relevance", f64::from(self.relevance))?;
         let importance = MinMax { epsilon: 1e-6, ..Default::default() }.build(graph, score, Some(tokens.lengths))?;
         let objective = Objective::MarginalRelevance { relevance: self.relevance };
         diverse(graph, tokens, objective, Some(importance), |live| {

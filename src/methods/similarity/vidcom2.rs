@@ -8,6 +8,7 @@ use crate::kernels::{FrameBudget, Order, Statistic, TopK, TopKInputs, add, gathe
 use crate::methods::parts::keep::keep_marked;
 use crate::methods::parts::lists::{product, select_mask};
 use crate::methods::similarity::video::Frames;
+use crate::options;
 use crate::token_map::{Compressed, Tokens};
 
 /// Keeps of every frame the tokens that are least like the frame's mean and the video's.
@@ -63,6 +64,7 @@ impl VidCom2 {
     /// Prunes `tokens`, frame after frame.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens) -> Result<VidCom2Output, Error> {
         let frames = Frames::of(tokens, self.tokens_per_frame, "vidcom2: tokens_per_frame")?;
+        options::share("vidcom2: base", f64::from(self.base))?;
         let [batch, capacity, _] = tokens.checked()?;
         let lengths = Some(tokens.lengths);
         let unit = steady_channels(graph, tokens)?;

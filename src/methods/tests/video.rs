@@ -64,7 +64,7 @@ fn options_out_of_range_are_errors() {
     let frame_fusion = FrameFusion { most: 1.5, ..Default::default() };
     assert_eq!(argument(&|graph| frame_fusion.merge(graph, &tokens, places).err()), "framefusion: most");
     let vidcom2 = VidCom2 { tokens_per_frame: 2, base: 2.0 };
-    assert_eq!(argument(&|graph| vidcom2.build(graph, &tokens).err()), "frame_budget: base");
+    assert_eq!(argument(&|graph| vidcom2.build(graph, &tokens).err()), "vidcom2: base");
     let atome = AToMe { choice: PairChoice::Merge(1.1), ..Default::default() };
     assert_eq!(argument(&|graph| atome.build(graph, &tokens, tokens.x).err()), "atome: ratio");
     let fastadasp = FastAdaSp { choice: PairChoice::Keep(f64::NAN) };
