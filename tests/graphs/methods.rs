@@ -1,7 +1,7 @@
 //! Methods on small inputs whose results were worked out by hand or by an independent reference.
 
 use tokenpress::kernels::Reduce;
-use tokenpress::methods::{EVit, FastV, Images, Matching, Prefill, Protect, PruMerge, PuMer, PyramidDrop, ToMe, WindowMerge};
+use tokenpress::methods::{EVit, FastV, Images, Matching, Prefill, Protect, PruMerge, PuMer, PyramidDrop, SparseVlm, ToMe, WindowMerge};
 use tokenpress::readback::HostTensors;
 use tokenpress::schedule::MergeSchedule;
 use tokenpress::{Elem, Error, Graph, HostTensor, NONE, Tokens};
@@ -196,4 +196,45 @@ fn the_readme_is_complete() {
     let named = |name: &str| ["mod", "copy", "partition"].contains(&name) || readme.contains(&format!("`{name}`"));
     let missing: Vec<_> = kernels.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).filter(|name| !named(name)).collect();
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// An image, a word, another image, two words. The first stage drops the first image; the words are still those that it rated.
+#[test]
+fn raters_are_the_same_words_in_every_stage() {
+    let mut graph = Graph::new();
+    let tokens = graph.tokens("x", [1, 5, 1], Elem::F32).expect("rank 3");
+    let marks = graph.constant(HostTensor::u32([5], vec![1, 0, 1, 0, 0]));
+    let mut method = SparseVlm { images: Images::Marked { marks, others: 3 }, rank: 1, recycle: false, bias: None };
+    let raters = method.raters(&mut graph, &tokens).expect("tokens");
+    // To the second image the first words look, and nothing looks at the first.
+    let queries = graph.constant(HostTensor::f32([1, 1, 5, 1], vec![1.0; 5]));
+    let keys = graph.constant(HostTensor::f32([1, 1, 5, 1], vec![-20.0, 0.0, 5.0, 0.0, 0.0]));
+    let first = method.build(&mut graph, &tokens, &raters, queries, keys).expect("shapes agree");
+    method.images = first.images;
+    let zeros = graph.constant(HostTensor::f32([1, 1, 4, 1], vec![0.0; 4]));
+    let second = method.build(&mut graph, &first.compressed.tokens, &raters, zeros, zeros).expect("no more tokens than stay");
+    for (name, tensor) in [("raters", raters.listed.indices), ("kept", first.compressed.map.representative), ("score", second.score)] {
+        graph.output(name, tensor).expect("new name");
+    }
+    let out = run(&graph, &HostTensor::f32([1, 5, 1], vec![1.0, 3.0, 1.0, 3.0, 0.0]));
+    assert_eq!(out["raters"].integers()[..3], [0, 1, NONE]);
+    assert_eq!(out["kept"].integers(), [1, 2, 3, 4]);
+    // The first word sees itself alone, the second three tokens that are alike.
+    let expected = [2.0 / 3.0, 1.0 / 6.0, 1.0 / 6.0, 0.0];
+    assert!(out["score"].floats().iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{:?}", out["score"]);
+}
+
+/// The tables of later stages are made in these.
+#[test]
+fn a_stage_costs_the_same_however_many_follow() {
+    let calls = |stages: usize| {
+        let mut graph = Graph::new();
+        let tokens = graph.tokens("x", [1, 8, 1], Elem::F32).expect("rank 3");
+        let images = Images::Marked { marks: graph.input("marks", [8], Elem::U32), others: 3 };
+        let heads = graph.input("heads", [1, 1, 8, 1], Elem::F32);
+        let method = PyramidDrop { images, ratios: vec![0.5; stages], ..PyramidDrop::default() };
+        method.build(&mut graph, &tokens, 0, heads, heads).expect("shapes agree");
+        graph.calls()
+    };
+    assert_eq!(calls(1), calls(5));
 }

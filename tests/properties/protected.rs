@@ -25,6 +25,8 @@ struct Options {
     /// Sixteenths.
     share: f64,
     flag: bool,
+    /// Tokens of a prompt that are no image's, at most.
+    others: u32,
 }
 
 fn count(tokens: &[u32]) -> u32 {
@@ -214,12 +216,13 @@ prop_compose! {
         elem in prop::sample::select(vec![Elem::F32, Elem::F16, Elem::BF16]),
         method in 0..METHODS.len(),
         few in 0u32..9,
+        others in 0..tokens + 1,
         share in (1u8..=16).prop_map(|n| f64::from(n) / 16.0),
         flag in any::<bool>(),
         seed in any::<u64>(),
         tokens in Just(tokens),
     ) -> Batch {
-        Batch { tokens, channels, lengths, elem, method, options: Options { few, share, flag }, marks, most, seed }
+        Batch { tokens, channels, lengths, elem, method, options: Options { few, share, flag, others }, marks, most, seed }
     }
 }
 
@@ -402,9 +405,14 @@ const PROMPTS: &[(&str, OfPrompt, LeftOfImages)] = &[
     (
         "sparsevlm",
         |graph, tokens, [queries, keys], _, images, options| {
-            let method = SparseVlm { images, rank: options.few, recycle: options.flag, bias: None };
+            let mut method = SparseVlm { images, rank: options.few, recycle: options.flag, bias: None };
             let raters = method.raters(graph, tokens)?;
-            Ok(method.build(graph, tokens, &raters, queries, keys)?.compressed)
+            let first = method.build(graph, tokens, &raters, queries, keys)?;
+            method.images = first.images;
+            let map = first.compressed.map;
+            let [queries, keys] = [map.gather(graph, queries)?, map.gather(graph, keys)?];
+            let second = method.build(graph, &first.compressed.tokens, &raters, queries, keys)?;
+            first.compressed.then(graph, &second.compressed)
         },
         |options, live, _| (!options.flag).then_some(live.min(options.few)),
     ),
@@ -505,13 +513,21 @@ pub fn images_may_be_anywhere(prompts: Prompts, side: Side<'_>) -> TestCaseResul
         prop_assert_eq!(&by_range[0], &by_marks[0], "{}", PROMPTS[case.method].0);
         prop_assert_eq!(&by_range[4], &by_marks[4], "{}", PROMPTS[case.method].0);
     }
+    // Of these the options say how many tokens stay of a row at most.
+    if ["fastv", "sparsevlm", "btp", "tome"].contains(&PROMPTS[case.method].0) {
+        prop_assert_eq!(by_range[2].shape(), by_marks[2].shape(), "{}", PROMPTS[case.method].0);
+    }
     let marks = HostTensor::u32([batch as u32, tokens], case.marks.iter().map(|mark| u32::from(*mark)).collect());
-    let anywhere = prompts.run(side, |graph| Images::Marked { marks: graph.constant(marks), others: u32::MAX });
+    let anywhere = prompts.run(side, |graph| Images::Marked { marks: graph.constant(marks.clone()), others: u32::MAX });
+    // Of more than there may be the last are an image's.
+    let few = prompts.run(side, |graph| Images::Marked { marks: graph.constant(marks), others: case.options.others });
     for row in 0..batch {
         prompts.others_stay(&by_range, row, |i| range.contains(&i), Some(image))?;
         prompts.others_stay(&by_marks, row, |i| range.contains(&i), None)?;
         let of_row = &case.marks[row * tokens as usize..];
         prompts.others_stay(&anywhere, row, |i| of_row[i as usize], None)?;
+        let before = |i: u32| of_row[..i as usize].iter().filter(|mark| !**mark).count() as u32;
+        prompts.others_stay(&few, row, |i| of_row[i as usize] || before(i) >= case.options.others, None)?;
     }
     Ok(())
 }

@@ -4,10 +4,10 @@
 
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{Order, Selection, concat_rows};
+use crate::kernels::{Order, Selection};
 use crate::methods::Raters;
-use crate::methods::parts::keep::{keep_marked, keep_range};
-use crate::methods::parts::lists::{choose, live_mask};
+use crate::methods::parts::keep::{keep_marked, keep_range, with_room};
+use crate::methods::parts::lists::{choose, first_entries, live_mask};
 use crate::methods::parts::places::{Images, Protected};
 use crate::methods::parts::prune::Prune;
 use crate::token_map::{Compressed, Tokens, count_by_length};
@@ -31,7 +31,8 @@ use crate::token_map::{Compressed, Tokens, count_by_length};
 /// - `rank` is a number for each stage, as in the published code. The paper derives it from the rank of the attention.
 ///
 /// Cost: `2 H M N D` operations for M words and N tokens. Their attention is in memory for 64 words at a time, in `256 (H + 1) N` bytes a
-/// batch row. For marked images the attention is that of all N tokens, not only the words'. Beside it a selection, one copy of the kept tokens, and with `recycle` `6 m^2 C` operations for the clusters of m tokens.
+/// batch row. For marked images the attention is that of all N tokens, not only the words', and there is one copy more of the kept tokens.
+/// Beside it a selection, one copy of the kept tokens, and with `recycle` `6 m^2 C` operations for the clusters of m tokens.
 ///
 /// ```
 /// use tokenpress::methods::{Images, SparseVlm};
@@ -94,51 +95,47 @@ impl SparseVlm {
         let [_, capacity, _] = tokens.checked()?;
         let others = self.others(graph, tokens)?;
         let score = raters.attention(graph, tokens, self, others, queries, keys)?;
+        let rank = self.rank;
+        let stay = |images: u32| images.min(rank);
         // Up to the text; the clusters; and the text.
-        let before_text = match others {
-            Protected::Outside(image, _) => count_by_length(graph, tokens.lengths, capacity, |live| live.min(image.end))?.0,
-            _ => self.images.text(graph, tokens)?.1,
+        let (before_text, counts) = match others {
+            Protected::Outside(image, _) => {
+                let before = |live: u32| live.min(image.end);
+                let kept = |live: u32| before(live) - image.live(live) + stay(image.live(live));
+                let counts = count_by_length(graph, tokens.lengths, capacity, kept)?;
+                (count_by_length(graph, tokens.lengths, capacity, before)?.0, Some(counts))
+            }
+            _ => (self.images.text(graph, tokens)?.1, None),
         };
         let head = Tokens { lengths: before_text, ..*tokens };
         let others_before = self.others(graph, &head)?;
-        let rank = self.rank;
-        let pruned = Prune { order: Order::Index }.beside(graph, &head, score, others_before, |images| images.min(rank))?;
+        let counts = counts.map_or_else(|| others_before.kept(graph, &head, stay), Ok)?;
+        let pruned = Prune { order: Order::Index }.beside_counted(graph, &head, score, others_before, counts)?;
         let mut compressed = pruned.compressed;
-        let marked = matches!(self.images, Images::Marked { .. });
-        let mut marks = self.images.marks(graph, &head)?;
-        if marked {
-            marks = compressed.map.gather(graph, marks)?;
-        }
-        let (taken, count) = self.recycled(self.images.of_full_row(capacity));
-        if let (true, Some(dropped)) = (self.recycle && taken > 0, pruned.selection.complement) {
-            let clusters = self.clusters(graph, &head, others_before, score, dropped)?;
-            if marked {
-                let all = graph.filled([tokens.batch(), clusters.tokens.capacity()], 1);
-                let (kept, added) = (Some(compressed.tokens.lengths), Some(clusters.tokens.lengths));
-                marks = concat_rows(graph, (marks, kept), (all, added))?.0;
-            }
-            compressed = compressed.append(graph, &clusters)?;
+        let mut images = self.images.after(graph, &head, &compressed.map, rank)?;
+        let (_, clusters) = self.recycled(self.images.of_full_row(capacity));
+        let clusters = if self.recycle { clusters } else { 0 };
+        if let (true, Some(dropped)) = (clusters > 0, pruned.selection.complement) {
+            let merged = self.clusters(graph, &head, others_before, score, dropped)?;
+            images = images.followed(graph, &compressed.tokens, &merged.tokens, true)?;
+            compressed = compressed.append(graph, &merged)?;
         }
         let text = match others {
             Protected::Outside(image, _) => keep_range(graph, tokens, image.end..capacity)?,
             _ => {
                 let before = live_mask(graph, before_text, capacity)?;
                 let behind = choose(graph, before, 1, [1, 0])?;
-                keep_marked(graph, tokens, behind, capacity)?
+                keep_marked(graph, tokens, behind, others.most())?
             }
         };
-        if marked {
-            let none = graph.filled([tokens.batch(), text.tokens.capacity()], 0);
-            marks = concat_rows(graph, (marks, Some(compressed.tokens.lengths)), (none, Some(text.tokens.lengths)))?.0;
+        images = images.followed(graph, &compressed.tokens, &text.tokens, false)?;
+        compressed = compressed.append(graph, &text)?;
+        if let Images::Marked { marks, others: most } = images {
+            // Before the images and behind them are no more others than there may be in a row.
+            let room = others.most_left(capacity, |images| images.min(rank.saturating_add(clusters)));
+            compressed = with_room(graph, compressed, room)?;
+            images = Images::Marked { marks: first_entries(graph, marks, compressed.tokens.capacity())?, others: most };
         }
-        let compressed = compressed.append(graph, &text)?;
-        let images = match self.images {
-            Images::Range { start, tokens } => {
-                let clusters = if self.recycle { count } else { 0 };
-                Images::Range { start, tokens: rank.min(tokens) + clusters }
-            }
-            Images::Marked { others, .. } => Images::Marked { marks, others },
-        };
         Ok(SparseVlmOutput { compressed, score, selection: pruned.selection, images })
     }
 }

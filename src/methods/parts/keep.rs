@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{compact, keep_live};
-use crate::methods::parts::lists::first_entries;
+use crate::methods::parts::lists::{first_entries, rows_of};
 use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
 
 impl Tokens {
@@ -61,6 +61,17 @@ pub(crate) fn keep_marked(graph: &mut Graph, tokens: &Tokens, mask: Tensor, outp
     let kept = compact(graph, mask, Some(tokens.lengths))?;
     let indices = first_entries(graph, kept.indices, outputs)?;
     keep_listed(graph, tokens, indices, kept.counts)
+}
+
+/// The same tokens with room for so many, of which no row has more.
+pub(crate) fn with_room(graph: &mut Graph, kept: Compressed, room: u32) -> Result<Compressed, Error> {
+    let Compressed { tokens, map } = kept;
+    if tokens.capacity() <= room {
+        return Ok(kept);
+    }
+    let [x, size] = [tokens.x, tokens.size].map(|rows| rows_of(graph, rows, 0..room));
+    let representative = first_entries(graph, map.representative, room)?;
+    Ok(Compressed { tokens: Tokens { x: x?, size: size?, ..tokens }, map: TokenMap { representative, ..map } })
 }
 
 #[cfg(test)]

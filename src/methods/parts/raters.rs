@@ -18,6 +18,8 @@ pub struct Raters {
     pub score: Tensor,
     /// The raters' places in the text, ascending, and how many.
     pub listed: Compacted,
+    /// Their places among all tokens that are no image's, which stay through all stages: u32 `[batch, text]`.
+    among_others: Tensor,
 }
 
 impl Raters {
@@ -41,8 +43,8 @@ impl Raters {
                 (image.end, text, choose(graph, place, text, [1, 0])?)
             }
             _ => {
-                let (text, _) = method.images.text(graph, tokens)?;
-                let positions = gather_rows(graph, text.indices, self.listed.indices, None)?;
+                let (positions, _) = others.listed(graph, tokens)?;
+                let positions = gather_rows(graph, positions, self.among_others, None)?;
                 (0, capacity, marks_of(graph, positions, capacity, 1)?)
             }
         };
@@ -79,20 +81,23 @@ impl SparseVlm {
             let [_, count, _] = rows.shape().exactly("sparsevlm: x", "[batch, tokens, channels]")?;
             graph.reshape(rows, [batch, 1, count, channels])
         };
-        let (queries, keys, image_lengths, lengths) = match others {
+        let (queries, keys, image_lengths, lengths, among_others) = match others {
             Protected::Outside(image, _) => {
                 let queries = rows_of(graph, tokens.x, image.start..image.end)?;
                 let keys = rows_of(graph, tokens.x, image.end..capacity)?;
                 let (image_lengths, _) = count_by_length(graph, tokens.lengths, capacity, |live| image.live(live))?;
                 let (lengths, _) = count_by_length(graph, tokens.lengths, capacity, |live| live.saturating_sub(image.end))?;
-                (queries, keys, image_lengths, lengths)
+                (queries, keys, image_lengths, lengths, graph.counted([batch, capacity - image.end], image.start, 1))
             }
             _ => {
                 let image = others.others(graph, tokens)?;
                 let (text, _) = self.images.text(graph, tokens)?;
                 let queries = gather_rows(graph, tokens.x, image.indices, None)?;
                 let keys = gather_rows(graph, tokens.x, text.indices, None)?;
-                (queries, keys, image.counts, text.counts)
+                let (positions, _) = others.listed(graph, tokens)?;
+                let place = invert_index(graph, positions, capacity)?;
+                let among_others = gather_rows(graph, place, text.indices, None)?;
+                (queries, keys, image.counts, text.counts, among_others)
             }
         };
         let (queries, keys) = (one_head(graph, queries)?, one_head(graph, keys)?);
@@ -102,6 +107,7 @@ impl SparseVlm {
         let mean = reduce(graph, score, 1, Statistic::Mean, lengths)?;
         let above = ThresholdInputs { lengths, ..ThresholdInputs::new(score, Limit::PerRow(mean)) };
         let mask = Threshold::default().build(graph, above)?;
-        Ok(Raters { score, listed: compact(graph, mask, lengths)? })
+        let listed = compact(graph, mask, lengths)?;
+        Ok(Raters { score, listed, among_others: gather_rows(graph, among_others, listed.indices, None)? })
     }
 }

@@ -2,10 +2,10 @@
 
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{Compacted, compact, gather_rows, lookup, mark};
+use crate::kernels::{Compacted, compact, concat_rows, gather_rows, lookup, mark};
 use crate::methods::parts::lists::{allowed, choose, live_mask, rows_of};
+use crate::methods::parts::places::Protected;
 use crate::methods::parts::places::image_range::ImageRange;
-use crate::methods::parts::places::marks_of_rows;
 use crate::token_map::{TokenMap, Tokens, count_by_length, plus_one};
 
 /// Where the image tokens of a prompt are: the same range in every row, or marks on the GPU.
@@ -87,9 +87,9 @@ impl Images {
                 let range = ImageRange { start, end: start.saturating_add(count) };
                 Ok(range.marks(graph, [tokens.batch(), tokens.capacity()]))
             }
-            Self::Marked { marks, .. } => {
-                let marks = marks_of_rows(graph, "images: marks", marks, tokens)?;
-                choose(graph, marks, 1, [0, 1])
+            Self::Marked { .. } => {
+                let others = Protected::all_but(graph, tokens, self, ["images"; 2], 0)?.marks(graph, tokens);
+                choose(graph, others, 1, [1, 0])
             }
         }
     }
@@ -101,6 +101,19 @@ impl Images {
             Self::Marked { others, .. } => {
                 let marks = self.marks(graph, tokens)?;
                 Ok(Self::Marked { marks: map.gather(graph, marks)?, others })
+            }
+        }
+    }
+
+    /// Where they are once other tokens follow these: of a range that grows so, or marks that do; tokens of an image, or others.
+    pub(crate) fn followed(self, graph: &mut Graph, tokens: &Tokens, more: &Tokens, are_image: bool) -> Result<Self, Error> {
+        match self {
+            Self::Range { start, tokens } if are_image => Ok(Self::Range { start, tokens: tokens.saturating_add(more.capacity()) }),
+            Self::Range { .. } => Ok(self),
+            Self::Marked { marks, others } => {
+                let added = graph.filled([more.batch(), more.capacity()], u32::from(are_image));
+                let (marks, _) = concat_rows(graph, (marks, Some(tokens.lengths)), (added, Some(more.lengths)))?;
+                Ok(Self::Marked { marks, others })
             }
         }
     }

@@ -59,12 +59,14 @@ impl Protected {
         keep: u32,
     ) -> Result<Self, Error> {
         let [_, capacity, _] = tokens.checked()?;
-        if let Some(range) = images.range(arguments, keep, capacity)? {
-            return Ok(Self::Outside(range, capacity));
+        match images {
+            Images::Range { start, tokens } => Ok(Self::Outside(ImageRange::new(arguments, start, tokens, keep, capacity)?, capacity)),
+            Images::Marked { marks, others: most } => {
+                let marks = marks_of_rows(graph, "images: marks", marks, tokens)?;
+                let others = choose(graph, marks, 1, [1, 0])?;
+                Self::marked(graph, tokens, others, most)
+            }
         }
-        let image = images.marks(graph, tokens)?;
-        let others = choose(graph, image, 1, [1, 0])?;
-        Self::marked(graph, tokens, others, capacity - images.of_full_row(capacity))
     }
 
     /// The first `most` tokens of each row whose mark, u32 `[batch, tokens]`, is not 0.
