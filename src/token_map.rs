@@ -72,6 +72,23 @@ impl Tokens {
         expect_listed("tokens: x", [tokens].into())?;
         Ok([batch, tokens, channels])
     }
+
+    /// Checks a score of each token, f32 `[batch, tokens]`.
+    pub(crate) fn expect_score(&self, argument: &'static str, score: Tensor) -> Result<(), Error> {
+        expect(argument, score.desc(), Desc::new([self.batch(), self.capacity()], Elem::F32))
+    }
+
+    /// Checks what says how alike tokens are: rows of each, or the keys of its heads.
+    pub(crate) fn expect_metric(&self, argument: &'static str, metric: Tensor) -> Result<(), Error> {
+        let (batch, capacity) = (self.batch(), self.capacity());
+        match *metric.shape().dims() {
+            [rows, tokens, _] | [rows, _, tokens, _] if rows == batch && tokens == capacity => Ok(()),
+            _ => {
+                let expected = format!("[{batch}, (heads,) {capacity}, channels]");
+                Err(Error::Shape { argument, expected, actual: metric.shape() })
+            }
+        }
+    }
 }
 
 impl Graph {

@@ -1,10 +1,14 @@
 //! Methods on small inputs whose results were worked out by hand or by an independent reference.
 
 use tokenpress::kernels::Reduce;
-use tokenpress::methods::{EVit, FastV, Images, Matching, Prefill, Protect, PruMerge, PuMer, PyramidDrop, SparseVlm, ToMe, WindowMerge};
+use tokenpress::methods::{
+    AToMe, BalancedPrune, CdPruner, Dart, DualAttention, EVit, FastAdaSp, FastV, FrameFusion, HiPrune, HoloV, IdPruner, IdleVit, Images,
+    KeyTokens, Matching, PairChoice, Prefill, Protect, PruMerge, PuMer, PyramidDrop, Samp, SparseVlm, ToMe, VisPruner, VisionZip,
+    WindowMerge,
+};
 use tokenpress::readback::HostTensors;
 use tokenpress::schedule::MergeSchedule;
-use tokenpress::{Elem, Error, Graph, HostTensor, NONE, Tokens};
+use tokenpress::{Elem, Error, Graph, HostTensor, NONE, Tensor, Tokens};
 
 /// `x[i][c] = (((5 i^2 + 7 i + 3 c + i c) mod 23) - 11) / 8` for 9 tokens of 4 channels.
 fn nine_by_four() -> HostTensor {
@@ -237,4 +241,110 @@ fn a_stage_costs_the_same_however_many_follow() {
         graph.calls()
     };
     assert_eq!(calls(1), calls(5));
+}
+
+/// A score, or queries and keys, of one batch and number of tokens, for tokens of another.
+type Mismatch = fn(&mut Graph, &Tokens, Tensor, Tensor) -> Result<(), Error>;
+
+const MISMATCHES: &[(&str, Mismatch)] = &[
+    ("atome", |graph, tokens, _, keys| AToMe::default().build(graph, tokens, keys).map(drop)),
+    ("btp", |graph, tokens, score, _| BalancedPrune::first(3, vec![]).build(graph, tokens, score).map(drop)),
+    ("btp, in a prompt", |graph, tokens, score, _| BalancedPrune::first(3, vec![]).in_prompt(graph, tokens, IMAGES, score).map(drop)),
+    ("cdpruner", |graph, tokens, score, _| CdPruner { keep: 3, ..CdPruner::default() }.build(graph, tokens, score).map(drop)),
+    ("dart", |graph, tokens, score, _| Dart { keep: 0.5, image_pivots: 2, floor: 0 }.build(graph, tokens, score, None).map(drop)),
+    ("evit", |graph, tokens, _, keys| EVit::default().build(graph, tokens, keys, keys).map(drop)),
+    ("evit, by a score", |graph, tokens, score, _| EVit::default().by_score(graph, tokens, score).map(drop)),
+    ("fastadasp", |graph, tokens, _, keys| FastAdaSp { choice: PairChoice::Merge(0.2) }.build(graph, tokens, keys, None).map(drop)),
+    ("fastadasp, weights", |graph, tokens, score, _| {
+        FastAdaSp { choice: PairChoice::Merge(0.2) }.build(graph, tokens, tokens.x, Some(score)).map(drop)
+    }),
+    ("fastv", |graph, tokens, _, keys| FastV { images: IMAGES, rank: 2, bias: None }.build(graph, tokens, keys, keys).map(drop)),
+    ("framefusion", |graph, tokens, score, _| {
+        let places = graph.input("places", [2, 9], Elem::U32);
+        FrameFusion { tokens_per_frame: 3, ..FrameFusion::default() }.prune(graph, tokens, places, score, 0.5).map(drop)
+    }),
+    ("hiprune, middle", |graph, tokens, score, _| {
+        let deep = graph.input("deep", [2, 9], Elem::F32);
+        HiPrune { keep: 0.5, share: 0.5, width: 3, wrap: false, floor: 0 }.build(graph, tokens, score, deep).map(drop)
+    }),
+    ("hiprune, deep", |graph, tokens, score, _| {
+        let middle = graph.input("middle", [2, 9], Elem::F32);
+        HiPrune { keep: 0.5, share: 0.5, width: 3, wrap: false, floor: 0 }.build(graph, tokens, middle, score).map(drop)
+    }),
+    ("holov", |graph, tokens, score, _| HoloV { keep: 3, crops: 2 }.build(graph, tokens, score).map(drop)),
+    ("idlevit", |graph, tokens, _, keys| IdleVit { keep: 3, ..IdleVit::default() }.build(graph, tokens, keys, keys).map(drop)),
+    ("idlevit, by a score", |graph, tokens, score, _| IdleVit { keep: 3, ..IdleVit::default() }.by_score(graph, tokens, score).map(drop)),
+    ("idpruner", |graph, tokens, score, _| IdPruner { keep: 0.5, relevance: 0.5, floor: 0 }.build(graph, tokens, score).map(drop)),
+    ("key_tokens", |graph, tokens, _, keys| KeyTokens::default().build(graph, tokens, keys, keys).map(drop)),
+    ("key_tokens, marks", |graph, tokens, _, keys| {
+        KeyTokens { protect: marked(graph), ..KeyTokens::default() }.build(graph, tokens, keys, keys).map(drop)
+    }),
+    ("key_tokens, by a score", |graph, tokens, score, _| KeyTokens::default().by_score(graph, tokens, score).map(drop)),
+    ("mustdrop", |graph, tokens, _, keys| {
+        let key = graph.input("key", [2, 1], Elem::U32);
+        let prompt = Prefill::new(graph, *tokens, IMAGES, key)?;
+        DualAttention { global: 0.1, individual: 0.1, floor: 0 }.build(graph, &prompt, keys, keys).map(drop)
+    }),
+    ("mustdrop, marks", |graph, tokens, _, keys| {
+        let key = graph.input("key", [2, 1], Elem::U32);
+        let images = Images::Marked { marks: graph.input("marks", [9], Elem::U32), others: 4 };
+        let prompt = Prefill::new(graph, *tokens, images, key)?;
+        DualAttention { global: 0.1, individual: 0.1, floor: 0 }.build(graph, &prompt, keys, keys).map(drop)
+    }),
+    ("prumerge", |graph, tokens, _, keys| {
+        let score = graph.input("other score", [2, 9], Elem::F32);
+        PruMerge { neighbours: 2, ..PruMerge::default() }.by_score(graph, tokens, score, keys).map(drop)
+    }),
+    ("prumerge, marks", |graph, tokens, _, keys| {
+        let score = graph.input("other score", [2, 9], Elem::F32);
+        PruMerge { neighbours: 2, protect: marked(graph), ..PruMerge::default() }.by_score(graph, tokens, score, keys).map(drop)
+    }),
+    ("pumer", |graph, tokens, _, keys| PuMer::default().in_prompt(graph, tokens, IMAGES, None, keys, keys).map(drop)),
+    ("samp, importance", |graph, tokens, score, _| {
+        let relevance = graph.input("relevance", [2, 9], Elem::F32);
+        Samp { threshold: 0.5, keep: 0.5, floor: 2 }.build(graph, tokens, score, relevance).map(drop)
+    }),
+    ("samp, relevance", |graph, tokens, score, _| {
+        let importance = graph.input("importance", [2, 9], Elem::F32);
+        Samp { threshold: 0.5, keep: 0.5, floor: 2 }.build(graph, tokens, importance, score).map(drop)
+    }),
+    ("sparsevlm", |graph, tokens, _, keys| {
+        let method = SparseVlm { images: IMAGES, rank: 2, recycle: true, bias: None };
+        let raters = method.raters(graph, tokens)?;
+        method.build(graph, tokens, &raters, keys, keys).map(drop)
+    }),
+    ("sparsevlm, marks", |graph, tokens, _, keys| {
+        let images = Images::Marked { marks: graph.input("marks", [9], Elem::U32), others: 4 };
+        let method = SparseVlm { images, rank: 2, recycle: true, bias: None };
+        let raters = method.raters(graph, tokens)?;
+        method.build(graph, tokens, &raters, keys, keys).map(drop)
+    }),
+    ("tome", |graph, tokens, _, keys| ToMe { merge: 2, ..ToMe::default() }.build(graph, tokens, keys).map(drop)),
+    ("visionzip", |graph, tokens, _, keys| {
+        let score = graph.input("other score", [2, 9], Elem::F32);
+        VisionZip { dominant: 2, contextual: 2, ..VisionZip::default() }.by_score(graph, tokens, score, keys).map(drop)
+    }),
+    ("vispruner", |graph, tokens, score, _| VisPruner { keep: 3, important: 0.5 }.build(graph, tokens, score).map(drop)),
+];
+
+const IMAGES: Images = Images::Range { start: 1, tokens: 5 };
+
+fn marked(graph: &mut Graph) -> Protect {
+    Protect::Marked { marks: graph.input("protected", [9], Elem::U32), most: 3 }
+}
+
+#[test]
+fn scores_and_keys_are_of_the_tokens() {
+    for ((name, build), ragged) in MISMATCHES.iter().flat_map(|method| [(method, false), (method, true)]) {
+        for (batch, count) in [(2, 8), (2, 10), (1, 9), (3, 9)] {
+            let mut graph = Graph::new();
+            let x = graph.input("x", [2, 9, 4], Elem::F32);
+            let lengths = if ragged { graph.input("lengths", [2], Elem::U32) } else { graph.constant(HostTensor::u32([2], vec![9; 2])) };
+            let tokens = Tokens::ragged(&mut graph, x, lengths).expect("rank 3");
+            let score = graph.input("score", [batch, count], Elem::F32);
+            let keys = graph.input("keys", [batch, 2, count, 4], Elem::F32);
+            let result = build(&mut graph, &tokens, score, keys);
+            assert!(result.is_err(), "{name} {batch} {count} {ragged}");
+        }
+    }
 }

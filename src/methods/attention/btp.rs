@@ -2,7 +2,6 @@
 //!
 //! Li et al., "Balanced Token Pruning: Accelerating Vision Language Models Beyond Local Optimization" (NeurIPS 2025).
 
-use crate::checks::expect;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{GreedyInputs, GreedySelect, GreedySelected, Objective, concat_rows, gather_rows, row_normalize};
@@ -12,7 +11,6 @@ use crate::methods::parts::lists::each_row;
 use crate::methods::parts::places::{Images, Protected};
 use crate::methods::parts::prune::{Prune, Pruned};
 use crate::options;
-use crate::tensor::{Desc, Elem};
 use crate::token_map::Tokens;
 
 /// Keeps image tokens by attention and by diversity in shares that change from stage to stage.
@@ -113,6 +111,7 @@ impl BalancedPrune {
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, score: Tensor) -> Result<BalancedOutput, Error> {
         let [_, capacity, _] = tokens.checked()?;
         self.check()?;
+        tokens.expect_score("btp: score", score)?;
         let normalized = row_normalize(graph, tokens.x, Some(tokens.lengths))?;
         let diversity = self.count(self.diversity).min(capacity);
         let diverse = diverse(graph, tokens, Objective::MaxMin, None, |_| diversity)?.selected.indices;
@@ -156,8 +155,8 @@ impl BalancedPrune {
     /// # Ok::<(), tokenpress::Error>(())
     /// ```
     pub fn in_prompt(&self, graph: &mut Graph, tokens: &Tokens, images: Images, score: Tensor) -> Result<BalancedOutput, Error> {
-        let [batch, capacity, _] = tokens.checked()?;
-        expect("btp: score", score.desc(), Desc::new([batch, capacity], Elem::F32))?;
+        tokens.checked()?;
+        tokens.expect_score("btp: score", score)?;
         self.check()?;
         let others = Protected::all_but(graph, tokens, images, ["btp: image"; 2], 0)?;
         let [others, image] = others.apart(graph, tokens)?;

@@ -3,7 +3,6 @@
 //! Liang et al., "Not All Patches Are What You Need: Expediting Vision Transformers via Token Reorganizations"
 //! (ICLR 2022).
 
-use crate::checks::expect;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{AttentionInputs, AttentionScore, Order, Queries, mark};
@@ -119,8 +118,8 @@ impl EVit {
     /// # Ok::<(), tokenpress::Error>(())
     /// ```
     pub fn by_score(&self, graph: &mut Graph, tokens: &Tokens, score: Tensor) -> Result<EVitOutput, Error> {
-        let [batch, capacity, _] = tokens.checked()?;
-        expect("evit: score", score.desc(), Desc::new([batch, capacity], Elem::F32))?;
+        tokens.checked()?;
+        tokens.expect_score("evit: score", score)?;
         options::positive_share("evit: keep", self.keep)?;
         let protected = Protected::of(graph, tokens, self.protect)?;
         let patches = |others: u32| keep_count(others, self.keep, Rounding::Ceil).max(self.floor).min(others);

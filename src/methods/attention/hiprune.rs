@@ -64,6 +64,8 @@ impl HiPrune {
         }
         options::within("hiprune: width", 1..=u32::MAX, self.width)?;
         let [_, capacity, _] = tokens.checked()?;
+        tokens.expect_score("hiprune: middle", middle)?;
+        tokens.expect_score("hiprune: deep", deep)?;
         let lengths = Some(tokens.lengths);
         let keep = |live: u32| keep_count(live, self.keep, Rounding::NearestEven).max(1).max(self.floor).min(live);
         let anchors = |live: u32| {

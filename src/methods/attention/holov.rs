@@ -66,6 +66,7 @@ impl HoloV {
     /// Prunes `tokens` by a score `[batch, tokens]` f32, at least 0: the class token's attention to them, averaged over the heads.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, score: Tensor) -> Result<HoloVOutput, Error> {
         tokens.checked()?;
+        tokens.expect_score("holov: score", score)?;
         options::within("holov: crops", 1..=MOST_CROPS, self.crops)?;
         let (batch, capacity, crops, lengths) = (tokens.batch(), tokens.capacity(), self.crops, tokens.lengths);
         let width = capacity.div_ceil(crops);

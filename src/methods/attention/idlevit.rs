@@ -2,7 +2,6 @@
 //!
 //! Xu et al., "No Token Left Behind: Efficient Vision Transformer via Dynamic Token Idling" (2023).
 
-use crate::checks::expect;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{Activation, AttentionInputs, AttentionScore, Norm, Order, Queries, gather_rows};
@@ -10,7 +9,7 @@ use crate::methods::parts::multi_head_attention::{KeyMask, Projected};
 use crate::methods::parts::places::{Protect, Protected};
 use crate::methods::parts::prune::{Prune, Pruned};
 use crate::methods::parts::transformer::TransformerBlock;
-use crate::tensor::{Desc, Elem, HostTensor};
+use crate::tensor::HostTensor;
 use crate::token_map::Tokens;
 
 /// Selects the protected tokens and the `keep` patches of highest raw logit; the others skip the layer.
@@ -104,8 +103,8 @@ impl IdleVit {
     /// # Ok::<(), tokenpress::Error>(())
     /// ```
     pub fn by_score(&self, graph: &mut Graph, tokens: &Tokens, score: Tensor) -> Result<IdleVitOutput, Error> {
-        let [batch, capacity, _] = tokens.checked()?;
-        expect("idlevit: score", score.desc(), Desc::new([batch, capacity], Elem::F32))?;
+        tokens.checked()?;
+        tokens.expect_score("idlevit: score", score)?;
         let protected = Protected::of(graph, tokens, self.protect)?;
         let patches = self.keep;
         let pruned = Prune { order: Order::Value }.beside(graph, tokens, score, protected, |others| others.min(patches))?;

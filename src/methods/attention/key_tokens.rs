@@ -2,7 +2,6 @@
 //!
 //! Liu et al., "Multi-Stage Vision Token Dropping: Towards Efficient Multimodal Large Language Model" (2024).
 
-use crate::checks::expect;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{AttentionInputs, AttentionScore, Selection, TopK, TopKInputs, gather_rows};
@@ -10,7 +9,6 @@ use crate::methods::parts::lists::rows_of;
 use crate::methods::parts::places::{Protect, Protected};
 use crate::options;
 use crate::schedule::{Rounding, keep_count};
-use crate::tensor::{Desc, Elem};
 use crate::token_map::Tokens;
 
 /// The key set: patches that later stages must not drop.
@@ -56,6 +54,7 @@ impl KeyTokens {
     /// encoder's last attention. The indices count patches, from 0.
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, queries: Tensor, keys: Tensor) -> Result<Selection, Error> {
         let [_, capacity, _] = tokens.checked()?;
+        tokens.expect_metric("mustdrop: keys", keys)?;
         options::share("mustdrop: share", self.share)?;
         let protected = Protected::of(graph, tokens, self.protect)?;
         // The columns of leading tokens need not be made.
@@ -84,8 +83,8 @@ impl KeyTokens {
     /// # Ok::<(), tokenpress::Error>(())
     /// ```
     pub fn by_score(&self, graph: &mut Graph, tokens: &Tokens, score: Tensor) -> Result<Selection, Error> {
-        let [batch, capacity, _] = tokens.checked()?;
-        expect("mustdrop: score", score.desc(), Desc::new([batch, capacity], Elem::F32))?;
+        let [_, capacity, _] = tokens.checked()?;
+        tokens.expect_score("mustdrop: score", score)?;
         options::share("mustdrop: share", self.share)?;
         let protected = Protected::of(graph, tokens, self.protect)?;
         let score = match protected {

@@ -2,7 +2,6 @@
 //!
 //! Shang et al., "LLaVA-PruMerge: Adaptive Token Reduction for Efficient Large Multimodal Models" (ICCV 2025).
 
-use crate::checks::expect;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
@@ -15,7 +14,6 @@ use crate::methods::parts::keep::keep_listed;
 use crate::methods::parts::lists::product;
 use crate::methods::parts::places::{Protect, Protected, of_two_counts};
 use crate::options;
-use crate::tensor::{Desc, Elem};
 use crate::token_map::{Compressed, Tokens, count_by_length, plus_one};
 
 /// Keeps the patches whose attention from the class token is an outlier, and adds to each what is like it.
@@ -144,8 +142,9 @@ impl PruMerge {
     /// # Ok::<(), tokenpress::Error>(())
     /// ```
     pub fn by_score(&self, graph: &mut Graph, patches: &Tokens, score: Tensor, keys: Tensor) -> Result<PruMergeOutput, Error> {
-        let [batch, capacity, _] = patches.checked()?;
-        expect("prumerge: score", score.desc(), Desc::new([batch, capacity], Elem::F32))?;
+        let [batch, _, _] = patches.checked()?;
+        patches.expect_score("prumerge: score", score)?;
+        patches.expect_metric("prumerge: keys", keys)?;
         self.check()?;
         let protected = Protected::of(graph, patches, self.protect)?;
         if protected.most() == 0 {

@@ -2,7 +2,6 @@
 //!
 //! Yang et al., "VisionZip: Longer is Better but Not Necessary in Vision Language Models" (CVPR 2025).
 
-use crate::checks::expect;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
@@ -13,7 +12,7 @@ use crate::methods::parts::contextual::Contextual;
 use crate::methods::parts::lists::{choose, first_entries};
 use crate::methods::parts::places::{Protect, Protected};
 use crate::methods::parts::prune::{Prune, Pruned};
-use crate::tensor::{Desc, Elem, NONE};
+use crate::tensor::NONE;
 use crate::token_map::{Compressed, TokenMap, Tokens, rows_by_known_length};
 
 /// Keeps the class token and the `dominant` patches that it attends to most, in order. Merges the others into `contextual` tokens.
@@ -121,8 +120,9 @@ impl VisionZip {
     /// # Ok::<(), tokenpress::Error>(())
     /// ```
     pub fn by_score(&self, graph: &mut Graph, tokens: &Tokens, score: Tensor, keys: Tensor) -> Result<VisionZipOutput, Error> {
-        let [batch, capacity, _] = tokens.checked()?;
-        expect("visionzip: score", score.desc(), Desc::new([batch, capacity], Elem::F32))?;
+        let [_, capacity, _] = tokens.checked()?;
+        tokens.expect_score("visionzip: score", score)?;
+        tokens.expect_metric("visionzip: keys", keys)?;
         let protected = Protected::of(graph, tokens, self.protect)?;
         let dominant = self.dominant;
         let prune = Prune { order: Order::Index };

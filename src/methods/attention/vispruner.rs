@@ -78,6 +78,7 @@ impl VisPruner {
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, score: Tensor) -> Result<VisPrunerOutput, Error> {
         options::share("vispruner: important", self.important)?;
         let [_, capacity, _] = tokens.checked()?;
+        tokens.expect_score("vispruner: score", score)?;
         let lengths = tokens.lengths;
         let (important, most) = count_by_length(graph, lengths, capacity, |live| self.important_of(live))?;
         let inputs = TopKInputs { lengths: Some(lengths), counts: Some(important), ..TopKInputs::new(score) };

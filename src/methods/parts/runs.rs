@@ -65,6 +65,7 @@ impl Neighbours {
     /// Decides on `metric`, `[batch, tokens, channels]` or keys `[batch, heads, tokens, channels]`, whose mean is then the metric.
     pub(crate) fn decide(&self, graph: &mut Graph, tokens: &Tokens, metric: Tensor, argument: &'static str) -> Result<Runs, Error> {
         self.choice.check(argument)?;
+        tokens.expect_metric("runs: metric", metric)?;
         let (capacity, lengths) = (tokens.capacity(), Some(tokens.lengths));
         let normalized = row_normalize(graph, metric, lengths)?;
         let previous = previous_at(graph, capacity, 1);

@@ -63,6 +63,7 @@ impl Dart {
     pub fn build(&self, graph: &mut Graph, tokens: &Tokens, sizes: Tensor, text: Option<Tensor>) -> Result<DartOutput, Error> {
         options::share("dart: keep", self.keep)?;
         let [_, capacity, _] = tokens.checked()?;
+        tokens.expect_score("dart: sizes", sizes)?;
         let text_pivots = match text {
             Some(text) => text.shape().exactly::<3>("dart: text", "[batch, text, channels]")?[1],
             None => 0,

@@ -107,6 +107,7 @@ impl PuMer {
     ) -> Result<PuMerOutput, Error> {
         let [batch, capacity, _] = tokens.checked()?;
         self.check()?;
+        tokens.expect_metric("pumer: keys", keys)?;
         let [_, text_tokens] = mask.shape().exactly("pumer: text mask", "[batch, text]")?;
         if text_tokens > capacity {
             let (expected, actual) = (format!("[{batch}, text] for at most {capacity} tokens"), mask.shape());
@@ -156,6 +157,7 @@ impl PuMer {
     ) -> Result<PuMerOutput, Error> {
         let [batch, capacity, _] = tokens.checked()?;
         self.check()?;
+        tokens.expect_metric("pumer: keys", keys)?;
         images.range(["pumer: image"; 2], 0, capacity)?;
         let tokens = Tokens::ragged(graph, tokens.x, tokens.lengths)?;
         let padding = padding.map(|padding| marks_of_rows(graph, "pumer: padding", padding, &tokens)).transpose()?;

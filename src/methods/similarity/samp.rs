@@ -80,6 +80,8 @@ impl Samp {
         tokens.checked()?;
         options::share("samp: keep", self.keep)?;
         options::threshold("samp: threshold", self.threshold)?;
+        tokens.expect_score("samp: importance", importance)?;
+        tokens.expect_score("samp: relevance", relevance)?;
         let capacity = tokens.capacity();
         let normalized = row_normalize(graph, tokens.x, Some(tokens.lengths))?;
         let joins = grow_runs(graph, normalized, self.threshold, Some(tokens.lengths))?;

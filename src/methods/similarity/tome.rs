@@ -77,11 +77,7 @@ impl ToMe {
         if let Matching::Kth(stride) = self.matching {
             options::within("tome: stride", 1..=u32::MAX, stride)?;
         }
-        let metric_tokens = metric.shape().dims().iter().rev().nth(1).copied().unwrap_or(0);
-        if metric_tokens != capacity || metric.shape().dims().first() != Some(&tokens.batch()) {
-            let expected = format!("[{}, (heads,) {capacity}, channels]", tokens.batch());
-            return Err(Error::Shape { argument: "tome: metric", expected, actual: metric.shape() });
-        }
+        tokens.expect_metric("tome: metric", metric)?;
         let candidates = self.candidates(graph, tokens)?;
         // Where all but leading tokens are protected, these come first though there is nothing to merge: as with marks of the same tokens.
         let leading = matches!(candidates.protected, Protected::Leading(_));
