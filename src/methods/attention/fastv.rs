@@ -17,9 +17,9 @@ use crate::token_map::Tokens;
 /// keep every token that is not an image's, and the `rank` image tokens of highest a
 /// ```
 ///
-/// Position ids are the kept positions: `map.positions(graph, None, Positions::Keep)`. The text after the image may be ragged. Images may be
-/// anywhere ([`Images`]), and each row keeps `rank` tokens of all its images together; one with fewer keeps them all. Ties go to the lowest
-/// position.
+/// Position ids are the kept positions: `map.positions(graph, None, Positions::Keep)`. The text after the image may be ragged. Images may
+/// be anywhere ([`Images`]), and each row keeps `rank` tokens of all its images together; one with fewer keeps them all. Ties go to the
+/// lowest position.
 ///
 /// - Each row decides for itself. In the published code the batch's first row decides for all.
 /// - The score is the last row's, as in the published code. The paper's text averages the attention received from all tokens.

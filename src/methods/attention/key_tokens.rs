@@ -15,8 +15,8 @@ use crate::token_map::Tokens;
 ///
 /// The `ceil(share * patches)` patches that the class token attends to most, in descending attention. Ties go to the lowest position.
 ///
-/// Patches are the tokens that are not protected; by default token 0 is, the class token. An encoder without a class token has no row to rank
-/// by. There take a score of your own, [`KeyTokens::by_score`].
+/// Patches are the tokens that are not protected; by default token 0 is, the class token. An encoder without a class token has no row to
+/// rank by. There take a score of your own, [`KeyTokens::by_score`].
 ///
 /// Cost: one attention row of `2 H N D` operations for H heads of D channels, and a selection. No token moves.
 ///

@@ -29,7 +29,8 @@ use crate::token_map::{Compressed, TokenMap};
 /// Images may be anywhere ([`Images`](crate::methods::Images)); a row without one stays as it is.
 ///
 /// Cost: `2 H M N D` operations for M words and N tokens. Their attention is in memory for 64 words at a time, in `256 (H + 1) N` bytes a
-/// batch row. For marked images the attention is that of all N tokens, not only the words'. Beside it two thresholds and one copy of the kept tokens.
+/// batch row. For marked images the attention is that of all N tokens, not only the words'. Beside it two thresholds and one copy of the
+/// kept tokens.
 ///
 /// Stage three is the decoding. It keeps every layer's cache at the last stage's tokens. Chain the maps of the stages after a layer by
 /// [`then`](TokenMap::then), and take the layer's keys and values by [`gather`](TokenMap::gather).

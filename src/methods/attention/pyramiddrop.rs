@@ -24,8 +24,9 @@ use crate::token_map::{Tokens, count_by_length};
 ///   norm, projections and rotation. Of the queries one row is enough, and the model's attention may stay fused.
 /// - Positions are renumbered: `map.positions(graph, None, Positions::Compact)`.
 ///
-/// Images may be anywhere ([`Images`]). Of a range n is its number of tokens, whether or not a short row has them all. With marks how many image tokens a row had before the first stage is on the GPU: count once,
-/// [`PyramidDrop::counts`], and take the marks of each stage from [`FastVOutput::images`]. Ties go to the lowest position.
+/// Images may be anywhere ([`Images`]). Of a range n is its number of tokens, whether or not a short row has them all. With marks how
+/// many image tokens a row had before the first stage is on the GPU: count once, [`PyramidDrop::counts`], and take the marks of each
+/// stage from [`FastVOutput::images`]. Ties go to the lowest position.
 ///
 /// Cost of a stage: one attention row of `2 H N D` operations for H heads of D channels, a selection, one copy of the kept
 /// tokens, as of [`FastV`].

@@ -23,8 +23,8 @@ use crate::token_map::{Compressed, Tokens, count_by_length};
 /// ```
 ///
 /// How many raters there are is decided on the GPU. The text is everything after the image. Images may be anywhere ([`Images`]): of several
-/// the text is all that is no image's after the first image token, and clusters stand after the last. A row without an image stays as it is.
-/// Ties go to the lowest position.
+/// the text is all that is no image's after the first image token, and clusters stand after the last. A row without an image stays as it
+/// is. Ties go to the lowest position.
 ///
 /// - A mean of a cluster is exact. The published code divides by the count plus 1e-6.
 /// - Ties go to the lowest index. The published densities have noise of 1e-6 to break them.

@@ -25,8 +25,8 @@ use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
 /// output = [protected, merged windows in descending s, other patches ascending]
 /// ```
 ///
-/// Patches are the tokens that are not protected; by default token 0 is, the class token. An encoder without one needs nothing in its place:
-/// no score decides here, so that [`Protect::NONE`] is all. Of equally similar windows the first merge first.
+/// Patches are the tokens that are not protected; by default token 0 is, the class token. An encoder without one needs nothing in its
+/// place: no score decides here, so that [`Protect::NONE`] is all. Of equally similar windows the first merge first.
 ///
 /// A merged token is the mean of its window, weighted by sizes, and stands at its last patch. The places after a row's live tokens are
 /// empty, and a window with an empty place stays as it is. So images of fewer rows than the grid take part.

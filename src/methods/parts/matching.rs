@@ -37,6 +37,7 @@ pub enum Matching {
     /// count. If none of them is a destination, nothing merges.
     ///
     /// **A token in neither list is dropped**, unless it is protected: its [`parent`](crate::TokenMap::parent) is [`NONE`](crate::NONE). A
-    /// protected token stays, whether or not it is in a list. With a [`merge`](crate::methods::ToMe::merge) of 0 every token stays where it is.
+    /// protected token stays, whether or not it is in a list. With a [`merge`](crate::methods::ToMe::merge) of 0 every token stays where
+    /// it is.
     Lists(Partition),
 }

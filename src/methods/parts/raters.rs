@@ -72,8 +72,8 @@ impl Raters {
 impl SparseVlm {
     /// Chooses the raters by the hidden states that enter the language model.
     ///
-    /// Cost: `4 I T C` operations for I image and T text tokens (half of it for up to 16 image tokens), one copy of the tokens, two for marked
-    /// images, three small dispatches or more. The matrix `I x T` is not stored where it is large.
+    /// Cost: `4 I T C` operations for I image and T text tokens (half of it for up to 16 image tokens), one copy of the tokens, two for
+    /// marked images, three small dispatches or more. The matrix `I x T` is not stored where it is large.
     pub fn raters(&self, graph: &mut Graph, tokens: &Tokens) -> Result<Raters, Error> {
         let [batch, capacity, channels] = tokens.checked()?;
         let others = self.others(graph, tokens)?;

@@ -9,8 +9,8 @@ use crate::tensor::{Desc, Elem, HostTensor, Shape};
 /// Sequences packed one after the other: images of different sizes, or texts without padding.
 ///
 /// Each becomes a row of a batch, and every kernel and method takes such rows with their lengths: attention,
-/// scores, a selection with a budget for each, ToMe, pruning. What a sequence gives is what it gives alone, to the bit, and nobody reads
-/// another sequence's tokens. [`pack_sequences`] makes one row of the results again.
+/// scores, a selection with a budget for each, ToMe, pruning. What a sequence gives is what it gives alone in a row of as many places, to
+/// the bit, and nobody reads another sequence's tokens. [`pack_sequences`] makes one row of the results again.
 ///
 /// ```
 /// use tokenpress::kernels::{Statistic, reduce};

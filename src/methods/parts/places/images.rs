@@ -118,8 +118,8 @@ impl Images {
         }
     }
 
-    /// The text of a prompt: live tokens behind the first image token that are not an image's. And where the head of the prompt ends: behind
-    /// the last image token, `[batch]` u32.
+    /// The text of a prompt: live tokens behind the first image token that are not an image's. And where the head of the prompt ends:
+    /// behind the last image token, `[batch]` u32.
     pub(crate) fn text(self, graph: &mut Graph, tokens: &Tokens) -> Result<(Compacted, Tensor), Error> {
         let [batch, capacity, _] = tokens.checked()?;
         let marks = self.marks(graph, tokens)?;

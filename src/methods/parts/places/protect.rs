@@ -14,8 +14,8 @@ use crate::token_map::{Compressed, Tokens};
 /// Each row of a batch may have its own. Tokens at or behind a row's live ones are none's. A row whose tokens are all protected stays as it
 /// is.
 ///
-/// Cost: none for leading tokens. For a list or marks about twenty small dispatches of integers in [`ToMe`](crate::methods::ToMe), and about
-/// ten in others, whatever the number of channels.
+/// Cost: none for leading tokens. For a list or marks about twenty small dispatches of integers in [`ToMe`](crate::methods::ToMe), and
+/// about ten in others, whatever the number of channels.
 ///
 /// ```
 /// use tokenpress::methods::{Protect, ToMe};

@@ -141,8 +141,8 @@ impl Protected {
         }
     }
 
-    /// The most that any row keeps, if of its others so many stay: with each one more, as many or one more. So it is a full row with as many
-    /// protected tokens as there may be.
+    /// The most that any row keeps, if of its others so many stay: with each one more, as many or one more. So it is a full row with as
+    /// many protected tokens as there may be.
     pub(crate) fn most_left(&self, capacity: u32, left: impl Fn(u32) -> u32) -> u32 {
         let protected = self.most().min(capacity);
         protected + left(capacity - protected)
