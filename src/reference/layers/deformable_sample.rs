@@ -103,7 +103,7 @@ impl DeformableSampling<'_> {
         row(0.0) * (1.0 - (y - top)) + row(1.0) * (y - top)
     }
 
-    /// The largest magnitude among all tokens that a point may lie between after rounding.
+    /// The largest magnitude among all tokens that a point may lie between after rounding; NaN if one of them is.
     fn magnitude(&self, batch: usize, head: usize, channel: usize, point: &Point) -> f64 {
         let [height, width] = self.levels[point.level].map(f64::from);
         let range = |axis: usize, extent: f64| {
@@ -117,7 +117,9 @@ impl DeformableSampling<'_> {
         };
         let columns = range(0, width);
         let tokens = range(1, height).flat_map(|y| columns.clone().map(move |x| [x as f64, y as f64]));
-        tokens.map(|at| self.token(batch, point.level, at, head, channel).abs()).fold(0.0, |a, b| if b.is_nan() { b } else { a.max(b) })
+        tokens
+            .map(|at| self.token(batch, point.level, at, head, channel).abs())
+            .fold(0.0, |a: f64, b| if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) })
     }
 
     /// One number for each element of the result, from its points.
@@ -167,6 +169,31 @@ pub fn deformable_sample_bound(sampling: &DeformableSampling<'_>, elem: Elem) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_nan_beside_a_number_leaves_the_bound_open() {
+        let bound = |value: [f32; 4]| {
+            let (points, dims) = (&[0.75, 0.5], [1, 4, 1, 1]);
+            let levels = &[[1, 4]];
+            let sampling = DeformableSampling {
+                value: &value,
+                points,
+                weights: &[1.0],
+                reference: None,
+                levels,
+                softmax: false,
+                dims,
+                queries: 1,
+                samples: 1,
+            };
+            deformable_sample_bound(&sampling, Elem::F32)[0]
+        };
+        // The point lies between the last two tokens.
+        assert!(bound([0.5, 2.0, 1.0, 3.0]) < 1e-4);
+        for value in [[0.5, f32::NAN, 1.0, 3.0], [0.5, 2.0, f32::NAN, 3.0], [0.5, 2.0, 1.0, f32::NAN]] {
+            assert_eq!(bound(value), f64::INFINITY, "{value:?}");
+        }
+    }
 
     #[test]
     fn a_hand_made_grid() {
