@@ -29,7 +29,7 @@ impl Bindings {
         self
     }
 
-    /// Binds an input or output of the graph to a texture.
+    /// Binds an input or output of the graph to a texture. [`TextureView`] says which shapes and formats go together.
     pub fn bind_texture(mut self, name: &str, view: TextureView) -> Self {
         self.tensors.remove(name);
         self.textures.insert(name.to_owned(), view);

@@ -38,6 +38,10 @@ pub(crate) fn lower_graph(
         };
         let (mut inputs, mut outputs): (Vec<_>, Vec<_>) =
             (node.inputs.iter().map(operand).collect(), node.outputs.iter().map(operand).collect());
+        // A result that is read again is read from the buffer that it lies in beside its texture.
+        for (operand, _) in inputs.iter_mut().zip(&node.inputs).filter(|(_, tensor)| named.contains(&tensor.id())) {
+            operand.texels = None;
+        }
         // No buffer holds this tensor, even if its binding is split.
         let limit = capabilities.max_buffer;
         if let Some(operand) = inputs.iter().chain(&outputs).find(|o| o.resource.bytes > limit && o.texels.is_none()) {
@@ -51,7 +55,8 @@ pub(crate) fn lower_graph(
         let keeps_textures = !read_again && lowerer.takes_textures(index, node, &inputs, &outputs, &read)?;
         let apart = |operand: &Operand| {
             let Storage::Tensor(id) = operand.resource.storage else { return false };
-            place(id).strides.is_some() || (operand.texels.is_some() && !keeps_textures)
+            let Place { strides, texels, .. } = place(id);
+            strides.is_some() || (texels.is_some() && !(keeps_textures && operand.texels.is_some()))
         };
         for operand in inputs.iter_mut().filter(|operand| apart(operand)) {
             lowerer.make_dense(index, operand, true)?;

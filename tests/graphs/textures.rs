@@ -314,6 +314,26 @@ fn kernels_read_and_write_textures() {
     }
 }
 
+/// A result in a texture of 8 bits is read again by a kernel that could read the texture: it reads what was computed.
+#[test]
+fn a_result_that_is_read_again_is_not_rounded() {
+    let adapter = adapters::all().swap_remove(0);
+    let context = &adapter.context;
+    let unshuffle = PixelUnshuffle::default();
+    let mut graph = Graph::new();
+    let blocks = graph.input("blocks", [1, 4, 16], Elem::F32);
+    let image = unshuffle.shuffle_tokens(&mut graph, blocks, [4, 4]).expect("valid options");
+    let again = unshuffle.unshuffle_tokens(&mut graph, image, [4, 4]).expect("valid options");
+    graph.output("image", image).expect("a name");
+    graph.output("again", again).expect("a name");
+    let values: Vec<f32> = (0..64).map(|i| i as f32 / 64.0 + 1e-3).collect();
+    let input = HostTensor::f32([1, 4, 16], values.clone());
+    let shown = storage(context, Rgba8Unorm, [4, 4]);
+    let (_, found) = run(context, &graph, &[("image", &shown)], &[("blocks".to_owned(), input)].into());
+    assert_eq!(found["again"].floats(), values);
+    assert!(download(context, &shown).iter().any(|byte| *byte > 0));
+}
+
 /// Every variant of a shader that binds a texture, on every adapter: one call of each kernel for each format and element type.
 #[test]
 fn every_texture_variant_runs() {
