@@ -22,7 +22,8 @@ const BILINEAR = 1u;
 const ANTIALIASED = 2u;
 
 fn window(i: u32, live: u32, outputs: u32) -> Window {
-  if SAMPLING == NEAREST { return between((2u * i + 1u) * live / (2u * outputs), 0u, 1u, live); }
+  // An image of its own size may have more pixels than the product holds.
+  if SAMPLING == NEAREST { return between(select((2u * i + 1u) * live / (2u * outputs), i, live == outputs), 0u, 1u, live); }
   if SAMPLING == BILINEAR { return bilinear(i, live, outputs); }
   return antialiased(i, live, outputs);
 }

@@ -53,5 +53,7 @@ pub fn cases() -> Vec<Case> {
         push(&Patches { patch: [16, 16], ..grey.clone() }, elem, [0, 4, 6, 2], "empty");
     }
     push(&resized([37, 50], Sampling::Antialiased, true), Elem::F32, [1, 130, 97, 3], "normal");
+    // A spectrogram's length: the square of it is no u32.
+    push(&Patches { patch: [1, 8], ..grey.clone() }, Elem::F32, [1, 1, 70_000, 1], "normal");
     cases
 }
