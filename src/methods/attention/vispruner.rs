@@ -80,6 +80,7 @@ impl VisPruner {
         let [_, capacity, _] = tokens.checked()?;
         tokens.expect_score("vispruner: score", score)?;
         let lengths = tokens.lengths;
+        let mut round = Round::first(self, graph, lengths, capacity)?;
         let (important, most) = count_by_length(graph, lengths, capacity, |live| self.important_of(live))?;
         let inputs = TopKInputs { lengths: Some(lengths), counts: Some(important), ..TopKInputs::new(score) };
         let by_score = TopK { k: most, complement: Some(Order::Value), ..Default::default() }.build(graph, inputs)?;
@@ -87,8 +88,6 @@ impl VisPruner {
         let normalized = row_normalize(graph, tokens.x, Some(lengths))?;
         // A selection always has the complement that it is asked for.
         let mut rest = by_score.complement.unwrap_or(by_score.indices);
-        let mut round = Round::first(self, graph, lengths, capacity)?;
-        options::within("vispruner: tokens to drop", 0..=MOST_DROPPED, round.to_drop())?;
         while round.most_dropped() > 0 {
             let longest = round.longest();
             let sources = every_second(graph, rest, 0, longest.div_ceil(2))?;
@@ -146,9 +145,11 @@ enum Round {
 impl Round {
     fn first(method: &VisPruner, graph: &mut Graph, lengths: Tensor, capacity: u32) -> Result<Self, Error> {
         let row = |live: u32| [method.rest_of(live.min(capacity)), method.rest_of(live.min(capacity).min(method.keep))];
+        let expect_few =
+            |[left, wanted]: [u32; 2]| options::within("vispruner: tokens to drop", 0..=MOST_DROPPED, left.saturating_sub(wanted));
         let [batch] = lengths.shape().exactly("tokens: lengths", "[batch]")?;
         if let Some(known) = graph.known(lengths) {
-            let rows = match known.one_number() {
+            let rows: Vec<_> = match known.one_number() {
                 Some(live) => vec![row(live)],
                 None => {
                     let rounds = row(capacity)[0].saturating_sub(row(capacity)[1]).div_ceil(ROUND).max(1);
@@ -156,11 +157,13 @@ impl Round {
                     known.entries().map(row).collect()
                 }
             };
+            rows.iter().try_for_each(|row| expect_few(*row))?;
             return Ok(Self::Known { batch, rows });
         }
         let all_stay = method.keep.min(capacity);
         let resting = (0..=all_stay).map(|live| method.rest_of(live)).max().unwrap_or(0);
         let [longest, wanted] = row(capacity);
+        expect_few([longest, wanted])?;
         let dropping = plus_one("vispruner: keep", resting)?;
         let state = |live: u32| if live > all_stay { dropping + (row(live)[0] - wanted) } else { row(live)[0] };
         let (states, _) = count_by_length(graph, lengths, capacity, state)?;
@@ -188,14 +191,6 @@ impl Round {
         match self {
             Self::Known { rows, .. } => rows.iter().map(|[left, _]| *left).max().unwrap_or(0),
             Self::Counted { resting, longest, .. } => *longest.max(resting),
-        }
-    }
-
-    /// The most that a row drops in all rounds.
-    fn to_drop(&self) -> u32 {
-        match self {
-            Self::Known { rows, .. } => rows.iter().map(|[left, wanted]| left.saturating_sub(*wanted)).max().unwrap_or(0),
-            Self::Counted { longest, wanted, .. } => longest.saturating_sub(*wanted),
         }
     }
 
