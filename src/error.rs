@@ -191,9 +191,9 @@ pub enum Error {
         /// The feature's name in `wgpu::Features`.
         feature: &'static str,
     },
-    /// A buffer or texture was destroyed, or belongs to another device than the plan.
+    /// A buffer or texture was destroyed or belongs to another device than the plan, or a texture was not made for the view's format.
     #[error(
-        "{tensor:?}: its buffer or texture was destroyed, or belongs to another device than the plan: make it anew on the plan's device"
+        "{tensor:?}: its buffer or texture was destroyed, or belongs to another device than the plan, or lacks the view's format among its `view_formats`: make it anew on the plan's device"
     )]
     UnusableBuffer {
         /// The tensor's name, or `workspace`.

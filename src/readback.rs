@@ -210,6 +210,48 @@ impl Context {
         read(&self.device, &self.queue, buffer).await
     }
 
+    /// A texture of one level of `[rows, columns]`.
+    pub fn texture(&self, format: wgpu::TextureFormat, [height, width]: [u32; 2], usage: wgpu::TextureUsages) -> wgpu::Texture {
+        self.device.create_texture(&wgpu::TextureDescriptor {
+            label: None,
+            size: wgpu::Extent3d { width, height, depth_or_array_layers: 1 },
+            mip_level_count: 1,
+            sample_count: 1,
+            dimension: wgpu::TextureDimension::D2,
+            format,
+            usage,
+            view_formats: &[],
+        })
+    }
+
+    /// The bytes of a texture's first level and layer, row by row, once the work submitted so far is done.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] of a texture without `COPY_SRC`, [`Error::Texture`] of a format whose texels have no bytes of their own, and those of
+    /// [`Context::read`].
+    pub async fn read_texture(&self, texture: &wgpu::Texture) -> Result<Vec<u8>, Error> {
+        let tensor = || "read_texture: texture".to_owned();
+        if !texture.usage().contains(wgpu::TextureUsages::COPY_SRC) {
+            return Err(Error::Usage { tensor: tensor(), required: "COPY_SRC" });
+        }
+        let Some(texel) = texture.format().block_copy_size(None).filter(|_| texture.format().block_dimensions() == (1, 1)) else {
+            let expected = "a format of one aspect, without compression".to_owned();
+            return Err(Error::Texture { tensor: tensor(), expected, actual: format!("{:?}", texture.format()) });
+        };
+        let row = texture.width() * texel;
+        let pitch = row.next_multiple_of(wgpu::COPY_BYTES_PER_ROW_ALIGNMENT);
+        let size = u64::from(pitch) * u64::from(texture.height());
+        let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        let lines = buffer(&self.device, &wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })?;
+        let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(pitch), rows_per_image: None };
+        let extent = wgpu::Extent3d { depth_or_array_layers: 1, ..texture.size() };
+        submit(&self.device, &self.queue, |encoder| {
+            encoder.copy_texture_to_buffer(texture.as_image_copy(), wgpu::TexelCopyBufferInfo { buffer: &lines, layout }, extent);
+        })?;
+        let bytes = self.read(&lines).await?;
+        Ok(bytes.chunks(pitch as usize).flat_map(|line| &line[..row as usize]).copied().collect())
+    }
+
     /// The contents of a view.
     ///
     /// # Errors

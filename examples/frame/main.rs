@@ -80,19 +80,6 @@ fn graph([h, w]: [u32; 2], halvings: u32) -> Result<(Graph, [usize; 2]), Error> 
     Ok((graph, [first.capacity() as usize, tokens.capacity() as usize]))
 }
 
-fn texture(context: &Context, [h, w]: [u32; 2], usage: wgpu::TextureUsages) -> wgpu::Texture {
-    context.device.create_texture(&wgpu::TextureDescriptor {
-        label: None,
-        size: wgpu::Extent3d { width: w, height: h, depth_or_array_layers: 1 },
-        mip_level_count: 1,
-        sample_count: 1,
-        dimension: wgpu::TextureDimension::D2,
-        format: FORMAT,
-        usage,
-        view_formats: &[],
-    })
-}
-
 /// A pipeline that draws the triangle, coloured by this entry point.
 fn pipeline(context: &Context, shader: &wgpu::ShaderModule, fragment: &str) -> wgpu::RenderPipeline {
     let compilation_options = wgpu::PipelineCompilationOptions::default();
@@ -144,9 +131,9 @@ fn run(options: &Options) -> Result<(), Failure> {
 
     // What the renderer has anyway.
     use wgpu::TextureUsages as Usage;
-    let frame = texture(&context, size, Usage::RENDER_ATTACHMENT | Usage::TEXTURE_BINDING);
-    let [compressed, heat] = [(); 2].map(|()| texture(&context, size, Usage::STORAGE_BINDING | Usage::TEXTURE_BINDING));
-    let shown = texture(&context, [size[0], 3 * size[1]], Usage::RENDER_ATTACHMENT | Usage::COPY_SRC);
+    let frame = context.texture(FORMAT, size, Usage::RENDER_ATTACHMENT | Usage::TEXTURE_BINDING);
+    let [compressed, heat] = [(); 2].map(|()| context.texture(FORMAT, size, Usage::STORAGE_BINDING | Usage::TEXTURE_BINDING));
+    let shown = context.texture(FORMAT, [size[0], 3 * size[1]], Usage::RENDER_ATTACHMENT | Usage::COPY_SRC);
     let shader = context.device.create_shader_module(wgpu::include_wgsl!("scene.wgsl"));
     let [scene, side_by_side] = ["scene", "side_by_side"].map(|fragment| pipeline(&context, &shader, fragment));
     let views = [&frame, &compressed, &heat].map(|texture| texture.create_view(&Default::default()));
@@ -171,7 +158,7 @@ fn run(options: &Options) -> Result<(), Failure> {
     context.queue.submit([encoder.finish()]);
 
     let [h, w] = [shown.height(), shown.width()];
-    let picture = image::RgbaImage::from_raw(w, h, pixels(&context, &shown)?)
+    let picture = image::RgbaImage::from_raw(w, h, pollster::block_on(context.read_texture(&shown))?)
         .ok_or_else(|| Failure::Run("the picture has another size".to_owned()))?;
     picture
         .save_with_format(&options.output, image::ImageFormat::Png)
@@ -183,21 +170,6 @@ fn run(options: &Options) -> Result<(), Failure> {
         options.output.display()
     );
     Ok(())
-}
-
-/// A texture's bytes, row by row.
-fn pixels(context: &Context, texture: &wgpu::Texture) -> Result<Vec<u8>, Error> {
-    let row = texture.width() * 4;
-    let pitch = row.next_multiple_of(wgpu::COPY_BYTES_PER_ROW_ALIGNMENT);
-    let size = u64::from(pitch) * u64::from(texture.height());
-    let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
-    let buffer = context.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
-    let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(pitch), rows_per_image: None };
-    let mut encoder = context.device.create_command_encoder(&Default::default());
-    encoder.copy_texture_to_buffer(texture.as_image_copy(), wgpu::TexelCopyBufferInfo { buffer: &buffer, layout }, texture.size());
-    context.queue.submit([encoder.finish()]);
-    let bytes = pollster::block_on(context.read(&buffer))?;
-    Ok(bytes.chunks(pitch as usize).flat_map(|line| &line[..row as usize]).copied().collect())
 }
 
 fn main() -> ExitCode {

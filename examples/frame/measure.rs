@@ -6,7 +6,7 @@ use tokenpress::kernels::{ChannelOrder, HeatMap, Patches, PixelUnshuffle, Resize
 use tokenpress::readback::Context;
 use tokenpress::{Bindings, Elem, Error, Graph, Plan, TextureView, wgpu};
 
-use crate::texture;
+use crate::FORMAT;
 
 /// Rounds, of which the least time of each counts; copies and kernels take turns.
 const ROUNDS: usize = 15;
@@ -71,7 +71,7 @@ fn milliseconds(context: &Context, record: impl FnOnce(&mut wgpu::CommandEncoder
 pub(crate) fn table(context: &Context, size: [u32; 2]) -> Result<(), Error> {
     use wgpu::TextureUsages as Usage;
     let usage = Usage::TEXTURE_BINDING | Usage::COPY_SRC | Usage::COPY_DST | Usage::STORAGE_BINDING;
-    let [frame, shown] = [(); 2].map(|()| texture(context, size, usage));
+    let [frame, shown] = [(); 2].map(|()| context.texture(FORMAT, size, usage));
     println!("{}, {} x {} texels of rgba8unorm, least of {ROUNDS}", context.describe(), size[0], size[1]);
     println!("{:32} {:>9} {:>16} {:>16}", "", "ms", "texture copies", "buffer copies");
     for (name, build) in CASES {

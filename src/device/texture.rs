@@ -64,6 +64,13 @@ pub(crate) struct Texels {
     pub(crate) storage: Option<StorageFormat>,
 }
 
+impl Texels {
+    /// Whether they are an image of so many rows and columns and these channels, as a tensor of this layout has them.
+    pub(crate) fn are_image(&self, size: [u32; 2], channels: u32, planar: bool) -> bool {
+        (self.size, self.channels, self.planar) == (size, channels, planar)
+    }
+}
+
 /// A tensor in a texture: what the application binds to an input or output of a plan in place of a [`TensorView`](super::TensorView).
 ///
 /// The graph's tensor has h rows of w texels, as the texture, and C numbers a texel: the first 1 to 4 of the format. So RGB without alpha is a

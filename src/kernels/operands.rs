@@ -55,6 +55,27 @@ pub(crate) fn flat(graph: &Graph, x: Tensor, grid: [u32; 2]) -> Result<Tensor, E
     }
 }
 
+/// Batch and channels of a grid of floats `[B, h * w, C]`, if it has this size.
+pub(crate) fn grid_of_floats(argument: &'static str, x: Desc, [h, w]: [u32; 2]) -> Result<[u32; 2], Error> {
+    let [batch, places, channels] = x.shape.exactly(argument, "[B, h * w, C]")?;
+    if u64::from(places) != u64::from(h) * u64::from(w) {
+        return Err(Error::Shape { argument, expected: format!("[B, {h} * {w}, C]"), actual: x.shape });
+    }
+    if !x.elem.is_float() {
+        return Err(Error::Elem { argument, expected: "f32, f16 or bf16", actual: x.elem });
+    }
+    Ok([batch, channels])
+}
+
+/// The same of an image, which has one of these numbers of channels.
+pub(crate) fn image(argument: &'static str, x: Desc, size: [u32; 2], allowed: &[u32]) -> Result<[u32; 2], Error> {
+    let [batch, channels] = grid_of_floats(argument, x, size)?;
+    if !allowed.contains(&channels) {
+        return Err(Error::Shape { argument, expected: format!("[B, h * w, C] with C among {allowed:?}"), actual: x.shape });
+    }
+    Ok([batch, channels])
+}
+
 /// Entries of a list of positions, and the stride from one batch row's to the next: 0 where all share one.
 pub(crate) fn list(argument: &'static str, list: Desc, batch: u32) -> Result<(u32, u32), Error> {
     if list.elem != Elem::U32 {

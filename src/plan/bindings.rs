@@ -1,6 +1,6 @@
 //! Which buffers a plan reads and writes.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use crate::device::{Gpu, Place, TensorView, Texels, TextureView};
@@ -73,10 +73,22 @@ impl<N: Into<String>> FromIterator<(N, TensorView)> for Bindings {
 #[derive(Default)]
 pub(super) struct Externals<'a> {
     pub(super) views: HashMap<TensorId, &'a TensorView>,
-    pub(super) textures: HashMap<TensorId, &'a TextureView>,
-    pub(super) texels: HashMap<TensorId, Texels>,
-    pub(super) written: HashSet<TensorId>,
+    pub(super) textures: HashMap<TensorId, BoundTexture<'a>>,
     pub(super) names: HashMap<TensorId, String>,
+}
+
+/// The caller's texture that holds an input or output.
+pub(super) struct BoundTexture<'a> {
+    view: &'a TextureView,
+    texels: Texels,
+    is_output: bool,
+}
+
+impl BoundTexture<'_> {
+    /// A view of wgpu's, as a plan reads or writes it.
+    pub(super) fn create(&self) -> wgpu::TextureView {
+        self.view.create(self.is_output)
+    }
 }
 
 impl<'a> Externals<'a> {
@@ -91,13 +103,9 @@ impl<'a> Externals<'a> {
         let both = inputs.map(|input| (input, false)).chain(outputs.map(|output| (output, true)));
         for ((name, id, desc), is_output) in both {
             externals.names.insert(id, name.clone());
-            if is_output {
-                externals.written.insert(id);
-            }
-            if let Some(texture) = bindings.textures.get(name) {
-                let texels = texture.validate(name, desc, is_output)?;
-                externals.textures.insert(id, texture);
-                externals.texels.insert(id, texels);
+            if let Some(view) = bindings.textures.get(name) {
+                let texels = view.validate(name, desc, is_output)?;
+                externals.textures.insert(id, BoundTexture { view, texels, is_output });
                 continue;
             }
             let view = bindings.tensors.get(name).ok_or_else(|| Error::MissingBinding { tensor: name.clone() })?;
@@ -116,7 +124,7 @@ impl<'a> Externals<'a> {
 
     pub(super) fn disjoint(&self, first: TensorId, second: TensorId) -> Result<(), Error> {
         if let (Some(a), Some(b)) = (self.textures.get(&first), self.textures.get(&second)) {
-            if a.overlaps(b) {
+            if a.view.overlaps(b.view) {
                 let expected = "texels of its own, since they are written".to_owned();
                 return Err(Error::Texture { tensor: self.name(first), expected, actual: format!("those of {:?}", self.name(second)) });
             }
@@ -141,7 +149,7 @@ impl<'a> Externals<'a> {
 
     /// Where a tensor lies: dense and at 0 of a buffer if the plan places it.
     pub(super) fn place(&self, id: TensorId) -> Place {
-        let texels = self.texels.get(&id).copied();
+        let texels = self.textures.get(&id).map(|texture| texture.texels);
         self.views.get(&id).map_or_else(|| Place { texels, ..Place::default() }, |view| view.place())
     }
 

@@ -15,11 +15,11 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use self::bindings::Externals;
+use self::bindings::{BoundTexture, Externals};
 use self::constants::{constants_buffer, immutable_buffer};
 use self::lower::lower_graph;
 use self::workspace::{Memory, PLACEMENT, Workspace, placed_elsewhere, workspace_buffer};
-use crate::device::{Access, BindingElem, Dispatch, Gpu, Pipeline, Place, Resource, Storage, TextureView, checked, present};
+use crate::device::{Access, BindingElem, Dispatch, Gpu, Pipeline, Place, Resource, Storage, checked, present};
 use crate::error::Error;
 use crate::graph::{Graph, Source};
 use crate::tensor::TensorId;
@@ -196,7 +196,7 @@ fn make(graph: &Graph, gpu: &Gpu, bindings: &Bindings, kept: Option<&Memory>) ->
         for ((_, elem), bound) in dispatch.shader.bindings().zip(&placed) {
             let start = match bound {
                 Bound::Buffer(_, range) => range.start,
-                Bound::Texture(..) => 0,
+                Bound::Texture(_) => 0,
             };
             let residue = start % u64::from(capabilities.storage_alignment);
             let base = (residue / elem.size(dispatch.header)) as u32;
@@ -219,9 +219,8 @@ fn make(graph: &Graph, gpu: &Gpu, bindings: &Bindings, kept: Option<&Memory>) ->
 /// A dispatch that reads and writes one buffer needs `read_write` inputs.
 fn access(gpu: &Gpu, dispatch: &Dispatch, placed: &[Bound<'_>]) -> Access {
     let (inputs, outputs) = placed.split_at(dispatch.shader.inputs.len());
-    let buffers = |bound: &[Bound<'_>]| bound.iter().filter_map(Bound::buffer).cloned().collect::<Vec<_>>();
-    let outputs = buffers(outputs);
-    let shares = buffers(inputs).iter().any(|input| outputs.contains(input));
+    let shares =
+        inputs.iter().filter_map(Bound::buffer).any(|input| outputs.iter().filter_map(Bound::buffer).any(|output| input == output));
     if shares || gpu.policy().read_write { Access::ReadWrite } else { Access::Read }
 }
 
@@ -229,22 +228,22 @@ fn access(gpu: &Gpu, dispatch: &Dispatch, placed: &[Bound<'_>]) -> Access {
 enum Bound<'a> {
     /// Bytes of a buffer.
     Buffer(&'a wgpu::Buffer, Range<u64>),
-    /// A texture, and whether it is written.
-    Texture(&'a TextureView, bool),
+    /// A texture.
+    Texture(&'a BoundTexture<'a>),
 }
 
 impl<'a> Bound<'a> {
     fn buffer(&self) -> Option<&'a wgpu::Buffer> {
         match self {
             Self::Buffer(buffer, _) => Some(buffer),
-            Self::Texture(..) => None,
+            Self::Texture(_) => None,
         }
     }
 
     fn view(&self) -> Option<wgpu::TextureView> {
         match self {
             Self::Buffer(..) => None,
-            Self::Texture(texture, is_written) => Some(texture.create(*is_written)),
+            Self::Texture(texture) => Some(texture.create()),
         }
     }
 }
@@ -267,7 +266,7 @@ impl<'a> Places<'a> {
                 _ => None,
             };
             match texture {
-                Some(texture) => Bound::Texture(texture, slot >= dispatch.shader.inputs.len()),
+                Some(texture) => Bound::Texture(texture),
                 None => {
                     let (buffer, range) = self.locate(slot, resource);
                     Bound::Buffer(buffer, range)
@@ -396,11 +395,8 @@ fn unusable(gpu: &Gpu, externals: &Externals<'_>, workspace: &Option<Memory>) ->
         let descriptor = wgpu::BindGroupDescriptor { label: None, layout: &layout, entries: &entries };
         checked(gpu.device(), String::new, || Ok(gpu.device().create_bind_group(&descriptor))).is_ok()
     };
-    let views = |id: &TensorId| {
-        let is_output = externals.written.contains(id);
-        checked(gpu.device(), String::new, || Ok(externals.textures[id].create(is_output))).is_ok()
-    };
-    let texture = externals.textures.keys().filter(|id| !views(id)).map(|id| externals.name(*id)).min();
+    let views = |texture: &BoundTexture<'_>| checked(gpu.device(), String::new, || Ok(texture.create())).is_ok();
+    let texture = externals.textures.iter().filter(|(_, texture)| !views(texture)).map(|(id, _)| externals.name(*id)).min();
     let buffer = tensors.into_iter().chain(workspace).find(|(_, buffer)| buffer.size() >= 4 && !binds(buffer)).map(|(name, _)| name);
     texture.or(buffer)
 }

@@ -5,7 +5,7 @@ use crate::compare::Comparison;
 use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, params};
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
-use crate::kernels::operands::{flat, lengths_or_full};
+use crate::kernels::operands::{flat, grid_of_floats, lengths_or_full};
 use crate::reference::{self, Axis, Grids, Pooling};
 use crate::tensor::{Desc, Elem, HostTensor};
 
@@ -308,15 +308,7 @@ impl Kernel for Call2d {
     }
 
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
-        let [batch, tokens, channels] = inputs[0].shape.exactly("pool: x", "[B, h * w, C]")?;
-        let [h, w] = self.grid;
-        if u64::from(tokens) != u64::from(h) * u64::from(w) {
-            let expected = format!("[B, {h} * {w}, C]");
-            return Err(Error::Shape { argument: "pool: x", expected, actual: inputs[0].shape });
-        }
-        if !inputs[0].elem.is_float() {
-            return Err(Error::Elem { argument: "pool: x", expected: "f32, f16 or bf16", actual: inputs[0].elem });
-        }
+        let [batch, channels] = grid_of_floats("pool: x", inputs[0], self.grid)?;
         expect("pool: lengths", inputs[1], Desc::new([batch], Elem::U32))?;
         self.pool.check(self.grid)?;
         let [rows, columns] = self.pool.outputs(self.grid);

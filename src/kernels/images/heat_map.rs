@@ -1,12 +1,13 @@
 //! A score shown over an image.
 
+use super::texture_copy::{ONE_NUMBER, SHOWN};
 use crate::checks::expect;
 use crate::compare::Comparison;
-use crate::device::BindingElem::{self, Elem as Number, F32, StorageTexture, Texture};
-use crate::device::{Call, Header, Include, Lowering, Shader, Slot, StorageFormat, Texels, params};
+use crate::device::BindingElem::{self, Elem as Number, F32, Texture};
+use crate::device::{Call, Header, Include, Lowering, Shader, Slot, Texels, params};
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
-use crate::kernels::operands::flat;
+use crate::kernels::operands::{flat, image};
 use crate::options;
 use crate::reference::{self, Heat};
 use crate::tensor::{Desc, Elem, HostTensor};
@@ -46,31 +47,31 @@ const fn shader(
 
 const BUFFERS: &[(&str, BindingElem)] = &[("image", Number), ("scores", F32)];
 const TEXTURES: &[(&str, BindingElem)] = &[("image", Texture), ("scores", F32)];
-const SHOWN: &[(&str, BindingElem)] = &[("shown", Number)];
-const RGBA8: &[(&str, BindingElem)] = &[("shown", StorageTexture(StorageFormat::Rgba8Unorm))];
-const BGRA8: &[(&str, BindingElem)] = &[("shown", StorageTexture(StorageFormat::Bgra8Unorm))];
-const RGBA16: &[(&str, BindingElem)] = &[("shown", StorageTexture(StorageFormat::Rgba16Float))];
-const RGBA32: &[(&str, BindingElem)] = &[("shown", StorageTexture(StorageFormat::Rgba32Float))];
-const R32: &[(&str, BindingElem)] = &[("shown", StorageTexture(StorageFormat::R32Float))];
+const IN_BUFFER: &[(&str, BindingElem)] = &[("shown", Number)];
 
-/// From a buffer: into one, and into a texture of each format, in the order of [`StorageFormat::ALL`].
+/// From a buffer: into one, and into a texture of each format, in the order of [`StorageFormat::ALL`](crate::device::StorageFormat::ALL).
 pub(super) static OF_BUFFER: [Shader; 6] = [
-    shader("heat_map", BUFFERS, SHOWN),
-    shader("heat_map.rgba8unorm", BUFFERS, RGBA8),
-    shader("heat_map.bgra8unorm", BUFFERS, BGRA8),
-    shader("heat_map.rgba16float", BUFFERS, RGBA16),
-    shader("heat_map.rgba32float", BUFFERS, RGBA32),
-    shader("heat_map.r32float", BUFFERS, R32),
+    shader("heat_map", BUFFERS, IN_BUFFER),
+    shader("heat_map.rgba8unorm", BUFFERS, SHOWN[0]),
+    shader("heat_map.bgra8unorm", BUFFERS, SHOWN[1]),
+    shader("heat_map.rgba16float", BUFFERS, SHOWN[2]),
+    shader("heat_map.rgba32float", BUFFERS, SHOWN[3]),
+    Shader { headers: ONE_NUMBER, ..shader("heat_map.r32float", BUFFERS, SHOWN[4]) },
 ];
 
-/// The same from a texture. Between textures no buffer has a number type: one text will do.
+/// Between textures no buffer has a number type: one text will do.
+const fn between_textures(name: &'static str, outputs: &'static [(&'static str, BindingElem)]) -> Shader {
+    Shader { headers: &[Header::F32], ..shader(name, TEXTURES, outputs) }
+}
+
+/// The same from a texture.
 pub(super) static OF_TEXTURE: [Shader; 6] = [
-    shader("heat_map.texture", TEXTURES, SHOWN),
-    Shader { headers: &[Header::F32], ..shader("heat_map.texture.rgba8unorm", TEXTURES, RGBA8) },
-    Shader { headers: &[Header::F32], ..shader("heat_map.texture.bgra8unorm", TEXTURES, BGRA8) },
-    Shader { headers: &[Header::F32], ..shader("heat_map.texture.rgba16float", TEXTURES, RGBA16) },
-    Shader { headers: &[Header::F32], ..shader("heat_map.texture.rgba32float", TEXTURES, RGBA32) },
-    Shader { headers: &[Header::F32], ..shader("heat_map.texture.r32float", TEXTURES, R32) },
+    shader("heat_map.texture", TEXTURES, IN_BUFFER),
+    between_textures("heat_map.texture.rgba8unorm", SHOWN[0]),
+    between_textures("heat_map.texture.bgra8unorm", SHOWN[1]),
+    between_textures("heat_map.texture.rgba16float", SHOWN[2]),
+    between_textures("heat_map.texture.rgba32float", SHOWN[3]),
+    between_textures("heat_map.texture.r32float", SHOWN[4]),
 ];
 
 /// Shows a score over an image, such as the importance of each token over the frame that the tokens were cut from.
@@ -162,16 +163,8 @@ impl Kernel for Show {
     }
 
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
-        let Desc { shape, elem } = inputs[0];
-        let [batch, pixels, channels] = shape.exactly("heat_map: image", "[B, h * w, C]")?;
+        let [batch, _] = image("heat_map: image", inputs[0], self.size, &[1, 3, 4])?;
         let ([h, w], [rows, columns]) = (self.size, self.grid);
-        if u64::from(pixels) != u64::from(h) * u64::from(w) || ![1, 3, 4].contains(&channels) {
-            let expected = format!("[B, {h} * {w}, C] with C of 1, 3 or 4");
-            return Err(Error::Shape { argument: "heat_map: image", expected, actual: shape });
-        }
-        if !elem.is_float() {
-            return Err(Error::Elem { argument: "heat_map: image", expected: "f32, f16 or bf16", actual: elem });
-        }
         for (pixels, cells) in [(h, rows), (w, columns)] {
             options::within("heat_map: grid", 1..=((1u32 << 30) / pixels.saturating_add(1)).max(1), cells)?;
         }
@@ -209,7 +202,7 @@ impl Kernel for Show {
         let desc = lowering.input(0);
         let [batch, _, image_channels] = desc.shape.exactly("heat_map: image", "[B, h * w, C]")?;
         let slots = [Slot::Input(0), Slot::Input(1), Slot::Output(0)];
-        let is_image = |texels: &Texels| (texels.size, texels.channels, texels.planar) == (self.size, image_channels, false);
+        let is_image = |texels: &Texels| texels.are_image(self.size, image_channels, false);
         let (from, to) = (lowering.texels(slots[0]).filter(is_image), lowering.texels(slots[2]).filter(is_image));
         let buffers: Vec<_> =
             [(slots[0], from), (slots[2], to)].into_iter().filter(|(_, texels)| texels.is_none()).map(|(slot, _)| slot).collect();

@@ -6,7 +6,7 @@ use crate::device::{Call, Header, Include, Lowering, Shader, Slot, params};
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
 use crate::kernels::ChannelOrder;
-use crate::kernels::operands::flat;
+use crate::kernels::operands::{flat, image};
 use crate::options;
 pub use crate::reference::Sampling;
 use crate::reference::{self, Cut};
@@ -238,21 +238,12 @@ impl Kernel for CutImage {
     }
 
     fn outputs(&self, inputs: &[Desc]) -> Result<Vec<Desc>, Error> {
-        let Desc { shape, elem } = inputs[0];
-        let [batch, pixels, channels] = shape.exactly("patches: image", "[B, h * w, C]")?;
-        let [h, w] = self.size;
-        if u64::from(pixels) != u64::from(h) * u64::from(w) || !(1..=4).contains(&channels) {
-            let expected = format!("[B, {h} * {w}, C] with C from 1 to 4");
-            return Err(Error::Shape { argument: "patches: image", expected, actual: shape });
-        }
-        if !elem.is_float() {
-            return Err(Error::Elem { argument: "patches: image", expected: "f32, f16 or bf16", actual: elem });
-        }
+        let [batch, channels] = image("patches: image", inputs[0], self.size, &[1, 2, 3, 4])?;
         self.options.check(self.size, channels)?;
         let ([rows, columns], [kh, kw]) = (self.options.grid(self.size), self.options.patch);
         let numbers = [u64::from(rows) * u64::from(columns), u64::from(kh) * u64::from(kw) * self.options.channels.len() as u64];
         match numbers.map(u32::try_from) {
-            [Ok(tokens), Ok(width)] => Ok(vec![Desc::new([batch, tokens, width], elem)]),
+            [Ok(tokens), Ok(width)] => Ok(vec![Desc::new([batch, tokens, width], inputs[0].elem)]),
             _ => Err(Error::Value {
                 argument: "patches: size",
                 expected: "fewer than 2^32 patches and numbers of one".to_owned(),
@@ -299,8 +290,7 @@ impl Kernel for CutImage {
         let [batch, _, image_channels] = shape.exactly("patches: image", "[B, h * w, C]")?;
         let slots = [Slot::Input(0), Slot::Output(0)];
         let elem = lowering.output(0).elem;
-        let is_image = |texels: &crate::device::Texels| (texels.size, texels.channels, texels.planar) == (self.size, image_channels, false);
-        let (shader, header) = match lowering.texels(slots[0]).filter(is_image) {
+        let (shader, header) = match lowering.texels(slots[0]).filter(|texels| texels.are_image(self.size, image_channels, false)) {
             Some(_) => (&OF_TEXTURE, Header::of(elem)),
             None => (&PATCHES, Header::vector(elem, image_channels.into(), lowering.alignment(&slots[..1]))),
         };

@@ -278,8 +278,7 @@ impl Rearrange {
 
     /// Whether a texture of these texels is the image.
     fn is_image(&self, layout: &BlockLayout, texels: &Texels) -> bool {
-        let image = (self.size, layout.channels, self.planar) == (texels.size, texels.channels as usize, texels.planar);
-        image && (layout.batch, layout.skip) == (1, 0)
+        texels.are_image(self.size, layout.channels as u32, self.planar) && (layout.batch, layout.skip) == (1, 0)
     }
 
     /// Elements of the source before the image's first.

@@ -1,6 +1,6 @@
 //! A tensor in a texture, from or to a dense one or its blocks.
 
-use crate::device::BindingElem::{Elem as Number, StorageTexture, Texture};
+use crate::device::BindingElem::{self, Elem as Number, StorageTexture, Texture};
 use crate::device::{Call, Header, Include, Lowering, Shader, Slot, StorageFormat, Texels, params};
 use crate::error::Error;
 use crate::kernels::convert_numbers;
@@ -47,26 +47,36 @@ pub(super) static READ: Shader = Shader {
     tunings: &[&[]],
 };
 
-const fn write(name: &'static str, outputs: &'static [(&'static str, crate::device::BindingElem)]) -> Shader {
+/// The binding `shown` that a shader stores texels of a format to, in the order of [`StorageFormat::ALL`].
+pub(super) const SHOWN: [&[(&str, BindingElem)]; 5] = [
+    &[("shown", StorageTexture(StorageFormat::Rgba8Unorm))],
+    &[("shown", StorageTexture(StorageFormat::Bgra8Unorm))],
+    &[("shown", StorageTexture(StorageFormat::Rgba16Float))],
+    &[("shown", StorageTexture(StorageFormat::Rgba32Float))],
+    &[("shown", StorageTexture(StorageFormat::R32Float))],
+];
+
+/// Headers of a shader that stores texels of one number.
+pub(super) const ONE_NUMBER: &[Header] = &[Header::F32, Header::F16];
+
+const fn write(name: &'static str, outputs: &'static [(&'static str, BindingElem)]) -> Shader {
     Shader {
         name,
         source: include_str!("../../../shaders/images/texture_copy.write.wgsl"),
         includes: &[Include::TexelPlaces, Include::HalfBits, Include::Stored],
-        headers: &[Header::F32, Header::F16, Header::F32x4, Header::F16x4],
         inputs: &[("numbers", Number)],
         outputs,
-        params: Params::NAMES,
-        tunings: &[&[]],
+        ..READ
     }
 }
 
 /// One for each format, in the order of [`StorageFormat::ALL`].
 pub(super) static WRITE: [Shader; 5] = [
-    write("texture_copy.write.rgba8unorm", &[("shown", StorageTexture(StorageFormat::Rgba8Unorm))]),
-    write("texture_copy.write.bgra8unorm", &[("shown", StorageTexture(StorageFormat::Bgra8Unorm))]),
-    write("texture_copy.write.rgba16float", &[("shown", StorageTexture(StorageFormat::Rgba16Float))]),
-    write("texture_copy.write.rgba32float", &[("shown", StorageTexture(StorageFormat::Rgba32Float))]),
-    write("texture_copy.write.r32float", &[("shown", StorageTexture(StorageFormat::R32Float))]),
+    write("texture_copy.write.rgba8unorm", SHOWN[0]),
+    write("texture_copy.write.bgra8unorm", SHOWN[1]),
+    write("texture_copy.write.rgba16float", SHOWN[2]),
+    write("texture_copy.write.rgba32float", SHOWN[3]),
+    Shader { headers: ONE_NUMBER, ..write("texture_copy.write.r32float", SHOWN[4]) },
 ];
 
 /// One of the numbers that name a texel in a tensor, and what a step of it adds.
