@@ -88,7 +88,9 @@ pub mod verify;
 pub use device::{Capabilities, Gpu, Policy, TensorView, TextureView, Tuning, required_features, required_limits};
 pub use error::Error;
 pub use graph::{Graph, Tensor};
-pub use plan::{Bindings, Cost, Plan, Rates, StepCost};
+pub use plan::{
+    BindingData, Bindings, BufferData, Cost, DispatchData, LimitsData, PipelineData, Plan, PlanData, Rates, ShaderData, StepCost, TensorData,
+};
 pub use tensor::{Desc, Elem, HostData, HostTensor, MAX_RANK, NONE, Shape};
 pub use token_map::{Compressed, Positions, TokenMap, Tokens};
 pub use tune::tune;

@@ -10,54 +10,63 @@ use crate::graph::{Graph, Source};
 use crate::pattern::Pattern;
 use crate::tensor::{Elem, TensorId};
 
-/// The constants that the dispatches read, in one buffer.
-pub(super) fn constants_buffer(
-    graph: &Graph,
-    gpu: &Gpu,
-    program: &Program,
-) -> Result<(Option<wgpu::Buffer>, HashMap<TensorId, u64>), Error> {
-    let mut places: HashMap<TensorId, usize> = HashMap::new();
-    let mut stored: Vec<TensorId> = Vec::new();
-    // A row of a pattern is the start of every longer row of it. If a method makes a list of indices in each round, all of them lie in
-    // the longest.
-    let mut rows: HashMap<(Pattern, Elem), usize> = HashMap::new();
-    let size = |id: TensorId| graph.descs()[id.0 as usize].bytes();
-    for resource in program.dispatches.iter().flat_map(|d| &d.resources) {
-        let Storage::Tensor(id) = resource.storage else { continue };
-        if places.contains_key(&id) {
-            continue;
+/// Where the constants that the dispatches read lie in one buffer.
+pub(super) struct Constants {
+    order: Vec<(TensorId, u64)>,
+    /// Of each constant.
+    pub(super) offsets: HashMap<TensorId, u64>,
+    /// A multiple of 4.
+    pub(super) bytes: u64,
+}
+
+impl Constants {
+    pub(super) fn layout(graph: &Graph, program: &Program, limit: u64) -> Result<Self, Error> {
+        let mut places: HashMap<TensorId, usize> = HashMap::new();
+        let mut stored: Vec<TensorId> = Vec::new();
+        // A row of a pattern is the start of every longer row of it. If a method makes a list of indices in each round, all of them lie in
+        // the longest.
+        let mut rows: HashMap<(Pattern, Elem), usize> = HashMap::new();
+        let size = |id: TensorId| graph.descs()[id.0 as usize].bytes();
+        for resource in program.dispatches.iter().flat_map(|d| &d.resources) {
+            let Storage::Tensor(id) = resource.storage else { continue };
+            if places.contains_key(&id) {
+                continue;
+            }
+            let desc = graph.descs()[id.0 as usize];
+            let place = match &graph.sources()[id.0 as usize] {
+                Source::Pattern(pattern, _) if pattern.is_prefix(desc.shape) => *rows.entry((*pattern, desc.elem)).or_insert(stored.len()),
+                Source::Constant(_) | Source::Pattern(..) => stored.len(),
+                Source::Input(_) | Source::Node => continue,
+            };
+            match stored.get_mut(place) {
+                Some(longest) => *longest = if size(id) > size(*longest) { id } else { *longest },
+                None => stored.push(id),
+            }
+            places.insert(id, place);
         }
-        let desc = graph.descs()[id.0 as usize];
-        let place = match &graph.sources()[id.0 as usize] {
-            Source::Pattern(pattern, _) if pattern.is_prefix(desc.shape) => *rows.entry((*pattern, desc.elem)).or_insert(stored.len()),
-            Source::Constant(_) | Source::Pattern(..) => stored.len(),
-            Source::Input(_) | Source::Node => continue,
-        };
-        match stored.get_mut(place) {
-            Some(longest) => *longest = if size(id) > size(*longest) { id } else { *longest },
-            None => stored.push(id),
+        let mut end = 0u64;
+        let mut order = Vec::with_capacity(stored.len());
+        for id in stored {
+            let offset = end.next_multiple_of(PLACEMENT);
+            order.push((id, offset));
+            // This does not overflow: lowering has checked the size of every tensor of a dispatch.
+            end = offset + size(id);
         }
-        places.insert(id, place);
+        let offsets = places.into_iter().map(|(id, place)| (id, order[place].1)).collect();
+        let bytes = end.next_multiple_of(4);
+        if bytes > limit {
+            return Err(Error::BindingTooLarge { kernel: "plan", tensor: "the constants' buffer".to_owned(), bytes, limit });
+        }
+        Ok(Self { order, offsets, bytes })
     }
-    let mut end = 0u64;
-    let mut order = Vec::with_capacity(stored.len());
-    for id in stored {
-        let offset = end.next_multiple_of(PLACEMENT);
-        order.push((id, offset));
-        // This does not overflow: lowering has checked the size of every tensor of a dispatch.
-        end = offset + size(id);
-    }
-    let offsets = places.into_iter().map(|(id, place)| (id, order[place].1)).collect();
-    let (bytes, limit) = (end.next_multiple_of(4), gpu.capabilities().max_buffer);
-    if bytes > limit {
-        return Err(Error::BindingTooLarge { kernel: "plan", tensor: "the constants' buffer".to_owned(), bytes, limit });
-    }
-    let write = |memory: &mut wgpu::BufferViewMut| {
-        for (id, offset) in order {
+
+    /// Gives every constant's bytes in pieces, each with its place.
+    pub(super) fn write(&self, graph: &Graph, mut write: impl FnMut(usize, &[u8])) {
+        for (id, offset) in &self.order {
             let (source, desc) = (&graph.sources()[id.0 as usize], graph.descs()[id.0 as usize]);
-            let mut place = offset as usize;
+            let mut place = *offset as usize;
             let mut append = |bytes: &[u8]| {
-                memory.slice(place..place + bytes.len()).copy_from_slice(bytes);
+                write(place, bytes);
                 place += bytes.len();
             };
             match source {
@@ -66,8 +75,15 @@ pub(super) fn constants_buffer(
                 Source::Input(_) | Source::Node => {}
             }
         }
+    }
+}
+
+/// The constants in one buffer.
+pub(super) fn constants_buffer(graph: &Graph, gpu: &Gpu, constants: &Constants) -> Result<Option<wgpu::Buffer>, Error> {
+    let write = |memory: &mut wgpu::BufferViewMut| {
+        constants.write(graph, |place, bytes| memory.slice(place..place + bytes.len()).copy_from_slice(bytes));
     };
-    Ok((immutable_buffer(gpu, "tokenpress::constants", wgpu::BufferUsages::STORAGE, bytes, write)?, offsets))
+    immutable_buffer(gpu, "tokenpress::constants", wgpu::BufferUsages::STORAGE, constants.bytes, write)
 }
 
 /// A buffer that is written once, while it is made. That needs no queue.

@@ -3,12 +3,15 @@
 mod bindings;
 mod constants;
 mod cost;
+mod data;
 mod graph;
 pub(crate) mod lower;
+mod places;
 mod workspace;
 
 pub use bindings::Bindings;
 pub use cost::{Cost, Rates, StepCost};
+pub use data::{BindingData, BufferData, DispatchData, LimitsData, PipelineData, PlanData, ShaderData, TensorData};
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -16,20 +19,21 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use self::bindings::{BoundTexture, Externals};
-use self::constants::{constants_buffer, immutable_buffer};
+use self::constants::{Constants, constants_buffer, immutable_buffer};
 use self::lower::lower_graph;
+use self::places::{Bound, Buffers, Places, access, bound_bytes, uniforms};
 use self::workspace::{Memory, PLACEMENT, Workspace, placed_elsewhere, workspace_buffer};
-use crate::device::{Access, BindingElem, Dispatch, Gpu, Pipeline, Place, Resource, Storage, checked, present};
+use crate::device::{Access, Dispatch, Gpu, Pipeline, Place, checked, present};
 use crate::error::Error;
-use crate::graph::{Graph, Source};
+use crate::graph::Graph;
 use crate::tensor::TensorId;
 
-/// A dispatch with its pipeline and its place in the uniform buffer.
+/// A dispatch with its pipeline and its bytes of the uniform buffer.
 struct Step {
     dispatch: Dispatch,
     access: Access,
     pipeline: Pipeline,
-    uniform: u64,
+    uniforms: Range<u64>,
 }
 
 /// What does not change when a plan is bound again to the same places.
@@ -172,135 +176,61 @@ fn make(graph: &Graph, gpu: &Gpu, bindings: &Bindings, kept: Option<&Memory>) ->
     if layout.bytes > capabilities.max_buffer {
         return Err(Error::WorkspaceTooLarge { bytes: layout.bytes, limit: capabilities.max_buffer });
     }
-    let (constants, constant_offsets) = constants_buffer(graph, gpu, &program)?;
+    let constants_layout = Constants::layout(graph, &program, capabilities.max_buffer)?;
+    let constants = constants_buffer(graph, gpu, &constants_layout)?;
     let workspace = workspace_buffer(gpu, bindings, layout.bytes, kept)?;
     let residues = externals.residues(gpu);
 
     let mut uniform_bytes: Vec<u8> = Vec::new();
     let mut steps = Vec::new();
-    let place = Places {
-        graph,
-        layout: &layout,
-        externals: &externals,
-        workspace: &workspace,
-        constants: &constants,
-        constant_offsets: &constant_offsets,
-    };
+    let places = Places { graph, layout: &layout, constant_offsets: &constants_layout.offsets };
+    let buffers = OnDevice { externals: &externals, workspace: &workspace, constants: &constants };
     for dispatch in program.dispatches {
-        let placed = place.of(&dispatch);
-        let access = access(gpu, &dispatch, &placed);
+        let placed = places.of(&dispatch, &buffers);
+        let access = access(gpu.policy(), &dispatch, &placed);
         let kernel = graph.nodes()[dispatch.node].kernel.name();
         let pipeline = gpu.pipeline(kernel, &dispatch.variant(access))?;
-        uniform_bytes.resize(uniform_bytes.len().next_multiple_of(PLACEMENT as usize), 0);
-        let uniform = uniform_bytes.len() as u64;
-        for ((_, elem), bound) in dispatch.shader.bindings().zip(&placed) {
-            let start = match bound {
-                Bound::Buffer(_, range) => range.start,
-                Bound::Texture(_) => 0,
-            };
-            let residue = start % u64::from(capabilities.storage_alignment);
-            let base = (residue / elem.size(dispatch.header)) as u32;
-            uniform_bytes.extend_from_slice(&base.to_le_bytes());
-        }
-        uniform_bytes.extend_from_slice(bytemuck::cast_slice(&dispatch.params));
-        steps.push(Step { dispatch, access, pipeline, uniform });
+        let first = uniform_bytes.len().next_multiple_of(PLACEMENT as usize);
+        uniform_bytes.resize(first, 0);
+        let words = uniforms(&dispatch, &placed, u64::from(capabilities.storage_alignment));
+        uniform_bytes.extend_from_slice(bytemuck::cast_slice(&words));
+        steps.push(Step { dispatch, access, pipeline, uniforms: first as u64..uniform_bytes.len() as u64 });
     }
-    uniform_bytes.resize(uniform_bytes.len().next_multiple_of(PLACEMENT as usize), 0);
     let write = |memory: &mut wgpu::BufferViewMut| memory.copy_from_slice(&uniform_bytes);
     let uniforms = immutable_buffer(gpu, "tokenpress::uniforms", wgpu::BufferUsages::UNIFORM, uniform_bytes.len() as u64, write)?;
     let kernels = graph.nodes().iter().map(|n| n.kernel.name()).collect();
     let device = gpu.device().clone();
-    let shared = Shared { device, graph: graph.clone(), kernels, steps, layout, uniforms, constants, constant_offsets, residues };
+    let shared = Shared { device, graph: graph.clone(), kernels, steps, layout, uniforms, constants, constant_offsets: constants_layout.offsets, residues };
     // Each step has the access that its buffers ask for.
     let groups = bind_groups(gpu, &shared, &externals, &workspace)?.unwrap_or_default();
     Ok(Plan { shared: Arc::new(shared), groups, workspace })
 }
 
-/// A dispatch that reads and writes one buffer needs `read_write` inputs.
-fn access(gpu: &Gpu, dispatch: &Dispatch, placed: &[Bound<'_>]) -> Access {
-    let (inputs, outputs) = placed.split_at(dispatch.shader.inputs.len());
-    let shares =
-        inputs.iter().filter_map(Bound::buffer).any(|input| outputs.iter().filter_map(Bound::buffer).any(|output| input == output));
-    if shares || gpu.policy().read_write { Access::ReadWrite } else { Access::Read }
-}
-
-/// What a binding of a dispatch gets.
-enum Bound<'a> {
-    /// Bytes of a buffer.
-    Buffer(&'a wgpu::Buffer, Range<u64>),
-    /// A texture.
-    Texture(&'a BoundTexture<'a>),
-}
-
-impl<'a> Bound<'a> {
-    fn buffer(&self) -> Option<&'a wgpu::Buffer> {
-        match self {
-            Self::Buffer(buffer, _) => Some(buffer),
-            Self::Texture(_) => None,
-        }
-    }
-
-    fn view(&self) -> Option<wgpu::TextureView> {
-        match self {
-            Self::Buffer(..) => None,
-            Self::Texture(texture) => Some(texture.create()),
-        }
-    }
-}
-
-/// Finds the buffer and the bytes of each resource, or its texture.
-struct Places<'a> {
-    graph: &'a Graph,
-    layout: &'a Workspace,
+/// The buffers on the device.
+struct OnDevice<'a> {
     externals: &'a Externals<'a>,
     workspace: &'a Option<Memory>,
     constants: &'a Option<wgpu::Buffer>,
-    constant_offsets: &'a HashMap<TensorId, u64>,
 }
 
-impl<'a> Places<'a> {
-    fn of(&self, dispatch: &Dispatch) -> Vec<Bound<'a>> {
-        let located = |(slot, ((_, elem), resource)): (usize, (&(&str, BindingElem), &Resource))| {
-            let texture = match resource.storage {
-                Storage::Tensor(id) if elem.is_texture() => self.externals.textures.get(&id),
-                _ => None,
-            };
-            match texture {
-                Some(texture) => Bound::Texture(texture),
-                None => {
-                    let (buffer, range) = self.locate(slot, resource);
-                    Bound::Buffer(buffer, range)
-                }
-            }
-        };
-        dispatch.shader.bindings().zip(&dispatch.resources).enumerate().map(located).collect()
+impl<'a> Buffers for OnDevice<'a> {
+    type Buffer = &'a wgpu::Buffer;
+
+    fn view(&self, id: TensorId) -> Option<(&'a wgpu::Buffer, u64, u64, u64)> {
+        let view = self.externals.views.get(&id)?;
+        Some((view.buffer(), view.offset(), view.bytes(), view.range().end))
     }
 
-    fn locate(&self, slot: usize, resource: &Resource) -> (&'a wgpu::Buffer, Range<u64>) {
-        let at = |start: u64| start + resource.offset..start + resource.offset + resource.bytes;
-        let workspace =
-            || self.workspace.as_ref().map(|memory| (&memory.buffer, memory.offset)).expect("a plan with placed tensors has a workspace");
-        if resource.bytes == 0 {
-            let (buffer, offset) = workspace();
-            let start = offset + self.layout.empties + slot as u64 * PLACEMENT;
-            // Room for one element of the widest kind.
-            return (buffer, start..start + 16);
-        }
-        if let Storage::Tensor(id) = resource.storage {
-            if let Some(view) = self.externals.views.get(&id) {
-                let mut range = at(view.offset());
-                // Bytes of the view after its tensor are bound together with the tensor's last byte, in whole words.
-                if resource.offset + resource.bytes == view.bytes() {
-                    range.end = range.end.max(view.range().end / 4 * 4);
-                }
-                return (view.buffer(), range);
-            }
-            if let Source::Constant(_) | Source::Pattern(..) = self.graph.sources()[id.0 as usize] {
-                return (self.constants.as_ref().expect("a plan with constants has their buffer"), at(self.constant_offsets[&id]));
-            }
-        }
-        let (buffer, offset) = workspace();
-        (buffer, at(offset + self.layout.offsets[&resource.storage]))
+    fn is_texture(&self, id: TensorId) -> bool {
+        self.externals.textures.contains_key(&id)
+    }
+
+    fn workspace(&self) -> (&'a wgpu::Buffer, u64) {
+        self.workspace.as_ref().map(|memory| (&memory.buffer, memory.offset)).expect("a plan with placed tensors has a workspace")
+    }
+
+    fn constants(&self) -> &'a wgpu::Buffer {
+        self.constants.as_ref().expect("a plan with constants has their buffer")
     }
 }
 
@@ -312,35 +242,30 @@ fn bind_groups(
     workspace: &Option<Memory>,
 ) -> Result<Option<Vec<wgpu::BindGroup>>, Error> {
     let alignment = u64::from(gpu.capabilities().storage_alignment);
-    let place = Places {
-        graph: &shared.graph,
-        layout: &shared.layout,
-        externals,
-        workspace,
-        constants: &shared.constants,
-        constant_offsets: &shared.constant_offsets,
-    };
+    let places = Places { graph: &shared.graph, layout: &shared.layout, constant_offsets: &shared.constant_offsets };
+    let buffers = OnDevice { externals, workspace, constants: &shared.constants };
     let make = || {
         let mut groups = Vec::with_capacity(shared.steps.len());
         for step in &shared.steps {
             let dispatch = &step.dispatch;
-            let placed = place.of(dispatch);
-            if access(gpu, dispatch, &placed) == Access::ReadWrite && step.access == Access::Read {
+            let placed = places.of(dispatch, &buffers);
+            if access(gpu.policy(), dispatch, &placed) == Access::ReadWrite && step.access == Access::Read {
                 return Ok(None);
             }
             let uniforms = shared.uniforms.as_ref().expect("a plan with dispatches has uniforms");
-            let words = dispatch.params.len() + dispatch.resources.len();
-            let textures: Vec<_> = placed.iter().map(Bound::view).collect();
-            let mut entries = vec![entry(0, uniforms, step.uniform, (4 * words as u64).next_multiple_of(16))];
+            let texture = |bound: &Bound<_>| match bound {
+                Bound::Buffer(..) => None,
+                Bound::Texture(id) => externals.textures.get(id).map(BoundTexture::create),
+            };
+            let textures: Vec<_> = placed.iter().map(texture).collect();
+            let mut entries = vec![entry(0, uniforms, step.uniforms.start, step.uniforms.end - step.uniforms.start)];
             for (index, ((name, elem), bound)) in dispatch.shader.bindings().zip(&placed).enumerate() {
                 if let Some(view) = &textures[index] {
                     let resource = wgpu::BindingResource::TextureView(view);
                     entries.push(wgpu::BindGroupEntry { binding: index as u32 + 1, resource });
                 }
                 let Bound::Buffer(buffer, range) = bound else { continue };
-                let start = range.start - range.start % alignment;
-                // Only the bytes after a tensor can exceed the limit.
-                let size = (range.end.next_multiple_of(4) - start).min(gpu.capabilities().max_binding / 4 * 4);
+                let (start, size) = bound_bytes(range, alignment, gpu.capabilities().max_binding);
                 let least = elem.size(dispatch.header);
                 if size < least {
                     let (kernel, shader) = (shared.kernels[dispatch.node], dispatch.variant(step.access).label());
