@@ -65,6 +65,20 @@ fn main(grid: Grid, lane: Lane) {
   let end = min(offsets[offset + 1u], params.entries);
   let writes_total = params.with_totals != 0u && channel == 0u;
 
+  // Most rows that ToMe leaves have one member. They are copied: no sums.
+  if end == begin + 1u && REDUCE != WEIGHTED_SUM {
+    let token = members[params.members_base + batch * params.entries + begin];
+    let is_live = token < params.tokens;
+    let source = batch * params.tokens + select(0u, token, is_live);
+    if writes_total {
+      totals[params.totals_base + row] = select(0.0, weights[params.weights_base + source], is_live);
+    }
+    if params.channels > 0u {
+      merged[params.merged_base + element] = select(elem(), x[params.x_base + source * params.channels + channel], is_live);
+    }
+    return;
+  }
+
   var count = 0u;
   var last = elem();
   var last_weight = 0.0;
