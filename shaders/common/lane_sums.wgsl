@@ -11,13 +11,15 @@ struct SumMax {
 
 fn sum_max_of_lanes(lane: Lane, lanes_log2: u32, part: vec2<f32>, bits: vec2<u32>) -> SumMax {
   lane_bits[lane.index] = bits;
-  let sum = sum_of_lanes(lane, lanes_log2, part);
+  lane_parts[lane.index] = part;
+  workgroupBarrier();
   let first = lane.index & ~((1u << lanes_log2) - 1u);
-  var largest = vec2<u32>();
+  var all = SumMax();
   for (var i = 0u; i < 1u << lanes_log2; i++) {
-    largest = max(largest, lane_bits[first + i]);
+    all.sum += lane_parts[first + i];
+    all.largest = max(all.largest, lane_bits[first + i]);
   }
-  return SumMax(sum, largest);
+  return all;
 }
 
 fn sum_of_lanes(lane: Lane, lanes_log2: u32, part: vec2<f32>) -> vec2<f32> {

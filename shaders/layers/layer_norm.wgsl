@@ -20,6 +20,8 @@
 // 2^`lanes_log2` invocations share a row. Their number depends on the row's length, never on the number of rows, because it sets the order
 // of the sums.
 
+override CENTRED: u32 = 0u; // 1 for LayerNorm, 0 for RMSNorm
+
 const NONE = 0xffffffffu;
 const LARGEST = 0x1.fffffep+127f;
 const SMALLEST = 0x1p-126f; // smallest normal number
@@ -71,11 +73,15 @@ struct Facts {
 
 fn find(facts: Facts, opening: elem_u32, value: elem_f32) -> Facts {
   let bits = bitcast<elem_u32>(value);
-  return Facts(
-    facts.total + elem_dot(value, select(value, elem_f32(params.share), params.centred == 1u)),
-    max(facts.magnitudes, bits & elem_u32(0x7fffffffu)),
-    max(facts.differences, bits ^ opening)
-  );
+  var next = facts;
+  next.magnitudes = max(facts.magnitudes, bits & elem_u32(0x7fffffffu));
+  if CENTRED == 1u {
+    next.total += elem_dot(value, elem_f32(params.share));
+    next.differences |= bits ^ opening;
+  } else {
+    next.total += elem_dot(value, value);
+  }
+  return next;
 }
 
 // The sums of the differences from the mean and of their squares.
@@ -96,7 +102,7 @@ struct Scale {
 
 fn put(scale: Scale, row: u32, offset: u32, c: u32, number: elem_f32, factor: elem, term: elem) {
   var value = (number * scale.power - elem_f32(scale.mean) - elem_f32(scale.rest)) * scale.scale;
-  if !scale.varies { value = elem_f32(); }
+  if CENTRED == 1u && !scale.varies { value = elem_f32(); }
   if params.weighted == 1u { value *= elem_f32(factor); }
   if params.biased == 1u { value += elem_f32(term); }
   if !scale.finite { value = elem_f32(make_nan()); }
@@ -123,7 +129,7 @@ fn main(grid: Grid, lane: Lane) {
   let row = first_row + (lane.index >> params.lanes_log2);
   let in_row = lane.index & (lanes - 1u);
   let positions = select(0u, params.positions, row < params.rows);
-  let centred = params.centred == 1u;
+  let centred = CENTRED == 1u;
 
   let begin = first_of(min(row, params.rows - 1u), 0u);
   let opening = bitcast<elem_u32>(elem_f32(elem_number(number(begin, load(begin, 0u)), 0u)));
@@ -152,7 +158,11 @@ fn main(grid: Grid, lane: Lane) {
   let first_sum = of_row.sum.x;
   let bits = of_row.largest;
   var scale = Scale(scale_of_row(bits.x), 0.0, 0.0, 0.0, !centred || bits.y != 0u, bits.x < 0x7f800000u);
-  if centred { scale.mean = clamp(first_sum / params.count * params.shares, -LARGEST, LARGEST) * scale.power; }
+  if centred {
+    let mean = clamp(first_sum / params.count * params.shares, -LARGEST, LARGEST) * scale.power;
+    // A compiler that knew how the mean was made would rearrange the differences from it. The shift gives 0.
+    scale.mean = bitcast<f32>(bitcast<u32>(mean) | (params.transposed >> 1u));
+  }
 
   var sums = vec2<f32>();
   for (var position = 0u; position < select(0u, positions, centred || scale.power != 1.0); position++) {

@@ -28,7 +28,6 @@ params! {
         grid_rows: u32,
         grid_columns: u32,
         skip: u32,
-        centred: u32,
         weighted: u32,
         biased: u32,
         /// Of epsilon's root, biased by 127.
@@ -50,11 +49,11 @@ pub(super) static LAYER_NORM: Shader = Shader {
     inputs: &[("x", BindingElem::Elem), ("weight", BindingElem::Elem), ("bias", BindingElem::Elem)],
     outputs: &[("y", BindingElem::Elem)],
     params: Params::NAMES,
-    tunings: &[&[]],
+    tunings: &[&[("CENTRED", 0)], &[("CENTRED", 1)]],
 };
 
 /// How many `elem` of a row an invocation takes, where 8 to 128 invocations a row allow it.
-const MOVES: u32 = 16;
+const MOVES: u32 = 32;
 
 /// The same on a GPU: all of them are under way at once.
 const MOVES_GPU: u32 = 4;
@@ -280,7 +279,7 @@ impl Kernel for Normalize {
         lowering.dispatch(Call {
             shader: &LAYER_NORM,
             header,
-            constants: &[],
+            constants: LAYER_NORM.tunings[usize::from(self.norm.subtract_mean)],
             slots: &slots,
             params: Params {
                 rows,
@@ -295,7 +294,6 @@ impl Kernel for Normalize {
                 grid_rows,
                 grid_columns,
                 skip: blocks.skip,
-                centred: self.norm.subtract_mean.into(),
                 weighted: self.weighted.into(),
                 biased: self.biased.into(),
                 root_exponent: root_exponent(self.norm.epsilon),
