@@ -89,7 +89,8 @@ pub use device::{Capabilities, Gpu, Policy, TensorView, TextureView, Tuning, req
 pub use error::Error;
 pub use graph::{Graph, Tensor};
 pub use plan::{
-    BindingData, Bindings, BufferData, Cost, DispatchData, LimitsData, PipelineData, Plan, PlanData, Rates, ShaderData, StepCost, TensorData,
+    BindingData, Bindings, BufferData, Cost, DispatchData, LimitsData, PipelineData, Plan, PlanData, Rates, ShaderData, StepCost,
+    TensorData,
 };
 pub use tensor::{Desc, Elem, HostData, HostTensor, MAX_RANK, NONE, Shape};
 pub use token_map::{Compressed, Positions, TokenMap, Tokens};

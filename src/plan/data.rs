@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::constants::Constants;
 use super::lower::lower_graph;
 use super::places::{Bound, Buffers, Places, access, bound_bytes, uniforms};
-use super::workspace::{Workspace, placed_elsewhere};
+use super::workspace::{PLACEMENT, Workspace, placed_elsewhere};
 use crate::device::{Access, Capabilities, Place, Policy, Variant};
 use crate::error::Error;
 use crate::graph::{Graph, Source};
@@ -50,7 +50,7 @@ pub struct PlanData {
 pub struct LimitsData {
     /// Bytes of the largest binding.
     pub max_storage_buffer_binding_size: u64,
-    /// Bytes of the largest buffer.
+    /// Bytes of the largest buffer. One buffer may hold the uniforms of all dispatches, each at a multiple of 256 bytes.
     pub max_buffer_size: u64,
     /// The most storage buffers of a shader.
     pub max_storage_buffers_per_shader_stage: u32,
@@ -238,7 +238,7 @@ impl Graph {
     /// - [`Error::BindingTooLarge`], [`Error::WorkspaceTooLarge`] and [`Error::TooManyGroups`] for what exceeds the capabilities.
     pub fn plan_data(&self, capabilities: &Capabilities, policy: Policy) -> Result<PlanData, Error> {
         self.check_names(std::iter::empty())?;
-        let capabilities = &Capabilities { cooperative_matrix: None, ..capabilities.clone() };
+        let capabilities = &Capabilities { cooperative_matrix: None, backend: wgpu::Backend::BrowserWebGpu, ..capabilities.clone() };
         let program = lower_graph(self, capabilities, policy, &|_| Place::default())?;
         let layout = Workspace::layout(&program, placed_elsewhere(self));
         if layout.bytes > capabilities.max_buffer {
@@ -285,7 +285,8 @@ impl Graph {
         };
         let (inputs, outputs): (Vec<_>, Vec<_>) = (self.inputs().map(tensor).collect(), self.outputs().map(tensor).collect());
         let bindings = || dispatches.iter().flat_map(|dispatch| &dispatch.bindings);
-        let buffers = inputs.iter().chain(&outputs).map(|tensor| tensor.bytes).chain([layout.bytes, constants_layout.bytes]);
+        let uniforms = dispatches.iter().map(|d| (4 * d.uniforms.len() as u64).next_multiple_of(PLACEMENT)).sum();
+        let buffers = inputs.iter().chain(&outputs).map(|tensor| tensor.bytes).chain([layout.bytes, constants_layout.bytes, uniforms]);
         let limits = LimitsData {
             max_storage_buffer_binding_size: bindings().map(|binding| binding.size).max().unwrap_or(0),
             max_buffer_size: buffers.max().unwrap_or(0),

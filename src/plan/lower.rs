@@ -2,10 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::bindings::overlaps;
 use crate::device::{Capabilities, Copied, Dispatch, Lowering, Operand, Place, Policy, Resource, Slot, Storage};
 use crate::error::Error;
-use crate::graph::{Graph, Node, Tensor};
+use crate::graph::{Graph, Node, Source, Tensor};
 use crate::kernels::{STRIDED_COPY, TEXTURE_COPY, convert_numbers, copy_bytes, strided_copy, texture_copy};
+use crate::pattern::Pattern;
 use crate::tensor::{Desc, Elem, TensorId};
 
 /// The dispatches of a whole graph.
@@ -69,6 +71,15 @@ pub(crate) fn lower_graph(
         for (bound, dense) in bound.iter().zip(&outputs).filter(|(bound, dense)| bound.resource != dense.resource) {
             lowerer.copy_dense(index, *bound, *dense, true)?;
         }
+    }
+    if capabilities.backend == wgpu::Backend::BrowserWebGpu {
+        lowerer.keep_bindings_apart(
+            &|id| matches!(graph.sources()[id.0 as usize], Source::Node) && !named.contains(&id),
+            &|id| match graph.sources()[id.0 as usize] {
+                Source::Pattern(pattern, _) => Some((pattern, graph.descs()[id.0 as usize].elem)),
+                _ => None,
+            },
+        )?;
     }
     Ok(lowerer.program)
 }
@@ -144,6 +155,49 @@ impl Lowerer<'_> {
     /// Copies a tensor that is strided or lies in a texture into a dense one, or back.
     fn copy_dense(&mut self, index: usize, bound: Operand, dense: Operand, back: bool) -> Result<(), Error> {
         if bound.texels.is_some() { self.copy_texture(index, bound, dense, back) } else { self.copy_strided(index, bound, dense, back) }
+    }
+
+    /// Copies an input where a dispatch has it twice, and both bindings could write. A dispatch that reads and writes the workspace may write
+    /// to all its bindings, and browsers refuse two such bindings of the same bytes. `placed` are the tensors in the workspace, and `pattern`
+    /// is what constants of one memory have in common.
+    fn keep_bindings_apart(
+        &mut self,
+        placed: &dyn Fn(TensorId) -> bool,
+        pattern: &dyn Fn(TensorId) -> Option<(Pattern, Elem)>,
+    ) -> Result<(), Error> {
+        let in_workspace = |resource: &Resource| match resource.storage {
+            Storage::Scratch(_) => true,
+            Storage::Tensor(id) => resource.bytes == 0 || placed(id),
+        };
+        let one_memory = |a: Storage, b: Storage| match (a, b) {
+            (Storage::Tensor(a), Storage::Tensor(b)) => a == b || (pattern(a).is_some() && pattern(a) == pattern(b)),
+            (a, b) => a == b,
+        };
+        let alignment = u64::from(self.capabilities.storage_alignment);
+        let bound = |r: &Resource| r.offset - r.offset % alignment..r.offset + r.bytes;
+        let overlap =
+            |a: &Resource, b: &Resource| one_memory(a.storage, b.storage) && a.bytes > 0 && b.bytes > 0 && overlaps(&bound(a), &bound(b));
+        for mut dispatch in std::mem::take(&mut self.program.dispatches) {
+            let (inputs, outputs) = dispatch.resources.split_at(dispatch.shader.inputs.len());
+            let may_write = self.policy.read_write || (inputs.iter().any(in_workspace) && outputs.iter().any(in_workspace));
+            for place in 1..if may_write { inputs.len() } else { 1 } {
+                let resource = dispatch.resources[place];
+                if !dispatch.resources[..place].iter().any(|earlier| overlap(earlier, &resource)) {
+                    continue;
+                }
+                let copy = Resource { storage: Storage::Scratch(self.program.scratch.len()), offset: 0, bytes: resource.bytes };
+                self.program.scratch.push(resource.bytes);
+                let operand = |resource| [Operand { resource, desc: Desc { shape: [1].into(), elem: Elem::U32 }, texels: None }];
+                let (from, to) = (operand(resource), operand(copy));
+                let mut lowering = self.lowering("copy", dispatch.node, [&from, &to], &[true]);
+                copy_bytes(&mut lowering, Slot::Input(0), Slot::Output(0), resource.bytes)?;
+                let copies = marked_around(lowering.dispatches);
+                self.program.dispatches.extend(copies);
+                dispatch.resources[place] = copy;
+            }
+            self.program.dispatches.push(dispatch);
+        }
+        Ok(())
     }
 
     fn copy_texture(&mut self, index: usize, texture: Operand, dense: Operand, back: bool) -> Result<(), Error> {

@@ -200,7 +200,17 @@ fn make(graph: &Graph, gpu: &Gpu, bindings: &Bindings, kept: Option<&Memory>) ->
     let uniforms = immutable_buffer(gpu, "tokenpress::uniforms", wgpu::BufferUsages::UNIFORM, uniform_bytes.len() as u64, write)?;
     let kernels = graph.nodes().iter().map(|n| n.kernel.name()).collect();
     let device = gpu.device().clone();
-    let shared = Shared { device, graph: graph.clone(), kernels, steps, layout, uniforms, constants, constant_offsets: constants_layout.offsets, residues };
+    let shared = Shared {
+        device,
+        graph: graph.clone(),
+        kernels,
+        steps,
+        layout,
+        uniforms,
+        constants,
+        constant_offsets: constants_layout.offsets,
+        residues,
+    };
     // Each step has the access that its buffers ask for.
     let groups = bind_groups(gpu, &shared, &externals, &workspace)?.unwrap_or_default();
     Ok(Plan { shared: Arc::new(shared), groups, workspace })
