@@ -16,6 +16,7 @@ use libtest_mimic::{Arguments, Trial};
 use support::adapters;
 use support::cases::methods;
 use support::goldens::{self, Failure, Golden, Side};
+use tokenpress::kernels::{TopK, TopKInputs, group_tokens};
 use tokenpress::readback::HostTensors;
 use tokenpress::{BindingData, BufferData, Capabilities, Elem, Error, Gpu, Graph, HostTensor, PlanData, Policy, TensorData};
 
@@ -217,9 +218,12 @@ fn describes_every_method(policy: Policy, elem: Elem) -> Result<(), Failure> {
 /// With features the plan names them, and the shaders enable them.
 fn names_features() -> Result<(), Failure> {
     let mut graph = Graph::new();
-    let x = graph.input("x", [1, 4, 64], Elem::F16);
-    let unit = tokenpress::kernels::row_normalize(&mut graph, x, None)?;
-    graph.output("unit", unit.unit)?;
+    let x = graph.input("x", [4, 64], Elem::F16);
+    let kept = TopK { k: 8, ..TopK::default() }.build(&mut graph, TopKInputs::new(x))?;
+    graph.output("kept", kept.indices)?;
+    let parent = graph.input("parent", [4, 64], Elem::U32);
+    let groups = group_tokens(&mut graph, parent, 16)?;
+    graph.output("offsets", groups.offsets)?;
     let all = Capabilities { f16: true, subgroups: true, subgroup_min: 8, subgroup_max: 32, ..Capabilities::portable() };
     let plan = graph.plan_data(&all, Policy::AUTO)?;
     let enabled = |line: &str| plan.shaders.iter().any(|shader| shader.code.contains(line));
