@@ -1,6 +1,7 @@
 //! The published systems, each a short function over the graph.
 
 pub mod attention;
+pub mod cache;
 pub mod parts;
 pub mod query;
 pub mod similarity;
@@ -9,6 +10,7 @@ mod tests;
 pub mod transformation;
 
 pub use attention::*;
+pub use cache::*;
 pub use parts::*;
 pub use query::*;
 pub use similarity::*;

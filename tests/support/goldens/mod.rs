@@ -6,6 +6,7 @@
 mod abstractor;
 mod attention;
 mod blocks;
+mod cache;
 mod diversity;
 mod image_tokens;
 mod layout;
@@ -56,6 +57,15 @@ impl Tolerance {
             Ok(Some(number.parse()?))
         };
         match (after("rtol")?, after("atol")?) {
+            (None, None) if text.contains("<=") => {
+                // floats |a-b| <= absolute + relative |b|
+                let bound = text.split("<=").nth(1).unwrap_or_default();
+                let mut numbers = bound.split(['+', '|', ';']).map(|number| number.trim().parse::<f64>());
+                match (numbers.next(), numbers.next()) {
+                    (Some(absolute), Some(relative)) => Ok(Self::Near { relative: relative?, absolute: absolute? }),
+                    _ => Err(format!("what does the tolerance {text:?} mean?").into()),
+                }
+            }
             (None, None) if text.contains("exact") || text.contains("bitwise") => Ok(Self::Exact),
             (None, None) if text.is_empty() => Ok(Self::Near { relative: 1e-4, absolute: 1e-5 }),
             (None, None) => Err(format!("what does the tolerance {text:?} mean?").into()),
@@ -302,6 +312,15 @@ fn handler(system: &str, case: &str) -> Option<Handler> {
         ("mustdrop", "conditional_pooling") => image_tokens::windows,
         ("mustdrop", "dual_attention_filter_stages") => image_tokens::dual_attention,
         ("pumer", _) => image_tokens::pumer,
+        ("knorm", "kvpress") => cache::knorm,
+        ("keydiff", "kvpress") => cache::keydiff,
+        ("streaming_llm", "kvpress") => cache::streaming,
+        ("snapkv", "author" | "kvpress") => cache::snapkv,
+        ("h2o", "author_prefill") | ("observed_attention", "kvpress") => cache::observed,
+        ("tova", "kvpress") => cache::last_query,
+        ("ada_kv", "kvpress_given" | "kvpress_knorm") => cache::ada,
+        ("chunk_kv", "kvpress_knorm") => cache::chunks,
+        ("pyramid_kv", "kvpress_budgets") => cache::pyramid,
         _ => return None,
     })
 }
