@@ -592,6 +592,16 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         };
         Ok(vec![reduce(graph, x, axis, st, l)?])
     }),
+    ("rotate", |g, graph| {
+        let (b, n, d, e) = (g.batch, g.count, g.depth, float(g));
+        let rotated = if g.chance(0.8) { d } else { g.number(d) };
+        let rope = Rope::new(1e4, rotated, g.pick(&[RotaryPairs::Half, RotaryPairs::Interleaved]));
+        g.note((rotated, rope.pairs));
+        let (x, to) = (g.tensor(graph, &[b, n, d], e), g.tensor(graph, &[b, n], U32));
+        let from = g.optional(graph, &[b, n], U32);
+        let l = g.lengths(graph, b);
+        Ok(vec![rope.rotate(graph, x, from, to, l)?])
+    }),
     ("row_normalize", |g, graph| {
         let (b, n, c, h, e) = (g.batch, g.count, g.channels, g.heads, g.elem);
         let x = if g.coin() { g.tensor(graph, &[b, n, c], e) } else { g.tensor(graph, &[b, h, n, c], e) };

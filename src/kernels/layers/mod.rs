@@ -8,6 +8,7 @@ mod layer_norm;
 mod linear;
 mod log_size;
 mod merge_attention;
+mod rotate;
 
 pub use attention::{Align, Attended, Attention, Heads, QueryKeyValue};
 pub use convolution::Convolution;
@@ -17,6 +18,7 @@ pub use layer_norm::LayerNorm;
 pub use linear::{Activation, Linear, linear};
 pub use log_size::log_size;
 pub use merge_attention::merge_attention;
+pub use rotate::{Rope, RotaryPairs};
 
 use crate::device::Shader;
 
@@ -35,5 +37,6 @@ pub(super) fn shaders() -> Vec<&'static Shader> {
         &linear::LINEAR_FEW_STAGED,
         &log_size::LOG_SIZE,
         &merge_attention::MERGE_ATTENTION,
+        &rotate::ROTATE,
     ]
 }

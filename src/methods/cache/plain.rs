@@ -35,8 +35,8 @@ pub fn random_scores(graph: &mut Graph, cache: &Cache, seed: u32) -> Result<Tens
 /// StreamingLLM.
 ///
 /// Xiao et al., "Efficient Streaming Language Models with Attention Sinks" (ICLR 2024). The first `sinks` tokens of each head stay, and the
-/// latest as far as the budget goes. The paper's model then gives tokens their places in the cache as positions;
-/// kvpress leaves them as they were, and so does this.
+/// latest as far as the budget goes. The paper's model then gives tokens their places in the cache as positions:
+/// [`Cache::compact_positions`]. kvpress leaves them as they were.
 ///
 /// Places above 2^24 are rounded, so that neighbours may tie; then the earlier stays. Cost: one dispatch, one write of the result.
 ///

@@ -3,7 +3,7 @@
 use crate::checks::expect;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor, expect_listed};
-use crate::kernels::gather_rows;
+use crate::kernels::{Rope, gather_rows};
 use crate::methods::parts::lists::product;
 use crate::tensor::{Desc, Elem, Shape};
 use crate::token_map::{TokenMap, capped};
@@ -125,6 +125,49 @@ impl Cache {
         let lengths = capped(graph, map.lengths, left)?;
         let lengths = graph.reshape(lengths, [batch, heads])?;
         Ok(Evicted { cache: Self { keys, values, lengths, positions }, map })
+    }
+
+    /// The same tokens at the positions 0, 1, 2 .. of each head: keys are turned by their [`Rope`] from where they were.
+    ///
+    /// The queries to come then have the positions from the head's number of live tokens on. This is StreamingLLM's cache, and kvpress's
+    /// `KeyRerotationPress`. Without it keys keep their positions, and the queries theirs.
+    ///
+    /// ```
+    /// use tokenpress::kernels::{Rope, RotaryPairs};
+    /// use tokenpress::methods::Cache;
+    /// use tokenpress::{Elem, Graph, HostTensor};
+    ///
+    /// let mut graph = Graph::new();
+    /// let keys = graph.constant(HostTensor::f32([1, 1, 2, 2], vec![1.0, 0.0, 1.0, 0.0]));
+    /// let positions = graph.constant(HostTensor::u32([1, 1, 2], vec![0, 7]));
+    /// let cache = Cache { positions, ..Cache::new(&mut graph, keys, keys)? };
+    /// let compact = cache.compact_positions(&mut graph, &Rope::new(10_000.0, 2, RotaryPairs::Half))?;
+    /// graph.output("keys'", compact.keys)?;
+    /// let keys = graph.run_reference(&[].into())?["keys'"].floats();
+    /// // Six positions back.
+    /// assert!((keys[2] - 6f32.cos()).abs() < 1e-6 && (keys[3] + 6f32.sin()).abs() < 1e-6);
+    /// # Ok::<(), tokenpress::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Rope::rotate`] has them.
+    pub fn compact_positions(&self, graph: &mut Graph, rope: &Rope) -> Result<Self, Error> {
+        let Rows { batch, heads, tokens, .. } = self.rows(graph)?;
+        let places = graph.counted([batch, heads, tokens], 0, 1);
+        self.move_to(graph, rope, places)
+    }
+
+    /// The same tokens at other positions, u32 `[B, Hkv, N]`.
+    ///
+    /// # Errors
+    /// As [`Rope::rotate`] has them.
+    pub fn move_to(&self, graph: &mut Graph, rope: &Rope, positions: Tensor) -> Result<Self, Error> {
+        let Rows { rows, tokens, keys, lengths, .. } = self.rows(graph)?;
+        expect("cache: positions", positions.desc(), self.positions.desc())?;
+        let from = graph.reshape(self.positions, [rows, tokens])?;
+        let to = graph.reshape(positions, [rows, tokens])?;
+        let turned = rope.rotate(graph, keys, Some(from), to, Some(lengths))?;
+        Ok(Self { keys: graph.reshape(turned, self.keys.shape())?, positions, ..*self })
     }
 }
 

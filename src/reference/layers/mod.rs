@@ -9,6 +9,7 @@ mod layer_norm;
 mod linear;
 mod log_size;
 mod merge_attention;
+mod rotate;
 
 pub use activation::Activation;
 pub use attention::{Limits, Values, attention, attention_bound};
@@ -19,3 +20,5 @@ pub use layer_norm::{RowScale, layer_norm, layer_norm_bound};
 pub use linear::{linear, linear_bound};
 pub use log_size::{log_size, log_size_bound};
 pub use merge_attention::{merge_attention, merge_attention_bound};
+pub(crate) use rotate::{DIGITS, LEVELS};
+pub use rotate::{RotaryPairs, Rotation, rotate};

@@ -1,12 +1,12 @@
 //! Caches of keys and values: scores, budgets and what stays.
 
-use tokenpress::kernels::{HeadReduction, RowReduction, gather_rows};
+use tokenpress::kernels::{HeadReduction, Rope, RotaryPairs, RowReduction, gather_rows};
 use tokenpress::methods::{
     AdaKV, AlwaysKept, Cache, CacheBudget, ChunkKV, Evict, Evicted, ObservedAttention, Smoothing, SnapKV, key_diff, key_norm, recency, tova,
 };
 use tokenpress::readback::HostTensors;
 use tokenpress::schedule::PyramidKV;
-use tokenpress::{HostTensor, NONE, Tensor};
+use tokenpress::{HostTensor, NONE, Tensor, TokenMap};
 
 use super::{Failure, Feed, Golden, Side};
 
@@ -201,4 +201,27 @@ pub fn pyramid(golden: &Golden, _: Side<'_>) -> Result<HostTensors, Failure> {
     let keep = 1.0 - golden.number("ratio").ok_or("no ratio")?;
     let budgets = pyramid.counts(layers as usize, golden.count("tokens")?, keep)?;
     Ok([("budgets".to_owned(), HostTensor::u32([layers], budgets))].into())
+}
+
+/// Keys that stay, at compact positions.
+pub fn rerotation(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
+    let mut feed = Feed::default();
+    let cache = cache(golden, &mut feed)?;
+    let frequencies = golden.input("inverse_frequencies")?.floats().into_iter().map(f64::from).collect();
+    let pairs = match golden.text("pairing") {
+        Some("half") => RotaryPairs::Half,
+        other => return Err(format!("a pairing of {other:?}").into()),
+    };
+    let indices = golden.input("kept")?;
+    let [b, h, left] = indices.shape().exactly("kept", "[B, Hkv, C]")?;
+    let indices = feed.input("indices", indices.reshaped([b * h, left]));
+    let lengths = feed.graph.constant(HostTensor::u32([b * h], vec![left; (b * h) as usize]));
+    let map = TokenMap::selection(&mut feed.graph, indices, lengths, tokens(&cache))?;
+    let evicted = cache.keep(&mut feed.graph, map)?;
+    let compact = evicted.cache.compact_positions(&mut feed.graph, &Rope::of(frequencies, pairs))?;
+    feed.output("turned", compact.keys)?;
+    let mut out = feed.run(side)?;
+    let keys = out.remove("turned").ok_or("no keys")?;
+    out.insert("keys".to_owned(), keys);
+    Ok(out)
 }

@@ -6,6 +6,7 @@ mod layer_norm;
 mod linear;
 mod log_size;
 mod merge_attention;
+mod rotate;
 
 use crate::support::Case;
 
@@ -19,6 +20,7 @@ pub fn cases() -> Vec<Case> {
         linear::cases(),
         log_size::cases(),
         merge_attention::cases(),
+        rotate::cases(),
     ];
     groups.into_iter().flatten().collect()
 }
