@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cache;
 mod kernels;
 mod packed;
 mod protected;
@@ -173,6 +174,8 @@ fn properties() -> Vec<(&'static str, Check)> {
         protected::prompts: images_may_be_anywhere;
         packed::sequences: packed_sequences_are_what_they_are_alone;
         packed::images: packed_images_are_what_they_are_alone;
+        cache::caches: attention_over_what_is_left_hides_the_rest a_row_of_caches_is_as_it_is_alone sinks_and_latest_tokens_stay
+            a_whole_budget_is_the_identity evictions_compose moving_back_undoes_moving logits_depend_on_distances_alone;
         strided::cases: a_strided_view_equals_its_dense_copy;
     }
 }

@@ -1,6 +1,7 @@
 //! Every method over shapes, ragged lengths and awkward tokens: a file, and a line in [`all`], for each family.
 
 mod abstractor;
+mod cache;
 mod chain;
 mod diversity;
 mod image_tokens;
@@ -112,5 +113,6 @@ pub fn cases() -> Vec<Case> {
             cases.push(Case { subject: method.subject, name: format!("{}, ragged", method.options), heavy: false, graph, inputs });
         }
     }
+    cases.extend(cache::cases());
     cases
 }
