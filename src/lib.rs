@@ -26,7 +26,7 @@
 //! | question | kernels | methods |
 //! |---|---|---|
 //! | Which tokens matter, and which are alike? | [`kernels::score`] | [`methods::attention`], [`methods::similarity`] |
-//! | Which of them stay? | [`kernels::select`] | [`methods::Prune`], [`schedule`] |
+//! | Which of them stay? | [`kernels::select`] | [`methods::Prune`], [`methods::cache`], [`schedule`] |
 //! | What moves where? | [`kernels::apply`], [`kernels::images`], [`TokenMap`] | [`methods::query`], [`methods::transformation`] |
 //! | What does a model compute between these? | [`kernels::layers`] | [`methods::TransformerBlock`] |
 //!

@@ -8,7 +8,8 @@ use tokenpress::kernels::{
     gaussian_similarity, group_tokens, grow_runs, invert_index, linear, log_size, lookup, merge_tokens, multiply, pair_similarity,
     previous_at, previous_equal, reduce, row_normalize,
 };
-use tokenpress::methods::{Protect, ToMe};
+use tokenpress::kernels::{Rope, RotaryPairs, scaled_deviation};
+use tokenpress::methods::{AdaKV, AlwaysKept, Cache, CacheBudget, Evict, Protect, SnapKV, ToMe, key_diff};
 use tokenpress::{Elem, Error, Graph, HostTensor, NONE, Tensor, Tokens};
 
 use super::data;
@@ -481,6 +482,51 @@ impl Cases {
         }
     }
 
+    /// Caches of a long context: scores, and what stays by them.
+    fn caches(&mut self) {
+        let elem = self.elem;
+        for [b, h, n, d] in self.shapes(vec![[1, 8, 131_072, 128]], vec![[1, 8, 16_384, 128]]) {
+            let cache = |graph: &mut Graph| {
+                let [keys, values] = ["keys", "values"].map(|name| graph.input(name, [b, h, n, d], elem));
+                Cache::new(graph, keys, values)
+            };
+            let left = |graph: &mut Graph, cache: &Cache, scores: Tensor| {
+                let evict = Evict { budget: CacheBudget::Share(0.25), always: AlwaysKept::default() };
+                let cache = evict.build(graph, cache, scores)?.cache;
+                Ok(vec![cache.keys, cache.values, cache.positions])
+            };
+            let shape = format!("{elem} B{b} H{h} N{n} D{d}");
+            self.add("cache", format!("SnapKV, a quarter stays {shape}"), |graph| {
+                let cache = cache(graph)?;
+                let queries = graph.input("queries", [b, 4 * h, 32, d], elem);
+                let scores = SnapKV::AUTHORS.build(graph, &cache, queries)?;
+                left(graph, &cache, scores)
+            });
+            self.add("cache", format!("KeyDiff, a quarter stays {shape}"), |graph| {
+                let cache = cache(graph)?;
+                let scores = key_diff(graph, &cache)?;
+                left(graph, &cache, scores)
+            });
+            self.add("cache", format!("AdaKV of given scores, a quarter stays {shape}"), |graph| {
+                let cache = cache(graph)?;
+                let scores = graph.input("scores", [b, h, n], Elem::F32);
+                let ada = AdaKV { budget: CacheBudget::Share(0.25), safeguard: 0.2, always: AlwaysKept::default() };
+                let cache = ada.build(graph, &cache, scores)?.cache;
+                Ok(vec![cache.lengths, cache.positions])
+            });
+            self.add("rotate", shape.clone(), |graph| {
+                let x = graph.input("x", [b * h, n, d], elem);
+                let to = graph.constant(HostTensor::u32([b * h, n], data::integers(4, (b * h * n) as usize, n)));
+                Ok(vec![Rope::new(10_000.0, d, RotaryPairs::Half).rotate(graph, x, None, to, None)?])
+            });
+            self.add("scaled_deviation", shape, |graph| {
+                let x = graph.input("x", [b * h * n / 128, 128, d], elem);
+                let [low, high] = ["low", "high"].map(|name| graph.input(name, [b * h * n / 128, d], elem));
+                Ok(vec![scaled_deviation(graph, x, low, high)?])
+            });
+        }
+    }
+
     /// At the sizes of real models; smaller where a CPU does the work.
     pub fn all(small: bool, elem: Elem) -> Vec<Case> {
         let mut cases = Self { small, elem, list: Vec::new() };
@@ -505,6 +551,7 @@ impl Cases {
         cases.grids();
         cases.blocks();
         cases.short_rows();
+        cases.caches();
         cases.list
     }
 }
@@ -602,6 +649,20 @@ pub fn families() -> Vec<Family> {
                 let flags = graph.constant(HostTensor::u32([1, n], data::integers(1, n as usize, 2)));
                 let indices = compact(graph, flags, None)?.indices;
                 output(graph, &[indices])
+            },
+        },
+        Family {
+            kernel: "cache",
+            over: "keys, SnapKV, a quarter stays, H2 D64",
+            sizes: &[4096, 8192, 16_384, 32_768, 40_960],
+            build: |graph, n| {
+                let [keys, values] = ["keys", "values"].map(|name| graph.input(name, [1, 2, n, 64], Elem::F32));
+                let queries = graph.input("queries", [1, 2, 32, 64], Elem::F32);
+                let cache = Cache::new(graph, keys, values)?;
+                let scores = SnapKV::AUTHORS.build(graph, &cache, queries)?;
+                let evict = Evict { budget: CacheBudget::Share(0.25), always: AlwaysKept::default() };
+                let left = evict.build(graph, &cache, scores)?.cache;
+                output(graph, &[left.keys, left.values])
             },
         },
         Family {

@@ -619,6 +619,11 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         let s = k.build(graph, j, p, l)?;
         Ok(vec![s.start, s.starts])
     }),
+    ("scaled_deviation", |g, graph| {
+        let (b, n, c, e) = (g.batch, g.count, g.channels, float(g));
+        let (x, low, high) = (g.tensor(graph, &[b, n, c], e), g.tensor(graph, &[b, c], e), g.tensor(graph, &[b, c], e));
+        Ok(vec![scaled_deviation(graph, x, low, high)?])
+    }),
     ("threshold", |g, graph| {
         let k = Threshold { relation: g.pick(&[Relation::Above, Relation::AtLeast, Relation::Below, Relation::AtMost]) };
         g.note(k);

@@ -100,6 +100,55 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         v.extend([r.diverse, r.attended]);
         Ok(v)
     }),
+    ("cache", |g, graph| {
+        let (b, h, hk, n, d, v, e) = (g.batch, g.heads, g.key_heads, g.count, g.depth, g.channels, g.elem);
+        let m = if g.coin() { g.count } else { g.rows };
+        let (keys, values) = (g.tensor(graph, &[b, hk, n, d], e), g.tensor(graph, &[b, hk, n, v], e));
+        let queries = g.tensor(graph, &[b, h, m, d], e);
+        let lengths = if g.coin() { g.tensor(graph, &[b, hk], U32) } else { g.tensor(graph, &[b], U32) };
+        let cache = if g.coin() { Cache::new(graph, keys, values)? } else { Cache::ragged(graph, keys, values, lengths)? };
+        let group = g.pick(&[HeadReduction::Mean, HeadReduction::Sum, HeadReduction::Max]);
+        let which = g.below(9);
+        let (window, kernel, sinks, lag) = (g.number(9), 1 + 2 * g.number(4), g.number(5), g.positive(9));
+        let flag = g.coin();
+        g.note((which, window, kernel, sinks, lag, flag, group));
+        let scores = match which {
+            0 => random_scores(graph, &cache, 3)?,
+            1 => recency(graph, &cache)?,
+            2 => key_norm(graph, &cache)?,
+            3 => key_diff(graph, &cache)?,
+            4 => tova(graph, &cache, queries)?,
+            5 => {
+                let smoothing = if flag { Smoothing::Average } else { Smoothing::Maximum };
+                SnapKV { window, kernel, smoothing, rows: RowReduction::Mean, group, group_first: g.coin() }
+                    .build(graph, &cache, queries)?
+            }
+            6 => {
+                let rows = if flag { RowReduction::Sum } else { RowReduction::MeanVisible };
+                ObservedAttention { rows, group }.build(graph, &cache, queries, None)?
+            }
+            7 => LagKV { sinks, lag, across: flag }.build(graph, &cache)?,
+            _ => {
+                let rope = Rope::new(1e4, d, RotaryPairs::Half);
+                let expected = ExpectedAttention { future: 5, sinks, covariance: flag, ..ExpectedAttention::new(rope) };
+                expected.build(graph, &cache, queries, None)?
+            }
+        };
+        let budget = match g.below(3) {
+            0 => CacheBudget::Share(g.share()),
+            1 => CacheBudget::Tokens(g.number(n)),
+            _ => CacheBudget::Bytes(u64::from(g.number(n)) * 100),
+        };
+        let always = AlwaysKept { sinks, recent: window, marks: None };
+        g.note((budget, always));
+        let evicted = match g.below(3) {
+            0 => Evict { budget, always }.build(graph, &cache, scores)?,
+            1 => AdaKV { budget, safeguard: g.share(), always }.build(graph, &cache, scores)?,
+            _ => ChunkKV { chunk: lag, budget, always }.build(graph, &cache, scores)?,
+        };
+        let left = evicted.cache;
+        Ok(vec![scores, left.keys, left.values, left.lengths, left.positions, evicted.map.parent])
+    }),
     ("cdpruner", |g, graph| {
         let t = g.tokens(graph)?;
         let (b, n, d, e, m) = (g.batch, g.count, g.depth, g.elem, g.rows);

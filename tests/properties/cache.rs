@@ -6,8 +6,8 @@ use tokenpress::kernels::{
     Attention, AttentionInputs, AttentionScore, HeadReduction, Norm, Queries, QueryKeyValue, Rope, RotaryPairs, RowReduction, gather_rows,
 };
 use tokenpress::methods::{
-    AdaKV, AlwaysKept, Cache, CacheBudget, ChunkKV, Evict, Evicted, ObservedAttention, Smoothing, SnapKV, key_diff, key_norm,
-    random_scores, recency, tova,
+    AdaKV, AlwaysKept, Cache, CacheBudget, ChunkKV, Evict, Evicted, ExpectedAttention, LagKV, ObservedAttention, Smoothing, SnapKV,
+    key_diff, key_norm, random_scores, recency, tova,
 };
 use tokenpress::{Error, Graph, HostTensor, NONE, Tensor};
 
@@ -29,6 +29,12 @@ const SCORES: &[Score] = &[
     },
     |graph, cache, queries| ObservedAttention::H2O.build(graph, cache, queries, None),
     |graph, cache, queries| ObservedAttention::KVPRESS.build(graph, cache, queries, None),
+    |graph, cache, _| LagKV { sinks: 1, lag: 4, across: false }.build(graph, cache),
+    |graph, cache, queries| {
+        let depth = cache.keys.shape().dims()[3];
+        let rope = Rope::new(10_000.0, depth, RotaryPairs::Half);
+        ExpectedAttention { future: 9, sinks: 2, ..ExpectedAttention::new(rope) }.build(graph, cache, queries, None)
+    },
     // Every token as good as any other.
     |graph, cache, _| {
         let shape = cache.positions.shape();

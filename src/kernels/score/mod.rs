@@ -10,6 +10,7 @@ mod pooled_attention;
 mod quantile;
 mod reduce;
 mod row_normalize;
+mod scaled_deviation;
 
 pub use attention_score::{AttentionInputs, AttentionScore, HeadReduction, Importance, Norm, Queries, RowReduction};
 pub use density_peaks::{Peaks, density_peaks};
@@ -21,6 +22,7 @@ pub use pooled_attention::{PoolImportance, PooledAttention};
 pub use quantile::{fence, quantile};
 pub use reduce::{Statistic, reduce};
 pub use row_normalize::{Normalized, row_normalize};
+pub use scaled_deviation::scaled_deviation;
 
 use crate::device::Shader;
 
@@ -53,5 +55,6 @@ pub(super) fn shaders() -> Vec<&'static Shader> {
         &reduce::REDUCE,
         &reduce::INTEGERS,
         &row_normalize::ROW_NORMALIZE,
+        &scaled_deviation::SCALED_DEVIATION,
     ]
 }

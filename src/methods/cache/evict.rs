@@ -268,3 +268,130 @@ impl ChunkKV {
         cache.keep(graph, TokenMap { parent, representative, lengths })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::{HeadReduction, RowReduction};
+    use crate::methods::cache::{LagKV, ObservedAttention, SnapKV, key_norm};
+    use crate::tensor::Elem;
+
+    /// Two heads of six tokens, of which the second head has four.
+    fn ragged(graph: &mut Graph) -> Cache {
+        let x = graph.constant(HostTensor::f32([1, 2, 6, 1], vec![0.0; 12]));
+        let lengths = graph.input("lengths", [1, 2], Elem::U32);
+        Cache::ragged(graph, x, x, lengths).unwrap()
+    }
+
+    /// Positions that stay in each head.
+    fn left(graph: &mut Graph, evicted: &Evicted) -> Vec<Vec<u32>> {
+        graph.output("positions", evicted.cache.positions).unwrap();
+        graph.output("lengths'", evicted.cache.lengths).unwrap();
+        let out = graph.run_reference(&[("lengths".to_owned(), HostTensor::u32([1, 2], vec![6, 4]))].into()).unwrap();
+        let room = out["positions"].shape().dims()[2] as usize;
+        let rows = out["positions"].integers().chunks(room).zip(out["lengths'"].integers());
+        rows.map(|(row, left)| row[..*left as usize].to_vec()).collect()
+    }
+
+    #[test]
+    fn marks_hold_beside_sinks_and_latest_tokens() {
+        let rising: Vec<f32> = (0..12).map(|j| j as f32).collect();
+        for ada in [false, true] {
+            let mut graph = Graph::new();
+            let cache = ragged(&mut graph);
+            let scores = graph.constant(HostTensor::f32([1, 2, 6], rising.clone()));
+            // The sink is excluded in vain; the best between are excluded, and one is protected.
+            let marks = graph.constant(HostTensor::u32([1, 2, 6], vec![2, 0, 1, 2, 0, 0, 2, 0, 0, 0, 0, 0]));
+            let always = AlwaysKept { sinks: 1, recent: 1, marks: Some(marks) };
+            let budget = CacheBudget::Tokens(3);
+            let kept = match ada {
+                false => Evict { budget, always }.build(&mut graph, &cache, scores),
+                true => AdaKV { budget, safeguard: 1.0, always }.build(&mut graph, &cache, scores),
+            };
+            assert_eq!(left(&mut graph, &kept.unwrap()), [[0, 2, 5], [0, 2, 3]], "ada {ada}");
+        }
+    }
+
+    #[test]
+    fn heads_that_share_a_budget_never_take_a_dead_or_an_excluded_token() {
+        let mut graph = Graph::new();
+        let cache = ragged(&mut graph);
+        // The dead tokens of the second head have the best scores.
+        let scores = vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 99.0, f32::INFINITY];
+        let scores = graph.constant(HostTensor::f32([1, 2, 6], scores));
+        let marks = graph.constant(HostTensor::u32([1, 2, 6], vec![0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0]));
+        let always = AlwaysKept { marks: Some(marks), ..AlwaysKept::NOTHING };
+        let ada = AdaKV { budget: CacheBudget::Share(0.5), safeguard: 0.4, always };
+        let kept = ada.build(&mut graph, &cache, scores).unwrap();
+        // Five in all, one of the first head at least; the excluded one not.
+        assert_eq!(left(&mut graph, &kept), [vec![4, 5], vec![0, 1, 2]]);
+    }
+
+    #[test]
+    fn budgets_in_bytes_and_tokens() {
+        let mut graph = Graph::new();
+        let keys = graph.input("keys", [1, 4, 100, 8], Elem::F16);
+        let values = graph.input("values", [1, 4, 100, 24], Elem::F32);
+        let cache = Cache::new(&mut graph, keys, values).unwrap();
+        // A token of all heads takes 4 (16 + 96) bytes.
+        assert_eq!([447, 448, 4480, u64::MAX].map(|bytes| CacheBudget::Bytes(bytes).count(&cache, 100)), [0, 1, 10, 100]);
+        assert_eq!([0, 7, 101].map(|tokens| CacheBudget::Tokens(tokens).count(&cache, 100)), [0, 7, 100]);
+        // In kvpress's order, in f64.
+        assert_eq!([(10, 0.9), (100, 0.9), (1000, 0.7)].map(|(n, ratio)| CacheBudget::Share(1.0 - ratio).count(&cache, n)), [0, 9, 300]);
+    }
+
+    #[test]
+    fn what_is_wrong_has_a_name() {
+        let mut graph = Graph::new();
+        let cache = ragged(&mut graph);
+        let scores = key_norm(&mut graph, &cache).unwrap();
+        let queries = graph.input("queries", [1, 4, 2, 1], Elem::F32);
+        let odd = graph.input("odd", [1, 3, 2, 1], Elem::F32);
+        let argument = |error: Error| match error {
+            Error::Value { argument, .. } | Error::Shape { argument, .. } | Error::Elem { argument, .. } => argument,
+            other => panic!("{other}"),
+        };
+        let mut wrong = Vec::new();
+        let base = Evict::UNPROTECTED;
+        wrong.push(Evict { budget: CacheBudget::Share(1.5), ..base }.build(&mut graph, &cache, scores).unwrap_err());
+        wrong.push(base.build(&mut graph, &cache, queries).unwrap_err());
+        wrong.push(base.build(&mut graph, &cache, cache.positions).unwrap_err());
+        let ada = AdaKV { budget: base.budget, safeguard: -0.1, always: base.always };
+        wrong.push(ada.build(&mut graph, &cache, scores).unwrap_err());
+        let chunks = ChunkKV { chunk: 2, budget: base.budget, always: base.always };
+        wrong.push(ChunkKV { chunk: 0, ..chunks }.build(&mut graph, &cache, scores).unwrap_err());
+        let marked = AlwaysKept { marks: Some(cache.positions), ..AlwaysKept::NOTHING };
+        wrong.push(ChunkKV { always: marked, ..chunks }.build(&mut graph, &cache, scores).unwrap_err());
+        wrong.push(SnapKV { kernel: 4, ..SnapKV::AUTHORS }.build(&mut graph, &cache, queries).unwrap_err());
+        wrong.push(SnapKV { rows: RowReduction::Max, ..SnapKV::AUTHORS }.build(&mut graph, &cache, queries).unwrap_err());
+        wrong.push(SnapKV { group: HeadReduction::None, ..SnapKV::AUTHORS }.build(&mut graph, &cache, queries).unwrap_err());
+        wrong.push(SnapKV::AUTHORS.build(&mut graph, &cache, odd).unwrap_err());
+        let max = ObservedAttention { rows: RowReduction::Max, ..ObservedAttention::H2O };
+        wrong.push(max.build(&mut graph, &cache, queries, None).unwrap_err());
+        wrong.push(LagKV { lag: 0, ..LagKV::default() }.build(&mut graph, &cache).unwrap_err());
+        wrong.push(Cache { lengths: cache.positions, ..cache }.compact_positions(&mut graph, &rope()).unwrap_err());
+        wrong.push(Cache::new(&mut graph, cache.positions, scores).unwrap_err());
+        let names: Vec<_> = wrong.into_iter().map(argument).collect();
+        let expected = [
+            "cache: share",
+            "evict: scores",
+            "evict: scores",
+            "ada_kv: safeguard",
+            "chunk_kv: chunk",
+            "chunk_kv: always",
+            "snapkv: kernel",
+            "snapkv: rows",
+            "snapkv: group",
+            "cache: queries",
+            "observed attention: rows",
+            "lagkv: lag",
+            "cache: lengths",
+            "cache: keys",
+        ];
+        assert_eq!(names, expected);
+    }
+
+    fn rope() -> crate::kernels::Rope {
+        crate::kernels::Rope::new(10_000.0, 0, crate::kernels::RotaryPairs::Half)
+    }
+}

@@ -12,9 +12,13 @@
 //! | [`tova`] | the last query's attention |
 //! | [`SnapKV`] | the last queries' attention, smoothed along the tokens |
 //! | [`ObservedAttention`] | the attention of all queries (H2O) |
+//! | [`ExpectedAttention`] | the attention of queries to come |
+//! | [`LagKV`] | keys and values against the ranges of the tokens after them |
 
 mod budget;
 mod evict;
+mod expected;
+mod lagkv;
 mod observed;
 mod plain;
 mod snapkv;
@@ -22,6 +26,8 @@ mod state;
 
 pub use budget::{AlwaysKept, CacheBudget};
 pub use evict::{AdaKV, ChunkKV, Evict};
+pub use expected::ExpectedAttention;
+pub use lagkv::LagKV;
 pub use observed::{ObservedAttention, tova};
 pub use plain::{key_diff, key_norm, random_scores, recency};
 pub use snapkv::{Smoothing, SnapKV};

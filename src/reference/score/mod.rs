@@ -9,6 +9,7 @@ mod pooled_attention;
 mod quantile;
 mod reduce;
 mod row_normalize;
+mod scaled_deviation;
 
 pub use attention_score::{
     Attention, HeadReduction, Norm, Queries, RowReduction, Scoring, attention_lse, attention_lse_bound, attention_score,
@@ -22,3 +23,4 @@ pub use pooled_attention::{Received, pooled_attention};
 pub use quantile::{fence, fence_bound, quantile, quantile_bound};
 pub use reduce::{Statistic, reduce, reduce_bound, reduce_integers};
 pub use row_normalize::{row_normalize, row_normalize_bounds, unit_error};
+pub use scaled_deviation::{scaled_deviation, scaled_deviation_bound};

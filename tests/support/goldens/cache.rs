@@ -2,7 +2,8 @@
 
 use tokenpress::kernels::{HeadReduction, Rope, RotaryPairs, RowReduction, gather_rows};
 use tokenpress::methods::{
-    AdaKV, AlwaysKept, Cache, CacheBudget, ChunkKV, Evict, Evicted, ObservedAttention, Smoothing, SnapKV, key_diff, key_norm, recency, tova,
+    AdaKV, AlwaysKept, Cache, CacheBudget, ChunkKV, Evict, Evicted, ExpectedAttention, LagKV, ObservedAttention, Smoothing, SnapKV,
+    key_diff, key_norm, recency, tova,
 };
 use tokenpress::readback::HostTensors;
 use tokenpress::schedule::PyramidKV;
@@ -224,4 +225,37 @@ pub fn rerotation(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failur
     let keys = out.remove("turned").ok_or("no keys")?;
     out.insert("keys".to_owned(), keys);
     Ok(out)
+}
+
+pub fn lagkv(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
+    let mut feed = Feed::default();
+    let cache = cache(golden, &mut feed)?;
+    let lag = LagKV { sinks: golden.count("sinks")?, lag: golden.count("lag")?, across: false };
+    let scores = lag.build(&mut feed.graph, &cache)?;
+    feed.output("scores", scores)?;
+    feed.run(side)
+}
+
+/// Scores after the sinks, and what stays with them.
+pub fn expected(golden: &Golden, side: Side<'_>) -> Result<HostTensors, Failure> {
+    let mut feed = Feed::default();
+    let cache = cache(golden, &mut feed)?;
+    let queries = feed.input("queries", golden.input("queries")?);
+    let depth = cache.keys.shape().dims()[3];
+    let sinks = golden.count("sinks")?;
+    let expected = ExpectedAttention {
+        future: golden.count("future")?,
+        sinks,
+        covariance: golden.flag("covariance"),
+        value_norms: golden.flag("value_norms"),
+        epsilon: golden.number("epsilon").ok_or("no epsilon")? as f32,
+        ..ExpectedAttention::new(Rope::new(golden.number("base").ok_or("no base")?, depth, RotaryPairs::Half))
+    };
+    let scores = expected.build(&mut feed.graph, &cache, queries, None)?;
+    let after = columns(&mut feed, scores, sinks..tokens(&cache))?;
+    feed.output("scores", after)?;
+    let always = AlwaysKept { sinks, ..AlwaysKept::NOTHING };
+    let evicted = Evict { budget: share(golden)?, always }.build(&mut feed.graph, &cache, scores)?;
+    kept(&mut feed, &evicted)?;
+    feed.run(side)
 }

@@ -320,6 +320,8 @@ fn handler(system: &str, case: &str) -> Option<Handler> {
         ("tova", "kvpress") => cache::last_query,
         ("ada_kv", "kvpress_given" | "kvpress_knorm") => cache::ada,
         ("chunk_kv", "kvpress_knorm") => cache::chunks,
+        ("lagkv", "kvpress_scores") => cache::lagkv,
+        ("expected_attention", "kvpress") => cache::expected,
         ("rotate", "kvpress_rerotation") => cache::rerotation,
         ("pyramid_kv", "kvpress_budgets") => cache::pyramid,
         _ => return None,

@@ -2,8 +2,8 @@
 
 use tokenpress::kernels::{HeadReduction, Rope, RotaryPairs};
 use tokenpress::methods::{
-    AdaKV, AlwaysKept, Cache, CacheBudget, ChunkKV, Evict, Evicted, ObservedAttention, Smoothing, SnapKV, key_diff, key_norm,
-    random_scores, recency, tova,
+    AdaKV, AlwaysKept, Cache, CacheBudget, ChunkKV, Evict, Evicted, ExpectedAttention, LagKV, ObservedAttention, Smoothing, SnapKV,
+    key_diff, key_norm, random_scores, recency, tova,
 };
 use tokenpress::readback::HostTensors;
 use tokenpress::{Elem, Error, Graph, HostTensor, Tensor};
@@ -62,6 +62,20 @@ const BUILDS: &[(&str, Build)] = &[
     }),
     ("observed_attention", |graph, cache, queries| {
         let scores = ObservedAttention::KVPRESS.build(graph, cache, queries, None)?;
+        Ok((scores, few().build(graph, cache, scores)?))
+    }),
+    ("lagkv", |graph, cache, _| {
+        let scores = LagKV { sinks: 2, lag: 6, across: false }.build(graph, cache)?;
+        Ok((scores, few().build(graph, cache, scores)?))
+    }),
+    ("lagkv", |graph, cache, _| {
+        let scores = LagKV { sinks: 0, lag: 11, across: true }.build(graph, cache)?;
+        Ok((scores, few().build(graph, cache, scores)?))
+    }),
+    ("expected_attention", |graph, cache, queries| {
+        let rope = Rope::new(10_000.0, DEPTH, RotaryPairs::Interleaved);
+        let expected = ExpectedAttention { future: 40, sinks: 1, epsilon: 0.01, ..ExpectedAttention::new(rope) };
+        let scores = expected.build(graph, cache, queries, None)?;
         Ok((scores, few().build(graph, cache, scores)?))
     }),
     ("ada_kv", |graph, cache, _| {

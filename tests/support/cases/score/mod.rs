@@ -8,6 +8,7 @@ mod pooled_attention;
 mod quantile;
 mod reduce;
 pub mod row_normalize;
+mod scaled_deviation;
 
 use crate::support::Case;
 
@@ -23,6 +24,7 @@ pub fn cases() -> Vec<Case> {
         quantile::cases(),
         reduce::cases(),
         row_normalize::cases(),
+        scaled_deviation::cases(),
     ];
     groups.into_iter().flatten().collect()
 }
