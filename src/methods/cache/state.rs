@@ -190,8 +190,10 @@ impl Rows {
             Error::Shape { argument: "cache: queries", expected, actual: queries.shape() }
         };
         let [batch, heads, count, depth] = queries.shape().exactly("cache: queries", "[B, H, M, D]")?;
-        let group = if self.heads == 0 { Some(0).filter(|_| heads == 0) } else { Some(heads / self.heads) };
-        let group = group.filter(|group| group * self.heads == heads && [batch, depth] == [self.batch, self.depth]).ok_or_else(refused)?;
+        let group = heads.checked_div(self.heads).unwrap_or(0);
+        if group * self.heads != heads || [batch, depth] != [self.batch, self.depth] {
+            return Err(refused());
+        }
         if queries.elem() != self.keys.elem() {
             return Err(Error::Elem { argument: "cache: queries", expected: "the keys' element type", actual: queries.elem() });
         }
