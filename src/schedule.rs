@@ -98,7 +98,7 @@ impl MergeSchedule {
 /// use tokenpress::schedule::PyramidKV;
 ///
 /// let pyramid = PyramidKV { window: 8, beta: 20 };
-/// assert_eq!(pyramid.counts(4, 64, 0.5)?, [54, 41, 27, 14]);
+/// assert_eq!(pyramid.counts(4, 64, 0.5)?, [56, 40, 24, 8]);
 /// assert_eq!(pyramid.authors_counts(4, 64, 32)?, [55, 40, 25, 10]);
 /// # Ok::<(), tokenpress::Error>(())
 /// ```
@@ -120,8 +120,7 @@ impl Default for PyramidKV {
 impl PyramidKV {
     /// kvpress's counts: tokens kept at each layer of `tokens`, the window among them, if the layers keep the share `keep` in the mean.
     ///
-    /// In f64, in kvpress's order, with halves to even. If the last layer would keep less than the window, all keep the same. The mean of
-    /// the counts may exceed the share by the window, as the published code adds it to the budget and takes it from the mean.
+    /// In f64, in kvpress's order, with halves to even. If the last layer would keep less than the window, all keep the same.
     ///
     /// # Errors
     /// [`Error::Value`] for a share outside of 0 to 1, and a `beta` of 0.
