@@ -221,7 +221,7 @@ fn names_features() -> Result<(), Failure> {
     let x = graph.input("x", [4, 64], Elem::F16);
     let kept = TopK { k: 8, ..TopK::default() }.build(&mut graph, TopKInputs::new(x))?;
     graph.output("kept", kept.indices)?;
-    let parent = graph.input("parent", [4, 64], Elem::U32);
+    let parent = graph.input("parent", [4, 1024], Elem::U32);
     let groups = group_tokens(&mut graph, parent, 16)?;
     graph.output("offsets", groups.offsets)?;
     let all = Capabilities { f16: true, subgroups: true, subgroup_min: 8, subgroup_max: 32, ..Capabilities::portable() };
