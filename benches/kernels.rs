@@ -32,8 +32,8 @@ fn measure(timer: &Timer, criterion: &mut Criterion, group: &str, id: BenchmarkI
     let mut group = criterion.benchmark_group(group);
     group.sampling_mode(SamplingMode::Flat).throughput(Throughput::BytesDecimal(bytes));
     group.bench_function(id, |bencher| {
-        let prepared = prepared.get_or_init(|| timer.prepare(graph).expect("it fits the device"));
-        bencher.iter_custom(|runs| timer.time(&[&prepared.plan], runs));
+        let prepared = prepared.get_or_init(|| pollster::block_on(timer.prepare(graph)).expect("it fits the device"));
+        bencher.iter_custom(|runs| pollster::block_on(timer.time(&[&prepared.plan], runs)).expect("the device is there"));
     });
     group.finish();
 }

@@ -14,6 +14,8 @@ mod stamp;
 mod output;
 #[path = "../tests/support/mod.rs"]
 mod support;
+#[path = "shared/verification.rs"]
+mod verification;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,11 +27,12 @@ use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use support::Case;
-use support::adapters::{self, Adapter, MODES, Mode};
+use support::adapters::{self, Adapter, Mode};
 use support::goldens::{self, Side};
-use tokenpress::compare::{Comparison, Worst};
-use tokenpress::verify::{Reference, StepReport};
+use tokenpress::compare::Comparison;
+use tokenpress::verify::StepReport;
 use tokenpress::wgpu;
+use verification::{AdapterReport, Extent, Measure, Outcome, Problem, Row};
 
 /// Runs every kernel, shader variant and method against the CPU reference, on every adapter found.
 ///
@@ -49,6 +52,12 @@ struct Options {
     /// Leave out the cases that take long on a CPU.
     #[arg(long)]
     quick: bool,
+    /// Only the first quick case of each kernel or method and element type.
+    #[arg(long)]
+    brief: bool,
+    /// Only say how many cases there are, and how often they run on an adapter that lacks nothing.
+    #[arg(long)]
+    count: bool,
     /// Run the golden cases (.safetensors) of this folder instead, on the reference too.
     #[arg(long, value_name = "DIR")]
     goldens: Option<PathBuf>,
@@ -84,103 +93,14 @@ impl Backend {
 struct Report {
     #[serde(flatten)]
     stamp: stamp::Stamp,
-    adapters: Vec<AdapterReport>,
-    rows: Vec<Row>,
-    failures: Vec<Problem>,
-    skips: Vec<Problem>,
-    passed: usize,
-    failed: usize,
-    skipped: usize,
-}
-
-#[derive(Serialize)]
-struct AdapterReport {
-    name: String,
-    description: String,
-    f16: bool,
-    subgroups: Option<[u32; 2]>,
-}
-
-/// One line of the table: a kernel in one variant on one adapter, over all cases.
-#[derive(Serialize)]
-struct Row {
-    kernel: String,
-    variant: String,
-    adapter: String,
-    cases: usize,
-    failed: usize,
-    worst: Option<Measure>,
-}
-
-/// The element nearest to its bound, or furthest past it.
-#[derive(Serialize, Clone, Copy)]
-struct Measure {
-    error: f64,
-    bound: f64,
-    expected: f64,
-    actual: f64,
-}
-
-impl From<Worst> for Measure {
-    fn from(worst: Worst) -> Self {
-        Self { error: worst.error(), bound: worst.bound, expected: worst.expected, actual: worst.actual }
-    }
-}
-
-impl Measure {
-    fn ratio(&self) -> f64 {
-        if self.error == 0.0 { 0.0 } else { self.error / self.bound }
-    }
-}
-
-/// A failure or a skip, and why.
-#[derive(Serialize)]
-struct Problem {
-    case: String,
-    adapter: String,
-    reason: String,
+    #[serde(flatten)]
+    outcome: Outcome,
 }
 
 impl Report {
-    fn new() -> Self {
-        let (adapters, rows, failures, skips) = Default::default();
-        Self { stamp: stamp::Stamp::now(), adapters, rows, failures, skips, passed: 0, failed: 0, skipped: 0 }
-    }
-
-    fn fail(&mut self, case: String, adapter: &str, reason: String) {
-        self.failed += 1;
-        self.failures.push(Problem { case, adapter: adapter.to_owned(), reason });
-    }
-
-    fn skip(&mut self, case: String, adapter: &str, reason: &str) {
-        self.skipped += 1;
-        self.skips.push(Problem { case, adapter: adapter.to_owned(), reason: reason.to_owned() });
-    }
-
-    /// Adds a comparison to the line of its kernel, variant and adapter.
-    fn note(&mut self, key: [&str; 3], comparisons: &[&Comparison], passed: bool) {
-        let [kernel, variant, adapter] = key;
-        let row = match self
-            .rows
-            .iter_mut()
-            .find(|r| (r.kernel.as_str(), r.variant.as_str(), r.adapter.as_str()) == (kernel, variant, adapter))
-        {
-            Some(row) => row,
-            None => {
-                let [kernel, variant, adapter] = key.map(str::to_owned);
-                self.rows.push(Row { kernel, variant, adapter, cases: 0, failed: 0, worst: None });
-                self.rows.last_mut().expect("a row was pushed")
-            }
-        };
-        row.cases += 1;
-        row.failed += usize::from(!passed);
-        let worst = comparisons.iter().filter_map(|c| c.worst).map(Measure::from);
-        row.worst = worst.chain(row.worst).max_by(|a, b| a.ratio().total_cmp(&b.ratio()));
-    }
-
     fn table(&self) {
         let header = ["kernel", "variant", "adapter", "cases", "worst error", "its bound", "ratio"].map(str::to_owned);
-        let mut rows: Vec<_> = self.rows.iter().collect();
+        let mut rows: Vec<_> = self.outcome.rows.iter().collect();
         rows.sort_by_key(|r| (&r.kernel, &r.variant, &r.adapter));
         let cells = |row: &Row| {
             let number = |f: fn(&Measure) -> f64| row.worst.as_ref().map_or("exact".to_owned(), |w| format!("{:.2e}", f(w)));
@@ -226,35 +146,6 @@ fn progress(length: usize) -> ProgressBar {
     ProgressBar::new(length as u64).with_style(style)
 }
 
-/// Why a case cannot run in a mode on an adapter.
-fn lacking(case: &Case, mode: &Mode, adapter: &Adapter) -> Option<String> {
-    // Without the feature a call is converted, as one of bf16 is everywhere.
-    let f16 = (case.needs_f16() && !adapter.f16() && !mode.stands_for_all()).then_some("SHADER_F16");
-    // Modes that stand for all run everywhere, in the forms that there are.
-    let everywhere = mode.stands_for_all() && (case.elem().size() == 2 || mode.placement.apart);
-    f16.or(adapter.lacks(mode, case.subject).filter(|_| !everywhere)).map(|feature| format!("no {feature}"))
-}
-
-/// What a step really ran: a kernel without reductions has no subgroup form, a dispatch on one buffer no read-only one.
-fn variant(case: &Case, step: &StepReport) -> String {
-    if step.variants.is_empty() {
-        return "no dispatch".to_owned();
-    }
-    let elem = case.elem();
-    let runs = |form: &str| step.variants.iter().any(|v| v.contains(form));
-    let form = if runs(".cooperative") {
-        "matrices"
-    } else if runs(".subgroup") {
-        "subgroup"
-    } else if runs(".staged") {
-        "staged"
-    } else {
-        "portable"
-    };
-    let access = if step.variants.iter().all(|v| v.contains(".read_write")) { "read_write" } else { "read" };
-    format!("{elem} {form} {access}")
-}
-
 fn show(case: &Case, mode: &Mode, adapter: &Adapter, report: &StepReport) {
     println!("{} {} | {} {} | step {}: {}", case.subject, case.name, adapter.name, mode.name, report.call, report.kernel);
     for (name, comparison) in &report.outputs {
@@ -275,14 +166,21 @@ fn show(case: &Case, mode: &Mode, adapter: &Adapter, report: &StepReport) {
     }
 }
 
-fn run_cases(options: &Options, adapters: &[Arc<Adapter>], report: &mut Report) -> Result<(), String> {
-    let asked = |case: &&Case| {
-        let text = format!("{} {}", case.subject, case.name);
-        let wanted = |part: &Option<String>| part.as_ref().is_none_or(|p| text.contains(p.as_str()));
-        !(options.quick && case.heavy) && wanted(&options.filter) && options.step.as_ref().is_none_or(|s| case.subject.contains(s.as_str()))
+fn asked(options: &Options) -> Vec<Case> {
+    let extent = match (options.brief, options.quick) {
+        (true, _) => Extent::Brief,
+        (false, true) => Extent::Quick,
+        (false, false) => Extent::All,
     };
-    let cases = support::cases::with_bf16();
-    let cases: Vec<_> = cases.iter().filter(asked).collect();
+    verification::cases(extent, |subject, name| {
+        let text = format!("{subject} {name}");
+        let wanted = |part: &Option<String>| part.as_ref().is_none_or(|p| text.contains(p.as_str()));
+        wanted(&options.filter) && options.step.as_ref().is_none_or(|s| subject.contains(s.as_str()))
+    })
+}
+
+fn run_cases(options: &Options, adapters: &[Arc<Adapter>], report: &mut Report) -> Result<(), String> {
+    let cases = asked(options);
     if cases.is_empty() {
         return Err("there is no such case: --filter and --step are parts of a kernel's or method's name, --filter also of a description"
             .to_owned());
@@ -290,53 +188,20 @@ fn run_cases(options: &Options, adapters: &[Arc<Adapter>], report: &mut Report) 
     let bar = progress(cases.len() * adapters.len());
     let start = Instant::now();
     let mut subject = "";
-    for (i, case) in cases.into_iter().enumerate() {
+    for (i, case) in cases.iter().enumerate() {
         // Where no bar is drawn, a log says how far it is.
         if bar.is_hidden() && subject != case.subject {
             eprintln!("{:>6.0} s {}", start.elapsed().as_secs_f64(), case.subject);
         }
         subject = case.subject;
-        let label = format!("{} {}", case.subject, case.name);
-        bar.set_message(label.clone());
-        if adapters.is_empty() {
-            report.skip(label.clone(), "none", "no adapter");
-        }
-        let reference = match Reference::new(&case.graph, &case.inputs) {
-            Ok(reference) => reference,
-            Err(error) => {
-                report.fail(label, "reference", error.to_string());
-                continue;
+        bar.set_message(format!("{} {}", case.subject, case.name));
+        let shown = |mode: &Mode, adapter: &Adapter, step: &StepReport| {
+            if options.step.is_some() {
+                bar.suspend(|| show(case, mode, adapter, step));
             }
         };
-        for adapter in adapters {
-            for mode in MODES.iter().filter(|m| case.runs_in(m)) {
-                if let Some(reason) = lacking(case, mode, adapter) {
-                    report.skip(format!("{label} {}", mode.name), &adapter.name, &reason);
-                    continue;
-                }
-                let gpu = adapter.context.gpu.with_policy(mode.policy);
-                let reports = match pollster::block_on(reference.steps(&adapter.context, &gpu, mode.placement_of(i))) {
-                    Ok(reports) => reports,
-                    Err(error) => {
-                        report.fail(format!("{label} {}", mode.name), &adapter.name, error.to_string());
-                        continue;
-                    }
-                };
-                for step in &reports {
-                    let variant = variant(case, step);
-                    let comparisons: Vec<_> = step.outputs.iter().map(|(_, c)| c).collect();
-                    report.note([step.kernel, &variant, &adapter.name], &comparisons, step.passed());
-                    if options.step.is_some() {
-                        bar.suspend(|| show(case, mode, adapter, step));
-                    }
-                }
-                match reports.iter().find(|r| !r.passed()) {
-                    None => report.passed += 1,
-                    Some(step) => report.fail(format!("{label} {}", mode.name), &adapter.name, format!("step {step:?}")),
-                }
-            }
-            bar.inc(1);
-        }
+        pollster::block_on(report.outcome.run(i, case, adapters, shown));
+        bar.inc(1);
     }
     bar.finish_and_clear();
     Ok(())
@@ -356,7 +221,7 @@ fn run_goldens(folder: &Path, options: &Options, adapters: &[Arc<Adapter>], repo
         let kind = format!("{} {}", case.system, case.case);
         if !case.is_known() {
             *unknown.entry(kind.clone()).or_default() += 1;
-            report.skip(case.name.clone(), "all", &format!("no method for {kind}"));
+            report.outcome.skip(case.name.clone(), "all", &format!("no method for {kind}"));
             continue;
         }
         let sides =
@@ -365,15 +230,15 @@ fn run_goldens(folder: &Path, options: &Options, adapters: &[Arc<Adapter>], repo
             match case.run(side) {
                 Ok(outputs) => {
                     let passed = outputs.values().all(Comparison::passed);
-                    report.note([&kind, "golden", name], &outputs.values().collect::<Vec<_>>(), passed);
+                    report.outcome.note([&kind, "golden", name], &outputs.values().collect::<Vec<_>>(), passed);
                     if passed {
-                        report.passed += 1;
+                        report.outcome.passed += 1;
                     } else {
                         let wrong: Vec<_> = outputs.iter().filter(|(_, c)| !c.passed()).map(|(name, c)| format!("{name}: {c:?}")).collect();
-                        report.fail(case.name.clone(), name, wrong.join(", "));
+                        report.outcome.fail(case.name.clone(), name, wrong.join(", "));
                     }
                 }
-                Err(error) => report.fail(case.name.clone(), name, error.to_string()),
+                Err(error) => report.outcome.fail(case.name.clone(), name, error.to_string()),
             }
         }
     }
@@ -385,9 +250,15 @@ fn run_goldens(folder: &Path, options: &Options, adapters: &[Arc<Adapter>], repo
 }
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(report) if report.failed > 0 => ExitCode::FAILURE,
-        Ok(report) if report.passed > 0 => ExitCode::SUCCESS,
+    let options = Options::parse();
+    if options.count {
+        let cases = asked(&options);
+        println!("{} cases, {} runs", cases.len(), verification::runs(&cases));
+        return ExitCode::SUCCESS;
+    }
+    match run(&options) {
+        Ok(report) if report.outcome.failed > 0 => ExitCode::FAILURE,
+        Ok(report) if report.outcome.passed > 0 => ExitCode::SUCCESS,
         Ok(_) => refuse("nothing was compared"),
         Err(error) => refuse(&error),
     }
@@ -401,14 +272,11 @@ fn refuse(error: &str) -> ExitCode {
 fn run(options: &Options) -> Result<Report, String> {
     output::writable(options.json.as_deref())?;
     let adapters = chosen(options)?;
-    let mut report = Report::new();
+    let mut report = Report { stamp: stamp::Stamp::now(), outcome: Outcome::default() };
     println!("{}", report.stamp);
     for adapter in &adapters {
-        let capabilities = adapter.context.gpu.capabilities();
-        let subgroups = adapter.subgroups().then_some([capabilities.subgroup_min, capabilities.subgroup_max]);
         println!("{}: {}", adapter.name, adapter.context.describe());
-        let (name, description) = (adapter.name.clone(), adapter.context.describe());
-        report.adapters.push(AdapterReport { name, description, f16: adapter.f16(), subgroups });
+        report.outcome.adapters.push(AdapterReport::of(adapter));
     }
     if adapters.is_empty() {
         println!("No adapter: only the reference runs. On Debian, `apt install mesa-vulkan-drivers` brings a software one.");
@@ -418,11 +286,11 @@ fn run(options: &Options) -> Result<Report, String> {
         Some(folder) => run_goldens(folder, options, &adapters, &mut report).map_err(|error| error.to_string())?,
     }
     report.table();
-    for Problem { case, adapter, reason } in &report.failures {
+    for Problem { case, adapter, reason } in &report.outcome.failures {
         println!("FAILED {case} on {adapter}: {reason}");
     }
     let mut reasons: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    for skip in report.skips.iter().filter(|s| s.adapter != "all") {
+    for skip in report.outcome.skips.iter().filter(|s| s.adapter != "all") {
         *reasons.entry((&skip.adapter, &skip.reason)).or_default() += 1;
     }
     for ((adapter, reason), count) in reasons {
@@ -432,6 +300,6 @@ fn run(options: &Options) -> Result<Report, String> {
         let written = serde_json::to_string_pretty(&report).map_err(std::io::Error::from).and_then(|text| std::fs::write(path, text));
         written.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
-    println!("{} passed, {} failed, {} skipped", report.passed, report.failed, report.skipped);
+    println!("{} passed, {} failed, {} skipped", report.outcome.passed, report.outcome.failed, report.outcome.skipped);
     Ok(report)
 }

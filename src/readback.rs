@@ -210,6 +210,14 @@ impl Context {
         read(&self.device, &self.queue, buffer).await
     }
 
+    /// Waits until the work submitted so far is done.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the device is lost.
+    pub async fn wait(&self) -> Result<(), Error> {
+        done(&self.device, &self.queue).await
+    }
+
     /// A texture of one level of `[rows, columns]`.
     pub fn texture(&self, format: wgpu::TextureFormat, [height, width]: [u32; 2], usage: wgpu::TextureUsages) -> wgpu::Texture {
         self.device.create_texture(&wgpu::TextureDescriptor {

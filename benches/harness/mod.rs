@@ -8,10 +8,11 @@ pub mod data;
 pub mod open;
 pub mod timer;
 
-use tokenpress::readback::Context;
-use tokenpress::wgpu;
+#[cfg(not(target_arch = "wasm32"))]
+use tokenpress::{readback::Context, wgpu};
 
 /// The adapter of which this is a part of the name, driver or backend; the best one for `None`.
+#[cfg(not(target_arch = "wasm32"))]
 pub fn adapter(wanted: Option<&str>) -> Result<wgpu::Adapter, String> {
     let text = |adapter: &wgpu::Adapter| {
         let wgpu::AdapterInfo { name, driver, driver_info, backend, .. } = adapter.get_info();

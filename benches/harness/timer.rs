@@ -1,9 +1,13 @@
 //! How long a device takes: its own timestamps where it has any, and the wall clock.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+#[cfg(not(target_arch = "wasm32"))]
+use std::time::Instant;
 
 use tokenpress::readback::Context;
 use tokenpress::{Bindings, Desc, Elem, Error, Graph, HostTensor, Plan, TensorView, wgpu};
+#[cfg(target_arch = "wasm32")]
+use web_time::Instant;
 
 use super::data;
 
@@ -37,10 +41,10 @@ impl Timestamps {
     }
 
     /// Time between the two, once all work is done.
-    fn elapsed(&self, context: &Context) -> Duration {
-        let bytes = pollster::block_on(context.read(&self.resolved)).expect("timestamps are read");
+    async fn elapsed(&self, context: &Context) -> Result<Duration, Error> {
+        let bytes = context.read(&self.resolved).await?;
         let [start, end] = [0, 8].map(|at| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i])));
-        Duration::from_nanos((end.saturating_sub(start) as f64 * self.period) as u64)
+        Ok(Duration::from_nanos((end.saturating_sub(start) as f64 * self.period) as u64))
     }
 }
 
@@ -67,7 +71,7 @@ impl Timer {
     }
 
     /// A plan over random inputs that has run once: its pipelines are made and its memory is there.
-    pub fn prepare(&self, graph: &Graph) -> Result<Prepared, Error> {
+    pub async fn prepare(&self, graph: &Graph) -> Result<Prepared, Error> {
         let mut bindings = Bindings::new();
         for (name, desc) in graph.inputs() {
             bindings = bindings.bind(name, self.context.upload(&random(name, desc)));
@@ -77,29 +81,30 @@ impl Timer {
             bindings = bindings.bind(name, view.clone());
         }
         let prepared = Prepared { plan: graph.plan(&self.context.gpu, &bindings)?, outputs };
-        self.pass(1, |pass| prepared.plan.record(pass));
+        self.pass(1, |pass| prepared.plan.record(pass)).await?;
         Ok(prepared)
     }
 
     /// The time of so many runs, one plan after the other.
-    pub fn time(&self, plans: &[&Plan], runs: u64) -> Duration {
+    pub async fn time(&self, plans: &[&Plan], runs: u64) -> Result<Duration, Error> {
         let dispatches = plans.iter().map(|plan| plan.dispatches()).max().unwrap_or(1).max(1) as u64;
         let most = (PASS_DISPATCHES / dispatches).max(1);
         let mut time = Duration::ZERO;
         let mut turn = plans.iter().cycle();
         for first in (0..runs).step_by(most as usize) {
-            time += self.pass(most.min(runs - first), |pass| {
+            let record = |pass: &mut wgpu::ComputePass<'_>| {
                 if let Some(plan) = turn.next() {
                     plan.record(pass);
                 }
-            });
+            };
+            time += self.pass(most.min(runs - first), record).await?;
         }
         // Some clocks are coarse, and the time is divided by.
-        time.max(Duration::from_nanos(1))
+        Ok(time.max(Duration::from_nanos(1)))
     }
 
     /// The time of one pass of so many recordings.
-    pub fn pass(&self, runs: u64, mut record: impl FnMut(&mut wgpu::ComputePass<'_>)) -> Duration {
+    pub async fn pass(&self, runs: u64, mut record: impl FnMut(&mut wgpu::ComputePass<'_>)) -> Result<Duration, Error> {
         let mut encoder = self.context.device.create_command_encoder(&Default::default());
         let timestamp_writes = self.timestamps.as_ref().map(Timestamps::writes);
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
@@ -110,17 +115,20 @@ impl Timer {
         if let Some(timestamps) = &self.timestamps {
             encoder.resolve_query_set(&timestamps.queries, 0..2, &timestamps.resolved, 0);
         }
-        let wall = self.submit(encoder);
-        self.timestamps.as_ref().map_or(wall, |t| t.elapsed(&self.context))
+        let wall = self.submit(encoder).await?;
+        match &self.timestamps {
+            Some(timestamps) => timestamps.elapsed(&self.context).await,
+            None => Ok(wall),
+        }
     }
 
     /// From submission to completion.
-    pub fn submit(&self, encoder: wgpu::CommandEncoder) -> Duration {
+    pub async fn submit(&self, encoder: wgpu::CommandEncoder) -> Result<Duration, Error> {
         let commands = encoder.finish();
         let start = Instant::now();
         self.context.queue.submit([commands]);
-        self.context.device.poll(wgpu::PollType::wait_indefinitely()).expect("the device is there");
-        start.elapsed()
+        self.context.wait().await?;
+        Ok(start.elapsed())
     }
 }
 

@@ -19,6 +19,7 @@ mod stamp;
 mod output;
 mod plot;
 mod report;
+mod row;
 mod run;
 mod scaling;
 mod yardsticks;
@@ -31,7 +32,8 @@ use harness::cases::{Cases, families};
 use harness::open::open;
 use harness::timer::Timer;
 use indicatif::{ProgressBar, ProgressStyle};
-use report::{Report, Row};
+use report::Report;
+use row::Row;
 use run::Effort;
 use tokenpress::{Elem, Policy, Tuning, wgpu};
 use yardsticks::Yardsticks;
@@ -117,7 +119,7 @@ fn bench(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
         return Ok(write(path, text)?);
     }
     let timer = Timer::new(context);
-    let yardsticks = Yardsticks::measure(&timer, &effort)?;
+    let yardsticks = pollster::block_on(Yardsticks::measure(&timer, &effort))?;
     println!("{yardsticks}\n");
     if options.scaling {
         let growth = scaling::run(&timer, &yardsticks, &effort, wanted)?;
@@ -127,7 +129,7 @@ fn bench(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     let mut rows: Vec<Row> = Vec::new();
     for case in &cases {
         bar.set_message(format!("{} {}", case.kernel, case.name));
-        match run::case(&timer, &yardsticks, &effort, case) {
+        match pollster::block_on(run::case(&timer, &yardsticks, &effort, case)) {
             Ok(row) => rows.push(row),
             // What does not fit this device.
             Err(error) => bar.suspend(|| println!("{}, {}: left out: {error}", case.kernel, case.name)),

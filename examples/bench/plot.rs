@@ -1,6 +1,7 @@
 //! The report as a picture: each case as a part of a copy, and the roofline of those that compute.
 
-use crate::report::{Report, Row};
+use crate::report::Report;
+use crate::row::Row;
 
 const WIDTH: f64 = 980.0;
 const BAR: f64 = 15.0;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::harness::timer::Timer;
+use crate::row::{Check, Row, time};
 use crate::scaling::Growth;
 use crate::stamp::Stamp;
 use crate::yardsticks::Yardsticks;
@@ -27,55 +28,9 @@ pub(crate) struct Report {
     pub(crate) scaling: Vec<Growth>,
 }
 
-#[derive(Serialize)]
-pub(crate) struct Row {
-    pub(crate) kernel: String,
-    pub(crate) case: String,
-    pub(crate) dispatches: u32,
-    pub(crate) workspace: u64,
-    /// Bytes and operations that the definition needs.
-    pub(crate) bytes: u64,
-    pub(crate) flops: u64,
-    /// Sets of buffers taken in turns.
-    pub(crate) turns: u64,
-    /// Runs of a sample.
-    pub(crate) runs: u64,
-    pub(crate) samples: usize,
-    pub(crate) median: f64,
-    pub(crate) p10: f64,
-    pub(crate) p90: f64,
-    pub(crate) least: f64,
-    /// One run alone, from submission to completion by the wall clock.
-    pub(crate) wall: f64,
-    pub(crate) gigabytes: f64,
-    pub(crate) gigaflops: f64,
-    /// Parts of the yardsticks.
-    pub(crate) of_copy: f64,
-    pub(crate) of_multiply_add: f64,
-    pub(crate) check: Check,
-    /// Whether the outputs after all runs are those of the first one, bit for bit.
-    pub(crate) repeatable: bool,
-}
-
 /// How many programs ran on average in the last minute, where Linux says so.
 pub(crate) fn load() -> Option<f64> {
     std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
-}
-
-/// How the outputs compare with the CPU reference.
-#[derive(Serialize, Clone, Copy, PartialEq)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Check {
-    Passed,
-    Failed,
-    /// Too much for the reference; `verify` covers the kernel at other sizes.
-    TooLarge,
-}
-
-impl Row {
-    pub(crate) fn wrong(&self) -> bool {
-        self.check == Check::Failed || !self.repeatable
-    }
 }
 
 impl Report {
@@ -141,15 +96,6 @@ fn cells(row: &Row) -> [String; 12] {
         size(row.workspace),
         result.to_owned(),
     ]
-}
-
-/// Microseconds, in the unit that fits.
-pub(crate) fn time(microseconds: f64) -> String {
-    match microseconds {
-        m if m < 1e3 => format!("{m:.1} us"),
-        m if m < 1e6 => format!("{:.2} ms", m / 1e3),
-        m => format!("{:.2} s", m / 1e6),
-    }
 }
 
 fn size(bytes: u64) -> String {

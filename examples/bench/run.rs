@@ -1,15 +1,19 @@
 //! One case, measured.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+#[cfg(not(target_arch = "wasm32"))]
+use std::time::Instant;
 
 use tokenpress::readback::HostTensors;
 use tokenpress::verify::{Placement, Reference};
 use tokenpress::{Cost, Error, Graph, Plan};
+#[cfg(target_arch = "wasm32")]
+use web_time::Instant;
 
 use crate::harness::cases::Case;
 use crate::harness::timer::{Prepared, Timer, random};
-use crate::report::{Check, Row};
+use crate::row::{Check, Row};
 use crate::yardsticks::Yardsticks;
 
 /// How much is spent on each measurement.
@@ -55,33 +59,39 @@ impl Times {
 }
 
 /// Seconds of a run of plans taken in turns; runs of a sample.
-pub(crate) fn sample(timer: &Timer, effort: &Effort, plans: &[&Plan]) -> (Times, u64) {
+pub(crate) async fn sample(timer: &Timer, effort: &Effort, plans: &[&Plan]) -> Result<(Times, u64), Error> {
     // The first runs make the clocks rise, and tell how many fill a sample.
-    let first = timer.time(plans, plans.len() as u64).div_f64(plans.len() as f64);
+    let first = timer.time(plans, plans.len() as u64).await?.div_f64(plans.len() as f64);
     let runs = (effort.sample.as_secs_f64() / first.as_secs_f64()).ceil().clamp(1.0, 4096.0) as u64;
     let start = Instant::now();
     let mut times = Vec::new();
     while times.len() < 3 || (times.len() < effort.samples && start.elapsed() < effort.time) {
-        times.push(timer.time(plans, runs).as_secs_f64() / runs as f64);
+        times.push(timer.time(plans, runs).await?.as_secs_f64() / runs as f64);
     }
     times.sort_by(f64::total_cmp);
-    (Times(times), runs)
+    Ok((Times(times), runs))
 }
 
-pub(crate) fn case(timer: &Timer, yardsticks: &Yardsticks, effort: &Effort, case: &Case) -> Result<Row, Error> {
+pub(crate) async fn case(timer: &Timer, yardsticks: &Yardsticks, effort: &Effort, case: &Case) -> Result<Row, Error> {
     let Case { kernel, name, graph } = case;
     let gpu = &timer.context.gpu;
     let cost = graph.cost(gpu.capabilities())?;
     let footprint: u64 = graph.inputs().chain(graph.outputs()).map(|(_, desc)| desc.bytes()).sum();
     let turns = effort.turns_bytes.div_ceil(footprint.max(1)).clamp(1, 32);
-    let prepared = (0..turns).map(|_| timer.prepare(graph)).collect::<Result<Vec<_>, _>>()?;
-    let check = check(timer, effort, graph, &cost)?;
-    let before = hash(timer, &prepared[0])?;
+    let mut prepared = Vec::new();
+    for _ in 0..turns {
+        prepared.push(timer.prepare(graph).await?);
+    }
+    let check = check(timer, effort, graph, &cost).await?;
+    let before = hash(timer, &prepared[0]).await?;
     let plans: Vec<_> = prepared.iter().map(|p| &p.plan).collect();
-    let (times, runs) = sample(timer, effort, &plans);
-    let mut single: Vec<f64> = (0..5).map(|_| wall(timer, plans[0])).collect();
+    let (times, runs) = sample(timer, effort, &plans).await?;
+    let mut single = Vec::new();
+    for _ in 0..5 {
+        single.push(wall(timer, plans[0]).await?);
+    }
     single.sort_by(f64::total_cmp);
-    let after = hash(timer, &prepared[0])?;
+    let after = hash(timer, &prepared[0]).await?;
     let seconds = times.quantile(0.5);
     let [gigabytes, gigaflops] = [cost.bytes(), cost.flops()].map(|count| count as f64 / 1e9 / seconds);
     let microseconds = |part| times.quantile(part) * 1e6;
@@ -110,29 +120,29 @@ pub(crate) fn case(timer: &Timer, yardsticks: &Yardsticks, effort: &Effort, case
 }
 
 /// From submission to completion of one run.
-fn wall(timer: &Timer, plan: &Plan) -> f64 {
+async fn wall(timer: &Timer, plan: &Plan) -> Result<f64, Error> {
     let mut encoder = timer.context.device.create_command_encoder(&Default::default());
     plan.record_into(&mut encoder, None);
-    timer.submit(encoder).as_secs_f64()
+    Ok(timer.submit(encoder).await?.as_secs_f64())
 }
 
 /// Against the CPU reference, on the same inputs.
-fn check(timer: &Timer, effort: &Effort, graph: &Graph, cost: &Cost) -> Result<Check, Error> {
+async fn check(timer: &Timer, effort: &Effort, graph: &Graph, cost: &Cost) -> Result<Check, Error> {
     // A byte costs the reference about as much as an operation.
     if cost.flops().max(cost.bytes()) > effort.checked_flops {
         return Ok(Check::TooLarge);
     }
     let inputs: HostTensors = graph.inputs().map(|(name, desc)| (name.to_owned(), random(name, desc))).collect();
     let context = &timer.context;
-    let steps = pollster::block_on(Reference::new(graph, &inputs)?.steps(context, &context.gpu, Placement::default()))?;
+    let steps = Reference::new(graph, &inputs)?.steps(context, &context.gpu, Placement::default()).await?;
     Ok(if steps.iter().all(|step| step.passed()) { Check::Passed } else { Check::Failed })
 }
 
 /// Of all outputs.
-fn hash(timer: &Timer, prepared: &Prepared) -> Result<u64, Error> {
+async fn hash(timer: &Timer, prepared: &Prepared) -> Result<u64, Error> {
     let mut hasher = DefaultHasher::new();
     for (_, view) in &prepared.outputs {
-        pollster::block_on(timer.context.download(view))?.bytes().hash(&mut hasher);
+        timer.context.download(view).await?.bytes().hash(&mut hasher);
     }
     Ok(hasher.finish())
 }

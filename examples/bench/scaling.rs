@@ -5,7 +5,7 @@ use tokenpress::{Error, Graph};
 
 use crate::harness::cases::{Family, families};
 use crate::harness::timer::Timer;
-use crate::report::time;
+use crate::row::time;
 use crate::run::{Effort, sample};
 use crate::yardsticks::Yardsticks;
 
@@ -58,8 +58,8 @@ fn point(
     let mut graph = Graph::new();
     build(&mut graph, size)?;
     let cost = graph.cost(timer.context.gpu.capabilities())?;
-    let prepared = timer.prepare(&graph)?;
-    let (times, _) = sample(timer, effort, &[&prepared.plan]);
+    let prepared = pollster::block_on(timer.prepare(&graph))?;
+    let (times, _) = pollster::block_on(sample(timer, effort, &[&prepared.plan]))?;
     let bytes = cost.bytes() as f64 / (yardsticks.copy_kernel * 1e9);
     let flops = cost.flops() as f64 / (yardsticks.multiply_add * 1e9);
     let least = bytes.max(flops) + f64::from(cost.dispatches()) * yardsticks.dispatch * 1e-6;

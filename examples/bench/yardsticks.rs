@@ -37,23 +37,28 @@ impl std::fmt::Display for Yardsticks {
 }
 
 impl Yardsticks {
-    pub(crate) fn measure(timer: &Timer, effort: &Effort) -> Result<Self, Error> {
+    pub(crate) async fn measure(timer: &Timer, effort: &Effort) -> Result<Self, Error> {
         Ok(Self {
-            copy_api: copy_by_api(timer, effort),
-            copy_kernel: copy_by_kernel(timer, effort)?,
-            multiply_add: multiply_add(timer, effort, &MULTIPLY_ADD.replace("ROUNDS", &format!("{ROUNDS}u")), 32),
-            matrix_multiply_add: matrix_multiply_add(timer, effort),
-            dispatch: dispatch(timer, effort)?,
+            copy_api: copy_by_api(timer, effort).await?,
+            copy_kernel: copy_by_kernel(timer, effort).await?,
+            multiply_add: multiply_add(timer, effort, &MULTIPLY_ADD.replace("ROUNDS", &format!("{ROUNDS}u")), 32).await?,
+            matrix_multiply_add: matrix_multiply_add(timer, effort).await?,
+            dispatch: dispatch(timer, effort).await?,
         })
     }
 }
 
-fn median(mut times: Vec<Duration>) -> f64 {
+/// The median of so many times, in seconds.
+async fn median<F: Future<Output = Result<Duration, Error>>>(samples: usize, once: impl Fn() -> F) -> Result<f64, Error> {
+    let mut times = Vec::new();
+    for _ in 0..samples {
+        times.push(once().await?);
+    }
     times.sort_unstable();
-    times[times.len() / 2].as_secs_f64()
+    Ok(times[times.len() / 2].as_secs_f64())
 }
 
-fn copy_by_api(timer: &Timer, effort: &Effort) -> f64 {
+async fn copy_by_api(timer: &Timer, effort: &Effort) -> Result<f64, Error> {
     let context = &timer.context;
     let size = effort.copy_bytes / 2;
     let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
@@ -65,24 +70,24 @@ fn copy_by_api(timer: &Timer, effort: &Effort) -> f64 {
         (0..runs).for_each(|_| encoder.copy_buffer_to_buffer(&from, 0, &to, 0, size));
         timer.submit(encoder)
     };
-    once();
-    let seconds = median((0..effort.samples).map(|_| once()).collect()) / f64::from(runs);
-    effort.copy_bytes as f64 / seconds / 1e9
+    once().await?;
+    let seconds = median(effort.samples, once).await? / f64::from(runs);
+    Ok(effort.copy_bytes as f64 / seconds / 1e9)
 }
 
-fn copy_by_kernel(timer: &Timer, effort: &Effort) -> Result<f64, Error> {
+async fn copy_by_kernel(timer: &Timer, effort: &Effort) -> Result<f64, Error> {
     let graph = copy_of(effort.copy_bytes);
-    let prepared = timer.prepare(&graph)?;
-    let runs = 8;
-    let seconds = median((0..effort.samples).map(|_| timer.time(&[&prepared.plan], runs)).collect()) / runs as f64;
+    let prepared = timer.prepare(&graph).await?;
+    let (plans, runs) = ([&prepared.plan], 8);
+    let seconds = median(effort.samples, || timer.time(&plans, runs)).await? / runs as f64;
     Ok(effort.copy_bytes as f64 / seconds / 1e9)
 }
 
 /// A word copied over and over: each run waits for the one before it.
-fn dispatch(timer: &Timer, effort: &Effort) -> Result<f64, Error> {
-    let prepared = timer.prepare(&copy_of(8))?;
-    let runs = 256;
-    let seconds = median((0..effort.samples).map(|_| timer.time(&[&prepared.plan], runs)).collect()) / runs as f64;
+async fn dispatch(timer: &Timer, effort: &Effort) -> Result<f64, Error> {
+    let prepared = timer.prepare(&copy_of(8)).await?;
+    let (plans, runs) = ([&prepared.plan], 256);
+    let seconds = median(effort.samples, || timer.time(&plans, runs)).await? / runs as f64;
     Ok(seconds * 1e6)
 }
 
@@ -140,18 +145,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 }
 ";
 
-fn matrix_multiply_add(timer: &Timer, effort: &Effort) -> Option<f64> {
+async fn matrix_multiply_add(timer: &Timer, effort: &Effort) -> Result<Option<f64>, Error> {
     let capabilities = timer.context.gpu.capabilities();
-    let size = match capabilities.cooperative_matrix? {
-        MatrixSize::Eight => 8,
-        MatrixSize::Sixteen => 16,
+    let size = match capabilities.cooperative_matrix {
+        None => return Ok(None),
+        Some(MatrixSize::Eight) => 8,
+        Some(MatrixSize::Sixteen) => 16,
     };
     let source = MATRIX_MULTIPLY_ADD.replace("SIZE", &size.to_string()).replace("ROUNDS", &format!("{ROUNDS}u"));
-    Some(multiply_add(timer, effort, &source, 4 * 2 * size * size * size / capabilities.subgroup_max))
+    multiply_add(timer, effort, &source, 4 * 2 * size * size * size / capabilities.subgroup_max).await.map(Some)
 }
 
 /// GFLOP/s of a shader whose invocations have so many operations in each of the rounds.
-fn multiply_add(timer: &Timer, effort: &Effort, source: &str, operations: u32) -> f64 {
+async fn multiply_add(timer: &Timer, effort: &Effort, source: &str, operations: u32) -> Result<f64, Error> {
     let device = &timer.context.device;
     let groups = effort.multiply_add_groups;
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source: wgpu::ShaderSource::Wgsl(source.into()) });
@@ -178,7 +184,7 @@ fn multiply_add(timer: &Timer, effort: &Effort, source: &str, operations: u32) -
             pass.dispatch_workgroups(groups, 1, 1);
         })
     };
-    once();
-    let seconds = median((0..effort.samples).map(|_| once()).collect());
-    f64::from(groups) * 64.0 * f64::from(ROUNDS) * f64::from(operations) / seconds / 1e9
+    once().await?;
+    let seconds = median(effort.samples, once).await?;
+    Ok(f64::from(groups) * 64.0 * f64::from(ROUNDS) * f64::from(operations) / seconds / 1e9)
 }

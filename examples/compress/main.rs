@@ -12,6 +12,7 @@
 #[path = "../shared/output.rs"]
 #[macro_use]
 mod output;
+mod chain;
 #[path = "../shared/device.rs"]
 mod device;
 mod methods;
@@ -20,19 +21,19 @@ mod photo;
 mod picture;
 mod report;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use chain::{Chain, Planned, Wish, build, stages};
 use clap::Parser;
 use device::{Backend, Failure, choose, exit};
 use image::ImageFormat;
-use methods::{Layout, METHODS, Method, Patches, Request, State};
-use picture::{CHANNELS, Photo, mean_squared_error, side_by_side};
-use tokenpress::kernels::{PixelUnshuffle, linear};
+use methods::{METHODS, Method, Patches};
+use picture::{CHANNELS, Photo, mean_squared_error, psnr, side_by_side, tokens};
 use tokenpress::readback::{Context, HostTensors};
-use tokenpress::{Capabilities, Error, Graph, HostTensor, Tensor};
+use tokenpress::{Capabilities, HostTensor};
 
 /// Compresses the tokens of a photo, and draws what became of them.
 ///
@@ -88,13 +89,15 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Failure> {
-    let chain = chain(&options.method).map_err(Failure::Request)?;
+    let chain = chain::chain(&options.method).map_err(Failure::Request)?;
     check(options, &chain).map_err(Failure::Request)?;
     let photo = Photo::read(options.photo.as_deref(), options.size, options.patch).map_err(Failure::Request)?;
     let (width, height) = photo.image.dimensions();
     let patches = Patches { rows: height / options.patch, columns: width / options.patch };
-    let stages = stages(options, &chain, patches).map_err(Failure::Request)?;
-    let graph = build(options, &stages, patches)?;
+    let Options { keep, merge, patch, layers, width: projected, .. } = *options;
+    let wish = Wish { keep, merge, patch, layers, width: projected };
+    let stages = stages(&wish, &chain, patches).map_err(Failure::Request)?;
+    let graph = build(&wish, &stages, patches)?;
     let context = choose(options.adapter.as_deref(), options.backend)?;
 
     let inputs: HostTensors = [("photo".to_owned(), HostTensor::f32([1, height, width, CHANNELS], photo.normalized()))].into();
@@ -109,7 +112,7 @@ fn run(options: &Options) -> Result<(), Failure> {
     let Patches { rows, columns } = patches;
     let restored = photo.denormalized(&outputs["restored"].floats());
     let parent = outputs["parent"].integers();
-    let after = parent.iter().filter(|p| **p != tokenpress::NONE).collect::<HashSet<_>>().len();
+    let after = tokens(parent);
     let picture = side_by_side(&photo.image, &restored, columns, parent);
     picture.save(&options.output).map_err(|e| Failure::Request(format!("cannot write {}: {e}", options.output.display())))?;
 
@@ -132,31 +135,13 @@ fn run(options: &Options) -> Result<(), Failure> {
         println!("{}", agreement(&outputs, &expected));
     }
     let error = mean_squared_error(&photo.image, &restored);
-    let decibels = if error == 0.0 { "exact".to_owned() } else { format!("PSNR {:.1} dB", 10.0 * (255.0 * 255.0 / error).log10()) };
+    let decibels = psnr(error).map_or("exact".to_owned(), |decibels| format!("PSNR {decibels:.1} dB"));
     println!("After undoing the compression, a colour is off by {:.1} of 255 levels (root mean square; {decibels}).", error.sqrt());
     println!("Wrote {}.", options.output.display());
     match lines.iter().map(|l| l.failures).sum() {
         0 => Ok(()),
         wrong => Err(Failure::Run(format!("{wrong} elements differ from the CPU reference by more than rounding explains"))),
     }
-}
-
-/// The methods of a chain, and the share that each of them asks for.
-type Chain = Vec<(&'static Method, Option<f64>)>;
-
-fn chain(text: &str) -> Result<Chain, String> {
-    let link = |link: &str| {
-        let (name, share) = link.split_once(':').map_or((link, None), |(name, share)| (name, Some(share)));
-        let names: Vec<_> = METHODS.iter().map(|m| m.name).collect();
-        let unknown = || format!("there is no method {name:?}, only {}", names.join(", "));
-        let method = METHODS.iter().find(|m| m.name == name).ok_or_else(unknown)?;
-        let number = |share: &str| match share.parse::<f64>() {
-            Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
-            _ => Err(format!("the share of {name} must be above 0 and at most 1, not {share}")),
-        };
-        Ok((method, share.map(number).transpose()?))
-    };
-    text.split('+').map(link).collect()
 }
 
 /// What can be said of the options before the photo is known.
@@ -192,88 +177,6 @@ fn check(options: &Options, chain: &Chain) -> Result<(), String> {
         return Err(format!("{} says itself what it keeps: --keep and --merge have nothing to say", options.method));
     }
     output::writable([options.output.as_path()])
-}
-
-/// The largest number of tokens whose pairs the CPU reference compares in reasonable time.
-const MOST_COMPARED: u32 = 16384;
-
-/// A method of the chain, with what it finds and what it leaves.
-struct Planned {
-    method: &'static Method,
-    share: f64,
-    before: Layout,
-    after: Layout,
-}
-
-fn stages(options: &Options, chain: &Chain, patches: Patches) -> Result<Vec<Planned>, String> {
-    let mut layout = Layout::grid(patches.rows, patches.columns);
-    let count = layout.count;
-    if let Some(merge) = options.merge.filter(|merge| *merge >= count) {
-        return Err(format!("--merge {merge} leaves nothing of {count} tokens"));
-    }
-    let whole = options.merge.map_or(options.keep.unwrap_or(0.25), |merge| f64::from(count - merge) / f64::from(count));
-    let named: f64 = chain.iter().filter_map(|(_, share)| *share).product();
-    let unnamed = chain.iter().filter(|(method, share)| method.shares && share.is_none()).count();
-    let rest = if unnamed < 2 { whole / named } else { (whole / named).powf(1.0 / unnamed as f64) };
-    if unnamed > 0 && rest > 1.0 {
-        return Err(format!("{} keeps less than {whole} of the tokens already", options.method));
-    }
-    let mut stages = Vec::new();
-    for (method, share) in chain {
-        let (before, share) = (layout, share.unwrap_or(rest));
-        if method.compares && before.count > MOST_COMPARED {
-            return Err(format!(
-                "{} patches are more than {MOST_COMPARED}, as many as {} compares here: take a larger --patch",
-                before.count, method.name
-            ));
-        }
-        layout = (method.left)(before, share)?;
-        stages.push(Planned { method, share, before, after: layout });
-    }
-    Ok(stages)
-}
-
-/// Photo `[1, height, width, 4]` to the tokens, the parents, and the photo again.
-fn build(options: &Options, stages: &[Planned], patches: Patches) -> Result<Graph, Error> {
-    let mut graph = Graph::new();
-    let side = options.patch;
-    let [height, width] = [patches.rows * side, patches.columns * side];
-    let photo = graph.input("photo", [1, height, width, CHANNELS], tokenpress::Elem::F32);
-    // A patch is a block of pixels: cutting is space to depth.
-    let cut = PixelUnshuffle { factor: [side, side], ..Default::default() };
-    let pixels = cut.unshuffle_tokens(&mut graph, photo, [height, width])?;
-    let project = |graph: &mut Graph, x: Tensor| match (options.width, x.shape().dims().last()) {
-        (Some(width), Some(&channels)) => {
-            let matrix = graph.constant(projection(width, channels));
-            linear(graph, x, matrix, None)
-        }
-        _ => Ok(x),
-    };
-    let mut state = State::new(&mut graph, pixels)?;
-    for &Planned { method, share, before, after } in stages {
-        let request = Request { project: &project, share, before, after, layers: options.layers };
-        let stage = (method.build)(&mut graph, &request, &state)?;
-        state = state.then(&mut graph, stage)?;
-    }
-    let restored = state.restored(&mut graph)?;
-    let restored = cut.shuffle_tokens(&mut graph, restored, [height, width])?;
-    graph.output("tokens", state.tokens.x)?;
-    graph.output("parent", state.map.parent)?;
-    graph.output("restored", restored)?;
-    Ok(graph)
-}
-
-/// A fixed matrix of signs, `[width, channels]`: inner products are kept on average.
-fn projection(width: u32, channels: u32) -> HostTensor {
-    let scale = 1.0 / (width as f32).sqrt();
-    let mut state = 0x2545_f491_4f6c_dd1du64;
-    let mut sign = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        if state >> 63 == 0 { scale } else { -scale }
-    };
-    HostTensor::f32([width, channels], (0..width * channels).map(|_| sign()).collect())
 }
 
 /// How the whole run compares with the reference's: rounding can tip a choice between two that are equally good.

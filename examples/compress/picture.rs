@@ -1,8 +1,9 @@
 //! Photos in, pictures out.
 
+use std::collections::HashSet;
 use std::path::Path;
 
-use image::{Rgb, RgbImage, imageops};
+use image::{DynamicImage, Rgb, RgbImage, imageops};
 
 use crate::photo::{open, regions, shipped};
 
@@ -21,12 +22,17 @@ pub(crate) struct Photo {
 }
 
 impl Photo {
-    /// Reads a file, or the shipped photo; makes the longer side `size` at most, and cuts it to whole patches.
+    /// [`Photo::new`] of a file, or of the shipped photo.
     pub(crate) fn read(path: Option<&Path>, size: u32, patch: u32) -> Result<Self, String> {
         let image = match path {
             None => shipped()?,
             Some(path) => open(path)?,
         };
+        Self::new(image, size, patch)
+    }
+
+    /// Makes the longer side `size` at most, and cuts the image to whole patches.
+    pub(crate) fn new(image: DynamicImage, size: u32, patch: u32) -> Result<Self, String> {
         let image = if image.width().max(image.height()) > size { image.resize(size, size, imageops::FilterType::Triangle) } else { image };
         let (width, height) = (image.width() - image.width() % patch, image.height() - image.height() % patch);
         if width == 0 || height == 0 {
@@ -68,6 +74,16 @@ impl Photo {
 pub(crate) fn mean_squared_error(a: &RgbImage, b: &RgbImage) -> f64 {
     let sum: f64 = a.as_raw().iter().zip(b.as_raw()).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum();
     sum / a.as_raw().len() as f64
+}
+
+/// Peak signal to noise in decibels; `None` of images that are equal.
+pub(crate) fn psnr(error: f64) -> Option<f64> {
+    (error > 0.0).then(|| 10.0 * (255.0 * 255.0 / error).log10())
+}
+
+/// How many tokens are left, by the token of each patch.
+pub(crate) fn tokens(parent: &[u32]) -> usize {
+    parent.iter().filter(|p| **p != tokenpress::NONE).collect::<HashSet<_>>().len()
 }
 
 /// The photo with the regions that became one token drawn over it, beside the reconstruction.

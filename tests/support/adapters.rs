@@ -1,22 +1,13 @@
 //! The adapters of this machine, one device each for the whole binary.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use libtest_mimic::{Completion, Trial};
-use tokenpress::device::{Form, Include, Shader};
-use tokenpress::kernels::shaders;
 use tokenpress::readback::Context;
-use tokenpress::verify::Placement;
-use tokenpress::{Policy, Tuning, wgpu};
+use tokenpress::wgpu;
 
-use super::open::open;
-
-/// The shaders with a form for GPUs that a subject has: a kernel's name, or the label of a variant.
-pub fn staged_shaders(subject: &str) -> impl Iterator<Item = &'static Shader> {
-    let within = |whole: &str, part: &str| whole.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-    let of_subject = move |shader: &&'static Shader| within(shader.name, subject) || within(subject, shader.name);
-    shaders().into_iter().filter(of_subject).filter(|shader| shader.variants().iter().any(|variant| variant.form == Form::Staged))
-}
+use super::modes::short_name;
+pub use super::modes::{Adapter, MODES, Mode, staged_shaders};
 
 /// The software adapters that `scripts/test` installs. A machine with `REQUIRE_GPU=1` must have them all.
 pub const EXPECTED: [&str; 3] = ["lavapipe", "swiftshader", "llvmpipe-gl"];
@@ -32,63 +23,6 @@ pub fn matrices_required() -> bool {
     std::env::var("REQUIRE_MATRICES").is_ok_and(|v| !v.is_empty() && v != "0")
 }
 
-/// One adapter and its device. Tests on one device take turns.
-pub struct Adapter {
-    /// Short: `lavapipe`, `swiftshader`, `llvmpipe-gl`, or the adapter's own name and backend.
-    pub name: String,
-    pub context: Context,
-    pub turn: Mutex<()>,
-}
-
-impl Adapter {
-    fn new(adapter: &wgpu::Adapter) -> Self {
-        let context = pollster::block_on(open(adapter)).unwrap_or_else(|e| panic!("{}: {e}", adapter.get_info().name));
-        Self { name: short_name(&context.info), context, turn: Mutex::new(()) }
-    }
-
-    pub fn f16(&self) -> bool {
-        self.context.gpu.capabilities().f16
-    }
-
-    pub fn subgroups(&self) -> bool {
-        self.context.gpu.capabilities().subgroups
-    }
-
-    pub fn matrices(&self) -> bool {
-        self.context.gpu.capabilities().cooperative_matrix.is_some()
-    }
-
-    /// What it lacks to run a subject's cases in a mode, if anything.
-    pub fn lacks(&self, mode: &Mode, subject: &str) -> Option<&'static str> {
-        if mode.staged() {
-            return self.takes_minutes(subject).then_some("time: it compiles for minutes");
-        }
-        let matrices = (mode.matrices() && !self.matrices()).then_some("cooperative matrices");
-        matrices.or((!mode.portable() && !self.subgroups()).then_some("SUBGROUP"))
-    }
-
-    /// SwiftShader compiles tiles of products in their form for GPUs, 128 invocations with barriers in nested loops, for minutes and in
-    /// gigabytes, but those of `linear`.
-    pub fn takes_minutes(&self, subject: &str) -> bool {
-        let mut staged = staged_shaders(subject).peekable();
-        let quick = subject.starts_with("linear") || (staged.peek().is_some() && !staged.any(|s| s.includes.contains(&Include::TileLanes)));
-        self.name == "swiftshader" && !quick
-    }
-}
-
-fn short_name(info: &wgpu::AdapterInfo) -> String {
-    let name = info.name.to_lowercase();
-    match info.backend {
-        wgpu::Backend::Vulkan if name.contains("llvmpipe") => "lavapipe".to_owned(),
-        wgpu::Backend::Vulkan if name.contains("swiftshader") => "swiftshader".to_owned(),
-        wgpu::Backend::Gl if name.contains("llvmpipe") => "llvmpipe-gl".to_owned(),
-        backend => {
-            let word: String = name.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
-            format!("{}-{}", word.trim_matches('-'), format!("{backend:?}").to_lowercase())
-        }
-    }
-}
-
 /// Every adapter that is here. A device that cannot be made is a failure.
 ///
 /// Call once in a binary, and drop what it gives before the end: loaders do not like instances that come and go
@@ -99,7 +33,8 @@ pub fn all() -> Vec<Arc<Adapter>> {
         let name = short_name(&adapter.get_info());
         // One software driver may be listed by two loaders; a machine's two equal cards are both tried.
         if !(EXPECTED.contains(&name.as_str()) && found.iter().any(|a| a.name == name)) {
-            found.push(Arc::new(Adapter::new(&adapter)));
+            let opened = pollster::block_on(Adapter::open(&adapter)).unwrap_or_else(|e| panic!("{name}: {e}"));
+            found.push(Arc::new(opened));
         }
     }
     found
@@ -132,94 +67,3 @@ pub fn ignored(name: &str, reason: String) -> Trial {
 pub fn absent(name: &str, reason: String) -> Trial {
     Trial::ignorable_test(name, move || if required() { Err(reason.into()) } else { Ok(Completion::ignored_with(reason)) })
 }
-
-/// One way to run a case: which variants are forced, and where the tensors lie.
-pub struct Mode {
-    pub name: &'static str,
-    /// Slow cases, and those of methods, run in it too.
-    pub always: bool,
-    pub policy: Policy,
-    pub placement: Placement,
-}
-
-impl Mode {
-    /// Whether it forces the portable form of every shader.
-    pub fn portable(&self) -> bool {
-        self.policy.tuning == Tuning::PORTABLE
-    }
-
-    /// Whether it runs tiles of products in their form for GPUs.
-    pub fn staged(&self) -> bool {
-        self.policy.tuning == Tuning::STAGED
-    }
-
-    /// Whether it runs shaders with cooperative matrices where there are any.
-    pub fn matrices(&self) -> bool {
-        self.policy.tuning == Tuning::default()
-    }
-
-    /// Whether a call that the plan makes in f32 runs in this mode: the others differ in kernels that run in f32 too.
-    pub fn stands_for_all(&self) -> bool {
-        self.name == MODES[0].name || self.placement.apart
-    }
-
-    /// Where the tensors of this case of many lie: as the mode says, and for every other one aligned, so that loads of one number and of four run in
-    /// every mode.
-    pub fn placement_of(&self, case: usize) -> Placement {
-        let gap = if case % 2 == 1 { 4 } else { self.placement.gap };
-        Placement { gap, ..self.placement }
-    }
-}
-
-/// Together they run every variant, with tensors apart and in one buffer, aligned and not.
-pub const MODES: [Mode; 9] = [
-    Mode {
-        name: "subgroup.read",
-        always: true,
-        policy: Policy::AUTO.with_tuning(Tuning::WITHOUT_MATRICES),
-        placement: Placement { gap: 1, one_buffer: false, apart: false },
-    },
-    Mode {
-        name: "subgroup.read_write",
-        always: false,
-        policy: Policy::POOLED.with_tuning(Tuning::WITHOUT_MATRICES),
-        placement: Placement { gap: 3, one_buffer: true, apart: false },
-    },
-    Mode {
-        name: "portable.read",
-        always: false,
-        policy: Policy::forced(true, false),
-        placement: Placement { gap: 0, one_buffer: false, apart: false },
-    },
-    Mode {
-        name: "portable.read_write",
-        always: true,
-        policy: Policy::forced(true, true),
-        placement: Placement { gap: 4, one_buffer: true, apart: false },
-    },
-    Mode {
-        name: "staged.read",
-        always: false,
-        policy: Policy::AUTO.with_tuning(Tuning::STAGED),
-        placement: Placement { gap: 1, one_buffer: false, apart: false },
-    },
-    Mode {
-        name: "staged.read_write",
-        always: false,
-        policy: Policy::POOLED.with_tuning(Tuning::STAGED),
-        placement: Placement { gap: 2, one_buffer: true, apart: false },
-    },
-    Mode {
-        name: "strided.read",
-        always: false,
-        policy: Policy::AUTO.with_tuning(Tuning::WITHOUT_MATRICES),
-        placement: Placement { gap: 1, one_buffer: false, apart: true },
-    },
-    Mode { name: "matrices.read", always: false, policy: Policy::AUTO, placement: Placement { gap: 1, one_buffer: false, apart: false } },
-    Mode {
-        name: "matrices.read_write",
-        always: false,
-        policy: Policy::POOLED,
-        placement: Placement { gap: 2, one_buffer: true, apart: false },
-    },
-];

@@ -1,15 +1,19 @@
 //! What the tests, `verify` and the benchmarks share: cases, data and adapters.
-#![allow(dead_code, missing_docs, unreachable_pub, reason = "each user takes a part")]
+#![allow(dead_code, missing_docs, unreachable_pub, unused_imports, reason = "each user takes a part")]
 
+#[cfg(not(target_arch = "wasm32"))]
 pub mod adapters;
 pub mod cases;
 pub mod data;
 pub mod double;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod goldens;
+pub mod modes;
 pub mod open;
 #[macro_use]
 pub mod own;
 pub mod ragged;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod textures;
 
 use tokenpress::readback::HostTensors;
@@ -90,11 +94,11 @@ impl Case {
 
     /// Whether it runs in this mode. Slow cases, and those of methods, whose kernels have cases of their own, run in two. Cooperative matrices
     /// make products of f16 only.
-    pub fn runs_in(&self, mode: &adapters::Mode) -> bool {
+    pub fn runs_in(&self, mode: &modes::Mode) -> bool {
         if mode.matrices() && !(self.needs_f16() && ["attention_score", "linear"].contains(&self.subject)) {
             return false;
         }
-        if mode.staged() && self.subject != "top_k" && adapters::staged_shaders(self.subject).next().is_none() {
+        if mode.staged() && self.subject != "top_k" && modes::staged_shaders(self.subject).next().is_none() {
             return false;
         }
         // What a call is in bf16, it is in f32 between two conversions.
