@@ -86,11 +86,16 @@ pub(crate) fn tokens(parent: &[u32]) -> usize {
     parent.iter().filter(|p| **p != tokenpress::NONE).collect::<HashSet<_>>().len()
 }
 
-/// The photo with the regions that became one token drawn over it, beside the reconstruction.
-pub(crate) fn side_by_side(photo: &RgbImage, restored: &RgbImage, columns: u32, parent: &[u32]) -> RgbImage {
+/// The photo with the regions that became one token drawn over it, and the reconstruction, both enlarged where they are small.
+pub(crate) fn panels(photo: &RgbImage, restored: &RgbImage, columns: u32, parent: &[u32]) -> [RgbImage; 2] {
     let scale = 1200u32.div_ceil(2 * photo.width()).clamp(1, 8);
     let enlarge = |image: &RgbImage| imageops::resize(image, image.width() * scale, image.height() * scale, imageops::FilterType::Nearest);
-    let (left, right) = (regions(&enlarge(photo), columns, parent), enlarge(restored));
+    [regions(&enlarge(photo), columns, parent), enlarge(restored)]
+}
+
+/// The [`panels`] beside each other.
+pub(crate) fn side_by_side(photo: &RgbImage, restored: &RgbImage, columns: u32, parent: &[u32]) -> RgbImage {
+    let [left, right] = panels(photo, restored, columns, parent);
     let gap = 12;
     let mut picture = RgbImage::from_pixel(left.width() + gap + right.width(), left.height(), Rgb([255; 3]));
     imageops::replace(&mut picture, &left, 0, 0);

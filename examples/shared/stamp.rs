@@ -19,7 +19,11 @@ impl Stamp {
     pub(crate) fn now() -> Self {
         let git = std::process::Command::new("git").args(["rev-parse", "--short", "HEAD"]).output().ok();
         let commit = git.filter(|o| o.status.success()).map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
+        Self::of(commit, SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs()))
+    }
+
+    /// Of this commit, at so many seconds since 1970: a browser can tell neither here.
+    pub(crate) fn of(commit: Option<String>, time: u64) -> Self {
         Self { version: env!("CARGO_PKG_VERSION"), commit, wgpu: locked("wgpu"), time }
     }
 }

@@ -1,11 +1,22 @@
 //! A device with all that tokenpress can use, the experiments of wgpu included.
 
+#[cfg(not(target_arch = "wasm32"))]
+use tokenpress::Gpu;
 use tokenpress::readback::Context;
-use tokenpress::{Error, Gpu, wgpu};
+use tokenpress::{Error, wgpu};
 
 /// As [`Context::new`], and with cooperative matrices where the adapter has any.
 pub async fn open(adapter: &wgpu::Adapter) -> Result<Context, Error> {
     let context = Context::with_descriptor(adapter, &descriptor(adapter)).await?;
+    // A browser has no cooperative matrices.
+    #[cfg(target_arch = "wasm32")]
+    return Ok(context);
+    #[cfg(not(target_arch = "wasm32"))]
+    with_matrices(adapter, context)
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn with_matrices(adapter: &wgpu::Adapter, context: Context) -> Result<Context, Error> {
     let (gpu, properties) = with_larger_matrices(&context, adapter.cooperative_matrix_properties());
     let gpu = gpu.with_cooperative_matrices(&context.queue, &properties)?;
     Ok(Context { gpu, ..context })
@@ -13,6 +24,7 @@ pub async fn open(adapter: &wgpu::Adapter) -> Result<Context, Error> {
 
 /// With `MATRICES=16` or `MATRICES=wide`, what GPUs with matrices of 16 x 16 x 16 list, and with subgroups of up to 64. No adapter for tests
 /// lists these matrices, but lavapipe makes them of smaller ones.
+#[cfg(not(target_arch = "wasm32"))]
 fn with_larger_matrices(
     context: &Context,
     mut properties: Vec<wgpu::CooperativeMatrixProperties>,

@@ -1,0 +1,104 @@
+// The page in headless Chromium, on SwiftShader: the three tabs as a visitor uses them.
+//
+// node scripts/web-test.mjs PAGE FOLDER: PAGE is what `scripts/web` built; pictures, reports and screenshots go to FOLDER, and
+// `expected.json` there says what the native examples give. The last line counts: `N passed, N failed, N skipped`.
+// Exit code 3: npm's `playwright-core` or Chromium is not there.
+import { createServer } from 'node:http';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { extname, join, normalize } from 'node:path';
+
+const [page_folder, folder] = process.argv.slice(2);
+const browser_path = process.env.CHROMIUM ?? '/usr/bin/chromium';
+let chromium;
+try {
+  ({ chromium } = await import('playwright-core'));
+} catch (error) {
+  console.log(`no npm package playwright-core: ${error.message}`);
+  process.exit(3);
+}
+if (!existsSync(browser_path)) {
+  console.log(`no Chromium at ${browser_path}`);
+  process.exit(3);
+}
+
+const types = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.wasm': 'application/wasm', '.jpg': 'image/jpeg' };
+const server = createServer((request, response) => {
+  const path = normalize(new URL(request.url, 'http://localhost').pathname);
+  const file = join(page_folder, path === '/' ? 'index.html' : path);
+  if (!existsSync(file)) return response.writeHead(404).end();
+  response.writeHead(200, { 'content-type': types[extname(file)] ?? 'application/octet-stream' }).end(readFileSync(file));
+});
+await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+const address = `http://localhost:${server.address().port}/`;
+
+const webgpu = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan'];
+const launch = (more) => chromium.launch({ executablePath: browser_path, headless: true, args: ['--no-sandbox', ...more] });
+
+let passed = 0;
+let failed = 0;
+const begin = Date.now();
+async function test(name, body) {
+  try {
+    const said = await body();
+    passed += 1;
+    console.log(`ok ${name}${said ? `: ${said}` : ''} (after ${Math.round((Date.now() - begin) / 1000)} s)`);
+  } catch (error) {
+    failed += 1;
+    console.log(`FAILED ${name}: ${error.message}`);
+  }
+}
+function check(holds, message) {
+  if (!holds) throw new Error(message);
+}
+
+// Every word of the console and every error that nothing caught, of the page and its workers.
+function listen(page) {
+  const words = [];
+  page.on('console', (message) => ['error', 'warning'].includes(message.type()) && words.push(`${message.type()}: ${message.text()}`));
+  page.on('pageerror', (error) => words.push(`uncaught: ${error.message}`));
+  page.on('requestfailed', (request) => words.push(`not loaded: ${request.url()}`));
+  return words;
+}
+const shown = async (page, id, timeout) => {
+  const said = (id) => [...document.querySelectorAll(`#${id}-problem:not([hidden]), #gpu.problem`)].map((p) => p.textContent).join(' ');
+  await page.waitForFunction((id) => document.getElementById(id).dataset.shown || document.querySelector(`#${id}-problem:not([hidden]), #gpu.problem`), id, { timeout });
+  const problem = await page.evaluate(said, id);
+  check(!problem, problem);
+  return JSON.parse(await page.locator(`#${id}`).getAttribute('data-shown'));
+};
+const wide = { width: 1280, height: 900 };
+const narrow = { width: 390, height: 844 };
+async function screenshots(page, name) {
+  for (const [size, viewport] of Object.entries({ wide, narrow })) {
+    await page.setViewportSize(viewport);
+    await page.screenshot({ path: join(folder, `${name}-${size}.png`) });
+    const [inside, all] = await page.evaluate(() => [document.documentElement.clientWidth, document.documentElement.scrollWidth]);
+    check(all <= inside, `the ${size} page is ${all} pixels wide, and its window ${inside}`);
+  }
+  await page.setViewportSize(wide);
+}
+
+const browser = await launch(webgpu);
+const page = await browser.newPage({ viewport: wide });
+const words = listen(page);
+await page.goto(address);
+
+// The pixels of a canvas, by a PNG file.
+const picture = async (id, file) => {
+  const url = await page.evaluate((id) => document.getElementById(id).toDataURL('image/png'), id);
+  writeFileSync(join(folder, file), Buffer.from(url.split(',')[1], 'base64'));
+};
+
+await test('the shipped photo is compressed', async () => {
+  const result = await shown(page, 'compress', 240000);
+  check(result.before === 864 && result.after === 216, `${result.before} tokens became ${result.after}`);
+  for (const id of ['regions', 'restored']) await picture(id, `page-${id}.png`);
+  await screenshots(page, 'compress');
+  return `${result.before} tokens became ${result.after}, ${await page.locator('#time').textContent()}`;
+});
+console.log(await page.locator('#gpu').textContent());
+console.log(words.join('\n'));
+await browser.close();
+server.close();
+console.log(`${passed} passed, ${failed} failed, 0 skipped`);
+process.exitCode = failed > 0 ? 1 : 0;

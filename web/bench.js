@@ -1,0 +1,138 @@
+// The third tab.
+import { row, save } from './save.js';
+
+const $ = (id) => document.getElementById(id);
+
+// Chosen at first: a kernel of each kind.
+const FIRST = ['attention_score', 'top_k', 'bipartite_match', 'merge_tokens', 'pixel_unshuffle'];
+
+const unit = (microseconds) => {
+  if (microseconds < 1e3) return `${microseconds.toFixed(1)} µs`;
+  return microseconds < 1e6 ? `${(microseconds / 1e3).toFixed(2)} ms` : `${(microseconds / 1e6).toFixed(2)} s`;
+};
+const rate = (x) => (x < 10 ? x.toFixed(1) : String(Math.round(x)));
+
+export function startBench(link, kernels) {
+  const boxes = kernels.map(([name, count]) => {
+    const label = document.createElement('label');
+    const box = Object.assign(document.createElement('input'), { type: 'checkbox', value: name, checked: FIRST.includes(name) });
+    label.append(box, `${name} (${count})`);
+    $('kernel-list').append(label);
+    return box;
+  });
+  const chosen = () => boxes.filter((box) => box.checked).map((box) => box.value);
+  const say = () => {
+    const names = chosen();
+    $('kernels-chosen').textContent = names.length > 6 ? `${names.length} of ${boxes.length}` : names.join(', ') || 'none';
+    $('bench-start').disabled = names.length === 0;
+  };
+  $('kernel-list').onchange = say;
+  const all = (checked) => () => {
+    for (const box of boxes) box.checked = checked;
+    say();
+  };
+  [$('all-kernels').onclick, $('no-kernels').onclick] = [all(true), all(false)];
+  say();
+
+  const tuning = () => localStorage.getItem('tuning');
+  const sayTuning = () => {
+    $('tuning').textContent = tuning()
+      ? 'This browser runs the forms that were found faster here. Tune again after a change of driver.'
+      : 'Some shaders have several forms. “Tune” finds which is faster here, and this browser keeps it.';
+  };
+  sayTuning();
+
+  function yardsticks({ copy_api, copy_kernel, multiply_add, dispatch }, clock) {
+    const entries = [
+      ['copy, by the API', `${rate(copy_api)} GB/s`],
+      ['copy, by a kernel', `${rate(copy_kernel)} GB/s`],
+      ['multiply-adds', `${rate(multiply_add)} GFLOP/s`],
+      ['a dispatch that depends on the last', `${dispatch.toFixed(1)} µs`],
+    ];
+    $('yardsticks').replaceChildren(...entries.map(([name, value]) => {
+      const entry = document.createElement('div');
+      const [term, data] = [document.createElement('dt'), document.createElement('dd')];
+      [term.textContent, data.textContent] = [name, value];
+      entry.append(term, data);
+      return entry;
+    }));
+    $('yardsticks').hidden = false;
+    $('clock').textContent = clock === 'timestamps'
+      ? 'Times are the GPU’s own timestamps, which browsers round (Chrome to 0.1 ms); a sample is a batch of runs of 5 ms or more.'
+      : 'This browser gives no timestamps: times are from submission to completion, of a batch of runs of 5 ms or more.';
+  }
+
+  function line(found) {
+    if (found.left_out) return row([found.kernel, found.case, '–', '–', '–', '–', '–', { text: `left out: ${found.left_out}` }], [2, 3, 5]);
+    const { kernel, case: name, median, bytes, gigabytes, of_copy, flops, gigaflops, of_multiply_add, check, repeatable } = found;
+    const part = (count, of) => (count === 0 ? '–' : { text: `${Math.round(100 * of)} %`, part: of });
+    const wrong = check === 'failed' || !repeatable;
+    const result = check === 'failed' ? 'WRONG' : !repeatable ? 'VARIES' : check === 'passed' ? 'checked' : 'repeatable';
+    return row([
+      kernel, name, unit(median), bytes === 0 ? '–' : rate(gigabytes), part(bytes, of_copy), flops === 0 ? '–' : rate(gigaflops), part(flops, of_multiply_add),
+      { text: result, bad: wrong },
+    ], [2, 3, 5]);
+  }
+
+  function running(yes) {
+    for (const id of ['bench-start', 'tune']) $(id).disabled = yes;
+    $('bench-stop').hidden = !yes;
+    $('bench-progress').hidden = !yes;
+    if (!yes) say();
+  }
+
+  function problem(text) {
+    $('bench-problem').hidden = !text;
+    $('bench-problem').textContent = text ?? '';
+  }
+
+  let results;
+  $('bench-start').onclick = async () => {
+    running(true);
+    problem();
+    $('bench-results').hidden = true;
+    const body = $('bench-table').tBodies[0];
+    body.replaceChildren();
+    $('bench-table').hidden = true;
+    $('bench-progress').removeAttribute('value');
+    $('bench-now').textContent = 'Measuring what the GPU can do at all …';
+    try {
+      const wish = { kernels: chosen(), small: $('small').checked, tuning: tuning() };
+      results = await link.call('bench', wish, (state) => {
+        $('bench-progress').max = state.total;
+        $('bench-progress').value = state.done;
+        if (state.yardsticks) yardsticks(state.yardsticks, state.clock);
+        if (state.label) $('bench-now').textContent = state.label;
+        if (state.row) {
+          body.append(line(state.row));
+          $('bench-table').hidden = false;
+        }
+      });
+      $('bench-now').textContent = `${results.rows.length} cases.`;
+      $('bench-results').hidden = false;
+      $('bench').dataset.shown = JSON.stringify(results);
+    } catch (error) {
+      $('bench-now').textContent = '';
+      problem(error.message);
+    }
+    running(false);
+  };
+  $('bench-stop').onclick = () => link.call('stop');
+  $('bench-download').onclick = () => save('results.json', results);
+  $('tune').onclick = async () => {
+    running(true);
+    $('bench-stop').hidden = true;
+    $('bench-progress').removeAttribute('value');
+    problem();
+    $('bench-now').textContent = 'Running every form of every shader …';
+    try {
+      localStorage.setItem('tuning', await link.call('tune'));
+      $('bench-now').textContent = 'Done.';
+      sayTuning();
+    } catch (error) {
+      $('bench-now').textContent = '';
+      problem(error.message);
+    }
+    running(false);
+  };
+}
