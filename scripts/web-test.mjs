@@ -93,12 +93,80 @@ await test('the shipped photo is compressed', async () => {
   const result = await shown(page, 'compress', 240000);
   check(result.before === 864 && result.after === 216, `${result.before} tokens became ${result.after}`);
   for (const id of ['regions', 'restored']) await picture(id, `page-${id}.png`);
+  // The photo as the browser decoded it, for the native run.
+  const photo = await page.evaluate(async () => {
+    const image = await createImageBitmap(await (await fetch('coffee.jpg')).blob());
+    const canvas = Object.assign(document.createElement('canvas'), { width: image.width, height: image.height });
+    canvas.getContext('2d').drawImage(image, 0, 0);
+    return canvas.toDataURL('image/png');
+  });
+  writeFileSync(join(folder, 'photo.png'), Buffer.from(photo.split(',')[1], 'base64'));
   await screenshots(page, 'compress');
   return `${result.before} tokens became ${result.after}, ${await page.locator('#time').textContent()}`;
 });
-console.log(await page.locator('#gpu').textContent());
-console.log(words.join('\n'));
+
+await test('a chain of methods, and an image that is none', async () => {
+  await page.locator('#method').selectOption('topk');
+  await page.locator('#then').selectOption('pool');
+  await page.locator('#compress-problem:not([hidden])').waitFor({ timeout: 60000 });
+  const reason = await page.locator('#compress-problem').textContent();
+  check(reason.includes('ool needs patches in rows and columns'), reason);
+  await page.locator('#then').selectOption('');
+  await page.locator('#method').selectOption('pool');
+  await page.waitForFunction(() => JSON.parse(document.getElementById('compress').dataset.shown).method === 'pool', null, { timeout: 60000 });
+  const { after } = JSON.parse(await page.locator('#compress').getAttribute('data-shown'));
+  check(after === 216, `pool left ${after}`);
+  check(await page.locator('#compress-problem').isHidden(), 'the problem is still shown');
+  await page.locator('#file').setInputFiles({ name: 'text.png', mimeType: 'image/png', buffer: Buffer.from('no image') });
+  await page.locator('#compress-problem:not([hidden])').waitFor({ timeout: 10000 });
+});
+
+await test('the GPU is verified', async () => {
+  await page.locator('#tab-verify').click();
+  await page.locator('#extent').selectOption('brief');
+  await page.locator('#verify-start').click();
+  const result = await shown(page, 'verify', 480000);
+  const sentence = await page.locator('#verdict').textContent();
+  const [download] = await Promise.all([page.waitForEvent('download'), page.locator('#download').click()]);
+  await download.saveAs(join(folder, 'report.json'));
+  await screenshots(page, 'verify');
+  check(result.failed === 0 && result.passed > 0 && result.done === result.total, sentence);
+  check(result.passed + result.failed + result.skipped === result.runs, `${JSON.stringify(result)} does not add up`);
+  return `${result.total} cases, ${sentence} ${await page.locator('#verify-now').textContent()}`;
+});
+
+await test('three kernels are measured', async () => {
+  await page.locator('#tab-bench').click();
+  await page.locator('#kernels summary').click();
+  await page.locator('#no-kernels').click();
+  for (const kernel of ['top_k', 'row_normalize', 'gather_rows']) await page.locator(`#kernel-list input[value=${kernel}]`).check();
+  await page.locator('#kernels summary').click();
+  await page.locator('#bench-start').click();
+  const { rows, yardsticks } = await shown(page, 'bench', 240000);
+  await screenshots(page, 'bench');
+  const wrong = rows.filter((row) => row.left_out || row.check === 'failed' || !row.repeatable || !(row.median > 0));
+  check(wrong.length === 0, JSON.stringify(wrong));
+  check(new Set(rows.map((row) => row.kernel)).size === 3, JSON.stringify(rows));
+  check(Object.values(yardsticks).every((x) => x > 0), JSON.stringify(yardsticks));
+  return `${rows.length} cases, ${await page.locator('#bench-table tbody tr').count()} rows, ${JSON.stringify(yardsticks)}`;
+});
+
+await test('the console has no errors and no warnings', async () => check(words.length === 0, words.join('\n')));
 await browser.close();
+
+await test('a browser without WebGPU is told so', async () => {
+  const without = await launch(['--disable-features=WebGPUService', '--disable-blink-features=WebGPU']);
+  const page = await without.newPage();
+  const words = listen(page);
+  await page.goto(address);
+  await page.locator('#gpu.problem').waitFor({ timeout: 30000 });
+  const said = await page.locator('#gpu').textContent();
+  await without.close();
+  check(said.includes('WebGPU'), said);
+  check(words.length === 0, words.join('\n'));
+  return said;
+});
+
 server.close();
 console.log(`${passed} passed, ${failed} failed, 0 skipped`);
 process.exitCode = failed > 0 ? 1 : 0;

@@ -2,7 +2,9 @@
 import { row, save } from './save.js';
 
 const $ = (id) => document.getElementById(id);
-const ratio = ({ worst }) => (worst && worst.error !== 0 ? worst.error / worst.bound : 0);
+// JSON has no infinity: it is null there.
+const ratio = ({ worst }) => (worst?.error && worst.bound ? worst.error / worst.bound : 0);
+const number = (x) => (x === null ? '∞' : x === 0 ? '0' : x.toExponential(1));
 
 export function startVerify(link) {
   let report;
@@ -12,10 +14,9 @@ export function startVerify(link) {
     const sorted = [...rows].sort((a, b) => b.failed - a.failed || `${a.kernel} ${a.variant}`.localeCompare(`${b.kernel} ${b.variant}`));
     body.replaceChildren(...sorted.map((line) => {
       const { kernel, variant, cases, failed, worst } = line;
-      const number = (x) => (x === 0 ? '0' : x.toExponential(1));
       const part = ratio(line);
       const verdict = failed > 0 ? { text: `${failed} FAILED`, bad: true } : { text: part === 0 ? 'exact' : part.toFixed(2), part };
-      return row([kernel, variant, String(cases), worst ? number(worst.error) : '–', worst && worst.error ? number(worst.bound) : '–', verdict], [2, 3, 4]);
+      return row([kernel, variant, String(cases), worst ? number(worst.error) : '–', worst && worst.error !== 0 ? number(worst.bound) : '–', verdict], [2, 3, 4]);
     }));
     $('verify-table').hidden = rows.length === 0;
   }
@@ -52,7 +53,7 @@ export function startVerify(link) {
       sentence,
       `${found.passed} passed, ${found.failed} failed, ${found.skipped} skipped${skips(found).map((s) => `; ${s}`).join('')}`,
       ...failures.slice(0, 20).map((f) => `FAILED ${f.case}: ${f.reason.slice(0, 300)}`),
-      ...worst.map((r) => `nearest to its bound: ${r.kernel} ${r.variant}, ${r.worst.error.toExponential(2)} of ${r.worst.bound.toExponential(2)}`),
+      ...worst.map((r) => `nearest to its bound: ${r.kernel} ${r.variant}, ${number(r.worst.error)} of ${number(r.worst.bound)}`),
     ].join('\n');
   }
 
