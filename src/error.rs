@@ -149,6 +149,21 @@ pub enum Error {
         /// Its bytes in the buffer.
         second_range: std::ops::Range<u64>,
     },
+    /// Two bindings of a dispatch overlap in one buffer that it writes, which browsers refuse and other backends allow. A binding begins at a
+    /// multiple of `min_storage_buffer_offset_alignment`.
+    #[error(
+        "{first} (bytes {first_range:?}) and {second} (bytes {second_range:?}) are bound from one buffer that is written, and browsers refuse bindings that overlap: place tensors at multiples of min_storage_buffer_offset_alignment, or in buffers of their own"
+    )]
+    Aliasing {
+        /// One tensor: a kernel and its name for it.
+        first: String,
+        /// What is bound.
+        first_range: std::ops::Range<u64>,
+        /// The other tensor.
+        second: String,
+        /// What is bound.
+        second_range: std::ops::Range<u64>,
+    },
     /// A tensor exceeds `max_storage_buffer_binding_size` and cannot be split over the batch, or exceeds `max_buffer_size`.
     #[error(
         "{kernel}: {tensor} needs a binding of {bytes} bytes, the device's limit is {limit}: request a device with higher limits (`device::required_limits`), or plan a smaller batch"

@@ -131,6 +131,12 @@ pub async fn run_guarded(
         let buffer = contents.len() - 1;
         let bytes = &mut contents[buffer];
         let poison = |bytes: &mut Vec<u8>, words: u64| bytes.extend((0..words).flat_map(|_| POISON.to_le_bytes()));
+        // Browsers refuse bindings that overlap, and a binding begins at such a multiple.
+        while gpu.capabilities().backend == wgpu::Backend::BrowserWebGpu
+            && !bytes.len().is_multiple_of(gpu.capabilities().storage_alignment as usize)
+        {
+            poison(bytes, 1);
+        }
         poison(bytes, placement.gap);
         let tensor = Placed { name: name.to_owned(), desc, buffer, offset: bytes.len(), strides: placement.strides(desc), output };
         bytes.extend(POISON.to_le_bytes().iter().cycle().take(tensor.bytes()));

@@ -269,6 +269,7 @@ fn bind_groups(
             };
             let textures: Vec<_> = placed.iter().map(texture).collect();
             let mut entries = vec![entry(0, uniforms, step.uniforms.start, step.uniforms.end - step.uniforms.start)];
+            let mut bound_ranges: Vec<(&str, &wgpu::Buffer, Range<u64>, bool)> = Vec::new();
             for (index, ((name, elem), bound)) in dispatch.shader.bindings().zip(&placed).enumerate() {
                 if let Some(view) = &textures[index] {
                     let resource = wgpu::BindingResource::TextureView(view);
@@ -284,6 +285,24 @@ fn bind_groups(
                         shader,
                         reason: format!("{name} is bound to {size} bytes, one element has {least}"),
                     });
+                }
+                let written = index >= dispatch.shader.inputs.len() || step.access == Access::ReadWrite;
+                if gpu.capabilities().backend == wgpu::Backend::BrowserWebGpu {
+                    let range = start..start + size;
+                    let clash = bound_ranges.iter().find(|(_, other, others, or_written)| {
+                        *other == *buffer && (written || *or_written) && bindings::overlaps(others, &range)
+                    });
+                    if let Some((first, _, first_range, _)) = clash {
+                        let kernel = shared.kernels[dispatch.node];
+                        let named = |name: &str| format!("{kernel}: {name}");
+                        return Err(Error::Aliasing {
+                            first: named(first),
+                            first_range: first_range.clone(),
+                            second: named(name),
+                            second_range: range,
+                        });
+                    }
+                    bound_ranges.push((name, buffer, range, written));
                 }
                 entries.push(entry(index as u32 + 1, buffer, start, size));
             }
