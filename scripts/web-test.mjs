@@ -71,7 +71,7 @@ const narrow = { width: 390, height: 844 };
 async function screenshots(page, name) {
   for (const [size, viewport] of Object.entries({ wide, narrow })) {
     await page.setViewportSize(viewport);
-    await page.screenshot({ path: join(folder, `${name}-${size}.png`) });
+    await page.screenshot({ path: join(folder, `${name}-${size}.jpg`), type: 'jpeg', quality: 60 });
     const [inside, all] = await page.evaluate(() => [document.documentElement.clientWidth, document.documentElement.scrollWidth]);
     check(all <= inside, `the ${size} page is ${all} pixels wide, and its window ${inside}`);
   }

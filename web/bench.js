@@ -10,7 +10,7 @@ const unit = (microseconds) => {
   if (microseconds < 1e3) return `${microseconds.toFixed(1)} µs`;
   return microseconds < 1e6 ? `${(microseconds / 1e3).toFixed(2)} ms` : `${(microseconds / 1e6).toFixed(2)} s`;
 };
-const rate = (x) => (x < 10 ? x.toFixed(1) : String(Math.round(x)));
+const rate = (x) => (x < 10 ? String(Number(x.toPrecision(2))) : String(Math.round(x)));
 
 export function startBench(link, kernels) {
   const boxes = kernels.map(([name, count]) => {

@@ -23,7 +23,7 @@ export function row(cells, numbers) {
     }
     td.classList.add('bar');
     const bar = document.createElement('i');
-    bar.style.width = `${Math.min(100, 100 * cell.part)}%`;
+    bar.style.width = `${Math.min(1, cell.part) * 6}rem`;
     const text = document.createElement('span');
     text.textContent = cell.text;
     td.append(bar, text);

@@ -39,7 +39,7 @@ export function startVerify(link) {
       'no SHADER_F16': 'need f16, which this GPU or browser does not have',
       'no cooperative matrices': 'need cooperative matrices, which browsers do not have',
     };
-    return [...reasons].map(([reason, count]) => `${count} ${known[reason] ?? `were left out (${reason})`}`);
+    return [...reasons].map(([reason, count]) => `${count} ${count === 1 ? 'run' : 'runs'} ${known[reason] ?? `left out (${reason})`}`);
   }
 
   function text(found, sentence) {
