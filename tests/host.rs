@@ -336,6 +336,25 @@ fn overlap_is_refused_with_both_names_and_touching_is_not() {
     }
 }
 
+/// A binding begins at a multiple of 256, so that those of tensors in one such block overlap.
+#[test]
+fn what_browsers_refuse_is_an_error_there_alone() {
+    let noop = noop();
+    let graph = doubling([64], Elem::F32, Double::default());
+    let buffer = noop.buffer(4096);
+    let at = |offset| TensorView::new(&buffer, offset, [64], Elem::F32);
+    let info = wgpu::AdapterInfo { backend: wgpu::Backend::BrowserWebGpu, ..noop.device.adapter_info() };
+    let browser = Gpu::new(&noop.device, &info);
+    for (x, y) in [(0, 260), (260, 4), (4, 300)] {
+        noop.plan(&graph, &bound(at(x), at(y))).expect("tensors that touch no other");
+        let error = failure(graph.plan(&browser, &bound(at(x), at(y))));
+        assert!(matches!(error, Error::Aliasing { .. }), "{error}");
+    }
+    for (x, y) in [(0, 256), (256, 0), (4, 512), (516, 8)] {
+        graph.plan(&browser, &bound(at(x), at(y))).expect("blocks of their own");
+    }
+}
+
 #[test]
 fn two_outputs_may_not_overlap_and_two_inputs_may() {
     let noop = noop();
