@@ -37,6 +37,12 @@ fn noop() -> Noop {
 }
 
 impl Noop {
+    /// The device as one of a browser.
+    fn in_a_browser(&self) -> Gpu {
+        let info = wgpu::AdapterInfo { backend: wgpu::Backend::BrowserWebGpu, ..self.device.adapter_info() };
+        Gpu::new(&self.device, &info)
+    }
+
     fn buffer(&self, size: u64) -> wgpu::Buffer {
         self.buffer_for(size, STORAGE)
     }
@@ -198,6 +204,11 @@ fn errors() -> Vec<Error> {
         },
         failure(noop.plan(&Own::new(&WRONG_TEXT).graph(), &bound(x(), x()))),
         failure({
+            let buffer = noop.buffer(1024);
+            let at = |offset| TensorView::new(&buffer, offset, [64], Elem::F32);
+            doubling([64], Elem::F32, Double::default()).plan(&noop.in_a_browser(), &bound(at(4), at(260)))
+        }),
+        failure({
             let context = Context {
                 device: small.device.clone(),
                 queue: small.queue.clone(),
@@ -343,9 +354,8 @@ fn what_browsers_refuse_is_an_error_there_alone() {
     let graph = doubling([64], Elem::F32, Double::default());
     let buffer = noop.buffer(4096);
     let at = |offset| TensorView::new(&buffer, offset, [64], Elem::F32);
-    let info = wgpu::AdapterInfo { backend: wgpu::Backend::BrowserWebGpu, ..noop.device.adapter_info() };
-    let browser = Gpu::new(&noop.device, &info);
-    for (x, y) in [(0, 260), (260, 4), (4, 300)] {
+    let browser = noop.in_a_browser();
+    for (x, y) in [(4, 260), (260, 4), (4, 300)] {
         noop.plan(&graph, &bound(at(x), at(y))).expect("tensors that touch no other");
         let error = failure(graph.plan(&browser, &bound(at(x), at(y))));
         assert!(matches!(error, Error::Aliasing { .. }), "{error}");
