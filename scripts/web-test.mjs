@@ -106,14 +106,17 @@ await test('the shipped photo is compressed', async () => {
 });
 
 await test('a chain of methods, and an image that is none', async () => {
+  const method = (name) => page.waitForFunction((name) => JSON.parse(document.getElementById('compress').dataset.shown).method === name, name, { timeout: 120000 });
+  // Attention of the patches among themselves: queries and keys are one tensor.
   await page.locator('#method').selectOption('topk');
+  await method('topk');
   await page.locator('#then').selectOption('pool');
   await page.locator('#compress-problem:not([hidden])').waitFor({ timeout: 60000 });
   const reason = await page.locator('#compress-problem').textContent();
   check(reason.includes('ool needs patches in rows and columns'), reason);
   await page.locator('#then').selectOption('');
   await page.locator('#method').selectOption('pool');
-  await page.waitForFunction(() => JSON.parse(document.getElementById('compress').dataset.shown).method === 'pool', null, { timeout: 60000 });
+  await method('pool');
   const { after } = JSON.parse(await page.locator('#compress').getAttribute('data-shown'));
   check(after === 216, `pool left ${after}`);
   check(await page.locator('#compress-problem').isHidden(), 'the problem is still shown');

@@ -24,8 +24,10 @@ const IN_THE_PAGE: [&str; 6] = [
     "a browser without WebGPU is told so",
 ];
 
-/// What it leaves is compared.
-const BESIDE_NATIVE: [(&str, fn(&Path) -> Result<(), Failed>); 2] =
+/// A comparison of what the page left in a folder.
+type Compare = fn(&Path) -> Result<(), Failed>;
+
+const BESIDE_NATIVE: [(&str, Compare); 2] =
     [("the page's pictures are the native run's", pictures), ("the page verifies the native run's cases", counts)];
 
 /// Builds the page, and runs it: what is said of each trial, or why none can run.

@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let mut bindgen = Bindgen::new();
-    let web = bindgen.input_path(module).typescript(true).web(true);
+    let web = bindgen.input_path(module).typescript(true).remove_name_section(true).web(true);
     match web.and_then(|web| web.generate(folder)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
