@@ -1,5 +1,7 @@
 //! What the page asks of tokenpress. Cases, methods and comparisons are those of the examples and tests.
 
+#![allow(clippy::duplicate_mod, reason = "what is included shares files by their paths too")]
+
 #[allow(dead_code, reason = "the page takes a part")]
 #[path = "../../examples/compress/chain.rs"]
 mod chain;
