@@ -109,7 +109,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         let cache = if g.coin() { Cache::new(graph, keys, values)? } else { Cache::ragged(graph, keys, values, lengths)? };
         let group = g.pick(&[HeadReduction::Mean, HeadReduction::Sum, HeadReduction::Max]);
         let which = g.below(9);
-        let (window, kernel, sinks, lag) = (g.number(9), 1 + 2 * g.number(4), g.number(5), g.positive(9));
+        let (window, kernel, sinks, lag) = (g.number(9), g.number(4).saturating_mul(2) | 1, g.number(5), g.positive(9));
         let flag = g.coin();
         g.note((which, window, kernel, sinks, lag, flag, group));
         let scores = match which {

@@ -186,7 +186,13 @@ impl Lowerer<'_> {
             // A shader that declares no inputs has them among its outputs.
             let all_written = inputs.is_empty();
             let may_write = self.policy.read_write || (inputs.iter().any(in_workspace) && outputs.iter().any(in_workspace));
-            let places = if all_written { outputs.len() } else if may_write { inputs.len() } else { 0 };
+            let places = if all_written {
+                outputs.len()
+            } else if may_write {
+                inputs.len()
+            } else {
+                0
+            };
             for place in 1..places {
                 let resource = dispatch.resources[place];
                 let is_texture = dispatch.shader.bindings().nth(place).is_some_and(|(_, elem)| elem.is_texture());

@@ -38,6 +38,9 @@ pub(super) static ROTATE: Shader = Shader {
     tunings: &[&[]],
 };
 
+/// Their table of 8 KiB each fills the largest binding that WebGPU promises.
+const MOST_PAIRS: u32 = 16384;
+
 /// A rotary embedding: how far each pair of channels turns from one position to the next.
 ///
 /// ```text
@@ -81,7 +84,8 @@ impl Rope {
     /// The usual frequencies of so many channels: `base^(-2 c / channels)` for pair c.
     pub fn new(base: f64, channels: u32, pairs: RotaryPairs) -> Self {
         let frequency = |c: u32| base.powf(-2.0 * f64::from(c) / f64::from(channels));
-        Self { frequencies: (0..channels / 2).map(frequency).collect(), pairs }
+        // More are refused when they are used.
+        Self { frequencies: (0..(channels / 2).min(MOST_PAIRS + 1)).map(frequency).collect(), pairs }
     }
 
     /// Frequencies of your own: a model's `inv_freq`, scaled or not.
@@ -99,10 +103,10 @@ impl Rope {
     /// - A pair with a NaN or an infinity that moves gives NaN.
     /// - Every distance below 2^32 is right to about 1e-6 of the pair's size.
     ///
-    /// Cost: one dispatch; one read and one write of x, and a table of `2 KiB` a pair, made once.
+    /// Cost: one dispatch; one read and one write of x, and a table of 8 KiB a pair, made once.
     ///
     /// # Errors
-    /// [`Error::Shape`] and [`Error::Elem`] for other tensors, [`Error::Value`] for a frequency that is not finite.
+    /// [`Error::Shape`] and [`Error::Elem`] for other tensors, [`Error::Value`] for a frequency that is not finite, and for more than 16384 pairs.
     pub fn rotate(&self, graph: &mut Graph, x: Tensor, from: Option<Tensor>, to: Tensor, lengths: Option<Tensor>) -> Result<Tensor, Error> {
         self.rotate_averaged(graph, x, from, to, lengths, 1)
     }
@@ -118,6 +122,10 @@ impl Rope {
         positions: u32,
     ) -> Result<Tensor, Error> {
         let [batch, tokens, channels] = x.shape().exactly("rotate: x", "[B, N, D]")?;
+        if self.frequencies.len() as u64 > u64::from(MOST_PAIRS) {
+            let (expected, actual) = (format!("at most {MOST_PAIRS}"), format!("{} or more", self.frequencies.len()));
+            return Err(Error::Value { argument: "rotate: frequencies", expected, actual });
+        }
         if self.frequencies.len() as u64 * 2 > u64::from(channels) {
             let expected = format!("[B, N, D] with D at least {}", 2 * self.frequencies.len());
             return Err(Error::Shape { argument: "rotate: x", expected, actual: x.shape() });
@@ -271,6 +279,9 @@ mod tests {
         assert!(matches!(wide, Err(Error::Shape { argument: "rotate: x", .. })));
         let endless = Rope::of(vec![f64::INFINITY], RotaryPairs::Half).rotate(&mut graph, x, None, at, None);
         assert!(matches!(endless, Err(Error::Value { argument: "rotate: frequencies", .. })));
+        // Of memory for all of them the process ended.
+        let many = Rope::new(10_000.0, u32::MAX, RotaryPairs::Half).rotate(&mut graph, x, None, at, None);
+        assert!(matches!(many, Err(Error::Value { argument: "rotate: frequencies", .. })));
         let rope = Rope::new(10_000.0, 4, RotaryPairs::Half);
         assert!(matches!(rope.rotate(&mut graph, x, Some(x), at, None), Err(Error::Elem { argument: "rotate: from", .. })));
         assert!(matches!(rope.rotate(&mut graph, at, None, at, None), Err(Error::Shape { argument: "rotate: x", .. })));
