@@ -1,7 +1,7 @@
 //! Plans as data: whole and within their limits, and run by hosts in other languages. The golden cases of five systems run in Node (Dawn on
-//! SwiftShader, `examples/export/run.mjs`) and in Python (wgpu on lavapipe, `examples/export/run.py`).
+//! SwiftShader, `examples/export/run.mjs`), in Chromium (`scripts/plan-in-chromium.mjs`) and in Python (wgpu on lavapipe, `examples/export/run.py`).
 //!
-//! `scripts/test` installs the npm package `webgpu`, and the Python packages `wgpu` and `numpy` under `target/plan-data`. PLAN_DATA_PYTHON
+//! `scripts/test` installs Chromium, the npm packages `webgpu` and `playwright-core`, and the Python packages `wgpu` and `numpy` under `target/plan-data`. PLAN_DATA_PYTHON
 //! names another Python.
 #![allow(missing_docs, reason = "a test")]
 
@@ -38,6 +38,9 @@ const CASES: [&str; 12] = [
     "nvlm_shuffle_00",
 ];
 
+/// Those of them that Chromium runs.
+const IN_CHROMIUM: [&str; 5] = ["tome_match_00", "evit_block_00", "atome_pairs_00", "prumerge_00", "pixel_shuffle_v1_6x4_k2_06"];
+
 /// A program that runs a plan.
 struct Host {
     name: &'static str,
@@ -62,6 +65,13 @@ fn hosts() -> Vec<Host> {
             turn: Mutex::new(()),
         },
         Host {
+            name: "chromium",
+            program: "node".into(),
+            arguments: vec![Path::new(ROOT).join("scripts/plan-in-chromium.mjs")],
+            capabilities: Capabilities { software: true, ..portable() },
+            turn: Mutex::new(()),
+        },
+        Host {
             name: "python",
             program: python.map_or(target, PathBuf::from),
             arguments: vec![Path::new(ROOT).join("examples/export/run.py")],
@@ -76,9 +86,10 @@ impl Host {
     fn lacks(&self) -> Option<String> {
         let imports = match self.name {
             "node" => vec!["--input-type=module", "-e", "await import(process.env.NODE_WEBGPU)"],
+            "chromium" => vec!["scripts/plan-in-chromium.mjs", "--check"],
             _ => vec!["-c", "import wgpu, numpy"],
         };
-        let output = self.command().args(imports).output();
+        let output = self.command().current_dir(ROOT).args(imports).output();
         match output {
             Err(error) => Some(format!("{}: {error}", self.program.display())),
             Ok(output) if !output.status.success() => Some(String::from_utf8_lossy(&output.stderr).into_owned()),
@@ -259,7 +270,8 @@ fn main() -> ExitCode {
     assert_eq!(goldens.len(), CASES.len(), "a golden case is gone");
     for host in hosts().into_iter().map(Arc::new) {
         let lacks = if arguments.list { None } else { host.lacks() };
-        for golden in &goldens {
+        // Chromium takes seconds to start: one case of each system.
+        for golden in goldens.iter().filter(|golden| host.name != "chromium" || IN_CHROMIUM.contains(&golden.name.as_str())) {
             let name = format!("{}::{}", host.name, golden.name);
             if let Some(reason) = &lacks {
                 trials.push(adapters::absent(&name, reason.clone()));
