@@ -60,7 +60,11 @@ pub(crate) fn stages(wish: &Wish, chain: &Chain, patches: Patches) -> Result<Vec
     let unnamed = chain.iter().filter(|(method, share)| method.shares && share.is_none()).count();
     let rest = if unnamed < 2 { whole / named } else { (whole / named).powf(1.0 / unnamed as f64) };
     if unnamed > 0 && rest > 1.0 {
-        let names: Vec<_> = chain.iter().map(|(method, _)| method.name).collect();
+        let name = |(method, share): &(&Method, Option<f64>)| match share {
+            Some(share) => format!("{}:{share}", method.name),
+            None => method.name.to_owned(),
+        };
+        let names: Vec<_> = chain.iter().map(name).collect();
         return Err(format!("{} keeps less than {whole} of the tokens already", names.join("+")));
     }
     let mut stages = Vec::new();

@@ -221,11 +221,12 @@ impl Graph {
     /// cooperative matrices and textures are left out: WebGPU has none of the first, and the second are objects of a device.
     ///
     /// ```
-    /// use tokenpress::{Capabilities, Elem, Graph, Policy, kernels::top_k};
+    /// use tokenpress::{Capabilities, Elem, Graph, Policy};
+    /// use tokenpress::kernels::{TopK, TopKInputs};
     ///
     /// let mut graph = Graph::new();
     /// let scores = graph.input("scores", [1, 197], Elem::F32);
-    /// let kept = top_k(&mut graph, scores, 64, &Default::default())?;
+    /// let kept = TopK { k: 64, ..TopK::default() }.build(&mut graph, TopKInputs::new(scores))?;
     /// graph.output("kept", kept.indices)?;
     /// let plan = graph.plan_data(&Capabilities::portable(), Policy::AUTO)?;
     /// assert_eq!(plan.outputs[0].shape, [1, 64]);
