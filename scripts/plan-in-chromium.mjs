@@ -3,21 +3,10 @@
 // node scripts/plan-in-chromium.mjs PLAN FOLDER: FOLDER/NAME.bin holds the input NAME, and gets the output NAME. `--check` only looks whether
 // npm's `playwright-core` and Chromium are there; exit code 3: they are not.
 import { createServer } from 'node:http';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { launch, serve, webgpu } from './chromium.mjs';
 
-const browser_path = process.env.CHROMIUM ?? '/usr/bin/chromium';
-let chromium;
-try {
-  ({ chromium } = await import('playwright-core'));
-} catch (error) {
-  console.error(`no npm package playwright-core: ${error.message}`);
-  process.exit(3);
-}
-if (!existsSync(browser_path)) {
-  console.error(`no Chromium at ${browser_path}`);
-  process.exit(3);
-}
 if (process.argv[2] === '--check') process.exit(0);
 
 const [path, folder] = process.argv.slice(2);
@@ -27,14 +16,13 @@ const server = createServer((request, response) => {
   const script = request.url === '/runner.js';
   response.writeHead(200, { 'content-type': script ? 'text/javascript' : 'text/html' }).end(script ? runner : '<!doctype html><title>plan</title>');
 });
-await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-const args = ['--no-sandbox', '--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan'];
-const browser = await chromium.launch({ executablePath: browser_path, headless: true, args });
+const address = await serve(server);
+const browser = await launch(webgpu);
 const page = await browser.newPage();
 const words = [];
 page.on('console', (message) => ['error', 'warning'].includes(message.type()) && words.push(message.text()));
 page.on('pageerror', (error) => words.push(error.message));
-await page.goto(`http://localhost:${server.address().port}/`);
+await page.goto(address);
 const inputs = plan.inputs.filter(({ bytes }) => bytes > 0).map(({ name }) => [name, readFileSync(join(folder, `${name}.bin`)).toString('base64')]);
 const outputs = await page.evaluate(async ([plan, inputs]) => {
   const { Runner, requirements } = await import('/runner.js');
@@ -65,7 +53,6 @@ const outputs = await page.evaluate(async ([plan, inputs]) => {
 await browser.close();
 server.close();
 for (const [name, bytes] of outputs) writeFileSync(join(folder, `${name}.bin`), Uint8Array.from(bytes));
-// Chromium says of its SwiftShader that it is one.
 if (words.length > 0) throw new Error(words.join('\n'));
 console.log(`${outputs[0][0]} and ${outputs.length - 1} more in Chromium ${browser.version()}`);
 process.exit(0);

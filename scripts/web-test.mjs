@@ -6,21 +6,9 @@
 import { createServer } from 'node:http';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { extname, join, normalize } from 'node:path';
+import { launch, serve, webgpu } from './chromium.mjs';
 
 const [page_folder, folder] = process.argv.slice(2);
-const browser_path = process.env.CHROMIUM ?? '/usr/bin/chromium';
-let chromium;
-try {
-  ({ chromium } = await import('playwright-core'));
-} catch (error) {
-  console.log(`no npm package playwright-core: ${error.message}`);
-  process.exit(3);
-}
-if (!existsSync(browser_path)) {
-  console.log(`no Chromium at ${browser_path}`);
-  process.exit(3);
-}
-
 const types = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.wasm': 'application/wasm', '.jpg': 'image/jpeg' };
 const server = createServer((request, response) => {
   const path = normalize(new URL(request.url, 'http://localhost').pathname);
@@ -28,11 +16,7 @@ const server = createServer((request, response) => {
   if (!existsSync(file)) return response.writeHead(404).end();
   response.writeHead(200, { 'content-type': types[extname(file)] ?? 'application/octet-stream' }).end(readFileSync(file));
 });
-await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-const address = `http://localhost:${server.address().port}/`;
-
-const webgpu = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan'];
-const launch = (more) => chromium.launch({ executablePath: browser_path, headless: true, args: ['--no-sandbox', ...more] });
+const address = await serve(server);
 
 let passed = 0;
 let failed = 0;

@@ -45,7 +45,7 @@ const IN_CHROMIUM: [&str; 5] = ["tome_match_00", "evit_block_00", "atome_pairs_0
 struct Host {
     name: &'static str,
     program: PathBuf,
-    arguments: Vec<PathBuf>,
+    script: PathBuf,
     /// What its adapter can do.
     capabilities: Capabilities,
     turn: Mutex<()>,
@@ -59,7 +59,7 @@ fn hosts() -> Vec<Host> {
         Host {
             name: "node",
             program: "node".into(),
-            arguments: vec![Path::new(ROOT).join("examples/export/run.mjs")],
+            script: Path::new(ROOT).join("examples/export/run.mjs"),
             // SwiftShader compiles forms for GPUs for minutes.
             capabilities: Capabilities { software: true, ..portable() },
             turn: Mutex::new(()),
@@ -67,14 +67,14 @@ fn hosts() -> Vec<Host> {
         Host {
             name: "chromium",
             program: "node".into(),
-            arguments: vec![Path::new(ROOT).join("scripts/plan-in-chromium.mjs")],
+            script: Path::new(ROOT).join("scripts/plan-in-chromium.mjs"),
             capabilities: Capabilities { software: true, ..portable() },
             turn: Mutex::new(()),
         },
         Host {
             name: "python",
             program: python.map_or(target, PathBuf::from),
-            arguments: vec![Path::new(ROOT).join("examples/export/run.py")],
+            script: Path::new(ROOT).join("examples/export/run.py"),
             capabilities: portable(),
             turn: Mutex::new(()),
         },
@@ -92,7 +92,7 @@ impl Host {
         let output = self.command().current_dir(ROOT).args(imports).output();
         match output {
             Err(error) => Some(format!("{}: {error}", self.program.display())),
-            Ok(output) if !output.status.success() => Some(String::from_utf8_lossy(&output.stderr).into_owned()),
+            Ok(output) if !output.status.success() => Some(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()),
             Ok(_) => None,
         }
     }
@@ -114,7 +114,7 @@ impl Host {
         }
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut command = self.command();
-        command.args(&self.arguments).arg(json).arg(folder);
+        command.arg(&self.script).arg(json).arg(folder);
         if self.name == "python" {
             command.arg("llvmpipe");
         }

@@ -10,6 +10,15 @@ use crate::graph::{Graph, Source};
 use crate::pattern::Pattern;
 use crate::tensor::{Elem, TensorId};
 
+/// The pattern of a constant that is a row of one. Such constants share the longest row.
+pub(super) fn row_of_pattern(graph: &Graph, id: TensorId) -> Option<(Pattern, Elem)> {
+    let desc = graph.descs()[id.0 as usize];
+    match &graph.sources()[id.0 as usize] {
+        Source::Pattern(pattern, _) if pattern.is_prefix(desc.shape) => Some((*pattern, desc.elem)),
+        _ => None,
+    }
+}
+
 /// Where the constants that the dispatches read lie in one buffer.
 pub(super) struct Constants {
     order: Vec<(TensorId, u64)>,
@@ -32,11 +41,10 @@ impl Constants {
             if places.contains_key(&id) {
                 continue;
             }
-            let desc = graph.descs()[id.0 as usize];
-            let place = match &graph.sources()[id.0 as usize] {
-                Source::Pattern(pattern, _) if pattern.is_prefix(desc.shape) => *rows.entry((*pattern, desc.elem)).or_insert(stored.len()),
-                Source::Constant(_) | Source::Pattern(..) => stored.len(),
-                Source::Input(_) | Source::Node => continue,
+            let place = match (row_of_pattern(graph, id), &graph.sources()[id.0 as usize]) {
+                (Some(row), _) => *rows.entry(row).or_insert(stored.len()),
+                (None, Source::Constant(_) | Source::Pattern(..)) => stored.len(),
+                (None, Source::Input(_) | Source::Node) => continue,
             };
             match stored.get_mut(place) {
                 Some(longest) => *longest = if size(id) > size(*longest) { id } else { *longest },

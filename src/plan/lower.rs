@@ -3,11 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use super::bindings::overlaps;
+use super::constants::row_of_pattern;
+use super::workspace::placed_elsewhere;
 use crate::device::{Capabilities, Copied, Dispatch, Lowering, Operand, Place, Policy, Resource, Slot, Storage};
 use crate::error::Error;
-use crate::graph::{Graph, Node, Source, Tensor};
+use crate::graph::{Graph, Node, Tensor};
 use crate::kernels::{STRIDED_COPY, TEXTURE_COPY, convert_numbers, copy_bytes, strided_copy, texture_copy};
-use crate::pattern::Pattern;
 use crate::tensor::{Desc, Elem, TensorId};
 
 /// The dispatches of a whole graph.
@@ -73,13 +74,7 @@ pub(crate) fn lower_graph(
         }
     }
     if capabilities.backend == wgpu::Backend::BrowserWebGpu {
-        lowerer.keep_bindings_apart(
-            &|id| matches!(graph.sources()[id.0 as usize], Source::Node) && !named.contains(&id),
-            &|id| match graph.sources()[id.0 as usize] {
-                Source::Pattern(pattern, _) => Some((pattern, graph.descs()[id.0 as usize].elem)),
-                _ => None,
-            },
-        )?;
+        lowerer.keep_bindings_apart(graph)?;
     }
     Ok(lowerer.program)
 }
@@ -158,19 +153,16 @@ impl Lowerer<'_> {
     }
 
     /// Copies an input where a dispatch has it twice, and both bindings could write. A dispatch that reads and writes the workspace may write
-    /// to all its bindings, and browsers refuse two such bindings of the same bytes. `placed` are the tensors in the workspace, and `pattern`
-    /// is what constants of one memory have in common.
-    fn keep_bindings_apart(
-        &mut self,
-        placed: &dyn Fn(TensorId) -> bool,
-        pattern: &dyn Fn(TensorId) -> Option<(Pattern, Elem)>,
-    ) -> Result<(), Error> {
+    /// to all its bindings, and browsers refuse two such bindings of the same bytes.
+    fn keep_bindings_apart(&mut self, graph: &Graph) -> Result<(), Error> {
+        let elsewhere = placed_elsewhere(graph);
         let in_workspace = |resource: &Resource| match resource.storage {
             Storage::Scratch(_) => true,
-            Storage::Tensor(id) => resource.bytes == 0 || placed(id),
+            Storage::Tensor(id) => resource.bytes == 0 || !elsewhere(id),
         };
+        let row = |id| row_of_pattern(graph, id);
         let one_memory = |a: Storage, b: Storage| match (a, b) {
-            (Storage::Tensor(a), Storage::Tensor(b)) => a == b || (pattern(a).is_some() && pattern(a) == pattern(b)),
+            (Storage::Tensor(a), Storage::Tensor(b)) => a == b || (row(a).is_some() && row(a) == row(b)),
             (a, b) => a == b,
         };
         let alignment = u64::from(self.capabilities.storage_alignment);
