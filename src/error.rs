@@ -49,6 +49,14 @@ pub enum Error {
         /// What came.
         actual: String,
     },
+    /// No choice of options is within a budget.
+    #[error("the budget of {most} cannot be met: what was found spends {least}: allow more, or offer options that leave fewer tokens")]
+    Budget {
+        /// The least that was found, in the budget's unit.
+        least: u128,
+        /// The most that may be spent.
+        most: u128,
+    },
     /// A tensor handle belongs to another graph.
     #[error("{argument}: this tensor belongs to another graph: use a handle that this graph gave")]
     ForeignTensor {

@@ -6,8 +6,9 @@ use crate::device::{Capabilities, Form, Gpu, Policy, TensorView, Tuning, buffer,
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
 use crate::kernels::{
-    Allocate, Among, Attention, AttentionInputs, AttentionScore, FrameBudget, GreedyInputs, GreedySelect, Neighbours, Norm, Objective,
-    PooledAttention, Queries, QueryKeyValue, TopK, TopKInputs, compact, density_peaks, grow_runs, linear, row_normalize,
+    Affinity, Allocate, Among, Attention, AttentionInputs, AttentionScore, FrameBudget, GreedyInputs, GreedySelect, NearPairs, Neighbours,
+    Norm, Objective, PooledAttention, Queries, QueryKeyValue, TopK, TopKInputs, compact, density_peaks, grow_runs, linear, mean_affinity,
+    row_normalize,
 };
 use crate::methods::ToMe;
 use crate::plan::{Bindings, Plan};
@@ -148,7 +149,7 @@ const PRODUCTS: [Build; 4] = [
 ];
 
 /// The other calls that run shaders of several forms.
-const OTHERS: [Build; 12] = [
+const OTHERS: [Build; 14] = [
     |graph, _| {
         let tokens = graph.tokens("x", [4, 577, 256], Elem::F32)?;
         let metric = noise_f32(graph, [4, 577, 64]);
@@ -188,6 +189,16 @@ const OTHERS: [Build; 12] = [
     |graph, _| {
         let x = noise_f32(graph, [1, 577, 64]);
         Ok(density_peaks(graph, x, 8, None)?.score)
+    },
+    |graph, _| {
+        let x = noise_f32(graph, [1, 577, 64]);
+        let normalized = row_normalize(graph, x, None)?;
+        mean_affinity(graph, normalized, Affinity::Elu { margin: 0.5 }, None)
+    },
+    |graph, _| {
+        let x = noise_f32(graph, [1, 577, 64]);
+        let normalized = row_normalize(graph, x, None)?;
+        Ok(NearPairs { threshold: 0.1, or_equal: false }.build(graph, normalized, None)?.pairs)
     },
     |graph, _| {
         let x = noise_f32(graph, [1, 577, 64]);

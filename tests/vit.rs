@@ -1,9 +1,17 @@
 //! The model of `examples/vit`, with tiny weights drawn here, and the example's refusals.
 #![allow(missing_docs, reason = "a test")]
 
+#[path = "../examples/vit/adaptive.rs"]
+mod adaptive;
+#[path = "../examples/shared/budgets.rs"]
+#[allow(dead_code, reason = "what is printed is the example's")]
+mod budgets;
 #[path = "../examples/shared/chains.rs"]
 #[allow(dead_code, reason = "the help is the example's")]
 mod chains;
+#[path = "../examples/shared/chart.rs"]
+#[allow(dead_code, reason = "pictures are the example's")]
+mod chart;
 #[path = "../examples/vit/cifar10.rs"]
 #[allow(dead_code, reason = "photos are the example's")]
 mod cifar10;
@@ -200,6 +208,45 @@ fn the_class_token_alone() {
 }
 
 #[test]
+fn a_searched_schedule_is_within_its_budget() {
+    let model = model();
+    let space = adaptive::space(&model);
+    let names = space.alone();
+    let chains: Vec<_> = [Vec::new()].into_iter().chain(names.iter().map(|name| chain(name, model.layers).expect("a chain"))).collect();
+    let all = model.build_all(&chains, Wanted::Saliency).expect("a graph");
+    // What is equal runs once: all layers before the one that compresses.
+    let apart: usize = chains.iter().map(|steps| model.build(steps, Wanted::Saliency).expect("a graph").graph.calls()).sum();
+    assert!(all.graph.calls() < apart * 2 / 3, "{} calls of {apart}", all.graph.calls());
+    let mut given = inputs(&model);
+    given.retain(|name, _| !name.starts_with("decoder"));
+    let outputs = all.graph.run_reference(&given).expect("a run");
+    assert_eq!(outputs["features.0"], run("")["features"]);
+    for (index, name) in names.iter().enumerate() {
+        assert_eq!(outputs[&format!("features.{}", index + 1)], run(name)["features"], "{name}");
+    }
+    let losses = space.table(&adaptive::losses(&outputs, names.len()).expect("equal shapes"));
+    assert!(losses.iter().all(|losses| losses.len() == space.shares.len() && losses[0] == 0.0 && losses[4] > losses[2]), "{losses:?}");
+    let plans = adaptive::plans(&space, &losses, &[1.0, 0.8]).expect("budgets that can be met");
+    let named = ["constant:1", "share:1", "searched:1", "constant:0.8", "share:0.8", "searched:0.8"];
+    assert_eq!(plans.iter().map(|plan| plan.name.as_str()).collect::<Vec<_>>(), named);
+    assert!(plans[..3].iter().all(|plan| plan.compression.is_empty() && plan.lengths == [17; 3] && plan.cost == 1.0));
+    for plan in &plans[3..] {
+        assert!(plan.cost > 0.5 && plan.cost <= 0.8, "{}: {}", plan.name, plan.cost);
+        assert_eq!(run(&plan.compression)["tokens"].integers(), &plan.lengths[2..], "{}", plan.compression);
+    }
+    assert!(space.check(&[1.0, 0.8]).is_ok());
+    assert!(matches!(space.check(&[0.8, 0.1]), Err(tokenpress::Error::Budget { .. })));
+}
+
+#[test]
+fn samples_are_spread_evenly() {
+    let chosen = |samples, all| (0..all).filter(|i| budgets::is_sample(*i, samples, all)).collect::<Vec<_>>();
+    assert_eq!(chosen(3, 10), [3, 6, 9]);
+    assert_eq!(chosen(4, 4), [0, 1, 2, 3]);
+    assert!(chosen(0, 4).is_empty());
+}
+
+#[test]
 fn a_probe_finds_what_it_has_seen() {
     let feature = |i: u32| noise(i, 12).iter().zip(0..).map(|(n, k)| n / 10.0 + if i % 10 == k { 1.0 } else { 0.0 }).collect();
     let features: Vec<Vec<f32>> = (0..100).map(feature).collect();
@@ -228,6 +275,18 @@ fn chains_that_are_none() {
     assert_eq!(refusal("topk:keep=-1"), "keep of topk must be a number from 0 on, not \"-1\"");
     assert!(refusal("tome").starts_with("tome needs"));
     assert!(METHODS.iter().all(|method| method.name == "tome" || chain(method.name, 12).is_ok()));
+}
+
+#[test]
+fn budgets_that_are_none() {
+    let refusal = |arguments: &[&str]| {
+        let output = example::run("vit", arguments, &[]);
+        (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+    };
+    let (code, said) = refusal(&["--budget", "1.5"]);
+    assert_eq!((code, said.as_str()), (Some(2), "error: --budget is a share of the layers' operations, from 0 to 1, not 1.5\n"));
+    let (code, said) = refusal(&["assets/coffee.jpg", "--budget", "0.5"]);
+    assert_eq!((code, said.as_str()), (Some(2), "error: --budget needs a folder with more photos than --samples 24, not 1\n"));
 }
 
 #[test]

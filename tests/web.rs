@@ -15,12 +15,15 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use support::adapters;
 
 /// What `scripts/web-test.mjs` tries.
-const IN_THE_PAGE: [&str; 6] = [
+const IN_THE_PAGE: [&str; 9] = [
     "the shipped photo is compressed",
     "a chain of methods, and an image that is none",
+    "frames of a camera",
     "the GPU is verified",
     "three kernels are measured",
+    "a panic ends a worker, and another one answers",
     "the console has no errors and no warnings",
+    "a lost GPU is a sentence, and the next call has another",
     "a browser without WebGPU is told so",
 ];
 
@@ -101,6 +104,26 @@ fn counts(folder: &Path) -> Result<(), Failed> {
     Ok(())
 }
 
+/// The page has locks of its own: reports name the crate's wgpu, and both halves of wasm-bindgen must be of one version.
+fn locks() -> Result<(), Failed> {
+    let version = |lock: &str, package: &str| -> Result<String, Failed> {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(lock))?;
+        let entry = format!("name = \"{package}\"\nversion = \"");
+        let (_, rest) = text.split_once(&entry).ok_or_else(|| format!("{lock} has no {package}"))?;
+        Ok(rest.split('"').next().unwrap_or_default().to_owned())
+    };
+    for [(one, package), (other, same)] in [
+        [("Cargo.lock", "wgpu"), ("web/Cargo.lock", "wgpu")],
+        [("web/Cargo.lock", "wasm-bindgen"), ("web/bindgen/Cargo.lock", "wasm-bindgen-cli-support")],
+    ] {
+        let [one, other] = [(one, version(one, package)?), (other, version(other, same)?)];
+        if one.1 != other.1 {
+            return Err(format!("{package}: {one:?}, {other:?}").into());
+        }
+    }
+    Ok(())
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("web");
@@ -118,5 +141,6 @@ fn main() -> ExitCode {
             })
         }
     });
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    let locks = Trial::test("the locks agree", locks);
+    libtest_mimic::run(&arguments, trials.chain([locks]).collect()).exit_code()
 }

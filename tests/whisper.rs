@@ -1,11 +1,19 @@
 //! The model of `examples/whisper`, with tiny weights drawn here, and the example's refusals.
 #![allow(missing_docs, reason = "a test")]
 
+#[path = "../examples/whisper/adaptive.rs"]
+mod adaptive;
 #[path = "../examples/whisper/audio.rs"]
 mod audio;
+#[path = "../examples/shared/budgets.rs"]
+#[allow(dead_code, reason = "what is printed is the example's")]
+mod budgets;
 #[path = "../examples/shared/chains.rs"]
 #[allow(dead_code, reason = "the help is the example's")]
 mod chains;
+#[path = "../examples/shared/chart.rs"]
+#[allow(dead_code, reason = "pictures are the example's")]
+mod chart;
 #[path = "../examples/shared/device.rs"]
 #[allow(dead_code, reason = "adapters are the example's")]
 mod device;
@@ -289,6 +297,49 @@ fn a_device_hears_the_same() {
         };
         assert_eq!(texts(&heard), texts(&expected));
         assert_eq!(heard.lengths, expected.lengths);
+    }
+}
+
+#[test]
+fn a_searched_schedule_is_within_its_budget() {
+    let (model, windows) = (model(), [mel(1), mel(2)]);
+    let space = adaptive::space(&model);
+    let new = |steps: &[methods::Step]| Transcriber::new(&Place::Reference, &model, &vocabulary(), steps, 1);
+    let chains: Vec<_> = space.alone().iter().map(|name| chain(name, model.layers).expect("a chain")).collect();
+    let losses = space.table(&adaptive::losses(&new, &chains, &windows, &|| ()).expect("a run"));
+    assert!(losses.iter().all(|losses| losses.len() == space.shares.len() && losses[0] == 0.0 && losses[4] > 0.0), "{losses:?}");
+    let plans = adaptive::plans(&space, &losses, &[0.7]).expect("a budget that can be met");
+    assert_eq!(plans.iter().map(|plan| plan.name.as_str()).collect::<Vec<_>>(), ["constant:0.7", "searched:0.7"]);
+    for plan in plans {
+        assert!(plan.cost > 0.4 && plan.cost <= 0.7, "{}: {}", plan.name, plan.cost);
+        assert_eq!(encode(&plan.compression)["audio.lengths"].integers(), &plan.lengths[2..], "{}", plan.compression);
+    }
+}
+
+#[test]
+fn logits_of_what_was_said() {
+    let (model, windows) = (model(), [mel(3), mel(4), mel(5)]);
+    let whole = Transcriber::new(&Place::Reference, &model, &vocabulary(), &[], 1).expect("a graph");
+    let heard = whole.transcribe(&windows, &|| ()).expect("a run");
+    let mut texts = heard.tokens;
+    texts[1].truncate(2);
+    let logits = whole.logits(&windows, &texts).expect("a run");
+    let size = model.vocabulary as usize;
+    assert_eq!(logits[0].floats()[..size], heard.logits);
+    let suppressed = vocabulary().suppressed();
+    for (text, logits) in texts.iter().zip(&logits) {
+        assert_eq!(logits.shape().dims(), [text.len() as u32, model.vocabulary]);
+        for (i, (token, logits)) in text.iter().zip(logits.floats().chunks(size)).enumerate() {
+            let allowed = logits.iter().zip(0u32..).filter(|(_, token)| !suppressed[i.min(1)].contains(token));
+            assert_eq!(Some(*token), allowed.max_by(|a, b| a.0.total_cmp(b.0)).map(|(_, token)| token));
+        }
+    }
+    let Some(adapter) = pollster::block_on(Context::adapters(wgpu::Backends::all())).into_iter().next() else { return };
+    let device = Place::new(Some(pollster::block_on(Context::new(&adapter)).expect("a device")), model.weights());
+    // Two windows at once, whose texts differ in length, and then the third beside the first batch's second.
+    let together = Transcriber::new(&device, &model, &vocabulary(), &[], 2).and_then(|t| t.logits(&windows, &texts)).expect("a run");
+    for (alone, together) in logits.iter().zip(&together) {
+        assert!(largest_difference(&alone.floats(), &together.floats()) < 1e-4);
     }
 }
 

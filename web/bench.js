@@ -12,7 +12,9 @@ const unit = (microseconds) => {
 };
 const rate = (x) => (x < 10 ? String(Number(x.toPrecision(2))) : String(Math.round(x)));
 
-export function startBench(link, kernels) {
+export function startBench(link, { kernels, build }) {
+  if (build.peers) startBeside(link, build.peers);
+
   const boxes = kernels.map(([name, count]) => {
     const label = document.createElement('label');
     const box = Object.assign(document.createElement('input'), { type: 'checkbox', value: name, checked: FIRST.includes(name) });
@@ -57,9 +59,10 @@ export function startBench(link, kernels) {
       return entry;
     }));
     $('yardsticks').hidden = false;
-    $('clock').textContent = clock === 'timestamps'
-      ? 'Times are the GPU’s own timestamps, which browsers round (Chrome to 0.1 ms); a sample is a batch of runs of 5 ms or more.'
-      : 'This browser gives no timestamps: times are from submission to completion, of a batch of runs of 5 ms or more.';
+    const batch = 'a sample is a batch of runs of 5 ms or more.';
+    $('clock').textContent = clock.startsWith('timestamps')
+      ? `Times are the GPU’s own ${clock}; ${batch}`
+      : `This browser gives no timestamps. Times are from submission to completion, by the ${clock}; ${batch}`;
   }
 
   function line(found) {
@@ -135,4 +138,61 @@ export function startBench(link, kernels) {
     }
     running(false);
   };
+}
+
+// The part of the tab that is there only where the page was built with other libraries: names and versions.
+function startBeside(link, peers) {
+  const names = Object.keys(peers);
+  $('beside').hidden = false;
+  $('beside-libraries').textContent = names.map((name) => `${name} ${peers[name]}`).join(', ');
+  $('beside-head').replaceChildren(...['kernel', 'case', 'tokenpress', ...names.flatMap((name) => [name, '/ ours']), 'left out'].map((text, column) => {
+    const th = document.createElement('th');
+    [th.textContent, th.className] = [text, column > 1 && column < 3 + 2 * names.length ? 'n' : ''];
+    return th;
+  }));
+
+  function line({ kernel, case: name, medians, left_out }) {
+    const cells = names.flatMap((peer) => {
+      if (!(peer in medians)) return ['–', '–'];
+      const ratio = medians[peer] / medians.tokenpress;
+      return [unit(1e3 * medians[peer]), { text: ratio.toFixed(2), bad: ratio < 1 }];
+    });
+    const why = Object.entries(left_out).map(([peer, reason]) => `${peer}: ${reason}`).join('; ');
+    const cell = row([kernel, name, unit(1e3 * medians.tokenpress), ...cells, why], [2, ...cells.map((_, column) => column + 3)]);
+    cell.lastElementChild.className = 'long';
+    return cell;
+  }
+
+  let results;
+  const running = (yes) => {
+    $('beside-start').disabled = yes;
+    $('beside-stop').hidden = !yes;
+  };
+  $('beside-start').onclick = async () => {
+    running(true);
+    $('beside-problem').hidden = true;
+    $('beside-results').hidden = true;
+    const body = $('beside-table').tBodies[0];
+    body.replaceChildren();
+    $('beside-now').textContent = 'Loading the libraries …';
+    try {
+      results = await link.call('beside', undefined, ({ label, row: found, done, total }) => {
+        if (label) $('beside-now').textContent = `${done + 1} of ${total}: ${label}`;
+        if (found) {
+          body.append(line(found));
+          $('beside-table').hidden = false;
+        }
+      });
+      $('beside-now').textContent = `${results.rows.length} cases.`;
+      $('beside-results').hidden = false;
+      $('beside').dataset.shown = JSON.stringify(results);
+    } catch (error) {
+      $('beside-now').textContent = '';
+      $('beside-problem').hidden = false;
+      $('beside-problem').textContent = error.message;
+    }
+    running(false);
+  };
+  $('beside-stop').onclick = () => link.call('stop');
+  $('beside-download').onclick = () => save('beside.json', results);
 }

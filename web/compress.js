@@ -3,6 +3,8 @@ const $ = (id) => document.getElementById(id);
 
 // Longer side of what is handed over; a larger photo is reduced by the browser.
 const SIZE = 768;
+// That of a frame of the camera.
+const FRAME = 384;
 
 export async function startCompress(link, methods) {
   const [method, then, keep] = [$('method'), $('then'), $('keep')];
@@ -28,6 +30,11 @@ export async function startCompress(link, methods) {
   }
 
   function say() {
+    if (stream) {
+      $('about').textContent = 'evs: of each frame of the camera keeps the patches that changed most since the frame before, and drops the others (EVS). Beside it is what a model has seen: of every place the last patch that was kept.';
+      [keep.disabled, $('share').textContent] = [false, `${keep.value} %`];
+      return;
+    }
     const chosen = chain().map(named);
     $('about').textContent = chosen.map(({ name, about }) => `${name}: ${about}.`).join(' ');
     keep.disabled = chosen.every(({ shares }) => !shares);
@@ -36,7 +43,7 @@ export async function startCompress(link, methods) {
 
   async function run() {
     say();
-    if (!photo) return;
+    if (!photo || stream) return;
     if (running) {
       again = true;
       return;
@@ -72,7 +79,7 @@ export async function startCompress(link, methods) {
       canvas.getContext('2d').putImageData(new ImageData(new Uint8ClampedArray(result[name]), result.width), 0, 0);
     }
     $('tokens').textContent = `${result.before} → ${result.after}`;
-    const clock = result.clock === 'timestamps' ? '' : ' with submission';
+    const clock = result.clock.startsWith('timestamps') ? '' : ' with submission';
     $('time').textContent = `${result.milliseconds < 10 ? result.milliseconds.toFixed(1) : Math.round(result.milliseconds)} ms${clock}`;
     $('psnr').textContent = result.psnr === undefined ? 'exact' : `${result.psnr.toFixed(1)} dB`;
     $('compress').dataset.shown = JSON.stringify({ ...wish, before: result.before, after: result.after });
@@ -95,8 +102,61 @@ export async function startCompress(link, methods) {
       problem('The browser cannot read this file as an image.');
       return;
     }
+    stop();
     await run();
   }
+
+  // Frames of the camera, one at a time: each is asked for when the last one is shown.
+  let stream;
+  const stop = () => {
+    for (const track of stream?.getTracks() ?? []) track.stop();
+    stream = undefined;
+    $('camera').textContent = 'Camera';
+    for (const element of [method, then]) element.disabled = false;
+    say();
+  };
+  async function film() {
+    stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: FRAME }, facingMode: 'environment' } });
+    $('camera').textContent = 'Stop';
+    for (const element of [method, then]) element.disabled = true;
+    say();
+    const video = Object.assign(document.createElement('video'), { muted: true, playsInline: true, srcObject: stream });
+    await video.play();
+    const canvas = document.createElement('canvas');
+    const context = canvas.getContext('2d', { willReadFrequently: true });
+    for (let count = 0; stream && video.srcObject === stream; count += 1) {
+      const patch = Number($('patch').value);
+      const scale = Math.min(1, FRAME / Math.max(video.videoWidth, video.videoHeight));
+      // Whole patches.
+      const [width, height] = [video.videoWidth, video.videoHeight].map((x) => Math.max(patch, Math.floor((x * scale) / patch) * patch));
+      if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+      context.drawImage(video, 0, 0, width, height);
+      const pixels = new Uint8Array(context.getImageData(0, 0, width, height).data.buffer);
+      const wish = { method: 'evs', keep: Number(keep.value) / 100, patch };
+      const result = await link.call('frame', { ...wish, pixels, width, height, first: count === 0 });
+      if (stream) show(result, { ...wish, frame: count });
+      await new Promise(requestAnimationFrame);
+    }
+  }
+  $('camera').onclick = async () => {
+    if (stream) {
+      stop();
+      run();
+      return;
+    }
+    problem();
+    try {
+      await film();
+    } catch (error) {
+      stop();
+      problem(error.name === 'NotAllowedError' ? 'The browser was not allowed to use the camera.' : `The camera cannot be used: ${error.message}`);
+    }
+  };
+  const cameras = async () => {
+    const devices = (await navigator.mediaDevices?.enumerateDevices?.()) ?? [];
+    $('camera-field').hidden = !devices.some(({ kind }) => kind === 'videoinput');
+  };
+  cameras().catch(() => {});
 
   $('wish').oninput = ({ target }) => target.id !== 'file' && run();
   $('wish').onsubmit = (event) => event.preventDefault();

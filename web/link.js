@@ -11,20 +11,22 @@ export class Link {
 
   #start() {
     this.#worker = new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
-    this.#worker.onmessage = ({ data: { id, value, error, progress } }) => {
+    this.#worker.onmessage = ({ data: { id, value, error, progress, broken } }) => {
+      if (broken) return this.#fail(broken);
       const call = this.#waiting.get(id);
       if (progress !== undefined) return call?.progress?.(progress);
       this.#waiting.delete(id);
       if (error === undefined) call?.resolve(value);
       else call?.reject(new Error(error));
     };
-    // What broke outside of a call's own promise: a mistake in the program, or memory that the page is not given.
+    // What it could not say by itself.
     this.#worker.onerror = (event) => {
       event.preventDefault();
       this.#fail(event.message || 'The worker cannot be loaded.');
     };
   }
 
+  // Another worker takes the place of one that is of no use any more.
   #fail(message) {
     this.#worker.terminate();
     for (const call of this.#waiting.values()) call.reject(new Error(message));

@@ -42,8 +42,10 @@ function describe({ name, f16, timestamps, software, page }) {
 const line = document.getElementById('gpu');
 try {
   const lists = await link.call('lists');
+  const { commit, version } = lists.build;
+  document.getElementById('version').textContent = `tokenpress ${version}${commit ? ` (${commit})` : ''}`;
   startVerify(new Link());
-  startBench(new Link(), lists.kernels);
+  startBench(new Link(), lists);
   const facts = await link.call('open');
   line.textContent = describe(facts);
   line.dataset.ready = 'yes';

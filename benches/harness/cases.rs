@@ -1,6 +1,10 @@
 //! What is measured: every kernel at the sizes of real models.
 
 use tokenpress::kernels::{
+    Affinity, Distance, GridAnchors, NearPairs, Rope, RotaryPairs, StaticWindows, components, cover, cumulative_sum, link_pairs,
+    mean_affinity, pair_distance, scaled_deviation,
+};
+use tokenpress::kernels::{
     Allocate, Among, AssignInputs, AssignTokens, Attention, AttentionInputs, AttentionScore, BipartiteMatch, ChannelOrder, Convolution,
     DeformableInputs, DeformableSample, FrameBudget, GreedyInputs, GreedySelect, LayerNorm, Limit, MinMax, Neighbours, Normalized,
     Objective, Partition, PixelUnshuffle, Points, Pool, PooledAttention, Queries, QueryKeyValue, Reduce, RowReduction, RunSegments,
@@ -8,8 +12,7 @@ use tokenpress::kernels::{
     gaussian_similarity, group_tokens, grow_runs, invert_index, linear, log_size, lookup, merge_tokens, multiply, pair_similarity,
     previous_at, previous_equal, reduce, row_normalize,
 };
-use tokenpress::kernels::{Rope, RotaryPairs, scaled_deviation};
-use tokenpress::methods::{AdaKV, AlwaysKept, Cache, CacheBudget, Evict, Protect, SnapKV, ToMe, key_diff};
+use tokenpress::methods::{AdaKV, AlwaysKept, Cache, CacheBudget, Evict, PageBounds, Protect, Quest, SnapKV, ToMe, key_diff};
 use tokenpress::{Elem, Error, Graph, HostTensor, NONE, Tensor, Tokens};
 
 use super::data;
@@ -268,6 +271,16 @@ impl Cases {
                 let previous = previous_at(graph, n, 1);
                 Ok(vec![pair_similarity(graph, Normalized { unit, norm }, previous, None)?])
             });
+            self.add("pair_distance", format!("mean f32 B{b} N{n} C{c}"), |graph| {
+                let x = graph.input("x", [b, n, c], Elem::F32);
+                let previous = previous_at(graph, n, 1);
+                Ok(vec![pair_distance(graph, x, previous, Distance::MeanAbsolute, None)?])
+            });
+            self.add("grid_anchors", format!("of 30 columns f32 B{b} N{n} C{c}"), |graph| {
+                let x = graph.input("x", [b, n, c], Elem::F32);
+                let options = GridAnchors { width: 30, measure: Distance::MeanAbsolute, threshold: 0.1 };
+                Ok(vec![options.build(graph, x, None)?])
+            });
             self.add("run_segments", format!("B{b} N{n}"), |graph| {
                 let joins = graph.constant(HostTensor::u32([b, n], data::integers(6, (b * n) as usize, 2)));
                 let previous = previous_at(graph, n, 1);
@@ -279,7 +292,7 @@ impl Cases {
 
     fn selections(&mut self) {
         for [b, n, c, k] in self.shapes(vec![[16, 577, 1024, 64], [1, 4096, 1024, 256]], vec![[1, 577, 256, 64]]) {
-            for objective in [Objective::MaxMin, Objective::Determinant] {
+            for objective in [Objective::MaxMin, Objective::Determinant, Objective::FacilityLocation { additive: false }] {
                 self.add("greedy_select", format!("{objective:?} f32 B{b} N{n} C{c} k{k}"), |graph| {
                     let normalized =
                         Normalized { unit: graph.input("unit", [b, n, c], Elem::F32), norm: graph.input("norm", [b, n], Elem::F32) };
@@ -295,6 +308,40 @@ impl Cases {
                     Normalized { unit: graph.input("unit", [b, n, c], Elem::F32), norm: graph.input("norm", [b, n], Elem::F32) };
                 let search = Neighbours { nearest: 32, exclude_self: true };
                 Ok(vec![search.most_similar(graph, normalized, Among::default())?.indices])
+            });
+            let unit = move |graph: &mut Graph| Normalized {
+                unit: graph.input("unit", [b, n, c], Elem::F32),
+                norm: graph.input("norm", [b, n], Elem::F32),
+            };
+            self.add("mean_affinity", format!("f32 B{b} N{n} C{c}"), |graph| {
+                let normalized = unit(graph);
+                Ok(vec![mean_affinity(graph, normalized, Affinity::Elu { margin: 0.5 }, None)?])
+            });
+            self.add("near_pairs", format!("f32 B{b} N{n} C{c}"), |graph| {
+                let normalized = unit(graph);
+                Ok(vec![NearPairs { threshold: 0.9, or_equal: false }.build(graph, normalized, None)?.pairs])
+            });
+            // A chain, so that each token has to be found before the next.
+            let chain = move |graph: &mut Graph| {
+                let [from, to] =
+                    [0, 1].map(|first| graph.constant(HostTensor::u32([b, n], (0..b).flat_map(|_| first..first + n).collect())));
+                link_pairs(graph, from, to, n, None)
+            };
+            self.add("link_pairs", format!("B{b} N{n}"), |graph| Ok(vec![chain(graph)?]));
+            self.add("components", format!("a chain, with its links B{b} N{n}"), |graph| {
+                let pairs = chain(graph)?;
+                Ok(vec![components(graph, pairs, None)?])
+            });
+            self.add("cover", format!("a chain, with its links B{b} N{n}"), |graph| {
+                let pairs = chain(graph)?;
+                let order = graph.constant(HostTensor::u32([b, n], (0..b).flat_map(|_| 0..n).collect()));
+                Ok(vec![cover(graph, pairs, order, None)?])
+            });
+            // Of every five places four join.
+            self.add("static_windows", format!("32 frames B{b} N{n}"), |graph| {
+                let joins = (0..b * 32 * n).map(|i| u32::from(i.wrapping_mul(2_654_435_761) >> 16 > 13_107)).collect();
+                let joins = graph.constant(HostTensor::u32([b, 32, n], joins));
+                Ok(vec![StaticWindows::default().build(graph, joins, None)?])
             });
             self.add("density_peaks", format!("of 8 nearest f32 B{b} N{n} C{c}"), |graph| {
                 let x = graph.input("x", [b, n, c], Elem::F32);
@@ -514,6 +561,22 @@ impl Cases {
                 let cache = ada.build(graph, &cache, scores)?.cache;
                 Ok(vec![cache.lengths, cache.positions])
             });
+            self.add("attention", format!("one query of 32 heads {shape}"), |graph| {
+                let query = graph.input("query", [b, 4 * h, 1, d], elem);
+                let [keys, values] = ["keys", "values"].map(|name| graph.input(name, [b, h, n, d], elem));
+                let inputs = QueryKeyValue { queries: query, keys, values, bias: None, lengths: None, query_lengths: None };
+                Ok(vec![Attention::default().build(graph, inputs)?.rows])
+            });
+            self.add("paged_attention", format!("Quest, one query of 32 heads, 64 pages of 16 of {shape}"), |graph| {
+                let cache = cache(graph)?;
+                let query = graph.input("query", [b, 4 * h, 1, d], elem);
+                let [high, minus_low] = ["high", "low"].map(|name| graph.input(name, [b * h, n / 16, d], elem));
+                Ok(vec![Quest::default().attend(graph, &cache, &PageBounds { high, minus_low }, query)?.rows])
+            });
+            self.add("cumulative_sum", format!("B{} N{n}", b * h), |graph| {
+                let x = graph.input("x", [b * h, n], Elem::F32);
+                Ok(vec![cumulative_sum(graph, x, None)?])
+            });
             self.add("rotate", shape.clone(), |graph| {
                 let x = graph.input("x", [b * h, n, d], elem);
                 let to = graph.constant(HostTensor::u32([b * h, n], data::integers(4, (b * h * n) as usize, n)));
@@ -653,11 +716,11 @@ pub fn families() -> Vec<Family> {
         },
         Family {
             kernel: "cache",
-            over: "keys, SnapKV, a quarter stays, H2 D64",
-            sizes: &[4096, 8192, 16_384, 32_768, 40_960],
+            over: "keys, SnapKV, a quarter stays, f16 H8 D128",
+            sizes: &[8192, 16_384, 32_768, 65_536, 131_072],
             build: |graph, n| {
-                let [keys, values] = ["keys", "values"].map(|name| graph.input(name, [1, 2, n, 64], Elem::F32));
-                let queries = graph.input("queries", [1, 2, 32, 64], Elem::F32);
+                let [keys, values] = ["keys", "values"].map(|name| graph.input(name, [1, 8, n, 128], Elem::F16));
+                let queries = graph.input("queries", [1, 8, 32, 128], Elem::F16);
                 let cache = Cache::new(graph, keys, values)?;
                 let scores = SnapKV::AUTHORS.build(graph, &cache, queries)?;
                 let evict = Evict { budget: CacheBudget::Share(0.25), always: AlwaysKept::default() };

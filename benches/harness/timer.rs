@@ -65,9 +65,14 @@ impl Timer {
         Self { timestamps: Timestamps::new(&context), context }
     }
 
-    /// Which clock it is.
+    /// Which clock it is, and how coarse a browser makes it.
     pub fn clock(&self) -> &'static str {
-        if self.timestamps.is_some() { "timestamps" } else { "wall clock" }
+        match (self.timestamps.is_some(), cfg!(target_arch = "wasm32")) {
+            (true, false) => "timestamps",
+            (true, true) => "timestamps, which browsers round (Chrome to 0.1 ms)",
+            (false, false) => "wall clock",
+            (false, true) => "wall clock, which browsers round (to 0.1 ms or 1 ms)",
+        }
     }
 
     /// A plan over random inputs that has run once: its pipelines are made and its memory is there.
@@ -103,6 +108,12 @@ impl Timer {
         Ok(time.max(Duration::from_nanos(1)))
     }
 
+    /// How many runs of plans taken in turns fill a sample.
+    pub async fn filling(&self, plans: &[&Plan], sample: Duration) -> Result<u64, Error> {
+        let turns = plans.len().max(1) as u64;
+        filling(turns, sample, |runs| self.time(plans, runs)).await
+    }
+
     /// The time of one pass of so many recordings.
     pub async fn pass(&self, runs: u64, mut record: impl FnMut(&mut wgpu::ComputePass<'_>)) -> Result<Duration, Error> {
         let mut encoder = self.context.device.create_command_encoder(&Default::default());
@@ -129,6 +140,22 @@ impl Timer {
         self.context.queue.submit([commands]);
         self.context.wait().await?;
         Ok(start.elapsed())
+    }
+}
+
+/// How many runs fill a sample. They grow step by step from the first count: a coarse clock may read 0 for a few runs, which says nothing of many.
+pub async fn filling<F: Future<Output = Result<Duration, Error>>>(
+    first: u64,
+    sample: Duration,
+    time: impl Fn(u64) -> F,
+) -> Result<u64, Error> {
+    let mut runs = first.max(1);
+    loop {
+        let wanted = sample.as_secs_f64() / time(runs).await?.as_secs_f64().max(1e-9);
+        if wanted <= 1.0 || runs >= PASS_DISPATCHES {
+            return Ok(((runs as f64 * wanted).ceil() as u64).clamp(1, PASS_DISPATCHES));
+        }
+        runs = ((runs as f64 * wanted.clamp(1.1, 8.0)).ceil() as u64).min(PASS_DISPATCHES);
     }
 }
 

@@ -98,7 +98,7 @@ fn cells(row: &Row) -> [String; 12] {
     ]
 }
 
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0 => "-".to_owned(),
         b if b < 1 << 20 => format!("{:.1} KiB", b as f64 / 1024.0),

@@ -23,7 +23,7 @@ pub(crate) struct Effort {
     /// Time for all of them.
     time: Duration,
     /// Work of one sample.
-    sample: Duration,
+    pub(crate) sample: Duration,
     /// Bytes that the buffers taken in turns have together: more than the caches.
     turns_bytes: u64,
     /// Operations that the CPU reference is asked for, at most.
@@ -60,9 +60,8 @@ impl Times {
 
 /// Seconds of a run of plans taken in turns; runs of a sample.
 pub(crate) async fn sample(timer: &Timer, effort: &Effort, plans: &[&Plan]) -> Result<(Times, u64), Error> {
-    // The first runs make the clocks rise, and tell how many fill a sample.
-    let first = timer.time(plans, plans.len() as u64).await?.div_f64(plans.len() as f64);
-    let runs = (effort.sample.as_secs_f64() / first.as_secs_f64()).ceil().clamp(1.0, 4096.0) as u64;
+    // These runs make the clocks rise too.
+    let runs = timer.filling(plans, effort.sample).await?;
     let start = Instant::now();
     let mut times = Vec::new();
     while times.len() < 3 || (times.len() < effort.samples && start.elapsed() < effort.time) {

@@ -5,6 +5,7 @@ use tokenpress::{Error, Graph};
 
 use crate::harness::cases::{Family, families};
 use crate::harness::timer::Timer;
+use crate::report::size;
 use crate::row::time;
 use crate::run::{Effort, sample};
 use crate::yardsticks::Yardsticks;
@@ -19,6 +20,8 @@ pub(crate) struct Growth {
     expected: f64,
     sizes: Vec<u32>,
     microseconds: Vec<f64>,
+    /// Bytes.
+    workspace: Vec<u64>,
 }
 
 /// Runs each family over its sizes, and prints the fitted exponent beside the one that its bytes and operations give.
@@ -29,32 +32,37 @@ pub(crate) fn run(
     wanted: impl Fn(&str, &str) -> bool,
 ) -> Result<Vec<Growth>, Error> {
     let mut all = Vec::new();
-    println!("{:18} {:34} {:>9} {:>9}  times", "kernel", "over", "measured", "expected");
+    println!("{:18} {:34} {:>9} {:>9}  times, workspace", "kernel", "over", "measured", "expected");
     for Family { kernel, over, sizes, build } in families().into_iter().filter(|f| wanted(f.kernel, f.over)) {
         let mut measured = Vec::new();
         let mut expected = Vec::new();
-        for &size in sizes {
-            let (seconds, least) = point(timer, yardsticks, effort, size, build)?;
-            measured.push((f64::from(size), seconds));
-            expected.push((f64::from(size), least));
+        let mut workspace = Vec::new();
+        for &entries in sizes {
+            let (seconds, least, bytes) = point(timer, yardsticks, effort, entries, build)?;
+            measured.push((f64::from(entries), seconds));
+            expected.push((f64::from(entries), least));
+            workspace.push(bytes);
         }
-        let times: Vec<_> = measured.iter().map(|(size, seconds)| format!("{size}: {}", time(seconds * 1e6))).collect();
+        let each = measured.iter().zip(&workspace);
+        let times: Vec<_> =
+            each.map(|((entries, seconds), bytes)| format!("{entries}: {} {}", time(seconds * 1e6), size(*bytes))).collect();
         let microseconds = measured.iter().map(|(_, seconds)| seconds * 1e6).collect();
         let [measured, expected] = [measured, expected].map(|points| exponent(&points));
         println!("{kernel:18} {over:34} {measured:9.2} {expected:9.2}  {}", times.join(", "));
-        all.push(Growth { kernel, over, measured, expected, sizes: sizes.to_vec(), microseconds });
+        all.push(Growth { kernel, over, measured, expected, sizes: sizes.to_vec(), microseconds, workspace });
     }
     Ok(all)
 }
 
-/// Seconds, and the seconds that the yardsticks allow: bytes at the speed of a copy, operations at the peak, and each dispatch.
+/// Seconds, the seconds that the yardsticks allow (bytes at the speed of a copy, operations at the peak, and each dispatch), and the bytes of the
+/// workspace.
 fn point(
     timer: &Timer,
     yardsticks: &Yardsticks,
     effort: &Effort,
     size: u32,
     build: fn(&mut Graph, u32) -> Result<(), Error>,
-) -> Result<(f64, f64), Error> {
+) -> Result<(f64, f64, u64), Error> {
     let mut graph = Graph::new();
     build(&mut graph, size)?;
     let cost = graph.cost(timer.context.gpu.capabilities())?;
@@ -63,7 +71,7 @@ fn point(
     let bytes = cost.bytes() as f64 / (yardsticks.copy_kernel * 1e9);
     let flops = cost.flops() as f64 / (yardsticks.multiply_add * 1e9);
     let least = bytes.max(flops) + f64::from(cost.dispatches()) * yardsticks.dispatch * 1e-6;
-    Ok((times.quantile(0.5), least))
+    Ok((times.quantile(0.5), least, graph.workspace_size(&timer.context.gpu)?))
 }
 
 /// Of the power law nearest to the points: the slope of their logarithms.

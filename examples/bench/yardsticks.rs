@@ -6,7 +6,7 @@ use serde::Serialize;
 use tokenpress::device::MatrixSize;
 use tokenpress::{Error, wgpu};
 
-use crate::harness::timer::{Timer, copy_of};
+use crate::harness::timer::{Timer, copy_of, filling};
 use crate::run::Effort;
 
 /// Measured in the same process as the kernels.
@@ -78,7 +78,8 @@ async fn copy_by_api(timer: &Timer, effort: &Effort) -> Result<f64, Error> {
 async fn copy_by_kernel(timer: &Timer, effort: &Effort) -> Result<f64, Error> {
     let graph = copy_of(effort.copy_bytes);
     let prepared = timer.prepare(&graph).await?;
-    let (plans, runs) = ([&prepared.plan], 8);
+    let plans = [&prepared.plan];
+    let runs = timer.filling(&plans, effort.sample).await?;
     let seconds = median(effort.samples, || timer.time(&plans, runs)).await? / runs as f64;
     Ok(effort.copy_bytes as f64 / seconds / 1e9)
 }
@@ -86,7 +87,8 @@ async fn copy_by_kernel(timer: &Timer, effort: &Effort) -> Result<f64, Error> {
 /// A word copied over and over: each run waits for the one before it.
 async fn dispatch(timer: &Timer, effort: &Effort) -> Result<f64, Error> {
     let prepared = timer.prepare(&copy_of(8)).await?;
-    let (plans, runs) = ([&prepared.plan], 256);
+    let plans = [&prepared.plan];
+    let runs = timer.filling(&plans, effort.sample).await?;
     let seconds = median(effort.samples, || timer.time(&plans, runs)).await? / runs as f64;
     Ok(seconds * 1e6)
 }
@@ -177,14 +179,15 @@ async fn multiply_add(timer: &Timer, effort: &Effort, source: &str, operations: 
         layout: &pipeline.get_bind_group_layout(0),
         entries: &[wgpu::BindGroupEntry { binding: 0, resource: buffer.as_entire_binding() }],
     });
-    let once = || {
-        timer.pass(1, |pass| {
+    let time = |runs| {
+        timer.pass(runs, |pass| {
             pass.set_pipeline(&pipeline);
             pass.set_bind_group(0, &bind_group, &[]);
             pass.dispatch_workgroups(groups, 1, 1);
         })
     };
-    once().await?;
-    let seconds = median(effort.samples, once).await?;
+    time(1).await?;
+    let runs = filling(1, effort.sample, time).await?;
+    let seconds = median(effort.samples, || time(runs)).await? / runs as f64;
     Ok(f64::from(groups) * 64.0 * f64::from(ROUNDS) * f64::from(operations) / seconds / 1e9)
 }

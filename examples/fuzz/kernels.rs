@@ -17,6 +17,16 @@ pub(crate) fn selected(s: &Selection) -> Vec<Tensor> {
     [s.indices, s.values, s.kept, s.places].into_iter().chain(s.complement).chain(s.mask).collect()
 }
 
+/// A measure of distances.
+pub(crate) fn distance(g: &mut Generator) -> Distance {
+    g.pick(&[Distance::Largest, Distance::MeanAbsolute, Distance::RootMeanSquare])
+}
+
+/// A function of cosines.
+pub(crate) fn affinity(g: &mut Generator) -> Affinity {
+    if g.coin() { Affinity::Elu { margin: g.float() } } else { Affinity::Gaussian { width: g.float() } }
+}
+
 fn float(g: &mut Generator) -> Elem {
     if g.chance(0.25) { F16 } else { F32 }
 }
@@ -94,7 +104,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         };
         let k = AttentionScore {
             queries,
-            norm: g.pick(&[ScoreNorm::Logits, ScoreNorm::ScaledLogits, ScoreNorm::Softmax]),
+            norm: g.pick(&[ScoreNorm::Logits, ScoreNorm::Magnitude, ScoreNorm::ScaledLogits, ScoreNorm::Softmax]),
             rows: g.pick(&[RowReduction::Mean, RowReduction::MeanVisible, RowReduction::Sum, RowReduction::Max, RowReduction::None]),
             heads: match g.below(5) {
                 0 => HeadReduction::Mean,
@@ -261,6 +271,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
             objective: match g.below(3) {
                 0 => Objective::MaxMin,
                 1 => Objective::MarginalRelevance { relevance: g.float() },
+                2 => Objective::FacilityLocation { additive: g.coin() },
                 _ => Objective::Determinant,
             },
             k: g.number(n),
@@ -284,6 +295,14 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         g.note(o);
         let x = group_tokens(graph, p, o)?;
         Ok(vec![x.offsets, x.members])
+    }),
+    ("grid_anchors", |g, graph| {
+        let (b, n, c, e) = (g.batch, g.count, g.channels, g.elem);
+        let k = GridAnchors { width: g.number(n), measure: distance(g), threshold: g.float() };
+        g.note(k);
+        let x = g.tensor(graph, &[b, n, c], e);
+        let l = g.lengths(graph, b);
+        Ok(vec![k.build(graph, x, l)?])
     }),
     ("grow_runs", |g, graph| {
         let nn = g.normalized(graph)?;
@@ -440,6 +459,60 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
             k.closest(graph, x, a)?
         };
         Ok(vec![r.indices, r.values])
+    }),
+    ("mean_affinity", |g, graph| {
+        let nn = g.normalized(graph)?;
+        let k = affinity(g);
+        g.note(k);
+        let b = g.batch;
+        let l = g.lengths(graph, b);
+        Ok(vec![mean_affinity(graph, nn, k, l)?])
+    }),
+    ("near_pairs", |g, graph| {
+        let nn = g.normalized(graph)?;
+        let k = NearPairs { threshold: g.float(), or_equal: g.coin() };
+        g.note(k);
+        let b = g.batch;
+        let l = g.lengths(graph, b);
+        let near = k.build(graph, nn, l)?;
+        Ok(vec![near.pairs, near.degree, near.last])
+    }),
+    ("link_pairs", |g, graph| {
+        let (b, m) = (g.batch, g.rows);
+        let n = g.number(m);
+        let (f, t) = (g.tensor(graph, &[b, m], U32), g.tensor(graph, &[b, m], U32));
+        let l = g.lengths(graph, b);
+        Ok(vec![link_pairs(graph, f, t, n, l)?])
+    }),
+    ("components", |g, graph| {
+        let (b, n) = (g.batch, g.count);
+        let p = g.tensor(graph, &[b, n, n.div_ceil(32)], U32);
+        let l = g.lengths(graph, b);
+        Ok(vec![components(graph, p, l)?])
+    }),
+    ("cover", |g, graph| {
+        let (b, n, m) = (g.batch, g.count, g.rows);
+        let p = g.tensor(graph, &[b, n, n.div_ceil(32)], U32);
+        let o = g.tensor(graph, &[b, m], U32);
+        let l = g.lengths(graph, b);
+        Ok(vec![cover(graph, p, o, l)?])
+    }),
+    ("static_windows", |g, graph| {
+        let (b, n, m) = (g.batch, g.count, g.rows);
+        let j = g.tensor(graph, &[b, n, m], U32);
+        let k = StaticWindows { longest: g.number(1024) };
+        g.note(k);
+        let l = g.lengths(graph, b);
+        Ok(vec![k.build(graph, j, l)?])
+    }),
+    ("pair_distance", |g, graph| {
+        let (b, n, c, e) = (g.batch, g.count, g.channels, g.elem);
+        let x = g.tensor(graph, &[b, n, c], e);
+        let p = previous(g, graph);
+        let measure = distance(g);
+        g.note(measure);
+        let l = g.lengths(graph, b);
+        Ok(vec![pair_distance(graph, x, p, measure, l)?])
     }),
     ("pair_similarity", |g, graph| {
         let nn = g.normalized(graph)?;
@@ -618,6 +691,26 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         let l = g.lengths(graph, b);
         let s = k.build(graph, j, p, l)?;
         Ok(vec![s.start, s.starts])
+    }),
+    ("paged_attention", |g, graph| {
+        let (b, n, e) = (g.batch, g.count, float(g));
+        let (heads, group, m, width) = (1 + g.below(2), 1 + g.below(2), g.below(4), g.channels);
+        let k = PagedAttention { page: g.pick(&[1, 2, 4, 16, 3, 0]), lse: g.coin(), scale: None };
+        g.note(k);
+        let queries = g.tensor(graph, &[b, heads * group, m, g.channels], e);
+        let keys = g.tensor(graph, &[b, heads, n, g.channels], e);
+        let values = g.tensor(graph, &[b, heads, n, width], e);
+        let lists = if g.coin() { 1 } else { heads * group };
+        let entries = g.below(9);
+        let pages = g.tensor(graph, &[b, lists, entries], U32);
+        let (counts, lengths) = (g.lengths(graph, b), g.lengths(graph, b));
+        let attended = k.build(graph, PagedInputs { queries, keys, values, pages, counts, lengths })?;
+        Ok([attended.rows].into_iter().chain(attended.lse).collect())
+    }),
+    ("cumulative_sum", |g, graph| {
+        let x = g.tensor(graph, &[g.batch, g.count], F32);
+        let lengths = g.lengths(graph, g.batch);
+        Ok(vec![cumulative_sum(graph, x, lengths)?])
     }),
     ("scaled_deviation", |g, graph| {
         let (b, n, c, e) = (g.batch, g.count, g.channels, float(g));

@@ -1,6 +1,6 @@
 //! Targets: every method, the layers between, and the schedules.
 
-use crate::kernels::{parts, selected};
+use crate::kernels::{affinity, distance, parts, selected};
 use Elem::{F16, F32, U32};
 use tokenpress::kernels::*;
 use tokenpress::methods::*;
@@ -108,7 +108,7 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         let lengths = if g.coin() { g.tensor(graph, &[b, hk], U32) } else { g.tensor(graph, &[b], U32) };
         let cache = if g.coin() { Cache::new(graph, keys, values)? } else { Cache::ragged(graph, keys, values, lengths)? };
         let group = g.pick(&[HeadReduction::Mean, HeadReduction::Sum, HeadReduction::Max]);
-        let which = g.below(9);
+        let which = g.below(12);
         let (window, kernel, sinks, lag) = (g.number(9), g.number(4).saturating_mul(2) | 1, g.number(5), g.positive(9));
         let flag = g.coin();
         g.note((which, window, kernel, sinks, lag, flag, group));
@@ -128,6 +128,15 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
                 ObservedAttention { rows, group }.build(graph, &cache, queries, None)?
             }
             7 => LagKV { sinks, lag, across: flag }.build(graph, &cache)?,
+            8 => {
+                let filters = g.tensor(graph, &[hk, d], e);
+                q_filter(graph, &cache, filters)?
+            }
+            9 => RKV { window, kernel, importance: g.share(), similarity: g.float() }.build(graph, &cache, queries)?,
+            10 => {
+                let (scores, weights) = (g.tensor(graph, &[b, hk, n], F32), g.tensor(graph, &[h, m, v], e));
+                CriticalKV { first: g.share(), ..CriticalKV::new(CacheBudget::Tokens(lag)) }.build(graph, &cache, scores, weights)?
+            }
             _ => {
                 let rope = Rope::new(1e4, d, RotaryPairs::Half);
                 let expected = ExpectedAttention { future: 5, sinks, covariance: flag, ..ExpectedAttention::new(rope) };
@@ -141,13 +150,34 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         };
         let always = AlwaysKept { sinks, recent: window, marks: None };
         g.note((budget, always));
-        let evicted = match g.below(3) {
+        let mut evicted = match g.below(4) {
             0 => Evict { budget, always }.build(graph, &cache, scores)?,
             1 => AdaKV { budget, safeguard: g.share(), always }.build(graph, &cache, scores)?,
+            2 => TopP { share: g.share(), most: budget, always }.build(graph, &cache, scores)?,
             _ => ChunkKV { chunk: lag, budget, always }.build(graph, &cache, scores)?,
         };
+        let mut others = Vec::new();
+        match g.below(4) {
+            0 => {
+                let rules = [MergeRule::Pivot, MergeRule::Similarity, MergeRule::Scaled, MergeRule::ValueNorm];
+                let threshold = if flag { MergeThreshold::Mean } else { MergeThreshold::AtLeast(g.float()) };
+                let merged = MergeEvicted { rule: g.pick(&rules), threshold }.build(graph, &cache, &evicted)?;
+                evicted = merged.evicted;
+                others.push(merged.threshold);
+            }
+            1 => {
+                let (attention, chances) = (g.tensor(graph, &[b, hk, n], F32), g.tensor(graph, &[b, hk, n], F32));
+                evicted = CaM { window: g.positive(9) }.build(graph, &cache, &evicted, attention, chances)?;
+            }
+            2 => {
+                let lost = evicted.forgotten(graph, &cache, queries)?;
+                others.extend([lost.share, lost.change, lost.norm]);
+            }
+            _ => {}
+        }
         let left = evicted.cache;
-        Ok(vec![scores, left.keys, left.values, left.lengths, left.positions, evicted.map.parent])
+        others.extend([scores, left.keys, left.values, left.lengths, left.positions, evicted.map.parent]);
+        Ok(others)
     }),
     ("cdpruner", |g, graph| {
         let t = g.tokens(graph)?;
@@ -534,6 +564,121 @@ pub(crate) const TARGETS: &[(&str, Build)] = &[
         let p = if g.coin() { 1 } else { g.number(m) };
         let r = Samp::attention(graph, q, k, l, p)?;
         Ok(vec![r.received, r.own])
+    }),
+    ("difffp", |g, graph| {
+        let t = g.tokens(graph)?;
+        let n = g.count;
+        let k = DiffFp { tokens_per_frame: g.number(n), threshold: 255.0 * g.float(), floor: g.below(4) };
+        g.note(k);
+        Ok(parts(&k.build(graph, &t)?))
+    }),
+    ("scope", |g, graph| {
+        let t = g.tokens(graph)?;
+        let (b, n) = (g.batch, g.count);
+        let k = Scope { keep: g.share(), additive: g.coin(), floor: g.below(4) };
+        g.note(k);
+        let s = g.tensor(graph, &[b, n], F32);
+        Ok(parts(&k.build(graph, &t, s)?.pruned.compressed))
+    }),
+    ("llava_scissor", |g, graph| {
+        let t = g.tokens(graph)?;
+        let n = g.count;
+        let k = LlavaScissor { tokens_per_frame: g.number(n), threshold: g.float() };
+        g.note(k);
+        Ok(parts(&k.build(graph, &t)?))
+    }),
+    ("fastvid", |g, graph| {
+        let t = g.tokens(graph)?;
+        let (b, n) = (g.batch, g.count);
+        let k = FastVid {
+            tokens_per_frame: g.number(n),
+            keep: g.share(),
+            segments: g.below(9),
+            threshold: g.float(),
+            context: g.share(),
+            stride: g.number(4),
+            own: g.share(),
+        };
+        g.note(k);
+        let s = g.tensor(graph, &[b, n], F32);
+        Ok(parts(&k.build(graph, &t, s, None)?))
+    }),
+    ("holitom", |g, graph| {
+        let t = g.tokens(graph)?;
+        let (b, n) = (g.batch, g.count);
+        let k = HoliTom { tokens_per_frame: g.number(n), keep: g.float(), threshold: g.float(), longest: g.number(9), own: g.float() };
+        g.note(k);
+        let s = g.tensor(graph, &[b, n], F32);
+        Ok(parts(&k.build(graph, &t, s)?))
+    }),
+    ("omnizip", |g, graph| {
+        let video = g.tokens(graph)?;
+        let (b, n, c, e) = (g.batch, g.count, g.channels, g.elem);
+        let k = OmniZip {
+            tokens_per_frame: g.number(n),
+            frames_per_chunk: g.number(4),
+            audio_per_chunk: g.number(n),
+            audio: g.share(),
+            context: g.share(),
+            members: g.number(4),
+            video: g.float(),
+            least: g.float(),
+            most: g.float(),
+        };
+        g.note(k);
+        let x = g.tensor(graph, &[b, n, c], e);
+        let audio = Tokens::new(graph, x)?;
+        let s = g.tensor(graph, &[b, n], F32);
+        let made = k.build(graph, &video, &audio, s)?;
+        let mut all = parts(&made.video);
+        all.extend(parts(&made.audio));
+        all.push(made.drop);
+        Ok(all)
+    }),
+    ("sttm", |g, graph| {
+        let [h, w] = g.grid();
+        if g.chance(0.8) {
+            g.count = h.wrapping_mul(w).wrapping_mul(1 + g.below(3)).wrapping_add(g.below(2));
+        }
+        let t = g.tokens(graph)?;
+        let temporal = if g.coin() { Some(g.float()) } else { None };
+        let k = Sttm { height: h, width: w, threshold: g.float(), temporal, root: g.below(3) };
+        g.note(k);
+        Ok(parts(&k.build(graph, &t)?))
+    }),
+    ("pact", |g, graph| {
+        let t = g.tokens(graph)?;
+        let (b, n, d, e) = (g.batch, g.count, g.depth, g.elem);
+        let k = Pact { keep: g.share(), cutoff: g.float(), reach: g.float() };
+        g.note(k);
+        let (s, m) = (g.tensor(graph, &[b, n], F32), g.tensor(graph, &[b, n, d], e));
+        Ok(parts(&k.build(graph, &t, s, m)?))
+    }),
+    ("pitome", |g, graph| {
+        let t = g.tokens(graph)?;
+        let n = g.count;
+        let k = PiToMe { merge: g.number(n / 2 + 1), energy: affinity(g), halves: g.coin(), protect: g.protect(graph) };
+        g.note(k);
+        let (b, h, d, e) = (g.batch, g.heads, g.depth, g.elem);
+        let m = if g.coin() { g.tensor(graph, &[b, n, d], e) } else { g.tensor(graph, &[b, h, n, d], e) };
+        Ok(parts(&k.build(graph, &t, m)?))
+    }),
+    ("tofu", |g, graph| {
+        let t = g.tokens(graph)?;
+        let n = g.count;
+        let fusion = g.pick(&[Fusion::LongestMean, Fusion::Destination]);
+        let k = ToFu { merge: g.number(n / 2 + 1), protect: g.protect(graph), fusion };
+        g.note(k);
+        let (b, d, e) = (g.batch, g.depth, g.elem);
+        let m = g.tensor(graph, &[b, n, d], e);
+        Ok(parts(&k.build(graph, &t, m)?))
+    }),
+    ("pixelprune", |g, graph| {
+        let t = g.tokens(graph)?;
+        let n = g.count;
+        let k = PixelPrune { width: g.number(n), measure: distance(g), threshold: g.float(), anchored: g.coin() };
+        g.note(k);
+        Ok(parts(&k.build(graph, &t)?))
     }),
     ("vidcom2", |g, graph| {
         let t = g.tokens(graph)?;

@@ -2,8 +2,8 @@
 
 use tokenpress::{Compressed, Error, Graph};
 
-/// A way to compress within a layer, of which it finds an `L`.
-pub(crate) struct Method<L: 'static> {
+/// A way to compress within a layer, of which it finds an `L`, and adds a `C` to the graph.
+pub(crate) struct Method<L: 'static, C: 'static = Compressed> {
     /// As `--compress` has it.
     pub(crate) name: &'static str,
     /// What becomes of the tokens, in a few words.
@@ -13,18 +13,21 @@ pub(crate) struct Method<L: 'static> {
     /// Layers, counted from 1, where it works unless told; every one for none.
     pub(crate) layers: &'static [usize],
     /// Adds the calls to the graph.
-    pub(crate) build: fn(&mut Graph, &L, &Step<L>) -> Result<Compressed, Error>,
+    pub(crate) build: Build<L, C>,
 }
 
+/// What a method adds to a graph for its step.
+type Build<L, C> = fn(&mut Graph, &L, &Step<L, C>) -> Result<C, Error>;
+
 /// A method of a chain with its numbers.
-pub(crate) struct Step<L: 'static> {
-    pub(crate) method: &'static Method<L>,
+pub(crate) struct Step<L: 'static, C: 'static = Compressed> {
+    pub(crate) method: &'static Method<L, C>,
     /// Counted from 0; every one for none.
     layers: Vec<usize>,
     pub(crate) numbers: Vec<f64>,
 }
 
-impl<L> Step<L> {
+impl<L, C> Step<L, C> {
     /// Whether it works at a layer, counted from 0.
     pub(crate) fn is_at(&self, layer: usize) -> bool {
         self.layers.is_empty() || self.layers.contains(&layer)
@@ -32,11 +35,11 @@ impl<L> Step<L> {
 }
 
 /// `NAME[:KEY=NUMBER,..]+..` for a model of so many layers.
-pub(crate) fn parse<L>(methods: &'static [Method<L>], text: &str, layers: usize) -> Result<Vec<Step<L>>, String> {
+pub(crate) fn parse<L, C>(methods: &'static [Method<L, C>], text: &str, layers: usize) -> Result<Vec<Step<L, C>>, String> {
     text.split('+').map(|text| step(methods, text, layers)).collect()
 }
 
-fn step<L>(methods: &'static [Method<L>], text: &str, layers: usize) -> Result<Step<L>, String> {
+fn step<L, C>(methods: &'static [Method<L, C>], text: &str, layers: usize) -> Result<Step<L, C>, String> {
     let (name, pairs) = text.split_once(':').unwrap_or((text, ""));
     let names: Vec<_> = methods.iter().map(|m| m.name).collect();
     let method = methods.iter().find(|m| m.name == name);
@@ -61,8 +64,8 @@ fn step<L>(methods: &'static [Method<L>], text: &str, layers: usize) -> Result<S
 }
 
 /// The methods for a program's help.
-pub(crate) fn help<L>(methods: &[Method<L>]) -> String {
-    let line = |m: &Method<L>| {
+pub(crate) fn help<L, C>(methods: &[Method<L, C>]) -> String {
+    let line = |m: &Method<L, C>| {
         let numbers: Vec<_> = m.numbers.iter().map(|(name, _)| *name).collect();
         format!("  {:<8} {} ({})\n", m.name, m.about, numbers.join(", "))
     };

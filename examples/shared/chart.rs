@@ -46,7 +46,8 @@ const LEFT: f64 = 64.0;
 const RIGHT: f64 = 200.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 52.0;
-const COLOURS: [&str; 4] = ["#1d4f91", "#c0392b", "#2a7f62", "#8e5ea2"];
+const COLOURS: [&str; 12] =
+    ["#1d4f91", "#c0392b", "#2a7f62", "#8e5ea2", "#d98c1f", "#17a2b8", "#7f5539", "#e377c2", "#7f7f7f", "#9aa617", "#4b3f72", "#111111"];
 
 impl Chart {
     pub(crate) fn svg(&self) -> String {

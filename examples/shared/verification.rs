@@ -65,7 +65,7 @@ impl AdapterReport {
 }
 
 /// One line of the table: a kernel in one variant on one adapter, over all cases.
-#[derive(Serialize)]
+#[derive(Serialize, Clone)]
 pub(crate) struct Row {
     pub(crate) kernel: String,
     pub(crate) variant: String,

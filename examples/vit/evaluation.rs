@@ -4,11 +4,16 @@ use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use serde::Serialize;
-use tokenpress::{Error, Rates};
+use tokenpress::schedule::cosine_distance;
+use tokenpress::{Error, HostTensor, Rates};
 
+use crate::adaptive;
+use crate::budgets::{Planned, Space};
 use crate::chart::{Chart, Point, Series};
-use crate::cifar10::{self, Probe};
+use crate::cifar10::{self, Labelled, Probe};
 use crate::device::Failure;
+use crate::methods::chain;
+use crate::model::{Model, Wanted};
 use crate::picture;
 use crate::progress::progress;
 use crate::rates;
@@ -24,7 +29,7 @@ pub(crate) type Chains<'a> = [(String, Runner<'a>)];
 pub(crate) struct Report {
     adapter: String,
     /// What `score` is of each photo, or over all of them.
-    score: &'static str,
+    pub(crate) score: &'static str,
     photos: usize,
     rows: Vec<Row>,
 }
@@ -36,6 +41,8 @@ struct Row {
     tokens: f64,
     score: f64,
     standard_error: f64,
+    /// Mean cosine distance of the features from those of the whole model.
+    loss: f64,
     dispatches: f64,
     gflop: f64,
     /// Median of a photo's.
@@ -46,20 +53,28 @@ struct Row {
 impl Report {
     pub(crate) fn print(&self) {
         let times = self.rows.iter().any(|row| row.milliseconds.is_some());
-        print!("{:<40}{:>8}{:>18}{:>12}{:>8}", "compression", "tokens", self.score, "dispatches", "GFLOP");
+        print!("{:<40}{:>8}{:>18}{:>10}{:>12}{:>8}", "compression", "tokens", self.score, "loss", "dispatches", "GFLOP");
         println!("{}", if times { format!("{:>12}", "median, ms") } else { String::new() });
-        for Row { compression, tokens, score, standard_error, dispatches, gflop, milliseconds } in &self.rows {
-            print!("{compression:<40}{tokens:>8.1}{score:>10.3} ± {standard_error:.3}{dispatches:>12}{gflop:>8.2}");
+        for Row { compression, tokens, score, standard_error, loss, dispatches, gflop, milliseconds } in &self.rows {
+            print!("{compression:<40}{tokens:>8.1}{score:>10.3} ± {standard_error:.3}{loss:>10.5}{dispatches:>12}{gflop:>8.2}");
             println!("{}", milliseconds.map_or_else(String::new, |time| format!("{time:>12.1}")));
         }
+    }
+
+    pub(crate) fn title(&self) -> String {
+        format!("ViT-S/14, {} photos, {}", self.photos, report::short(&self.adapter))
+    }
+
+    /// Each row's score, and its standard error.
+    pub(crate) fn scores(&self) -> Vec<(f64, f64)> {
+        self.rows.iter().map(|row| (row.score, row.standard_error)).collect()
     }
 
     /// Scores over tokens.
     pub(crate) fn chart(&self) -> Chart {
         let point = |row: &Row| Point { label: row.compression.clone(), x: row.tokens, y: row.score, error: row.standard_error };
         let series = Series::by_method(self.rows.iter().map(point).collect(), "");
-        let title = format!("ViT-S/14, {} photos, {}", self.photos, report::short(&self.adapter));
-        Chart { title, axes: ["tokens behind the last layer".to_owned(), self.score.to_owned()], series }
+        Chart { title: self.title(), axes: ["tokens behind the last layer".to_owned(), self.score.to_owned()], series }
     }
 }
 
@@ -67,6 +82,7 @@ impl Report {
 #[derive(Default)]
 struct Runs {
     tokens: Vec<f64>,
+    losses: Vec<f64>,
     seconds: Vec<f64>,
 }
 
@@ -78,6 +94,7 @@ impl Runs {
             tokens: report::mean(&self.tokens).0,
             score,
             standard_error,
+            loss: report::mean(&self.losses).0,
             dispatches: price.dispatches.iter().sum(),
             gflop: price.operations.iter().sum(),
             milliseconds: times.then(|| 1e3 * median(self.seconds)),
@@ -96,7 +113,7 @@ pub(crate) fn saliency(place: &Place, chains: &Chains<'_>, photos: &[Option<Path
     let mut found: Vec<(Runs, Vec<f64>)> = chains.iter().map(|_| Default::default()).collect();
     for photo in photos {
         let input = picture::normalized(&picture::read(photo.as_deref(), size).map_err(Failure::Request)?);
-        let mut whole = Vec::new();
+        let (mut whole, mut features) = (Vec::new(), None);
         for (index, ((_, runner), (runs, overlaps))) in chains.iter().zip(&mut found).enumerate() {
             let (outputs, seconds) = runner.run(&[("photo", &input)])?;
             let saliency = outputs["saliency"].floats();
@@ -104,6 +121,8 @@ pub(crate) fn saliency(place: &Place, chains: &Chains<'_>, photos: &[Option<Path
                 whole.clone_from(&saliency);
             }
             overlaps.push(overlap(&whole, &saliency));
+            let features = features.get_or_insert_with(|| outputs["features"].clone());
+            runs.losses.push(cosine_distance(features, &outputs["features"])?);
             runs.seconds.push(seconds);
             runs.tokens.extend(outputs["tokens"].integers().iter().map(|count| f64::from(*count)));
         }
@@ -117,6 +136,39 @@ pub(crate) fn saliency(place: &Place, chains: &Chains<'_>, photos: &[Option<Path
     Ok(Report { adapter: place.describe(), score: "saliency IoU", photos: photos.len(), rows })
 }
 
+fn labelled(folder: &Path, [batch, labels]: [&str; 2], count: usize, size: u32) -> Result<Labelled, Failure> {
+    cifar10::read(folder, batch, labels, count, size).map_err(Failure::Request)
+}
+
+/// The first photos that CIFAR-10's probe is trained on.
+pub(crate) fn train(folder: &Path, count: usize, size: u32) -> Result<Vec<RgbImage>, Failure> {
+    Ok(labelled(folder, ["data_batch_1.png", "train_lables.json"], count, size)?.photos)
+}
+
+/// For each layer, what each share of [`Space`] that merges there alone loses, on the mean over photos.
+pub(crate) fn layer_losses(
+    place: &Place,
+    model: &Model,
+    space: &Space,
+    photos: &[RgbImage],
+    wanted: Wanted,
+) -> Result<Vec<Vec<f64>>, Failure> {
+    let names = space.alone();
+    let alone = names.iter().map(|name| chain(name, model.layers)).collect::<Result<Vec<_>, _>>().map_err(Failure::Run)?;
+    let chains: Vec<_> = [Vec::new()].into_iter().chain(alone).collect();
+    let runner = Runner::new(place, model.weights(), model.build_all(&chains, wanted)?)?;
+    let bar = progress(photos.len(), "samples");
+    let mut sums = vec![0.0; names.len()];
+    for photo in photos {
+        let (outputs, _) = runner.run(&[("photo", &picture::normalized(photo))])?;
+        sums.iter_mut().zip(adaptive::losses(&outputs, names.len())?).for_each(|(sum, loss)| *sum += loss);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let means: Vec<f64> = sums.iter().map(|sum| sum / photos.len() as f64).collect();
+    Ok(space.table(&means))
+}
+
 /// CIFAR-10: a probe on class tokens without compression, and how often it is right after each chain.
 pub(crate) fn probe(
     place: &Place,
@@ -126,32 +178,50 @@ pub(crate) fn probe(
     size: u32,
     times: bool,
 ) -> Result<Report, Failure> {
-    let read = |batch, labels, count| cifar10::read(folder, batch, labels, count, size).map_err(Failure::Request);
-    let train = read("data_batch_1.png", "train_lables.json", train)?;
-    let test = read("test_batch.png", "test_lables.json", test)?;
+    let train = labelled(folder, ["data_batch_1.png", "train_lables.json"], train, size)?;
+    let test = labelled(folder, ["test_batch.png", "test_lables.json"], test, size)?;
     let bar = progress(train.photos.len() + chains.len() * test.photos.len(), "photos");
     let class_tokens = |runner: &Runner<'_>, photos: &[RgbImage]| {
         let (mut runs, mut features) = (Runs::default(), Vec::new());
         for photo in photos {
             let (outputs, seconds) = runner.run(&[("photo", &picture::normalized(photo))])?;
-            features.push(outputs["features"].floats());
+            features.push(outputs["features"].clone());
             runs.seconds.push(seconds);
             runs.tokens.extend(outputs["tokens"].integers().iter().map(|count| f64::from(*count)));
             bar.inc(1);
         }
         Ok::<_, Error>((runs, features))
     };
-    let probe = Probe::new(&class_tokens(&chains[0].1, &train.photos)?.1, &train.labels);
-    let mut rows = Vec::new();
+    let floats = |features: &[HostTensor]| features.iter().map(HostTensor::floats).collect::<Vec<_>>();
+    let probe = Probe::new(&floats(&class_tokens(&chains[0].1, &train.photos)?.1), &train.labels);
+    let (mut rows, mut whole) = (Vec::new(), Vec::new());
     for (name, runner) in chains {
-        let (runs, features) = class_tokens(runner, &test.photos)?;
+        let (mut runs, features) = class_tokens(runner, &test.photos)?;
+        if whole.is_empty() {
+            whole.clone_from(&features);
+        }
+        let distances = whole.iter().zip(&features).map(|(whole, features)| cosine_distance(whole, features));
+        runs.losses = distances.collect::<Result<_, _>>()?;
         let count = test.photos.len().max(1) as f64;
-        let share = probe.right(&features, &test.labels) as f64 / count;
+        let share = probe.right(&floats(&features), &test.labels) as f64 / count;
         rows.push(runs.row(name, runner, place, (share, (share * (1.0 - share) / count).sqrt()), times)?);
     }
     bar.finish_and_clear();
     println!("probe    trained on {} photos of CIFAR-10", train.photos.len());
     Ok(Report { adapter: place.describe(), score: "right", photos: test.photos.len(), rows })
+}
+
+/// What schedules within budgets keep, and how they were found.
+#[derive(Serialize)]
+pub(crate) struct Adaptive<'a> {
+    #[serde(flatten)]
+    pub(crate) report: Report,
+    /// Photos that the losses are means over.
+    pub(crate) samples: usize,
+    pub(crate) shares: &'a [f64],
+    pub(crate) losses: Vec<Vec<f64>>,
+    /// In the order of the rows but the first.
+    pub(crate) plans: Vec<Planned>,
 }
 
 /// What `Graph::cost` says of each chain, and what it takes.

@@ -5,6 +5,7 @@
 //! cargo run --release --example vit -- --compress tome:r=8
 //! cargo run --release --example vit -- photo.jpg --compress topk:layer=3,keep=128+tome:r=4 -o tokens.png
 //! cargo run --release --example vit -- photos/ --evaluate saliency --compress tome:r=4 --compress tome:r=8
+//! cargo run --release --example vit -- photos/ --budget 0.6
 //! ```
 //!
 //! The whole model is one graph: patches, twelve layers with the compression between attention and feed-forward, and a head that
@@ -14,6 +15,9 @@
 #[path = "../shared/output.rs"]
 #[macro_use]
 mod output;
+mod adaptive;
+#[path = "../shared/budgets.rs"]
+mod budgets;
 #[path = "../shared/chains.rs"]
 mod chains;
 #[path = "../shared/chart.rs"]
@@ -69,6 +73,13 @@ struct Options {
     /// Report over all photos instead of drawing one
     #[arg(short, long)]
     evaluate: Option<Evaluation>,
+    /// Find a schedule for this share of the layers' operations, or for several, from what each layer's compression loses alone, and compare it
+    /// with the one that merges as many tokens in each layer: saliency over a folder of photos, cifar10 without one
+    #[arg(long, value_name = "SHARE[,SHARE..]", value_delimiter = ',', conflicts_with = "compress")]
+    budget: Vec<f64>,
+    /// Photos that --budget measures losses with, which are not those that it is tested on
+    #[arg(long, value_name = "PHOTOS", default_value_t = 24)]
+    samples: usize,
     /// Report times too
     #[arg(long)]
     times: bool,
@@ -116,25 +127,39 @@ enum Evaluation {
     Cost,
 }
 
+impl Evaluation {
+    fn wanted(self) -> Wanted {
+        match self {
+            Self::Cifar10 | Self::Cost => Wanted::ClassToken,
+            Self::Saliency => Wanted::Saliency,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     exit(run(&Options::parse()))
 }
 
 fn run(options: &Options) -> Result<(), Failure> {
     let weights = options.weights.clone().unwrap_or_else(cached);
-    let photos = match options.evaluate {
+    let measure = options.evaluate.or_else(|| match (&options.budget[..], &options.photo) {
+        ([], _) => None,
+        (_, Some(_)) => Some(Evaluation::Saliency),
+        (_, None) => Some(Evaluation::Cifar10),
+    });
+    let photos = match measure {
         Some(Evaluation::Cifar10) => Vec::new(),
         _ => photos(options.photo.as_deref()).map_err(Failure::Request)?,
     };
-    check(options, photos.len()).map_err(Failure::Request)?;
+    check(options, measure, photos.len()).map_err(Failure::Request)?;
     let model = Model::read(&weights, options.size).map_err(Failure::Request)?;
     let chains = options.compress.iter().map(|text| chain(text, model.layers)).collect::<Result<Vec<_>, _>>().map_err(Failure::Request)?;
     let place = Place::new(choose(options.adapter.as_deref(), options.backend)?, model.weights());
     println!("adapter  {}", place.describe());
-    let wanted = match options.evaluate {
-        Some(Evaluation::Cifar10 | Evaluation::Cost) => Wanted::ClassToken,
-        Some(Evaluation::Saliency) | None => Wanted::Saliency,
-    };
+    if let Some(measure) = measure.filter(|_| !options.budget.is_empty()) {
+        return within_budgets(options, &place, &model, measure, &photos);
+    }
+    let wanted = options.evaluate.map_or(Wanted::Saliency, Evaluation::wanted);
     let mut runners = vec![("none".to_owned(), Runner::new(&place, model.weights(), model.build(&[], wanted)?)?)];
     for (name, steps) in options.compress.iter().zip(&chains) {
         runners.push((name.clone(), Runner::new(&place, model.weights(), model.build(steps, wanted)?)?));
@@ -179,8 +204,11 @@ fn photos(path: Option<&Path>) -> Result<Vec<Option<PathBuf>>, String> {
 }
 
 /// What can be said of the options before anything is read.
-fn check(options: &Options, photos: usize) -> Result<(), String> {
-    if options.evaluate.is_some() {
+fn check(options: &Options, measure: Option<Evaluation>, photos: usize) -> Result<(), String> {
+    if let Some(measure) = measure {
+        if !options.budget.is_empty() {
+            budget(options, measure, photos)?;
+        }
         return output::writable([&options.json, &options.plot].into_iter().flatten().map(PathBuf::as_path));
     }
     if photos > 1 {
@@ -197,6 +225,56 @@ fn check(options: &Options, photos: usize) -> Result<(), String> {
         return Err(format!("cannot write {output}: there is no such folder"));
     }
     output::writable([&options.output].into_iter().chain(&options.tensors).map(PathBuf::as_path))
+}
+
+/// What can be said of --budget.
+fn budget(options: &Options, measure: Evaluation, photos: usize) -> Result<(), String> {
+    if let Some(share) = options.budget.iter().find(|share| !(0.0..=1.0).contains(*share)) {
+        return Err(format!("--budget is a share of the layers' operations, from 0 to 1, not {share}"));
+    }
+    match measure {
+        _ if options.samples == 0 => Err("--budget needs at least one of --samples".to_owned()),
+        Evaluation::Cost => Err("--budget compares saliency or cifar10, not cost".to_owned()),
+        Evaluation::Saliency if photos <= options.samples => {
+            Err(format!("--budget needs a folder with more photos than --samples {}, not {photos}", options.samples))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Schedules for budgets, and what they keep.
+fn within_budgets(options: &Options, place: &Place, model: &Model, measure: Evaluation, photos: &[Option<PathBuf>]) -> Result<(), Failure> {
+    let wanted = measure.wanted();
+    let is_sample = |index: usize| budgets::is_sample(index, options.samples, photos.len());
+    let part = |sample: bool| -> Vec<_> { (0..photos.len()).filter(|i| is_sample(*i) == sample).map(|i| photos[i].clone()).collect() };
+    let folder = options.photo.clone().unwrap_or_else(|| cache().join("cifar10"));
+    let samples = match measure {
+        Evaluation::Cifar10 => evaluation::train(&folder, options.samples, options.size)?,
+        _ => part(true)
+            .iter()
+            .map(|photo| picture::read(photo.as_deref(), options.size))
+            .collect::<Result<_, _>>()
+            .map_err(Failure::Request)?,
+    };
+    let space = adaptive::space(model);
+    space.check(&options.budget)?;
+    let losses = evaluation::layer_losses(place, model, &space, &samples, wanted)?;
+    let plans = adaptive::plans(&space, &losses, &options.budget)?;
+    println!("losses   cosine distances of features over {} photos, each layer alone", samples.len());
+    space.print(&losses, &plans);
+    let mut runners = vec![("none".to_owned(), Runner::new(place, model.weights(), model.build(&[], wanted)?)?)];
+    for plan in &plans {
+        let steps = if plan.compression.is_empty() { Vec::new() } else { chain(&plan.compression, model.layers).map_err(Failure::Run)? };
+        runners.push((plan.name.clone(), Runner::new(place, model.weights(), model.build(&steps, wanted)?)?));
+    }
+    let report = match measure {
+        Evaluation::Cifar10 => evaluation::probe(place, &runners, &folder, [options.train, options.test], options.size, options.times)?,
+        _ => evaluation::saliency(place, &runners, &part(false), options.size, options.times)?,
+    };
+    report.print();
+    let chart = budgets::chart(report.title(), report.score, &plans, &report.scores());
+    let found = evaluation::Adaptive { report, samples: samples.len(), shares: &space.shares, losses, plans };
+    report::write(options.json.as_deref(), options.plot.as_deref(), &found, &chart)
 }
 
 /// One photo: the tables, and the picture.

@@ -10,6 +10,7 @@ use tokenpress::kernels::{
 };
 use tokenpress::methods::{Affine, FeedForward, KeyMask, MultiHeadAttention, Projections, TransformerBlock};
 use tokenpress::readback::HostTensors;
+use tokenpress::schedule::LayerCost;
 use tokenpress::{Elem, Error, Graph, HostTensor, Tensor, TokenMap, Tokens};
 
 use crate::methods::{DROPPING, Layer, Step};
@@ -33,6 +34,29 @@ pub(crate) enum Wanted {
     Saliency,
     /// `features` `[1, 1, C]` of the class token alone, and `tokens`.
     ClassToken,
+}
+
+/// What comes out of the layers.
+struct Through {
+    tokens: Tokens,
+    /// What brings dropped tokens back as they were: maps, and the rows that they had before.
+    undo: Vec<(TokenMap, Option<Tensor>)>,
+    compressing: Vec<usize>,
+    /// Outputs for each layer that compresses.
+    parents: Vec<(String, Tensor)>,
+}
+
+impl Through {
+    fn features(&self, graph: &mut Graph, norm: Affine, wanted: Wanted) -> Result<Tensor, Error> {
+        let rows = match wanted {
+            Wanted::Saliency => self.undo.iter().rev().try_fold(self.tokens.x, |x, (map, before)| map.unmerge(graph, x, *before))?,
+            Wanted::ClassToken => {
+                let first = graph.constant(HostTensor::u32([1], vec![0]));
+                gather_rows(graph, self.tokens.x, first, None)?
+            }
+        };
+        NORM.build(graph, rows, Some(norm.weight), norm.bias)
+    }
 }
 
 impl Model {
@@ -76,6 +100,12 @@ impl Model {
         }
     }
 
+    /// What a layer costs.
+    pub(crate) fn cost(&self) -> LayerCost {
+        let [_, channels, hidden] = self.product();
+        LayerCost { channels, key_channels: channels, hidden, element_bytes: 4 }
+    }
+
     /// The graph's inputs but for the photo.
     pub(crate) fn weights(&self) -> &HostTensors {
         &self.weights
@@ -89,64 +119,89 @@ impl Model {
     pub(crate) fn build(&self, steps: &[Step], wanted: Wanted) -> Result<Built, Error> {
         let mut graph = Graph::new();
         let mut stages = Stages::default();
-        let mut tokens = self.embed(&mut graph)?;
+        let first = self.embed(&mut graph)?;
         stages.end(&graph, Part::Embed);
-        let whole = TokenMap::identity(&mut graph, &tokens)?;
-        // What brings dropped tokens back as they were: maps, and the rows that they had before.
+        let blocks = self.blocks(&mut graph)?;
+        let norm = self.affine(&mut graph, "backbone.layernorm")?;
+        let through = self.layers(&mut graph, &mut stages, first, &blocks, steps)?;
+        let features = through.features(&mut graph, norm, wanted)?;
+        graph.output("features", features)?;
+        graph.output("tokens", through.tokens.lengths)?;
+        if wanted == Wanted::Saliency {
+            let logits = self.head(&mut graph, features)?;
+            let saliency = activate(&mut graph, logits, Activation::Sigmoid)?;
+            graph.output("logits", logits)?;
+            graph.output("saliency", saliency)?;
+            for (name, parent) in &through.parents {
+                graph.output(name, *parent)?;
+            }
+        }
+        stages.end(&graph, Part::Head);
+        Ok(Built { graph, stages, compressing: through.compressing })
+    }
+
+    /// The model's features with each of these chains, in one graph: what chains have in common runs once, above all the layers before the
+    /// first that compresses.
+    ///
+    /// Reads `photo`; gives `features.CHAIN`, counted from 0, as [`Model::build`] gives `features`.
+    pub(crate) fn build_all(&self, chains: &[Vec<Step>], wanted: Wanted) -> Result<Built, Error> {
+        let mut graph = Graph::new();
+        let first = self.embed(&mut graph)?;
+        let blocks = self.blocks(&mut graph)?;
+        let norm = self.affine(&mut graph, "backbone.layernorm")?;
+        for (index, steps) in chains.iter().enumerate() {
+            let through = self.layers(&mut graph, &mut Stages::default(), first, &blocks, steps)?;
+            let features = through.features(&mut graph, norm, wanted)?;
+            graph.output(&format!("features.{index}"), features)?;
+        }
+        Ok(Built { graph, stages: Stages::default(), compressing: Vec::new() })
+    }
+
+    fn blocks(&self, graph: &mut Graph) -> Result<Vec<TransformerBlock>, Error> {
+        (0..self.layers).map(|layer| self.block(graph, layer)).collect()
+    }
+
+    fn layers(
+        &self,
+        graph: &mut Graph,
+        stages: &mut Stages,
+        mut tokens: Tokens,
+        blocks: &[TransformerBlock],
+        steps: &[Step],
+    ) -> Result<Through, Error> {
+        let whole = TokenMap::identity(graph, &tokens)?;
         let mut undo: Vec<(TokenMap, Option<Tensor>)> = vec![(whole, None)];
         let (mut all, mut compressing, mut parents) = (whole, Vec::new(), Vec::new());
-        for index in 0..self.layers {
-            let block = self.block(&mut graph, index)?;
-            let mut projected = block.project(&mut graph, tokens.x)?;
+        for (index, block) in blocks.iter().enumerate() {
+            let mut projected = block.project(graph, tokens.x)?;
             // Without merged tokens every logarithm is 0.
-            let bias = if parents.is_empty() { None } else { Some(log_size(&mut graph, tokens.size, Some(tokens.lengths))?) };
+            let bias = if parents.is_empty() { None } else { Some(log_size(graph, tokens.size, Some(tokens.lengths))?) };
             let mask = KeyMask { bias, lengths: Some(tokens.lengths), query_lengths: None };
-            tokens.x = block.attend(&mut graph, tokens.x, projected, mask)?;
-            stages.end(&graph, Part::Attention(index));
+            tokens.x = block.attend(graph, tokens.x, projected, mask)?;
+            stages.end(graph, Part::Attention(index));
             let here: Vec<_> = steps.iter().filter(|step| step.is_at(index)).collect();
             for step in &here {
                 let layer = Layer { tokens, projected, attention: block.attention, grid: self.grid };
-                let compressed = (step.method.build)(&mut graph, &layer, step)?;
+                let compressed = (step.method.build)(graph, &layer, step)?;
                 let map = compressed.map;
                 match undo.last_mut().filter(|_| !DROPPING.contains(&step.method.name)) {
-                    Some((last, _)) => *last = last.then(&mut graph, &map)?,
+                    Some((last, _)) => *last = last.then(graph, &map)?,
                     None => undo.push((map, Some(tokens.x))),
                 }
-                all = all.then(&mut graph, &map)?;
-                projected.queries = map.gather(&mut graph, projected.queries)?;
-                projected.keys = map.gather(&mut graph, projected.keys)?;
+                all = all.then(graph, &map)?;
+                projected.queries = map.gather(graph, projected.queries)?;
+                projected.keys = map.gather(graph, projected.keys)?;
                 tokens = compressed.tokens;
             }
             if !here.is_empty() {
                 compressing.push(index);
                 parents.push((format!("parent.{index}"), all.parent));
             }
-            stages.end(&graph, Part::Compression(index));
-            tokens.x = block.feed_forward(&mut graph, tokens.x)?;
-            stages.end(&graph, Part::FeedForward(index));
+            stages.end(graph, Part::Compression(index));
+            tokens.x = block.feed_forward(graph, tokens.x)?;
+            stages.end(graph, Part::FeedForward(index));
         }
-        let dense = match wanted {
-            Wanted::Saliency => undo.iter().rev().try_fold(tokens.x, |x, (map, before)| map.unmerge(&mut graph, x, *before))?,
-            Wanted::ClassToken => {
-                let first = graph.constant(HostTensor::u32([1], vec![0]));
-                gather_rows(&mut graph, tokens.x, first, None)?
-            }
-        };
-        let norm = self.affine(&mut graph, "backbone.layernorm")?;
-        let features = NORM.build(&mut graph, dense, Some(norm.weight), norm.bias)?;
-        graph.output("features", features)?;
-        graph.output("tokens", tokens.lengths)?;
-        if wanted == Wanted::Saliency {
-            let logits = self.head(&mut graph, features)?;
-            let saliency = activate(&mut graph, logits, Activation::Sigmoid)?;
-            graph.output("logits", logits)?;
-            graph.output("saliency", saliency)?;
-            for (name, parent) in &parents {
-                graph.output(name, *parent)?;
-            }
-        }
-        stages.end(&graph, Part::Head);
-        Ok(Built { graph, stages, compressing })
+        Ok(Through { tokens, undo, compressing, parents })
     }
 
     fn affine(&self, graph: &mut Graph, name: &str) -> Result<Affine, Error> {

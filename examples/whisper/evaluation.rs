@@ -3,13 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tokenpress::HostTensor;
+use tokenpress::{Error, HostTensor};
 
+use crate::adaptive;
+use crate::budgets::{Planned, Space};
 use crate::chart::{Chart, Point, Series};
 use crate::device::Failure;
+use crate::methods::{Step, chain};
 use crate::model::Model;
 use crate::progress::progress;
-use crate::report::{Price, mean, short, write};
+use crate::report::{Price, mean, short};
 use crate::runner::Place;
 use crate::transcriber::{Heard, Transcriber};
 use crate::vocabulary::Vocabulary;
@@ -29,7 +32,7 @@ struct Transcript {
 }
 
 #[derive(Serialize)]
-struct Report {
+pub(crate) struct Report {
     adapter: String,
     files: usize,
     words: usize,
@@ -63,14 +66,22 @@ struct Times {
 }
 
 impl Report {
+    pub(crate) fn title(&self) -> String {
+        format!("Whisper tiny.en, {} windows, {}", self.files, short(&self.adapter))
+    }
+
+    /// Each row's word errors in percent, and their standard error.
+    pub(crate) fn scores(&self) -> Vec<(f64, f64)> {
+        self.rows.iter().map(|row| (100.0 * row.word_error_rate, 100.0 * row.standard_error)).collect()
+    }
+
     /// Word errors over tokens.
-    fn chart(&self) -> Chart {
-        let percent = |row: &Row| [row.word_error_rate, row.standard_error].map(|share| 100.0 * share);
-        let point = |row: &Row| Point { label: row.compression.clone(), x: row.tokens, y: percent(row)[0], error: percent(row)[1] };
+    pub(crate) fn chart(&self) -> Chart {
+        let point = |(row, (y, error)): (&Row, (f64, f64))| Point { label: row.compression.clone(), x: row.tokens, y, error };
         Chart {
-            title: format!("Whisper tiny.en, {} windows, {}", self.files, short(&self.adapter)),
+            title: self.title(),
             axes: ["tokens behind the last layer".to_owned(), "word errors, %".to_owned()],
-            series: Series::by_method(self.rows.iter().map(point).collect(), ""),
+            series: Series::by_method(self.rows.iter().zip(self.scores()).map(point).collect(), ""),
         }
     }
 }
@@ -117,6 +128,39 @@ fn window(model: &Model, path: &Path) -> Result<HostTensor, String> {
     Ok(audio::log_mel(&samples, frames, model.bins as usize))
 }
 
+fn windows(model: &Model, files: &[File]) -> Result<Vec<HostTensor>, Failure> {
+    files.iter().map(|file| window(model, &file.path)).collect::<Result<_, _>>().map_err(Failure::Request)
+}
+
+/// For each layer, what each share of [`Space`] that merges there alone loses, on the mean over files.
+pub(crate) fn layer_losses<'a>(
+    model: &Model,
+    space: &Space,
+    files: &[File],
+    new: &dyn Fn(&[Step]) -> Result<Transcriber<'a>, Error>,
+) -> Result<Vec<Vec<f64>>, Failure> {
+    let alone = space.alone();
+    let chains = alone.iter().map(|name| chain(name, model.layers)).collect::<Result<Vec<_>, _>>().map_err(Failure::Run)?;
+    let windows = windows(model, files)?;
+    let bar = progress(chains.len(), "settings");
+    let losses = adaptive::losses(new, &chains, &windows, &|| bar.inc(1))?;
+    bar.finish_and_clear();
+    Ok(space.table(&losses))
+}
+
+/// What schedules within budgets keep, and how they were found.
+#[derive(Serialize)]
+pub(crate) struct Adaptive<'a> {
+    #[serde(flatten)]
+    pub(crate) report: Report,
+    /// Files that the losses are means over.
+    pub(crate) samples: usize,
+    pub(crate) shares: &'a [f64],
+    pub(crate) losses: Vec<Vec<f64>>,
+    /// In the order of the rows but the first.
+    pub(crate) plans: Vec<Planned>,
+}
+
 pub(crate) fn run(
     options: &Options,
     names: &[String],
@@ -125,8 +169,8 @@ pub(crate) fn run(
     vocabulary: &Vocabulary,
     transcribers: &[Transcriber<'_>],
     files: &[File],
-) -> Result<(), Failure> {
-    let windows: Vec<_> = files.iter().map(|file| window(model, &file.path)).collect::<Result<_, _>>().map_err(Failure::Request)?;
+) -> Result<Report, Failure> {
+    let windows = windows(model, files)?;
     let said: Vec<_> = files.iter().map(|file| words(&file.text)).collect();
     println!("files    {} with {} words\n", files.len(), said.iter().map(Vec::len).sum::<usize>());
     print!("{:<34}{:>8}{:>16}{:>10}{:>12}{:>8}", "compression", "tokens", "word errors, %", "changed", "dispatches", "GFLOP");
@@ -152,8 +196,7 @@ pub(crate) fn run(
         "without punctuation; a hyphen parts them. The standard error is that of the ratio over files; `changed` is the share of the words"
     );
     println!("without compression that are not the same with it.");
-    let report = Report { adapter: place.describe(), files: files.len(), words: said.iter().map(Vec::len).sum(), rows };
-    write(options.json.as_deref(), options.plot.as_deref(), &report, &report.chart())
+    Ok(Report { adapter: place.describe(), files: files.len(), words: said.iter().map(Vec::len).sum(), rows })
 }
 
 fn row(

@@ -5,6 +5,7 @@
 //! cargo run --release --example whisper -- speech.flac
 //! cargo run --release --example whisper -- speech.wav --compress atome:ratio=0.2
 //! cargo run --release --example whisper -- --evaluate speech/ --compress atome:ratio=0.1 --compress atome:ratio=0.2
+//! cargo run --release --example whisper -- --evaluate speech/ --budget 0.5
 //! ```
 //!
 //! The model is two graphs: an encoder with the compression in its layers, between attention and feed-forward, and one step of the
@@ -14,7 +15,10 @@
 #[path = "../shared/output.rs"]
 #[macro_use]
 mod output;
+mod adaptive;
 mod audio;
+#[path = "../shared/budgets.rs"]
+mod budgets;
 #[path = "../shared/chains.rs"]
 mod chains;
 #[path = "../shared/chart.rs"]
@@ -44,6 +48,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use device::{Backend, Failure, choose, exit};
+use evaluation::File;
 use methods::{METHODS, chain};
 use model::Model;
 use report::Price;
@@ -73,6 +78,13 @@ struct Options {
     /// Only the first so many files of --evaluate
     #[arg(long, value_name = "FILES")]
     files: Option<usize>,
+    /// Find a schedule for this share of the operations of the encoder's layers, or for several, from what each layer's compression loses alone,
+    /// and compare it with the one that merges the same share in each layer
+    #[arg(long, value_name = "SHARE[,SHARE..]", value_delimiter = ',', requires = "evaluate", conflicts_with = "compress")]
+    budget: Vec<f64>,
+    /// Files of --evaluate that --budget measures losses with, evenly among all; the others are the test
+    #[arg(long, value_name = "FILES", default_value_t = 6)]
+    samples: usize,
     /// Report how long --evaluate took, too
     #[arg(long)]
     times: bool,
@@ -125,12 +137,16 @@ fn run(options: &Options) -> Result<(), Failure> {
     match (&options.evaluate, &options.sound) {
         (Some(folder), _) => {
             let files = evaluation::files(folder, options.files.unwrap_or(usize::MAX)).map_err(Failure::Request)?;
+            if !options.budget.is_empty() {
+                return within_budgets(options, &place, &model, &vocabulary, files);
+            }
             let batch = batch.min(files.len());
             let mut transcribers = vec![new(&[], batch)?];
             for steps in &chains {
                 transcribers.push(new(steps, batch)?);
             }
-            evaluation::run(options, &names, &place, &model, &vocabulary, &transcribers, &files)
+            let report = evaluation::run(options, &names, &place, &model, &vocabulary, &transcribers, &files)?;
+            report::write(options.json.as_deref(), options.plot.as_deref(), &report, &report.chart())
         }
         (None, Some(sound)) => {
             let windows = windows(&model, sound).map_err(Failure::Request)?;
@@ -151,6 +167,36 @@ fn run(options: &Options) -> Result<(), Failure> {
         }
         (None, None) => Err(Failure::Request("there is no sound".to_owned())),
     }
+}
+
+/// Schedules for budgets, and what they keep.
+fn within_budgets(options: &Options, place: &Place, model: &Model, vocabulary: &Vocabulary, files: Vec<File>) -> Result<(), Failure> {
+    if let Some(share) = options.budget.iter().find(|share| !(0.0..=1.0).contains(*share)) {
+        return Err(Failure::Request(format!("--budget is a share of the layers' operations, from 0 to 1, not {share}")));
+    }
+    let (all, samples) = (files.len(), options.samples);
+    if samples == 0 || all <= samples {
+        return Err(Failure::Request(format!("--budget needs at least one of --samples, and more files than {samples}, not {all}")));
+    }
+    let (samples, test): (Vec<_>, Vec<_>) = files.into_iter().enumerate().partition(|(index, _)| budgets::is_sample(*index, samples, all));
+    let [samples, test] = [samples, test].map(|part| part.into_iter().map(|(_, file)| file).collect::<Vec<_>>());
+    let new = |steps: &[_], batch: usize| Transcriber::new(place, model, vocabulary, steps, batch.min(options.batch.into()));
+    let space = adaptive::space(model);
+    space.check(&options.budget)?;
+    let losses = evaluation::layer_losses(model, &space, &samples, &|steps| new(steps, samples.len()))?;
+    let plans = adaptive::plans(&space, &losses, &options.budget)?;
+    println!("losses   divergences over {} tokens of text in each of {} windows, each layer alone", adaptive::TEXT, samples.len());
+    space.print(&losses, &plans);
+    let mut transcribers = vec![new(&[], test.len())?];
+    for plan in &plans {
+        let steps = if plan.compression.is_empty() { Vec::new() } else { chain(&plan.compression, model.layers).map_err(Failure::Run)? };
+        transcribers.push(new(&steps, test.len())?);
+    }
+    let names: Vec<_> = ["none".to_owned()].into_iter().chain(plans.iter().map(|plan| plan.name.clone())).collect();
+    let report = evaluation::run(options, &names, place, model, vocabulary, &transcribers, &test)?;
+    let chart = budgets::chart(report.title(), "word errors, %", &plans, &report.scores());
+    let found = evaluation::Adaptive { report, samples: samples.len(), shares: &space.shares, losses, plans };
+    report::write(options.json.as_deref(), options.plot.as_deref(), &found, &chart)
 }
 
 /// The spectrograms of a file's windows.

@@ -11,6 +11,7 @@ use tokenpress::kernels::{
 };
 use tokenpress::methods::{Affine, FeedForward, KeyMask, MultiHeadAttention, Projected, Projections, TransformerBlock};
 use tokenpress::readback::HostTensors;
+use tokenpress::schedule::LayerCost;
 use tokenpress::{Elem, Error, Graph, HostTensor, Tensor, Tokens};
 
 use crate::methods::{Layer, Step};
@@ -64,6 +65,12 @@ impl Model {
         let layers = |part| (0..).take_while(|i| weights.contains_key(&format!("{part}.blocks.{i}.attn_ln.weight"))).count();
         let (layers, decoder_layers) = (layers("encoder"), layers("decoder"));
         Ok(Self { weights, heads, layers, decoder_layers, channels, bins: wide / TAPS, audio, vocabulary, text })
+    }
+
+    /// What a layer of the encoder costs.
+    pub(crate) fn cost(&self) -> LayerCost {
+        let hidden = sizes(&self.weights, "encoder.blocks.0.mlp.0.weight").map_or(4 * self.channels, |[hidden, _]: [u32; 2]| hidden);
+        LayerCost { channels: self.channels, key_channels: self.channels, hidden, element_bytes: 4 }
     }
 
     /// The graphs' inputs but for sound and text.

@@ -95,26 +95,11 @@ impl<'a> Transcriber<'a> {
         windows: &[HostTensor],
         heard: &mut Heard,
     ) -> Result<(), Error> {
-        for (row, mel) in windows.iter().enumerate() {
-            let (outputs, seconds) = self.encoder.run_for(&[("mel", mel)], &|name| name.starts_with("lengths"))?;
-            heard.encoder += seconds;
-            heard.lengths.push(self.lengths(&outputs));
-            let mut copies = context.device.create_command_encoder(&Default::default());
-            for (name, view) in self.encoder.outputs().into_iter().flatten() {
-                if let Some(all) = given.get(name) {
-                    let bytes = view.desc().bytes();
-                    copies.copy_buffer_to_buffer(view.buffer(), 0, all.buffer(), row as u64 * bytes, bytes);
-                }
-            }
-            context.queue.submit([copies.finish()]);
-        }
+        self.encode(context, given, windows, heard)?;
         let start = Instant::now();
-        let write = |views: &Views, name: &str, number: u32| {
-            context.queue.write_buffer(views[name].buffer(), 0, bytemuck::cast_slice(&vec![number; self.batch]));
-        };
-        write(&plans[0].given, "position", 0);
+        write(context, &plans[0].given, "position", &vec![0; self.batch]);
         for (step, token) in self.prompt.into_iter().enumerate() {
-            write(&plans[step % 2].given, "token", token);
+            write(context, &plans[step % 2].given, "token", &vec![token; self.batch]);
             execute(context, [&plans[step % 2].plan])?;
         }
         let mut step = self.prompt.len();
@@ -139,6 +124,91 @@ impl<'a> Transcriber<'a> {
         Ok(())
     }
 
+    /// The encoder, and what it gives for each window into the decoder's batch.
+    fn encode(&self, context: &Context, given: &Views, windows: &[HostTensor], heard: &mut Heard) -> Result<(), Error> {
+        for (row, mel) in windows.iter().enumerate() {
+            let (outputs, seconds) = self.encoder.run_for(&[("mel", mel)], &|name| name.starts_with("lengths"))?;
+            heard.encoder += seconds;
+            heard.lengths.push(self.lengths(&outputs));
+            let mut copies = context.device.create_command_encoder(&Default::default());
+            for (name, view) in self.encoder.outputs().into_iter().flatten() {
+                if let Some(all) = given.get(name) {
+                    let bytes = view.desc().bytes();
+                    copies.copy_buffer_to_buffer(view.buffer(), 0, all.buffer(), row as u64 * bytes, bytes);
+                }
+            }
+            context.queue.submit([copies.finish()]);
+        }
+        Ok(())
+    }
+
+    /// The logits after the prompt and after each token of a text but the last, `[tokens, vocabulary]`, for each window and its text: what the
+    /// model would say if it had said that.
+    pub(crate) fn logits(&self, windows: &[HostTensor], texts: &[Vec<u32>]) -> Result<Vec<HostTensor>, Error> {
+        let mut logits = Vec::new();
+        for (windows, texts) in windows.chunks(self.batch).zip(texts.chunks(self.batch)) {
+            let forced: Vec<Vec<u32>> = texts.iter().map(|text| [&self.prompt, &text[..text.len().saturating_sub(1)]].concat()).collect();
+            let rows = match (self.place, &self.device) {
+                (Place::Device(context, _), Some(device)) => self.forced_on_device(context, device, windows, &forced)?,
+                _ => vec![self.forced_on_reference(&windows[0], &forced[0])?],
+            };
+            let size = self.model.vocabulary;
+            logits.extend(rows.into_iter().map(|row| HostTensor::f32([row.len() as u32 / size, size], row)));
+        }
+        Ok(logits)
+    }
+
+    fn forced_on_device(
+        &self,
+        context: &Context,
+        Device { heard: given, plans }: &Device,
+        windows: &[HostTensor],
+        forced: &[Vec<u32>],
+    ) -> Result<Vec<Vec<f32>>, Error> {
+        self.encode(context, given, windows, &mut Heard::default())?;
+        write(context, &plans[0].given, "position", &vec![0; self.batch]);
+        let mut rows = vec![Vec::new(); forced.len()];
+        for step in 0..forced.iter().map(Vec::len).max().unwrap_or_default() {
+            let Planned { plan, given, outputs } = &plans[step % 2];
+            let token = |row: usize| forced.get(row).and_then(|tokens| tokens.get(step)).copied().unwrap_or(self.end);
+            write(context, given, "token", &(0..self.batch).map(token).collect::<Vec<_>>());
+            execute(context, [plan])?;
+            if step + 1 >= self.prompt.len() {
+                let logits = pollster::block_on(context.download(&outputs["logits"]))?.floats();
+                let all = logits.chunks(self.model.vocabulary as usize);
+                let live = rows.iter_mut().zip(forced).zip(all).filter(|((_, tokens), _)| step < tokens.len());
+                live.for_each(|((row, _), logits)| row.extend_from_slice(logits));
+            }
+        }
+        Ok(rows)
+    }
+
+    fn forced_on_reference(&self, mel: &HostTensor, forced: &[u32]) -> Result<Vec<f32>, Error> {
+        let mut given = self.given(self.encoder.run(&[("mel", mel)])?.0);
+        let mut row = Vec::new();
+        for (step, token) in forced.iter().enumerate() {
+            given.insert("token".to_owned(), HostTensor::u32([1, 1], vec![*token]));
+            for (name, tensor) in reference(&self.decoder.graph, self.model.weights(), given.clone())? {
+                if let Some(name) = name.strip_prefix(NEXT) {
+                    given.insert(name.to_owned(), tensor);
+                } else if step + 1 >= self.prompt.len() {
+                    row.extend(tensor.floats());
+                }
+            }
+        }
+        Ok(row)
+    }
+
+    /// What the decoder reads first: what the encoder gave, and an empty cache.
+    fn given(&self, heard: HostTensors) -> HostTensors {
+        let inputs = self.decoder.graph.inputs().filter(|(name, _)| !self.model.weights().contains_key(*name));
+        let empty =
+            |(name, desc): (&str, Desc)| (name.to_owned(), HostTensor::from_floats(desc, vec![0.0; desc.shape.elements() as usize]));
+        let mut given: HostTensors = inputs.map(empty).collect();
+        given.extend(heard.into_iter().filter(|(name, _)| name.starts_with("cross") || name.starts_with("audio")));
+        given
+    }
+
     fn on_reference(&self, mel: &HostTensor, heard: &mut Heard) -> Result<(), Error> {
         let (outputs, seconds) = self.encoder.run(&[("mel", mel)])?;
         heard.encoder += seconds;
@@ -146,11 +216,7 @@ impl<'a> Transcriber<'a> {
         let start = Instant::now();
         let graph = &self.decoder.graph;
         let weights = self.model.weights();
-        let wanted = graph.inputs().filter(|(name, _)| !weights.contains_key(*name));
-        let mut given: HostTensors = wanted
-            .map(|(name, desc)| (name.to_owned(), HostTensor::from_floats(desc, vec![0.0; desc.shape.elements() as usize])))
-            .collect();
-        given.extend(outputs.into_iter().filter(|(name, _)| name.starts_with("cross") || name.starts_with("audio")));
+        let mut given = self.given(outputs);
         let mut tokens = Vec::new();
         for step in 0..self.steps {
             if let Some(token) = self.prompt.get(step) {
@@ -180,6 +246,11 @@ impl<'a> Transcriber<'a> {
         let length = |layer: &usize| outputs[&format!("lengths.{layer}")].integers()[0] as usize;
         self.encoder.built.compressing.iter().map(length).collect()
     }
+}
+
+/// Writes one of the decoder's inputs.
+fn write(context: &Context, views: &Views, name: &str, numbers: &[u32]) {
+    context.queue.write_buffer(views[name].buffer(), 0, bytemuck::cast_slice(numbers));
 }
 
 impl Device {

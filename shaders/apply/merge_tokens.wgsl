@@ -52,18 +52,86 @@ fn wide_quotient(sum: elem_f32, divisor: f32, shift: i32, zero: u32) -> elem_f32
   return made_product(half, elem_f32(power_of_two(all - all / 2)), zero);
 }
 
+// What an invocation has of a column so far.
+struct Column {
+  last: elem,
+  sum: elem_f32,
+  small_sum: elem_f32,
+  largest: elem,
+  largest_key: elem_u32,
+}
+
+// The facts of a row that its columns share.
+struct Row {
+  count: u32,
+  weight_sum: f32,
+  // Scaled by 2^-total_shift if the plain sum leaves the range.
+  total_shift: i32,
+  zero: u32, // for made_product
+}
+
+fn with_member(column: Column, row: elem, weight: f32, small_weight: f32, zero: u32) -> Column {
+  var next = column;
+  let value = elem_f32(row);
+  next.last = row;
+  if REDUCE == MAX {
+    let key = order_keys(value);
+    next.largest = select(next.largest, row, key > next.largest_key);
+    next.largest_key = max(next.largest_key, key);
+  } else if REDUCE >= WEIGHTED_MEAN {
+    next.sum += weight * value;
+    next.small_sum += small_weight * made_product(value, elem_f32(power_of_two(SHRINK_WEIGHTED)), zero);
+  } else {
+    next.sum += value;
+    next.small_sum += made_product(value, elem_f32(SHRINK_FACTOR), zero);
+  }
+  return next;
+}
+
+fn reduced(column: Column, row: Row) -> elem {
+  if row.count == 1u && REDUCE != WEIGHTED_SUM { return column.last; }
+  if REDUCE == MAX { return column.largest; }
+  if row.count == 0u { return elem(); }
+  var divisor = 1.0;
+  if REDUCE == MEAN { divisor = f32(row.count); }
+  if REDUCE == WEIGHTED_MEAN { divisor = row.weight_sum; }
+  let sum = column.sum;
+  var value = sum / divisor;
+  let total_shift = select(0, row.total_shift, REDUCE == WEIGHTED_MEAN);
+  let wide_total = total_shift != 0 || !is_divisor(divisor);
+  if wide_total || !all_finite(sum) {
+    if wide_total { value = wide_quotient(sum, divisor, -total_shift, row.zero); }
+    let small_sum = column.small_sum;
+    let shift = select(-SHRINK, -SHRINK_WEIGHT - SHRINK_WEIGHTED, REDUCE >= WEIGHTED_MEAN) - total_shift;
+    var wide = wide_quotient(small_sum, divisor, shift, row.zero);
+    if REDUCE == MEAN {
+      // Rounding must not lift a mean of finite numbers above the largest float.
+      wide = where_finite(small_sum, clamp(wide, elem_f32(-0x1.fffffep+127f), elem_f32(0x1.fffffep+127f)), wide);
+    }
+    value = where_finite(sum, value, wide);
+  }
+  // Tests the bits, so that a NaN does not count as 0.
+  if (bitcast<u32>(divisor) & 0x7fffffffu) == 0u { return elem(); }
+  return elem(value);
+}
+
 @compute @workgroup_size(128)
 fn main(grid: Grid, lane: Lane) {
   let element = linear_group(grid) * 128u + lane.index;
   if element >= params.elements { return; }
-  let columns = max(params.channels, 1u); // rows without channels still have totals
-  let channel = element % columns;
-  let row = element / columns;
+  // An invocation has two columns: a member's number and weight are loaded once for both. Rows without channels still have totals.
+  let half = max((params.channels + 1u) / 2u, 1u);
+  let row = element / half;
+  let channel = element - row * half;
+  let has_near = channel < params.channels;
+  let has_far = channel + half < params.channels;
+  let far = select(0u, half, has_far);
   let batch = row / params.outputs;
   let offset = params.offsets_base + batch * (params.outputs + 1u) + row % params.outputs;
   let begin = offsets[offset];
   let end = min(offsets[offset + 1u], params.entries);
   let writes_total = params.with_totals != 0u && channel == 0u;
+  let to = params.merged_base + row * params.channels + channel;
 
   // Most rows that ToMe leaves have one member. They are copied: no sums.
   if end == begin + 1u && REDUCE != WEIGHTED_SUM {
@@ -73,92 +141,47 @@ fn main(grid: Grid, lane: Lane) {
     if writes_total {
       totals[params.totals_base + row] = select(0.0, weights[params.weights_base + source], is_live);
     }
-    if params.channels > 0u {
-      merged[params.merged_base + element] = select(elem(), x[params.x_base + source * params.channels + channel], is_live);
-    }
+    let source_column = params.x_base + source * params.channels + channel;
+    if has_near { merged[to] = select(elem(), x[source_column], is_live); }
+    if has_far { merged[to + far] = select(elem(), x[source_column + far], is_live); }
     return;
   }
 
-  var count = 0u;
-  var last = elem();
-  var last_weight = 0.0;
-  var sum = elem_f32();
-  var weight_sum = 0.0;
-  var largest = elem();
-  var largest_key = elem_u32(KEY_DEAD);
-  var small_sum = elem_f32();
+  var facts: Row;
+  facts.zero = params.with_totals >> 1u;
+  var near_column: Column;
+  var far_column: Column;
+  near_column.largest_key = elem_u32(KEY_DEAD);
+  far_column.largest_key = elem_u32(KEY_DEAD);
+  var weight = 0.0;
   var small_weight = 0.0;
   var small_weight_sum = 0.0;
-  let weighted = REDUCE >= WEIGHTED_MEAN;
-  let factor = elem_f32(select(SHRINK_FACTOR, power_of_two(SHRINK_WEIGHTED), weighted)); // for the rows
-  let zero = params.with_totals >> 1u; // for made_product
   for (var m = begin; m < end; m++) {
     let token = members[params.members_base + batch * params.entries + m];
     if token >= params.tokens { continue; }
-    count++;
+    facts.count++;
     let source = batch * params.tokens + token;
-    if params.channels > 0u {
-      last = x[params.x_base + source * params.channels + channel];
-    }
-    let value = elem_f32(last);
-    if REDUCE == MAX {
-      let key = order_keys(value);
-      largest = select(largest, last, key > largest_key);
-      largest_key = max(largest_key, key);
-    }
-    let small = made_product(value, factor, zero);
-    if weighted || writes_total {
-      last_weight = weights[params.weights_base + source];
-      small_weight = bitcast<f32>(bitcast<u32>(last_weight * power_of_two(SHRINK_WEIGHT)) | zero);
-      weight_sum += last_weight;
+    if REDUCE >= WEIGHTED_MEAN || writes_total {
+      weight = weights[params.weights_base + source];
+      small_weight = bitcast<f32>(bitcast<u32>(weight * power_of_two(SHRINK_WEIGHT)) | facts.zero);
+      facts.weight_sum += weight;
       small_weight_sum += small_weight;
     }
-    if weighted {
-      sum += last_weight * value;
-      small_sum += small_weight * small;
-    } else {
-      sum += value;
-      small_sum += small;
+    if has_near {
+      let source_column = params.x_base + source * params.channels + channel;
+      let near_row = x[source_column];
+      let far_row = x[source_column + far];
+      near_column = with_member(near_column, near_row, weight, small_weight, facts.zero);
+      far_column = with_member(far_column, far_row, weight, small_weight, facts.zero);
     }
   }
-  let again = !(all_finite(sum) && is_divisor(weight_sum));
-
-  var total_shift = 0;
-  if !is_finite(weight_sum) {
-    weight_sum = small_weight_sum;
-    total_shift = -SHRINK_WEIGHT;
+  if !is_finite(facts.weight_sum) {
+    facts.weight_sum = small_weight_sum;
+    facts.total_shift = -SHRINK_WEIGHT;
   }
   if writes_total {
-    totals[params.totals_base + row] = select(times_power(weight_sum, total_shift), last_weight, count == 1u);
+    totals[params.totals_base + row] = select(times_power(facts.weight_sum, facts.total_shift), weight, facts.count == 1u);
   }
-  var result = elem();
-  if count == 1u && REDUCE != WEIGHTED_SUM {
-    result = last;
-  } else if REDUCE == MAX {
-    result = largest;
-  } else if count > 0u {
-    var divisor = 1.0;
-    if REDUCE == MEAN { divisor = f32(count); }
-    if REDUCE == WEIGHTED_MEAN { divisor = weight_sum; }
-    var value = sum / divisor;
-    if again {
-      if REDUCE != WEIGHTED_MEAN {
-        total_shift = 0;
-      } else if total_shift != 0 || !is_divisor(divisor) {
-        value = wide_quotient(sum, divisor, -total_shift, zero);
-      }
-      let shift = select(-SHRINK, -SHRINK_WEIGHT - SHRINK_WEIGHTED, weighted) - total_shift;
-      var wide = wide_quotient(small_sum, divisor, shift, zero);
-      if REDUCE == MEAN {
-        // Rounding must not lift a mean of finite numbers above the largest float.
-        wide = where_finite(small_sum, clamp(wide, elem_f32(-0x1.fffffep+127f), elem_f32(0x1.fffffep+127f)), wide);
-      }
-      value = where_finite(sum, value, wide);
-    }
-    // Tests the bits, so that a NaN does not count as 0.
-    if (bitcast<u32>(divisor) & 0x7fffffffu) != 0u { result = elem(value); }
-  }
-  if params.channels > 0u {
-    merged[params.merged_base + element] = result;
-  }
+  if has_near { merged[to] = reduced(near_column, facts); }
+  if has_far { merged[to + far] = reduced(far_column, facts); }
 }

@@ -50,6 +50,8 @@ pub(crate) const CHOICES: &[&str] = &[
     "greedy_select.gram",
     "group_tokens",
     "linear",
+    "mean_affinity",
+    "near_pairs",
     "neighbours.keys",
     "neighbours.keys.distances",
     "pooled_attention.frames",

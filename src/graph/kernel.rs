@@ -2,11 +2,12 @@
 
 use std::fmt::Debug;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use crate::compare::Comparison;
 use crate::device::Lowering;
 use crate::error::Error;
-use crate::tensor::{Desc, HostTensor};
+use crate::tensor::{Desc, Elem, HostTensor};
 
 /// What a kernel call costs at least, whatever the implementation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,6 +43,12 @@ pub trait Kernel: Debug + Send + Sync {
 
     /// Adds the call's dispatches.
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error>;
+
+    /// The same kernel for a graph whose tensors of type `from` become ones of type `to`, where the kernel itself names a type. `None`: it takes
+    /// its types from its inputs.
+    fn converted(&self, _from: Elem, _to: Elem) -> Option<Arc<dyn Kernel>> {
+        None
+    }
 
     /// Which inputs have the batch as their outermost dimension, if the call may be split over the batch;
     /// all outputs then have it too.

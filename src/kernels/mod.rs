@@ -7,6 +7,7 @@ pub mod apply;
 pub mod images;
 pub mod layers;
 pub(crate) mod operands;
+mod partition;
 pub mod score;
 pub mod select;
 

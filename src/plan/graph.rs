@@ -30,7 +30,8 @@ impl Graph {
     /// - [`Error::Shader`] for a mistake in a shader of the application's own.
     /// - [`Error::BindingTooLarge`], [`Error::WorkspaceTooLarge`], [`Error::TooManyGroups`] and [`Error::MissingFeature`] for what exceeds
     ///   the device's limits and features.
-    /// - [`Error::OutOfMemory`], and [`Error::Device`] if the device is lost.
+    /// - [`Error::OutOfMemory`], and [`Error::Device`] if the device is lost. In a browser wgpu 30 panics on a device that is lost:
+    ///   `Device::set_device_lost_callback` says when not to plan on it any more.
     pub fn plan(&self, gpu: &Gpu, bindings: &Bindings) -> Result<Plan, Error> {
         super::make(self, gpu, bindings, None)
     }

@@ -3,13 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use tokenpress::kernels::Partition;
+use tokenpress::kernels::{Affinity, Partition};
 use tokenpress::methods::{
-    AToMe, AdjacentPairs, BalancedPrune, CdPruner, Content, Dart, DensityClusters, DivPrune, DualAttention, DyCoke, DyCokeCache,
-    DyCokeStep, DynamicVit, EVit, Evs, FastAdaSp, FastV, Faster, FrameFusion, HiPrune, HoloV, IdPruner, IdleVit, Images, Join, KeyTokens,
-    LlavaNext, LlavaVideo, Matching, Newline, PairChoice, PoolMode, Prefill, Projector, Protect, PruMerge, PuMer, PyramidDrop,
-    RebalancedTopK, Samp, SparseVlm, ToMe, Unpadding, VidCom2, VisPruner, VisionZip, WindowMerge, average_frames, qwen2_vl_patch_order,
-    stack_frames,
+    AToMe, AdjacentPairs, BalancedPrune, CdPruner, Content, Dart, DensityClusters, DiffFp, DivPrune, DualAttention, DyCoke, DyCokeCache,
+    DyCokeStep, DynamicVit, EVit, Evs, FastAdaSp, FastV, FastVid, Faster, FrameFusion, HiPrune, HoliTom, HoloV, IdPruner, IdleVit, Images,
+    Join, KeyTokens, LlavaNext, LlavaScissor, LlavaVideo, Matching, Newline, OmniZip, Pact, PairChoice, PiToMe, PixelPrune, PoolMode,
+    Prefill, Projector, Protect, PruMerge, PuMer, PyramidDrop, RebalancedTopK, Samp, Scope, SparseVlm, Sttm, ToFu, ToMe, Unpadding,
+    VidCom2, VisPruner, VisionZip, WindowMerge, average_frames, qwen2_vl_patch_order, stack_frames,
 };
 use tokenpress::schedule::{MergeSchedule, Rounding, ShareOf, StagedKeep};
 use tokenpress::{Elem, Error, Graph, Tensor, Tokens};
@@ -144,6 +144,23 @@ fn shares_are_from_nothing_to_all() {
     shares("staged keep", |_, keep| {
         StagedKeep { stages: vec![(1, keep)], of: ShareOf::First, rounding: Rounding::Floor }.lengths(3, 10).map(drop)
     });
+    shares("scope keep", |g, keep| Scope { keep, ..Scope::default() }.build(&mut g.graph, &g.tokens, g.score).map(drop));
+    shares("fastvid keep", |g, keep| fastvid(g, FastVid { keep, ..FastVid::default() }));
+    shares("fastvid context", |g, context| fastvid(g, FastVid { context, ..FastVid::default() }));
+    shares("fastvid own", |g, own| fastvid(g, FastVid { own, ..FastVid::default() }));
+    check("holitom keep", &[f32::NAN, f32::INFINITY, -0.1, 1.1].map(|share| (share, Refused)), |g, keep| {
+        holitom(g, HoliTom { keep, ..HoliTom::default() })
+    });
+    check("holitom own", &[f32::NAN, f32::INFINITY, -0.1, 1.1].map(|share| (share, Refused)), |g, own| {
+        holitom(g, HoliTom { own, ..HoliTom::default() })
+    });
+    shares("omnizip audio", |g, audio| omnizip(g, OmniZip { audio, ..OmniZip::default() }));
+    shares("omnizip context", |g, context| omnizip(g, OmniZip { context, ..OmniZip::default() }));
+    let wrong = [f32::NAN, f32::INFINITY, -0.1, 1.1].map(|share| (share, Refused));
+    check("omnizip video", &wrong, |g, video| omnizip(g, OmniZip { video, ..OmniZip::default() }));
+    check("omnizip least", &wrong, |g, least| omnizip(g, OmniZip { least, ..OmniZip::default() }));
+    check("omnizip most", &wrong, |g, most| omnizip(g, OmniZip { most, ..OmniZip::default() }));
+    shares("pact keep", |g, keep| Pact { keep, ..Pact::default() }.build(&mut g.graph, &g.tokens, g.score, g.tokens.x).map(drop));
     check("evit keep", &[f64::NAN, f64::INFINITY, 0.0, -1.0, 1.1].map(|v| (v, Refused)), |g, keep| {
         EVit { keep, ..EVit::default() }.build(&mut g.graph, &g.tokens, g.heads, g.heads).map(drop)
     });
@@ -175,6 +192,23 @@ fn thresholds_are_numbers() {
     });
     thresholds("samp", |g, threshold| Samp { threshold, keep: 0.5, floor: 2 }.build(&mut g.graph, &g.tokens, g.score, g.score).map(drop));
     thresholds("framefusion", |g, similarity| framefusion(g, FrameFusion { similarity, ..FrameFusion::default() }));
+    thresholds("difffp", |g, threshold| DiffFp { tokens_per_frame: 2, threshold, floor: 1 }.build(&mut g.graph, &g.tokens).map(drop));
+    thresholds("llava_scissor", |g, threshold| LlavaScissor { tokens_per_frame: 2, threshold }.build(&mut g.graph, &g.tokens).map(drop));
+    thresholds("holitom", |g, threshold| holitom(g, HoliTom { threshold, ..HoliTom::default() }));
+    thresholds("fastvid", |g, threshold| fastvid(g, FastVid { threshold, ..FastVid::default() }));
+    check("pact cutoff", &[f32::NAN, f32::INFINITY, -0.1, 2.1].map(|v| (v, Refused)), |g, cutoff| {
+        Pact { cutoff, ..Pact::default() }.build(&mut g.graph, &g.tokens, g.score, g.tokens.x).map(drop)
+    });
+    check("pact reach", &[f32::NAN, f32::INFINITY, -0.1].map(|v| (v, Refused)), |g, reach| {
+        Pact { reach, ..Pact::default() }.build(&mut g.graph, &g.tokens, g.score, g.tokens.x).map(drop)
+    });
+    thresholds("sttm", |g, threshold| Sttm { threshold, width: 3, ..Sttm::default() }.build(&mut g.graph, &g.tokens).map(drop));
+    thresholds("sttm temporal", |g, temporal| {
+        Sttm { temporal: Some(temporal), width: 3, ..Sttm::default() }.build(&mut g.graph, &g.tokens).map(drop)
+    });
+    thresholds("pixelprune", |g, threshold| {
+        PixelPrune { width: 2, threshold, ..PixelPrune::default() }.build(&mut g.graph, &g.tokens).map(drop)
+    });
     thresholds("dycoke", |g, similarity| {
         let step = DyCokeStep { attention: g.score, selected: g.graph.input("selected", [2, 3], Elem::U32) };
         DyCokeCache { keep: 0.5, similarity }.step(&mut g.graph, g.score, None, step).map(drop)
@@ -189,6 +223,12 @@ fn thresholds_are_numbers() {
     check("prumerge factor by score", &[f32::NAN, f32::INFINITY, f32::NEG_INFINITY].map(|v| (v, Refused)), |g, factor| {
         let method = PruMerge { factor, neighbours: 2, protect: protect(g), ..PruMerge::default() };
         method.by_score(&mut g.graph, &g.tokens, g.score, g.tokens.x).map(drop)
+    });
+    check("pitome margin", &[f32::NAN, f32::INFINITY].map(|v| (v, Refused)), |g, margin| {
+        PiToMe { merge: 2, energy: Affinity::Elu { margin }, ..PiToMe::default() }.build(&mut g.graph, &g.tokens, g.heads).map(drop)
+    });
+    check("pitome width", &[f32::NAN, f32::INFINITY, 0.0, -1.0, 1e-9].map(|v| (v, Refused)), |g, width| {
+        PiToMe { merge: 2, energy: Affinity::Gaussian { width }, ..PiToMe::default() }.build(&mut g.graph, &g.tokens, g.heads).map(drop)
     });
     check("windows", &[(f32::NAN, Refused), (f32::INFINITY, Either)], |g, threshold| {
         let method = WindowMerge { height: 2, width: 4, window: 2, threshold, protect: protect(g), ..WindowMerge::default() };
@@ -251,6 +291,34 @@ fn counts_may_be_anything() {
         HiPrune { keep: 0.5, share: 1.0, width, wrap: true, floor: 0 }.build(&mut g.graph, &g.tokens, g.score, g.score).map(drop)
     });
     positive("evs frames", |g, tokens_per_frame| Evs { tokens_per_frame, prune: 0.5, floor: 0 }.build(&mut g.graph, &g.tokens).map(drop));
+    positive("difffp frames", |g, tokens_per_frame| {
+        DiffFp { tokens_per_frame, ..DiffFp::default() }.build(&mut g.graph, &g.tokens).map(drop)
+    });
+    counts("difffp floor", |g, floor| DiffFp { tokens_per_frame: 2, threshold: 0.5, floor }.build(&mut g.graph, &g.tokens).map(drop));
+    counts("pitome merge", |g, merge| {
+        PiToMe { merge, protect: protect(g), ..PiToMe::default() }.build(&mut g.graph, &g.tokens, g.heads).map(drop)
+    });
+    counts("tofu merge", |g, merge| ToFu { merge, ..ToFu::default() }.build(&mut g.graph, &g.tokens, g.tokens.x).map(drop));
+    positive("fastvid frames", |g, tokens_per_frame| fastvid(g, FastVid { tokens_per_frame, keep: 0.5, ..FastVid::default() }));
+    positive("fastvid stride", |g, stride| {
+        fastvid(g, FastVid { tokens_per_frame: 2, keep: 1.0, segments: 1, stride, ..FastVid::default() })
+    });
+    counts("fastvid segments", |g, segments| fastvid(g, FastVid { tokens_per_frame: 2, keep: 1.0, segments, ..FastVid::default() }));
+    positive("holitom frames", |g, tokens_per_frame| holitom(g, HoliTom { tokens_per_frame, ..HoliTom::default() }));
+    positive("holitom longest", |g, longest| holitom(g, HoliTom { tokens_per_frame: 2, longest, ..HoliTom::default() }));
+    positive("omnizip frames", |g, tokens_per_frame| omnizip(g, OmniZip { tokens_per_frame, ..OmniZip::default() }));
+    positive("omnizip chunks", |g, frames_per_chunk| omnizip(g, OmniZip { frames_per_chunk, ..OmniZip::default() }));
+    positive("omnizip audio chunks", |g, audio_per_chunk| omnizip(g, OmniZip { audio_per_chunk, ..OmniZip::default() }));
+    counts("omnizip members", |g, members| omnizip(g, OmniZip { members, audio: 0.8, context: 0.4, ..OmniZip::default() }));
+    positive("llava_scissor frames", |g, tokens_per_frame| {
+        LlavaScissor { tokens_per_frame, ..LlavaScissor::default() }.build(&mut g.graph, &g.tokens).map(drop)
+    });
+    for [height, width, root] in COUNTS.iter().flat_map(|n| [[*n, 2, 0], [2, *n, 0], [*n; 3], [1, 3, *n]]) {
+        let mut g = given(true);
+        let method = Sttm { height, width, root, ..Sttm::default() };
+        assert_eq!(method.build(&mut g.graph, &g.tokens).is_err(), height == 0 || width == 0, "{method:?}");
+    }
+    positive("pixelprune width", |g, width| PixelPrune { width, ..PixelPrune::default() }.build(&mut g.graph, &g.tokens).map(drop));
     positive("dycoke frames", |g, tokens_per_frame| DyCoke { tokens_per_frame, merge: 0.5 }.build(&mut g.graph, &g.tokens).map(drop));
     positive("vidcom2 frames", |g, tokens_per_frame| VidCom2 { tokens_per_frame, base: 0.5 }.build(&mut g.graph, &g.tokens).map(drop));
     positive("framefusion frames", |g, tokens_per_frame| {
@@ -329,6 +397,18 @@ fn protect(g: &mut Given) -> Protect {
 
 fn atome(g: &mut Given, choice: PairChoice) -> Result<(), Error> {
     AToMe { choice, pairs: AdjacentPairs::Overlapping }.build(&mut g.graph, &g.tokens, g.tokens.x).map(drop)
+}
+
+fn holitom(g: &mut Given, method: HoliTom) -> Result<(), Error> {
+    method.build(&mut g.graph, &g.tokens, g.score).map(drop)
+}
+
+fn omnizip(g: &mut Given, method: OmniZip) -> Result<(), Error> {
+    method.build(&mut g.graph, &g.tokens, &g.tokens, g.score).map(drop)
+}
+
+fn fastvid(g: &mut Given, method: FastVid) -> Result<(), Error> {
+    method.build(&mut g.graph, &g.tokens, g.score, None).map(drop)
 }
 
 fn framefusion(g: &mut Given, method: FrameFusion) -> Result<(), Error> {

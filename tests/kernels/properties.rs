@@ -363,7 +363,8 @@ fn matches_of_a_ragged_row_are_those_of_the_row_alone(run: Run<'_>, case: Ragged
 }
 
 fn selections_of_a_ragged_row_are_those_of_the_row_alone(run: Run<'_>, case: Ragged) -> TestCaseResult {
-    for objective in [Objective::MaxMin, Objective::MarginalRelevance { relevance: 0.5 }, Objective::Determinant] {
+    let served = Objective::FacilityLocation { additive: false };
+    for objective in [Objective::MaxMin, Objective::MarginalRelevance { relevance: 0.5 }, Objective::Determinant, served] {
         case.rows_are_alone(|case| {
             outputs(run, &[&case.x(), &case.lengths()], |graph, t| {
                 let normalized = row_normalize(graph, t[0], Some(t[1]))?;

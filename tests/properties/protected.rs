@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 use tokenpress::kernels::Partition;
 use tokenpress::methods::{
-    Affine, BalancedPrune, DualAttention, DynamicVit, EVit, FastV, IdleVit, Images, Matching, Predictor, Prefill, Protect, PruMerge, PuMer,
-    PyramidDrop, SparseVlm, ToMe, VisionZip, WindowMerge,
+    Affine, BalancedPrune, DualAttention, DynamicVit, EVit, FastV, Fusion, IdleVit, Images, Matching, PiToMe, Predictor, Prefill, Protect,
+    PruMerge, PuMer, PyramidDrop, SparseVlm, ToFu, ToMe, VisionZip, WindowMerge,
 };
 use tokenpress::{Compressed, Desc, Elem, Error, Graph, HostTensor, NONE, Tensor, Tokens};
 
@@ -52,6 +52,22 @@ const METHODS: &[(&str, Build, Left)] = &[
         |graph, tokens, _, protect, options| {
             let method = ToMe { merge: options.few, protect, keep_order: options.flag, ..ToMe::default() };
             Ok((method.build(graph, tokens, tokens.x)?, None))
+        },
+        of_pairs,
+    ),
+    (
+        "pitome",
+        |graph, tokens, _, protect, options| {
+            let method = PiToMe { merge: options.few, halves: options.flag, protect, ..PiToMe::default() };
+            Ok((method.build(graph, tokens, tokens.x)?, None))
+        },
+        of_pairs,
+    ),
+    (
+        "tofu",
+        |graph, tokens, _, protect, options| {
+            let fusion = if options.flag { Fusion::LongestMean } else { Fusion::Destination };
+            Ok((ToFu { merge: options.few, protect, fusion }.build(graph, tokens, tokens.x)?, None))
         },
         of_pairs,
     ),

@@ -7,6 +7,7 @@ use tokenpress::readback::Context;
 use tokenpress::wgpu;
 
 use super::modes::short_name;
+#[allow(unused_imports, reason = "each user takes a part")]
 pub use super::modes::{Adapter, MODES, Mode, staged_shaders};
 
 /// The software adapters that `scripts/test` installs. A machine with `REQUIRE_GPU=1` must have them all.

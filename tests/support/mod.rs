@@ -1,5 +1,6 @@
 //! What the tests, `verify` and the benchmarks share: cases, data and adapters.
-#![allow(dead_code, missing_docs, unreachable_pub, unused_imports, reason = "each user takes a part")]
+#![allow(dead_code, missing_docs, unreachable_pub, reason = "each user takes a part")]
+#![cfg_attr(target_arch = "wasm32", allow(unused_imports, reason = "parts are not for browsers"))]
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod adapters;

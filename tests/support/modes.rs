@@ -10,16 +10,19 @@ use tokenpress::{Error, Policy, Tuning, wgpu};
 
 use super::open::open;
 
-/// The shaders with a form for GPUs that a subject has: a kernel's name, or the label of a variant.
+/// The shaders with a form for GPUs that a subject has, a staged one or one in which eight invocations share a row: a kernel's name, or the
+/// label of a variant.
 pub fn staged_shaders(subject: &str) -> impl Iterator<Item = &'static Shader> {
     let within = |whole: &str, part: &str| whole.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     let of_subject = move |shader: &&'static Shader| within(shader.name, subject) || within(subject, shader.name);
-    shaders().into_iter().filter(of_subject).filter(|shader| shader.variants().iter().any(|variant| variant.form == Form::Staged))
+    let shared = |shader: &'static Shader| shader.tunings.iter().any(|tuning| tuning.contains(&("SHARE", 8)));
+    let staged = |shader: &'static Shader| shader.variants().iter().any(|variant| variant.form == Form::Staged);
+    shaders().into_iter().filter(of_subject).filter(move |shader| staged(shader) || shared(shader))
 }
 
 /// One adapter and its device. Tests on one device take turns.
 pub struct Adapter {
-    /// Short: `lavapipe`, `swiftshader`, `llvmpipe-gl`, or the adapter's own name and backend.
+    /// Short: `lavapipe`, `swiftshader`, `llvmpipe-gl`, or the adapter's own name and backend. wgpu has no name in a browser: the page gives one.
     pub name: String,
     pub context: Context,
     pub turn: Mutex<()>,
@@ -67,8 +70,6 @@ pub fn short_name(info: &wgpu::AdapterInfo) -> String {
         wgpu::Backend::Vulkan if name.contains("llvmpipe") => "lavapipe".to_owned(),
         wgpu::Backend::Vulkan if name.contains("swiftshader") => "swiftshader".to_owned(),
         wgpu::Backend::Gl if name.contains("llvmpipe") => "llvmpipe-gl".to_owned(),
-        // Chrome has no other adapter that is a CPU, and a browser may hide its name.
-        wgpu::Backend::BrowserWebGpu if info.device_type == wgpu::DeviceType::Cpu => "swiftshader".to_owned(),
         backend => {
             let name = if name.is_empty() { "gpu".to_owned() } else { name };
             let word: String = name.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();

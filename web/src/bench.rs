@@ -3,7 +3,7 @@
 use tokenpress::Elem;
 use wasm_bindgen::prelude::*;
 
-use crate::device::Device;
+use crate::device::{Device, Trouble};
 use crate::harness::cases::{Case, Cases};
 use crate::harness::timer::Timer;
 use crate::run::{self, Effort};
@@ -13,6 +13,7 @@ use crate::yardsticks::Yardsticks;
 #[wasm_bindgen]
 pub struct Benchmark {
     timer: Timer,
+    trouble: Trouble,
     effort: Effort,
     yardsticks: Yardsticks,
     cases: Vec<Case>,
@@ -44,7 +45,7 @@ impl Benchmark {
         let yardsticks = Yardsticks::measure(&timer, &effort).await.map_err(|error| device.failure(error))?;
         let mut cases = Cases::all(small, elem);
         cases.retain(|case| kernels.is_empty() || kernels.split(',').any(|kernel| kernel == case.kernel));
-        Ok(Self { timer, effort, yardsticks, cases, next: 0 })
+        Ok(Self { timer, trouble: device.trouble.clone(), effort, yardsticks, cases, next: 0 })
     }
 
     /// How many cases there are.
@@ -75,7 +76,11 @@ impl Benchmark {
     pub async fn step(&mut self) -> Result<String, JsError> {
         let case = self.cases.get(self.next).ok_or_else(|| JsError::new("every case has run"))?;
         self.next += 1;
-        match run::case(&self.timer, &self.yardsticks, &self.effort, case).await {
+        let measured = run::case(&self.timer, &self.yardsticks, &self.effort, case).await;
+        if let Some(trouble) = self.trouble.take() {
+            return Err(JsError::new(&trouble));
+        }
+        match measured {
             Ok(row) => crate::json(&row),
             // What does not fit this device.
             Err(error) => crate::json(&serde_json::json!({ "kernel": case.kernel, "case": case.name, "left_out": error.to_string() })),

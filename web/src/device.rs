@@ -1,7 +1,7 @@
 //! The browser's GPU.
 
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use tokenpress::readback::Context;
@@ -14,20 +14,44 @@ use crate::support::modes::Adapter;
 #[wasm_bindgen]
 pub struct Device {
     pub(crate) adapter: Rc<Adapter>,
-    trouble: Trouble,
+    pub(crate) trouble: Trouble,
 }
 
-/// What the device said by itself: why it was lost, or an error that no call gave back.
+/// What the device said by itself.
 #[derive(Clone, Default)]
-pub(crate) struct Trouble(Arc<Mutex<Option<String>>>);
+pub(crate) struct Trouble(Arc<Mutex<Said>>);
+
+#[derive(Default)]
+struct Said {
+    /// Why it was lost: for good.
+    lost: Option<String>,
+    /// The first error that no call gave back, since it was asked last.
+    error: Option<String>,
+}
 
 impl Trouble {
-    fn say(&self, what: String) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(what);
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn said(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Why the device was lost.
+    pub(crate) fn lost(&self) -> Option<String> {
+        self.said().lost.clone()
+    }
+
+    /// Why it was lost, or the error that no call gave back: each is said once, so that the next call can succeed.
+    pub(crate) fn take(&self) -> Option<String> {
+        let mut said = self.said();
+        let error = said.error.take();
+        said.lost.clone().or(error)
+    }
+
+    /// An error as a sentence; the device's own words come first.
+    pub(crate) fn failure(&self, error: &Error) -> JsError {
+        JsError::new(&self.take().unwrap_or_else(|| match error {
+            Error::OutOfMemory { .. } => format!("The GPU is out of memory: {error}."),
+            error => format!("It failed: {error}."),
+        }))
     }
 }
 
@@ -45,17 +69,23 @@ struct Description<'a> {
 
 #[wasm_bindgen]
 impl Device {
-    /// Opens the GPU that the browser prefers.
-    pub async fn open() -> Result<Self, JsError> {
+    /// Opens the GPU that the browser prefers; `name` is what the browser calls it.
+    pub async fn open(name: &str) -> Result<Self, JsError> {
         let adapters = Context::adapters(wgpu::Backends::BROWSER_WEBGPU).await;
         let adapter = adapters.first().ok_or_else(|| JsError::new("This browser has WebGPU, but gives no GPU to this page."))?;
-        let adapter = Adapter::open(adapter).await.map_err(|error| JsError::new(&format!("The GPU cannot be opened: {error}.")))?;
+        let mut adapter = Adapter::open(adapter).await.map_err(|error| JsError::new(&format!("The GPU cannot be opened: {error}.")))?;
+        if !name.is_empty() {
+            adapter.name = name.to_owned();
+        }
         let trouble = Trouble::default();
         let (lost, uncaptured) = (trouble.clone(), trouble.clone());
         let device = &adapter.context.device;
-        device.set_device_lost_callback(move |_, message| lost.say(format!("The GPU was lost: {message}")));
+        device.set_device_lost_callback(move |_, message| {
+            let why = if message.is_empty() { "its driver or the browser took it away.".to_owned() } else { message };
+            lost.said().lost.get_or_insert(format!("The GPU was lost: {why}"));
+        });
         device.on_uncaptured_error(Arc::new(move |error| {
-            uncaptured.say(match error {
+            uncaptured.said().error.get_or_insert(match error {
                 wgpu::Error::OutOfMemory { .. } => "The GPU is out of memory.".to_owned(),
                 error => format!("The browser refused a call: {error}"),
             });
@@ -77,9 +107,14 @@ impl Device {
         })
     }
 
-    /// What the device said that no call gave back, if anything: lost, out of memory, a call refused.
+    /// What the device said that no call gave back, if anything: lost, out of memory, a call refused. But for a loss it is said once.
     pub fn trouble(&self) -> Option<String> {
-        self.trouble.said()
+        self.trouble.take()
+    }
+
+    /// Why the device was lost, if it was.
+    pub fn lost(&self) -> Option<String> {
+        self.trouble.lost()
     }
 
     /// Finds which form of each shader is faster here: text for [`Device::use_tuning`].
@@ -105,11 +140,7 @@ impl Device {
         self.adapter.context.clone()
     }
 
-    /// An error as a sentence; the device's own words come first.
     pub(crate) fn failure(&self, error: Error) -> JsError {
-        JsError::new(&self.trouble().unwrap_or_else(|| match error {
-            Error::OutOfMemory { .. } => format!("The GPU is out of memory: {error}."),
-            error => format!("It failed: {error}."),
-        }))
+        self.trouble.failure(&error)
     }
 }

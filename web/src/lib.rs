@@ -35,21 +35,24 @@ mod verification;
 mod yardsticks;
 
 mod bench;
+mod beside;
 mod compress;
 mod device;
 mod verify;
+mod video;
 
 use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen(start)]
 fn start() {
-    // A panic is a mistake of ours: it is said where the page's own errors are.
+    // A panic is a mistake of ours. Nothing here can be used after it: the worker ends by it, and the page makes another.
     std::panic::set_hook(Box::new(|panic| wasm_bindgen::throw_str(&panic.to_string())));
 }
 
-/// What a report of this page begins with: the crate's version, its commit, wgpu's version, and the time.
-fn stamp(time: f64) -> stamp::Stamp {
-    stamp::Stamp::of(option_env!("TOKENPRESS_COMMIT").map(str::to_owned), time as u64)
+/// Panics, for the test of what the page does then.
+#[wasm_bindgen]
+pub fn panic() {
+    panic!("the page's test asked for it");
 }
 
 /// What the page reads as an object.

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
-use crate::device::Device;
+use crate::device::{Device, Trouble};
 use crate::stamp::Stamp;
 use crate::support::Case;
 use crate::support::modes::Adapter;
@@ -15,6 +15,7 @@ use crate::verification::{self, AdapterReport, Extent, Outcome};
 #[wasm_bindgen]
 pub struct Verification {
     adapter: Rc<Adapter>,
+    trouble: Trouble,
     cases: Vec<Case>,
     next: usize,
     outcome: Outcome,
@@ -42,9 +43,9 @@ impl Verification {
             other => return Err(JsError::new(&format!("there is no extent {other:?}"))),
         };
         let cases = verification::cases(extent, |subject, name| format!("{subject} {name}").contains(filter));
-        let adapter = device.adapter.clone();
+        let (adapter, trouble) = (device.adapter.clone(), device.trouble.clone());
         let outcome = Outcome { adapters: vec![AdapterReport::of(&adapter)], ..Outcome::default() };
-        Ok(Self { adapter, cases, next: 0, outcome })
+        Ok(Self { adapter, trouble, cases, next: 0, outcome })
     }
 
     /// How many cases there are.
@@ -71,12 +72,25 @@ impl Verification {
         self.cases.get(self.next).map(|case| case.subject.to_owned())
     }
 
-    /// Runs the next case in every mode.
-    pub async fn step(&mut self) {
-        if let Some(case) = self.cases.get(self.next) {
-            self.outcome.run(self.next, case, &[self.adapter.as_ref()], |_, _, _| {}).await;
+    /// Runs the next case in every mode. What the device said that no call gave back comes back: the case counts as not run.
+    pub async fn step(&mut self) -> Option<String> {
+        let case = self.cases.get(self.next)?;
+        let Outcome { rows, failures, skips, passed, failed, skipped, .. } = &self.outcome;
+        let before = (rows.clone(), failures.len(), skips.len(), [*passed, *failed, *skipped]);
+        self.outcome.run(self.next, case, &[self.adapter.as_ref()], |_, _, _| {}).await;
+        let trouble = self.trouble.take();
+        if trouble.is_none() {
             self.next += 1;
+            return None;
         }
+        // Its errors say nothing of kernels.
+        let Outcome { rows, failures, skips, passed, failed, skipped, .. } = &mut self.outcome;
+        let counts;
+        (*rows, counts) = (before.0, before.3);
+        failures.truncate(before.1);
+        skips.truncate(before.2);
+        [*passed, *failed, *skipped] = counts;
+        trouble
     }
 
     /// Passed, failed and skipped runs so far.
@@ -85,10 +99,10 @@ impl Verification {
         [self.outcome.passed, self.outcome.failed, self.outcome.skipped].map(|count| count as u32).into()
     }
 
-    /// Everything so far as JSON, at so many seconds since 1970; `page` is JSON of what the browser says of itself.
-    pub fn report(&self, time: f64, page: &str) -> Result<String, JsError> {
+    /// Everything so far as JSON, of this commit and at so many seconds since 1970; `page` is JSON of what the browser says of itself.
+    pub fn report(&self, commit: Option<String>, time: f64, page: &str) -> Result<String, JsError> {
         let page = serde_json::from_str(page).map_err(|error| JsError::new(&error.to_string()))?;
-        let report = Report { stamp: crate::stamp(time), page, outcome: &self.outcome };
+        let report = Report { stamp: Stamp::of(commit, time as u64), page, outcome: &self.outcome };
         crate::json(&report)
     }
 }

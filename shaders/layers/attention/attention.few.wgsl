@@ -9,6 +9,8 @@
 // partial: [B, H, M, chunks, V] elem_f32; undefined if the row sees none of the chunk's keys
 // facts:   [B, H, M, chunks, 2] f32; largest and total; LOWEST and 0 if the row sees none of the chunk's keys
 //
+// `paged_attention` has the pages of a list as its keys, in the list's order: PAGED = 1. `query_lengths` are then the live pages of the list.
+//
 // What a row does not see, infinities and NaNs are as in `attention.wgsl`. Weights are divided by 256, so that the values of a chunk
 // cannot add up to more than the largest of them.
 //
@@ -60,10 +62,11 @@ fn make_logits(lane: Lane, place: Place, row: u32, first: u32, reach: u32) {
   for (var done = 0u; done < 64u; done += groups) {
     let quad = done + lane.index / SHARE;
     let key = first + quad * 4u;
-    let column0 = column_first(place, key);
-    let column1 = column_first(place, key + 1u);
-    let column2 = column_first(place, key + 2u);
-    let column3 = column_first(place, key + 3u);
+    let four = four_keys(place, key);
+    let column0 = column_first(place, four.x);
+    let column1 = column_first(place, four.y);
+    let column2 = column_first(place, four.z);
+    let column3 = column_first(place, four.w);
     var r0 = vec4<f32>();
     var r1 = vec4<f32>();
     var r2 = vec4<f32>();
@@ -136,7 +139,7 @@ fn main(grid: Grid, lane: Lane) {
   let batch = id / tiles / heads_of_key / params.chunks / params.key_heads;
   if lane.index == 0u {
     live = vec2<u32>(
-      min(query_lengths[params.query_lengths_base + batch], params.query_count),
+      min(query_lengths[params.query_lengths_base + batch], select(params.query_count, params.pages, PAGED == 1u)),
       min(lengths[params.lengths_base + batch], params.key_count),
     );
   }
@@ -148,12 +151,14 @@ fn main(grid: Grid, lane: Lane) {
     params.bias_base + batch * params.bias_batch + head * params.bias_head,
     0u,
     0u,
-    counts.x,
+    select(counts.x, params.query_count, PAGED == 1u),
     counts.y,
+    select(0u, counts.x << params.page_bits, PAGED == 1u),
   );
   // The last live row sees the most keys.
   let last = min(row + ROWS, max(place.live_queries, 1u)) - 1u;
-  let reach = select(0u, visible_keys(place, last), row < place.live_queries);
+  var reach = select(0u, visible_keys(place, last), row < place.live_queries);
+  if PAGED == 1u { reach = place.listed; }
   let first = chunk * KEYS;
   // The first row sees the earliest keys.
   if first >= reach || first + KEYS <= first_key(place, row) {
@@ -203,10 +208,11 @@ fn main(grid: Grid, lane: Lane) {
     var r3 = elem_f32();
     for (var quad = half; quad < quads; quad += 2u) {
       let key = first + quad * 4u;
-      let v0 = elem_f32(values[at + min(key, reach - 1u) * params.value_row]);
-      let v1 = elem_f32(values[at + min(key + 1u, reach - 1u) * params.value_row]);
-      let v2 = elem_f32(values[at + min(key + 2u, reach - 1u) * params.value_row]);
-      let v3 = elem_f32(values[at + min(key + 3u, reach - 1u) * params.value_row]);
+      let four = min(four_keys(place, key), vec4<u32>(select(reach, params.key_count, PAGED == 1u) - 1u));
+      let v0 = elem_f32(values[at + four.x * params.value_row]);
+      let v1 = elem_f32(values[at + four.y * params.value_row]);
+      let v2 = elem_f32(values[at + four.z * params.value_row]);
+      let v3 = elem_f32(values[at + four.w * params.value_row]);
       r0 += taken_four(weights[0][quad], v0, v1, v2, v3);
       if ROWS > 1u {
         r1 += taken_four(weights[1][quad], v0, v1, v2, v3);

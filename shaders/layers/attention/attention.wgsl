@@ -60,6 +60,7 @@ fn main(grid: Grid, lane: Lane) {
     params.lse_base + (batch * params.heads + head) * params.query_count,
     counts.x,
     counts.y,
+    0u,
   );
   // The last live row sees the most keys.
   let last = min(tile_first + ROWS, max(place.live_queries, 1u)) - 1u;

@@ -20,6 +20,7 @@
 // Cost: one read of the parts. An invocation makes one score. It sums over heads, then over rows or chunks, in ascending order.
 
 const SOFTMAX = 2u;
+const MAGNITUDE = 3u; // as 0 without a scale and a bias
 // Row reductions.
 const MEAN = 0u;
 const MEAN_VISIBLE = 1u;
@@ -85,8 +86,9 @@ fn main(grid: Grid, lane: Lane) {
         if j >= visible_keys(query_row(part, live_queries), live_queries, live_keys) { continue; }
         let r = (batch * params.heads + head) * params.rows + part;
         value = parts[params.parts_base + r * params.key_count + j];
-        if params.norm != 0u { value = params.scale * value + offset; }
+        if params.norm % MAGNITUDE != 0u { value = params.scale * value + offset; }
         value = saturated_f32(value);
+        if params.norm == MAGNITUDE { value = abs(value); }
         if params.norm == SOFTMAX { value = exp(value - sums[params.sums_base + r]) * (1.0 / sums[sum_first + r]); }
       } else {
         value = parts[params.parts_base + ((part * params.batch + batch) * params.heads + head) * params.columns + column];

@@ -10,6 +10,8 @@
 const NONE = 0xffffffffu;
 const MAX_MIN = 0u;
 const DETERMINANT = 2u;
+const FACILITY = 3u;
+const UNCOUNTED = 3.4028234e38;
 
 @compute @workgroup_size(256)
 fn main(grid: Grid, lane: Lane) {
@@ -55,6 +57,10 @@ fn main(grid: Grid, lane: Lane) {
     if token >= lengths[params.lengths_base + batch] {
       key = KEY_DEAD;
     }
+  }
+  if params.objective == FACILITY {
+    // The similarity to the selected tokens starts at 0, and only tokens that may steer are served.
+    state = select(0.0, UNCOUNTED, key <= KEY_NAN);
   }
   let at = memory_at + token;
   memory[at] = key;

@@ -1,6 +1,7 @@
 //! Numbers in another type.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::compare::Comparison;
 use crate::device::{BindingElem::Halves, Call, Header, Include, Lowering, Shader, Slot, params};
@@ -123,7 +124,8 @@ impl Graph {
         let seen = |graph: &Self, made: &HashMap<TensorId, Tensor>, tensor: &Tensor| graph.reshape(made[&tensor.id()], tensor.shape());
         for node in self.nodes() {
             let inputs: Result<Vec<_>, _> = node.inputs.iter().map(|tensor| seen(&graph, &made, tensor)).collect();
-            let outputs = graph.call_shared(node.kernel.clone(), &inputs?)?;
+            let kernel = node.kernel.converted(from, to).unwrap_or_else(|| node.kernel.clone());
+            let outputs = graph.call_shared(kernel, &inputs?)?;
             made.extend(node.outputs.iter().map(Tensor::id).zip(outputs));
         }
         for (name, tensor) in self.output_tensors() {
@@ -160,6 +162,10 @@ impl Kernel for Convert {
         vec![reference::convert(inputs[0], self.to)]
     }
 
+    fn converted(&self, from: Elem, to: Elem) -> Option<Arc<dyn Kernel>> {
+        (self.to == from).then(|| Arc::new(Self { to }) as Arc<dyn Kernel>)
+    }
+
     fn batched_inputs(&self, _inputs: &[Desc]) -> Option<Vec<bool>> {
         Some(vec![true])
     }
@@ -183,5 +189,25 @@ impl Kernel for Convert {
             Comparison::ranged(e, a, &exact, &vec![0.0; exact.len()])
         };
         expected.iter().zip(actual).map(judge).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::add;
+
+    #[test]
+    fn numbers_that_a_graph_makes_change_their_type_with_its_tensors() {
+        let mut graph = Graph::new();
+        let x = graph.input("x", [2], Elem::F16);
+        let wide = graph.input("wide", [2], Elem::F32);
+        let narrow = convert(&mut graph, wide, Elem::F16).expect("floats");
+        let sum = add(&mut graph, x, narrow).expect("of one type");
+        graph.output("sum", sum).expect("a name");
+        let graph = graph.converted(Elem::F16, Elem::BF16).expect("a graph of bf16");
+        let x = HostTensor::from_floats(Desc::new([2], Elem::BF16), vec![1.0, 2.0]);
+        let inputs = [("x".to_owned(), x), ("wide".to_owned(), HostTensor::f32([2], vec![0.5, 1.5]))].into();
+        assert_eq!(graph.run_reference(&inputs).expect("its inputs")["sum"].floats(), [1.5, 3.5]);
     }
 }

@@ -228,7 +228,9 @@ impl Kernel for MergeTokens {
         let alignment = lowering.alignment(&[Slot::Input(0), Slot::Output(0)]);
         let header = Header::vector(lowering.input(0).elem, u64::from(channels), alignment);
         let columns = channels / header.width();
-        let elements = u64::from(batch) * u64::from(outputs) * u64::from(if self.totals { columns.max(1) } else { columns });
+        // An invocation has two columns; a row without columns may still have a total.
+        let halves = if self.totals { columns.div_ceil(2).max(1) } else { columns.div_ceil(2) };
+        let elements = u64::from(batch) * u64::from(outputs) * u64::from(halves);
         let totals = if self.totals { Slot::Output(1) } else { lowering.scratch(1, Elem::F32) };
         lowering.dispatch(Call {
             shader: &MERGE_TOKENS,

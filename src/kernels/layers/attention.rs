@@ -45,6 +45,9 @@ params! {
         scale: f32,
         /// 0 for none.
         cap: f32,
+        /// Entries of a list of pages, and the logarithm of a page's keys.
+        pages: u32,
+        page_bits: u32,
     }
 }
 
@@ -99,8 +102,20 @@ pub(super) static ATTENTION_FEW_MERGE: Shader = Shader {
     ..ATTENTION
 };
 
+/// The same over pages of the keys.
+pub(super) static PAGED_ATTENTION: Shader = Shader {
+    name: "paged_attention",
+    tunings: &[
+        &[("PAGED", 1), ("ROWS", 1), ("SHARE", 1)],
+        &[("PAGED", 1), ("ROWS", 4), ("SHARE", 1)],
+        &[("PAGED", 1), ("ROWS", 1), ("SHARE", 8)],
+        &[("PAGED", 1), ("ROWS", 4), ("SHARE", 8)],
+    ],
+    ..ATTENTION_FEW
+};
+
 /// Keys of a chunk.
-const CHUNK: u32 = 256;
+pub(super) const CHUNK: u32 = 256;
 
 /// Where the heads are in queries, keys, values and the result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -143,7 +158,8 @@ pub enum Align {
 /// - A NaN logit that a row sees makes the row NaN, as in PyTorch.
 /// - Every weight is above 0, however small. So a row that sees an infinite value is that infinity, and NaN where it sees both infinities or
 ///   a NaN. In PyTorch an infinite value of a weight that rounds to 0 gives NaN; the difference is on purpose.
-/// - Values weighted by `exp(s - max s)` add up before they are divided: beyond the largest float the row is infinite.
+/// - Values weighted by `exp(s - max s)` add up before they are divided: beyond the largest float the row is infinite,
+///   and it may be NaN if it sees an infinite value too.
 ///
 /// One pass with a running maximum, as `https://arxiv.org/abs/2205.14135` has it.
 ///
@@ -352,7 +368,7 @@ impl Attention {
         self.soft_cap.is_some() || placed || self.window[0].is_some() || (!self.causal && self.window[1].is_some())
     }
 
-    fn limits(self) -> Limits {
+    pub(super) fn limits(self) -> Limits {
         let first = match self.align {
             Align::End => None,
             Align::From(first) => Some(first),
@@ -488,6 +504,21 @@ impl Kernel for Attention {
     }
 
     fn lower(&self, lowering: &mut Lowering<'_>) -> Result<(), Error> {
+        self.lower_over(lowering, None)
+    }
+}
+
+/// A list of pages in the place of a bias, `[B, 1 or H, 1, entries]`, and a page's keys as a logarithm. The lengths of the list are in the place of
+/// those of the queries.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pages {
+    pub(super) entries: u32,
+    pub(super) bits: u32,
+}
+
+impl Attention {
+    /// Over all keys, or over pages of them.
+    pub(super) fn lower_over(self, lowering: &mut Lowering<'_>, pages: Option<Pages>) -> Result<(), Error> {
         let descs: Vec<_> = (0..lowering.inputs()).map(|i| lowering.input(i)).collect();
         let geometry = self.geometry(&descs)?;
         let Geometry { batch, heads, key_heads, query_count, key_count, channels, value_channels } = geometry;
@@ -537,21 +568,26 @@ impl Kernel for Attention {
             offset: limits.first.unwrap_or(NONE),
             scale,
             cap: limits.soft_cap.unwrap_or(0.0),
+            pages: pages.map_or(1, |pages| pages.entries),
+            page_bits: pages.map_or(0, |pages| pages.bits),
         };
-        if is_few(&geometry, form) {
+        if pages.is_some() || is_few(&geometry, form) {
             let tile = if query_count == 1 { 1 } else { 4 };
             let share = if form == Form::Staged { 8 } else { 1 };
-            let chunks = key_count.div_ceil(CHUNK);
+            let listed = pages.map_or(key_count, |pages| pages.entries << pages.bits);
+            let chunks = listed.div_ceil(CHUNK);
             let rows = [batch, heads, query_count, chunks].map(u64::from).iter().product::<u64>();
             let partial = lowering.scratch(rows.saturating_mul(value_channels.into()), Elem::F32);
             let facts = lowering.scratch(rows.saturating_mul(2), Elem::F32);
-            let wanted = [("BIASED", u32::from(biased || limited)), ("LIMITED", limited.into()), ("ROWS", tile), ("SHARE", share)];
+            let shader = if pages.is_some() { &PAGED_ATTENTION } else { &ATTENTION_FEW };
+            let kind = if pages.is_some() { ("PAGED", 1) } else { ("BIASED", u32::from(biased || limited)) };
             // A text without limits does not name them.
-            let wanted: Vec<_> = wanted.into_iter().filter(|constant| *constant != ("LIMITED", 0)).collect();
-            let constants = ATTENTION_FEW.tunings.iter().find(|tuning| **tuning == wanted).copied().unwrap_or_default();
+            let limits = limited.then_some(("LIMITED", 1));
+            let wanted: Vec<_> = [kind].into_iter().chain(limits).chain([("ROWS", tile), ("SHARE", share)]).collect();
+            let constants = shader.tunings.iter().find(|tuning| **tuning == wanted).copied().unwrap_or_default();
             let groups = [batch, heads, query_count.div_ceil(tile), chunks].map(u64::from).iter().product::<u64>();
             lowering.dispatch(Call {
-                shader: &ATTENTION_FEW,
+                shader,
                 header,
                 constants,
                 slots: &[queries, keys, values, lengths, query_lengths, bias, partial, facts],
@@ -580,9 +616,7 @@ impl Kernel for Attention {
             groups,
         })
     }
-}
 
-impl Attention {
     /// Numbers of `[B, H, N, D]` in this call's layout, or the other way round.
     fn arranged<T: Copy>(&self, numbers: Vec<T>, [batch, heads, rows, channels]: [u32; 4], from_heads_first: bool) -> Vec<T> {
         if self.heads == Heads::First {

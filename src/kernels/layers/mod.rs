@@ -8,6 +8,7 @@ mod layer_norm;
 mod linear;
 mod log_size;
 mod merge_attention;
+mod paged_attention;
 mod rotate;
 
 pub use attention::{Align, Attended, Attention, Heads, QueryKeyValue};
@@ -18,6 +19,7 @@ pub use layer_norm::LayerNorm;
 pub use linear::{Activation, Linear, linear};
 pub use log_size::log_size;
 pub use merge_attention::merge_attention;
+pub use paged_attention::{PagedAttention, PagedInputs};
 pub use rotate::{Rope, RotaryPairs};
 
 use crate::device::Shader;
@@ -28,6 +30,7 @@ pub(super) fn shaders() -> Vec<&'static Shader> {
         &attention::ATTENTION,
         &attention::ATTENTION_FEW,
         &attention::ATTENTION_FEW_MERGE,
+        &attention::PAGED_ATTENTION,
         &convolution::CONVOLUTION,
         &deformable_sample::DEFORMABLE_SAMPLE,
         &elementwise::ELEMENTWISE,

@@ -191,7 +191,7 @@ pub(super) static SCORE: Shader = Shader {
 ///
 /// ```text
 /// s[b,h,i,j]   = scale * queries[b,h,i] . keys[b, h / (H / Hkv), j] + bias[b,j]
-/// w[b,h,i,j]   = q . k   or   s   or   exp(s[b,h,i,j] - m[b,h,i]) / sum_j exp(s[b,h,i,j] - m[b,h,i]),     m[b,h,i] = max_j s[b,h,i,j]
+/// w[b,h,i,j]   = q . k   or   |q . k|   or   s   or   exp(s[b,h,i,j] - m[b,h,i]) / sum_j exp(s[b,h,i,j] - m[b,h,i]),     m[b,h,i] = max_j s[b,h,i,j]
 /// score[b,j]   = heads_h rows_i w[b,h,i,j]
 /// ```
 ///
@@ -557,6 +557,7 @@ impl Kernel for AttentionScore {
                 Norm::Logits => 0,
                 Norm::ScaledLogits => 1,
                 Norm::Softmax => 2,
+                Norm::Magnitude => 3,
             },
             row_reduction: match self.rows {
                 RowReduction::Mean => 0,

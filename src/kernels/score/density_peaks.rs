@@ -6,7 +6,7 @@ use crate::device::{BindingElem, Call, Header, Include, Lowering, Shader, Slot, 
 use crate::error::Error;
 use crate::graph::{Graph, Kernel, Tensor};
 use crate::kernels::operands::{alone, lengths_or_full, team};
-use crate::kernels::{Among, Neighbours};
+use crate::kernels::{Among, Neighbours, gather_rows, keep_live};
 use crate::reference::{self, Rows};
 use crate::tensor::{Desc, Elem, HostTensor, NONE};
 
@@ -118,10 +118,31 @@ pub struct Peaks {
 /// ```
 #[doc(alias("dpc", "dpc_knn", "clustering", "local_density"))]
 pub fn density_peaks(graph: &mut Graph, x: Tensor, nearest: u32, lengths: Option<Tensor>) -> Result<Peaks, Error> {
+    density_peaks_of(graph, x, nearest, None, lengths)
+}
+
+/// The same, with densities over so many of the nearest in each row, u32 `[B]`, of those listed.
+pub(crate) fn density_peaks_of(
+    graph: &mut Graph,
+    x: Tensor,
+    nearest: u32,
+    counts: Option<Tensor>,
+    lengths: Option<Tensor>,
+) -> Result<Peaks, Error> {
     let [batch, tokens, channels] = x.shape().exactly("density_peaks: x", "[B, N, C]")?;
     let lengths = lengths_or_full(graph, lengths, batch, tokens);
     let search = Neighbours { nearest, exclude_self: false };
-    let found = search.closest(graph, x, Among { lengths: Some(lengths), ..Default::default() })?;
+    let mut found = search.closest(graph, x, Among { lengths: Some(lengths), ..Default::default() })?;
+    if let Some(counts) = counts {
+        let (all, shape) = (batch * tokens, found.indices.shape());
+        let counts = graph.reshape(counts, [batch, 1])?;
+        let first = graph.filled([batch, tokens], 0);
+        let counts = gather_rows(graph, counts, first, None)?;
+        let counts = graph.reshape(counts, [all])?;
+        let listed = graph.reshape(found.indices, [all, nearest])?;
+        let listed = keep_live(graph, listed, counts)?;
+        found.indices = graph.reshape(listed, shape)?;
+    }
     let density = graph.call(Density { channels }, &[found.indices, found.values])?[0];
     let outputs = graph.call(Separation, &[x, density, lengths])?;
     Ok(Peaks { density, separation: outputs[0], score: outputs[1] })

@@ -112,6 +112,16 @@ pub(super) static SHORT_ROWS: Shader = Shader {
     ..SELECT
 };
 
+pub(super) static GAINS: Shader = Shader {
+    name: "greedy_select.gains",
+    source: include_str!("../../../shaders/select/greedy_select/greedy_select.gains.wgsl"),
+    includes: &[Include::Order],
+    headers: &[Header::F32],
+    inputs: &[("counts", U32), ("given", U32)],
+    tunings: &[&[("ADDITIVE", 0)], &[("ADDITIVE", 1)]],
+    ..SELECT
+};
+
 /// Where the cosines of a selected token come from: the values of `SOURCE`.
 #[derive(Clone, Copy, PartialEq)]
 enum Source {
@@ -162,13 +172,15 @@ const PERSISTENT: (u32, u64) = (4096, 1 << 18);
 /// - [`Objective::Determinant`] is a determinantal point process, as in CDPruner and SAMP. Chen et al., "Fast Greedy MAP
 ///   Inference for Determinantal Point Process to Improve Recommendation Diversity" (NeurIPS 2018).
 /// - [`Objective::MarginalRelevance`] is maximal marginal relevance. Carbonell and Goldstein (SIGIR 1998).
+/// - [`Objective::FacilityLocation`] serves all tokens, as in SCOPE: each gains as much as the selected token nearest to it is alike.
 ///
 /// Cost: where N is at most `32 k` (on a GPU `64 k`) and 4096, `N (N + 64) C` operations for the products of all pairs, which each selected token then reads `4 N`
 /// bytes of; elsewhere `2 k N C`. `k min(k, C) N` more for the determinant. Three dispatches, and two more for each further 2^24 pairs of a
 /// batch, which are 64 MiB of workspace; two, of one invocation a row, where a row has little to add up. It is one dispatch for each selected
 /// token, of many workgroups a row, where products are not kept and a row has more than 4096 tokens or 1 MiB (on a GPU always), and where
 /// the columns of a determinant are more than 1 MiB. Workspace besides: 20 bytes a token, and `4 min(k, C)` more for the determinant. Which of
-/// these it is does not change what is selected. C tokens span all that there is, and what is selected after them goes by index.
+/// these it is does not change what is selected. For facility location it is always all products, of at most 4096 tokens, and `k + 1` dispatches
+/// of many workgroups a row, each of which reads all of them: `3 k N^2` operations. C tokens span all that there is, and what is selected after them goes by index.
 ///
 /// ```
 /// use tokenpress::kernels::{GreedyInputs, GreedySelect, Objective, row_normalize};
@@ -296,6 +308,10 @@ impl Kernel for GreedySelect {
             return Err(Error::Value { argument: "greedy_select: k", expected, actual: self.k.to_string() });
         }
         match self.objective {
+            Objective::FacilityLocation { .. } if pairs(tokens) > MOST_PAIRS => {
+                let (expected, actual) = ("[B, N, C] of at most 4096 tokens".to_owned(), inputs[0].shape);
+                return Err(Error::Shape { argument: "greedy_select: unit", expected, actual });
+            }
             Objective::MarginalRelevance { relevance } if !(0.0..=1.0).contains(&relevance) => {
                 let expected = "from 0 to 1".to_owned();
                 return Err(Error::Value { argument: "greedy_select: relevance", expected, actual: relevance.to_string() });
@@ -324,6 +340,10 @@ impl Kernel for GreedySelect {
 
     fn flops(&self, inputs: &[Desc]) -> u64 {
         let [batch, tokens, channels] = [0, 1, 2].map(|d| u64::from(inputs[0].shape.dims()[d]));
+        if let Objective::FacilityLocation { .. } = self.objective {
+            let of_pair = (2 * channels).saturating_add(3 * u64::from(self.k));
+            return [tokens, tokens, of_pair].iter().fold(batch, |product, size| product.saturating_mul(*size));
+        }
         let determinant = if self.objective == Objective::Determinant { u64::from(self.k).min(channels) } else { 0 };
         [u64::from(self.k), tokens, 2 * channels + determinant].iter().fold(batch, |product, size| product.saturating_mul(*size))
     }
@@ -335,11 +355,13 @@ impl Kernel for GreedySelect {
             Objective::MaxMin => (0, 0.0),
             Objective::MarginalRelevance { relevance } => (1, relevance),
             Objective::Determinant => (2, 0.0),
+            Objective::FacilityLocation { .. } => (3, 0.0),
         };
+        let serves = matches!(self.objective, Objective::FacilityLocation { .. });
         // No more directions than channels can be spanned, however many tokens are selected.
         let rank = if self.objective == Objective::Determinant { self.k.min(channels) } else { 0 };
         let entries = given_count.saturating_add(self.k);
-        let short = alone(tokens, u64::from(entries) * u64::from(tokens), channels);
+        let short = !serves && alone(tokens, u64::from(entries) * u64::from(tokens), channels);
         let fours = tokens.div_ceil(4);
         // Places of a row, and its words.
         let pitch = if short { tokens } else { 4 * fours };
@@ -392,7 +414,7 @@ impl Kernel for GreedySelect {
                 groups: u64::from(batch).div_ceil(64),
             });
         }
-        let source = match keeps_products(tokens, self.k, staged) {
+        let source = match serves || keeps_products(tokens, self.k, staged) {
             true => Source::Kept,
             false if staged && channels > 0 => Source::Staged,
             false => Source::Read,
@@ -424,6 +446,21 @@ impl Kernel for GreedySelect {
                 let params = GramParams { groups: groups as u32, first_batch, tokens, channels: elems };
                 let slots = &[unit, lengths, gram];
                 lowering.dispatch(Call { shader: &GRAM, header, constants: &[], slots, params, groups })?;
+            }
+            if let Objective::FacilityLocation { additive } = self.objective {
+                let parts = fours.div_ceil(16);
+                let groups = u64::from(rows) * u64::from(parts);
+                for first in 0..=self.k {
+                    lowering.dispatch(Call {
+                        shader: &GAINS,
+                        header: Header::F32,
+                        constants: GAINS.tunings[usize::from(additive)],
+                        slots: &[counts, given, indices, kept, memory, gram],
+                        params: Params { groups: groups as u32, parts, first_batch, first, last: self.k, ..params },
+                        groups,
+                    })?;
+                }
+                continue;
             }
             let groups = u64::from(rows) * u64::from(parts);
             for first in (0..self.k).step_by(steps_each as usize) {

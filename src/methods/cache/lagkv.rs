@@ -24,7 +24,8 @@ use crate::token_map::{capped, count_by_length, plus_one};
 ///
 /// Liang et al., "LagKV: Lag-Relative Information of the KV Cache Tells Which Tokens Are Important" (2025), as kvpress's `LagKVPress`. It asks
 /// no query. Sinks, the last whole part and what follows it score 1. A head with fewer than `sinks + 2 lag` tokens keeps the latest: its
-/// tokens after the sinks score their place among them, as a share.
+/// tokens after the sinks score their place among them, as a share. A budget below what scores 1 keeps the earliest of it: take a `lag` that is small beside
+/// the budget.
 ///
 /// - Equal scores of a part rank in descending place, so that the earlier stays. A token with a NaN or an infinity ranks lowest in its part, but
 ///   infinities of the next part make the whole part rank by place.

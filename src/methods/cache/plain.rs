@@ -1,16 +1,17 @@
 //! Scores that ask no query.
 
+use crate::checks::expect;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor, expect_listed};
 use crate::kernels::{
     AttentionInputs, AttentionScore, Elementwise, HeadReduction, Norm, Operation, Queries, RowReduction, Statistic, convert, gather_rows,
-    reduce, row_normalize,
+    reduce, row_normalize, scale,
 };
 use crate::methods::cache::Cache;
 use crate::methods::cache::state::Rows;
 use crate::methods::parts::lists::product;
 use crate::random::random_u32;
-use crate::tensor::{Elem, HostTensor};
+use crate::tensor::{Desc, Elem, HostTensor};
 
 /// Seeded noise, f32 `[B, Hkv, N]` in 0 to 1: what a score has to beat.
 ///
@@ -76,7 +77,7 @@ pub fn recency(graph: &mut Graph, cache: &Cache) -> Result<Tensor, Error> {
 pub fn key_norm(graph: &mut Graph, cache: &Cache) -> Result<Tensor, Error> {
     let rows = cache.rows(graph)?;
     let norm = row_normalize(graph, rows.keys, Some(rows.lengths))?.norm;
-    let scores = times(graph, norm, -1.0)?;
+    let scores = scale(graph, norm, -1.0)?;
     rows.by_head(graph, scores)
 }
 
@@ -94,30 +95,71 @@ pub fn key_norm(graph: &mut Graph, cache: &Cache) -> Result<Tensor, Error> {
 #[doc(alias("KeyDiff"))]
 pub fn key_diff(graph: &mut Graph, cache: &Cache) -> Result<Tensor, Error> {
     let rows = cache.rows(graph)?;
-    let Rows { rows: count, tokens, depth, lengths, .. } = rows;
+    let Rows { rows: count, depth, lengths, .. } = rows;
     let normalized = row_normalize(graph, rows.keys, Some(lengths))?;
     let mean = reduce(graph, normalized.unit, 1, Statistic::Mean, Some(lengths))?;
     let mean = graph.reshape(mean, [count, 1, depth])?;
     let anchor = row_normalize(graph, mean, None)?.unit;
-    let queries = graph.reshape(anchor, [count, 1, 1, depth])?;
-    let keys = graph.reshape(normalized.unit, [count, 1, tokens, depth])?;
-    let cosine = AttentionScore {
+    let cosine = products(graph, &rows, anchor, normalized.unit)?;
+    let scores = scale(graph, cosine, -1.0)?;
+    // Adds nothing, but for a NaN: its key has no direction.
+    let scores = Elementwise { operation: Operation::Add, scale: 0.0, ..Elementwise::default() }.build(graph, scores, normalized.norm)?;
+    rows.by_head(graph, scores)
+}
+
+/// How little each key points where the queries of a model do, f32 `[B, Hkv, N]`.
+///
+/// ```text
+/// score[b, h, j] = - <filters[h], keys[b, h, j]>
+/// ```
+///
+/// Godey et al., "Q-Filters: Leveraging QK Geometry for Efficient KV Cache Compression" (2025); kvpress's `QFilterPress`. The filters `[Hkv, D]`
+/// are the main direction of the layer's queries for each key head, found once for a model, with the sign that most queries have on the
+/// far side: the published files have it. They are of the keys' element type.
+///
+/// A NaN or an infinity in a key may make its score NaN, and it then goes before all others. A dead token scores 0. Cost: two or three
+/// dispatches, one read of the keys.
+///
+/// ```
+/// use tokenpress::methods::{Cache, q_filter};
+/// use tokenpress::{Graph, HostTensor};
+///
+/// let mut graph = Graph::new();
+/// let keys = graph.constant(HostTensor::f32([1, 1, 2, 2], vec![3.0, 1.0, -2.0, 1.0]));
+/// let cache = Cache::new(&mut graph, keys, keys)?;
+/// let filters = graph.constant(HostTensor::f32([1, 2], vec![1.0, 0.0]));
+/// let scores = q_filter(&mut graph, &cache, filters)?;
+/// graph.output("score", scores)?;
+/// assert_eq!(graph.run_reference(&[].into())?["score"].floats(), [-3.0, 2.0]);
+/// # Ok::<(), tokenpress::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Shape`] and [`Error::Elem`] for other filters.
+#[doc(alias("QFilter", "q_filters"))]
+pub fn q_filter(graph: &mut Graph, cache: &Cache, filters: Tensor) -> Result<Tensor, Error> {
+    let rows = cache.rows(graph)?;
+    let Rows { batch, heads, rows: count, depth, .. } = rows;
+    expect("q_filter: filters", filters.desc(), Desc::new([heads, depth], rows.keys.elem()))?;
+    let filters = graph.reshape(filters, [1, heads, depth])?;
+    let of_heads = graph.listed("q_filter: cache", [1, count], || (0..batch).flat_map(|_| 0..heads).collect())?;
+    let filters = gather_rows(graph, filters, of_heads, None)?;
+    let scores = products(graph, &rows, filters, rows.keys)?;
+    let scores = scale(graph, scores, -1.0)?;
+    rows.by_head(graph, scores)
+}
+
+/// The product of one vector of each head, `[rows, D]` in any shape, with each of its `keys` `[rows, N, D]`.
+pub(super) fn products(graph: &mut Graph, rows: &Rows, vectors: Tensor, keys: Tensor) -> Result<Tensor, Error> {
+    let queries = graph.reshape(vectors, [rows.rows, 1, 1, rows.depth])?;
+    let keys = graph.reshape(keys, [rows.rows, 1, rows.tokens, rows.depth])?;
+    let logits = AttentionScore {
         queries: Queries::Row(0),
         norm: Norm::Logits,
         rows: RowReduction::Sum,
         heads: HeadReduction::Sum,
         ..AttentionScore::default()
     };
-    let inputs = AttentionInputs { lengths: Some(lengths), ..AttentionInputs::new(queries, keys) };
-    let cosine = cosine.build(graph, inputs)?.score;
-    let scores = times(graph, cosine, -1.0)?;
-    // Adds nothing, but for a NaN: its key has no direction.
-    let scores = Elementwise { operation: Operation::Add, scale: 0.0, ..Elementwise::default() }.build(graph, scores, normalized.norm)?;
-    rows.by_head(graph, scores)
-}
-
-/// A tensor times a number.
-pub(super) fn times(graph: &mut Graph, x: Tensor, factor: f32) -> Result<Tensor, Error> {
-    let one = graph.constant(HostTensor::f32([1], vec![1.0]));
-    Elementwise { operation: Operation::Multiply, scale: factor, ..Elementwise::default() }.build(graph, x, one)
+    let inputs = AttentionInputs { lengths: Some(rows.lengths), ..AttentionInputs::new(queries, keys) };
+    Ok(logits.build(graph, inputs)?.score)
 }

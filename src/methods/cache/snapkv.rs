@@ -131,32 +131,40 @@ impl SnapKV {
 
         let (scored, _) = count_by_length(graph, lengths, tokens, |live| live.saturating_sub(self.window))?;
         if !before {
-            let score = self.smooth(graph, score, scored)?;
+            let score = self.smoothing.over(graph, "snapkv: kernel", score, scored, self.kernel)?;
             return rows.by_head(graph, score);
         }
         let each = product("snapkv: queries", queries.shape(), count, group)?;
         let score = graph.reshape(score, [each, tokens])?;
         let scored = to_heads(graph, scored, group)?;
-        let score = self.smooth(graph, score, scored)?;
+        let score = self.smoothing.over(graph, "snapkv: kernel", score, scored, self.kernel)?;
         let score = graph.reshape(score, [count, group, tokens])?;
         let score = reduce(graph, score, 1, statistic, None)?;
         rows.by_head(graph, score)
     }
+}
 
+impl Smoothing {
     /// The first `scored[row]` scores of `[rows, tokens]`, each with its neighbours among them, and 0 after them.
-    fn smooth(&self, graph: &mut Graph, score: Tensor, scored: Tensor) -> Result<Tensor, Error> {
-        let [rows, tokens] = score.shape().exactly("snapkv: score", "[rows, tokens]")?;
-        options::within("snapkv: kernel", 1..=(1 << 24) - 1, self.kernel)?;
-        if self.kernel.is_multiple_of(2) {
-            return Err(Error::Value { argument: "snapkv: kernel", expected: "an odd width".to_owned(), actual: self.kernel.to_string() });
+    pub(super) fn over(
+        self,
+        graph: &mut Graph,
+        argument: &'static str,
+        score: Tensor,
+        scored: Tensor,
+        kernel: u32,
+    ) -> Result<Tensor, Error> {
+        let [rows, tokens] = score.shape().exactly("smoothing: score", "[rows, tokens]")?;
+        options::within(argument, 1..=(1 << 24) - 1, kernel)?;
+        if kernel.is_multiple_of(2) {
+            return Err(Error::Value { argument, expected: "an odd width".to_owned(), actual: kernel.to_string() });
         }
-        let reach = self.kernel / 2;
-        let windows =
-            PaddedWindows { before: [0, reach], after: [0, reach], count_padding: true, ..PaddedWindows::sequence(self.kernel, 1) };
+        let reach = kernel / 2;
+        let windows = PaddedWindows { before: [0, reach], after: [0, reach], count_padding: true, ..PaddedWindows::sequence(kernel, 1) };
         let windows = Windows::Padded(windows);
-        let pool = match self.smoothing {
-            Smoothing::Average => Pool::Average(windows),
-            Smoothing::Maximum => Pool::Max(windows),
+        let pool = match self {
+            Self::Average => Pool::Average(windows),
+            Self::Maximum => Pool::Max(windows),
         };
         let score = graph.reshape(score, [rows, tokens, 1])?;
         let smooth = pool.build(graph, score, [1, tokens], Some(scored))?;

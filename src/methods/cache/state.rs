@@ -3,7 +3,7 @@
 use crate::checks::expect;
 use crate::error::Error;
 use crate::graph::{Graph, Tensor, expect_listed};
-use crate::kernels::{Rope, gather_rows};
+use crate::kernels::{Rope, concat_rows, gather_rows};
 use crate::methods::parts::lists::product;
 use crate::tensor::{Desc, Elem, Shape};
 use crate::token_map::{TokenMap, capped};
@@ -112,6 +112,95 @@ impl Cache {
         let keys = graph.reshape(self.keys, [rows, tokens, depth])?;
         let lengths = graph.reshape(self.lengths, [rows])?;
         Ok(Rows { batch, heads, rows, tokens, depth, keys, lengths })
+    }
+
+    /// The same with the tokens of a step behind the live ones of each head: keys `[B, Hkv, M, D]` and values `[B, Hkv, M, V]` of the same
+    /// element types, at the positions `at`, u32 `[B, M]`, the same for all heads. The capacity becomes `N + M`.
+    ///
+    /// A step of decoding is an append, the attention over it, a score, and an eviction to N tokens, which takes nothing while there is room:
+    /// the cache that leaves the step has the shapes of the one that came. So one plan serves every step, with two sets of buffers that change
+    /// places, and nothing is read back:
+    ///
+    /// ```
+    /// use tokenpress::kernels::{Attention, QueryKeyValue};
+    /// use tokenpress::methods::{AlwaysKept, Cache, CacheBudget, Evict, ObservedAttention};
+    /// use tokenpress::{Elem, Graph};
+    ///
+    /// let [batch, heads, key_heads, room, depth] = [2, 8, 2, 512, 64];
+    /// let mut graph = Graph::new();
+    /// let [keys, values] = ["keys", "values"].map(|name| graph.input(name, [batch, key_heads, room, depth], Elem::F32));
+    /// let [new_keys, new_values] = ["new keys", "new values"].map(|name| graph.input(name, [batch, key_heads, 1, depth], Elem::F32));
+    /// let queries = graph.input("queries", [batch, heads, 1, depth], Elem::F32);
+    /// let sums = graph.input("sums", [batch, key_heads, room], Elem::F32);
+    /// let lengths = graph.input("lengths", [batch, key_heads], Elem::U32);
+    /// let positions = graph.input("positions", [batch, key_heads, room], Elem::U32);
+    /// let at = graph.input("at", [batch, 1], Elem::U32);
+    ///
+    /// let before = Cache { keys, values, lengths, positions };
+    /// let cache = before.append(&mut graph, new_keys, new_values, at)?;
+    /// // What H2O adds up goes with the tokens; that of a new one is 0.
+    /// let sums = before.append_scores(&mut graph, sums, 1)?;
+    /// let sums = ObservedAttention::H2O.accumulate(&mut graph, &cache, queries, sums)?;
+    /// let evict = Evict { budget: CacheBudget::Tokens(room), always: AlwaysKept { sinks: 4, recent: 64, marks: None } };
+    /// let left = evict.build(&mut graph, &cache, sums)?;
+    /// let sums = left.gather(&mut graph, sums)?;
+    /// assert_eq!(left.cache.keys.shape(), keys.shape());
+    ///
+    /// // The attention of the step: each key head is a row of a batch.
+    /// let rows = batch * key_heads;
+    /// let inputs = QueryKeyValue {
+    ///     queries: graph.reshape(queries, [rows, heads / key_heads, 1, depth])?,
+    ///     keys: graph.reshape(cache.keys, [rows, 1, room + 1, depth])?,
+    ///     values: graph.reshape(cache.values, [rows, 1, room + 1, depth])?,
+    ///     bias: None,
+    ///     lengths: Some(graph.reshape(cache.lengths, [rows])?),
+    ///     query_lengths: None,
+    /// };
+    /// let attended = Attention::default().build(&mut graph, inputs)?.rows;
+    /// for (name, tensor) in [("rows", attended), ("keys'", left.cache.keys), ("values'", left.cache.values), ("sums'", sums)] {
+    ///     graph.output(name, tensor)?;
+    /// }
+    /// graph.output("lengths'", left.cache.lengths)?;
+    /// graph.output("positions'", left.cache.positions)?;
+    /// # Ok::<(), tokenpress::Error>(())
+    /// ```
+    ///
+    /// Cost: a copy of keys, values and positions. A caller that writes new rows into spare room of its own cache has no need of it.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] and [`Error::Elem`] for other tensors.
+    pub fn append(&self, graph: &mut Graph, keys: Tensor, values: Tensor, at: Tensor) -> Result<Self, Error> {
+        let Rows { batch, heads, rows, tokens, lengths, .. } = self.rows(graph)?;
+        let [_, _, new, _] = keys.shape().exactly("cache: new keys", "[B, Hkv, M, D]")?;
+        let mut behind = |argument, old: Tensor, now: Tensor| {
+            let [_, _, _, width] = old.shape().exactly("cache: keys", "[B, Hkv, N, D]")?;
+            expect(argument, now.desc(), Desc::new([batch, heads, new, width], old.elem()))?;
+            let old = graph.reshape(old, [rows, tokens, width])?;
+            let now = graph.reshape(now, [rows, new, width])?;
+            let (both, _) = concat_rows(graph, (old, Some(lengths)), (now, None))?;
+            graph.reshape(both, [batch, heads, both.shape().dims()[1], width])
+        };
+        let keys = behind("cache: new keys", self.keys, keys)?;
+        let values = behind("cache: new values", self.values, values)?;
+        expect("cache: at", at.desc(), Desc::new([batch, new], Elem::U32))?;
+        let at = to_heads(graph, at, heads)?;
+        let positions = graph.reshape(self.positions, [rows, tokens])?;
+        let (positions, lengths) = concat_rows(graph, (positions, Some(lengths)), (at, None))?;
+        let positions = graph.reshape(positions, [batch, heads, keys.shape().dims()[2]])?;
+        let lengths = graph.reshape(lengths, [batch, heads])?;
+        Ok(Self { keys, values, lengths, positions })
+    }
+
+    /// Scores of this cache, f32 `[B, Hkv, N]`, with zeros for so many tokens that [`Cache::append`] puts behind the live ones.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] and [`Error::Elem`] for other scores.
+    pub fn append_scores(&self, graph: &mut Graph, scores: Tensor, new: u32) -> Result<Tensor, Error> {
+        let rows = self.rows(graph)?;
+        let scores = rows.scores(graph, "cache: scores", scores)?;
+        let zeros = graph.filled_f32([rows.rows, new], 0.0);
+        let (both, _) = concat_rows(graph, (scores, Some(rows.lengths)), (zeros, None))?;
+        graph.reshape(both, [rows.batch, rows.heads, both.shape().dims()[1]])
     }
 
     /// What a map of its heads leaves: row `b * Hkv + h` of the map is head h of batch row b. The map may come from

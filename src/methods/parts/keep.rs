@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use crate::error::Error;
 use crate::graph::{Graph, Tensor};
-use crate::kernels::{compact, keep_live};
-use crate::methods::parts::lists::{first_entries, rows_of};
+use crate::kernels::{compact, invert_index, keep_live};
+use crate::methods::parts::lists::{choose, first_entries, rows_of};
 use crate::token_map::{Compressed, TokenMap, Tokens, count_by_length};
 
 impl Tokens {
@@ -61,6 +61,14 @@ pub(crate) fn keep_marked(graph: &mut Graph, tokens: &Tokens, mask: Tensor, outp
     let kept = compact(graph, mask, Some(tokens.lengths))?;
     let indices = first_entries(graph, kept.indices, outputs)?;
     keep_listed(graph, tokens, indices, kept.counts)
+}
+
+/// The tokens at the positions `listed` `[batch, entries]`, in order. No row has more than `outputs` of them.
+pub(crate) fn keep_positions(graph: &mut Graph, tokens: &Tokens, listed: Tensor, outputs: u32) -> Result<Compressed, Error> {
+    let [_, entries] = listed.shape().exactly("list", "[batch, entries]")?;
+    let place = invert_index(graph, listed, tokens.capacity())?;
+    let mask = choose(graph, place, entries, [1, 0])?;
+    keep_marked(graph, tokens, mask, outputs)
 }
 
 /// The same tokens with room for so many, of which no row has more.

@@ -40,6 +40,16 @@ pub(crate) fn either(graph: &mut Graph, choice: Tensor, lists: [Tensor; 2]) -> R
     graph.reshape(chosen, [batch, entries])
 }
 
+/// An entry of the first tensor where `choice` is 0, and of the second where it is [`NONE`](crate::NONE); all u32 of one shape.
+pub(crate) fn pick(graph: &mut Graph, choice: Tensor, lists: [Tensor; 2]) -> Result<Tensor, Error> {
+    let shape = choice.shape();
+    let wrong = || Error::Shape { argument: "list", expected: "fewer than 2^32 entries".to_owned(), actual: shape };
+    let entries = u32::try_from(shape.elements()).map_err(|_| wrong())?;
+    let [choice, first, second] = [choice, lists[0], lists[1]].map(|list| graph.reshape(list, [entries, 1]));
+    let picked = gather_rows(graph, first?, choice?, Some(second?))?;
+    graph.reshape(picked, shape)
+}
+
 /// 1 for the first `lengths[b]` of so many tokens, `[batch, tokens]` u32.
 pub(crate) fn live_mask(graph: &mut Graph, lengths: Tensor, tokens: u32) -> Result<Tensor, Error> {
     let [batch] = lengths.shape().exactly("tokens: lengths", "[batch]")?;

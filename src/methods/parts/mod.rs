@@ -1,6 +1,7 @@
 //! What several methods share.
 
 pub(crate) mod affine;
+pub(crate) mod arithmetic;
 pub(crate) mod candidates;
 pub(crate) mod contextual;
 mod density_clusters;

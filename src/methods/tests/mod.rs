@@ -1,11 +1,12 @@
 //! The methods' tests, by method.
 
 mod affine;
-mod dycoke;
-mod evs;
-mod framefusion;
+mod cache;
 mod llava_next;
 mod llava_video;
+mod pact;
+mod pitome;
+mod pixelprune;
 mod projector;
-mod vidcom2;
+mod scope;
 mod video;

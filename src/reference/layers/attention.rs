@@ -162,17 +162,19 @@ pub fn attention_bound(attention: &Attention<'_>, values: &Values<'_>, elem: Ele
         let left = (1.0 - below).max(0.0);
         for c in 0..values.channels {
             let terms = || seen.iter().map(|s| values.value(attention, b, h, s.key, c));
-            if terms().any(|v| !v.is_finite()) {
-                out.push(0.0);
-                continue;
-            }
-            let value: f64 = terms().zip(&exponentials.weights).map(|(v, w)| v * w).sum();
-            let magnitude: f64 = terms().zip(&exponentials.weights).map(|(v, w)| v.abs() * w).sum();
-            // The sum of the weights divides at the end. Before that, values may add up to more than a float holds.
+            let weighted = || terms().zip(&exponentials.weights).filter(|(v, _)| v.is_finite());
+            let magnitude: f64 = weighted().map(|(v, w)| v.abs() * w).sum();
+            // The sum of the weights divides at the end. Before that, values may add up to more than a float holds, and to NaN with an
+            // infinite one.
             if magnitude * exponentials.sum() > f64::from(f32::MAX) {
                 out.push(f64::INFINITY);
                 continue;
             }
+            if terms().any(|v| !v.is_finite()) {
+                out.push(0.0);
+                continue;
+            }
+            let value: f64 = weighted().map(|(v, w)| v * w).sum();
             // Whatever the weights are, the result is a mean of the values.
             let spread = 2.0 * terms().map(f64::abs).fold(0.0, f64::max);
             let above = terms().zip(&errors).map(|(v, e)| v.abs() * e).sum::<f64>() + (n / 4.0 + 3.0) * ULP * magnitude + n * tiny;

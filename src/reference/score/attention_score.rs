@@ -52,6 +52,8 @@ impl Queries {
 pub enum Norm {
     /// `q · k`: no scale, no bias.
     Logits,
+    /// `|q · k|`.
+    Magnitude,
     /// `scale · (q · k) + bias`.
     ScaledLogits,
     /// Softmax of the scaled logits over all visible live keys.
@@ -185,6 +187,7 @@ impl Attention<'_> {
         let shown = |j: usize, weight: f64| if self.shows(b, j) { weight } else { 0.0 };
         match norm {
             Norm::Logits => (0..self.visible(b, row)).map(|j| shown(j, saturated(self.dot(b, h, row, j)))).collect(),
+            Norm::Magnitude => (0..self.visible(b, row)).map(|j| shown(j, saturated(self.dot(b, h, row, j)).abs())).collect(),
             Norm::ScaledLogits => self.scaled(b, h, row).into_iter().enumerate().map(|(j, s)| shown(j, s)).collect(),
             Norm::Softmax => {
                 let logits = self.scaled(b, h, row);
@@ -478,7 +481,7 @@ pub(crate) fn weight_errors(attention: &Attention<'_>, b: usize, h: usize, row: 
     let keys = 0..attention.visible(b, row);
     let shown = |j: usize, error: f64| if attention.shows(b, j) { error } else { 0.0 };
     match norm {
-        Norm::Logits => keys.map(|j| shown(j, of_logit(j).0)).collect(),
+        Norm::Logits | Norm::Magnitude => keys.map(|j| shown(j, of_logit(j).0)).collect(),
         Norm::ScaledLogits => keys.map(|j| shown(j, of_logit(j).1)).collect(),
         Norm::Softmax => {
             let (row, below) = sum_error(attention, b, h, row);

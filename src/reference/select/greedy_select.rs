@@ -17,6 +17,12 @@ pub enum Objective {
     },
     /// `det L_{S + i} / det L_S` with `L_ij = weight_i cos(i, j) weight_j`: the most probable set of a determinantal point process.
     Determinant,
+    /// `weight_i sum_j max(0, cos(i, j) - m_j)` over all live tokens j, where `m_j = max(0, max_{s in S} cos(j, s))`: facility location. A
+    /// token gains for those that are more like it than like any selected token. Rows with a NaN or an infinity count for none.
+    FacilityLocation {
+        /// The weight is added to the gain, in place of multiplied.
+        additive: bool,
+    },
 }
 
 /// The tokens of one batch row.
@@ -76,6 +82,8 @@ pub struct GreedySelection<'a> {
     open: Vec<bool>,
     /// Whether a token without NaN and infinity is selected.
     started: bool,
+    /// Cosines of all pairs, for facility location.
+    cosines: Vec<Value>,
 }
 
 impl<'a> GreedySelection<'a> {
@@ -90,9 +98,15 @@ impl<'a> GreedySelection<'a> {
             }
             _ => Value::default(),
         };
+        let pair = |at: usize| {
+            let (a, b) = (field.row(at / tokens), field.row(at % tokens));
+            Value { value: dot(a, b), error: dot_bound(a, b) }
+        };
+        let pairs = if matches!(objective, Objective::FacilityLocation { .. }) { tokens * tokens } else { 0 };
         Self {
             field,
             objective,
+            cosines: (0..pairs).map(pair).collect(),
             states: (0..tokens).map(state).collect(),
             columns: vec![Vec::new(); tokens],
             spanned: 0,
@@ -118,6 +132,17 @@ impl<'a> GreedySelection<'a> {
         let number = |score: f64, error: f64| Rank { class: 2, score, error };
         Some(match (self.objective, self.started) {
             (Objective::Determinant, _) => number(value, error),
+            (Objective::FacilityLocation { additive }, _) => {
+                let gain = self.gain(i);
+                let rounding = |score: f64| EPSILON_F32 * score.abs() + f64::from(f32::MIN_POSITIVE);
+                if additive {
+                    let score = gain.value + weight;
+                    number(score, gain.error + rounding(score.abs() + gain.error))
+                } else {
+                    let error = weight.abs() * gain.error;
+                    number(gain.value * weight, error + rounding(gain.value * weight + error))
+                }
+            }
             (_, false) if weight.is_nan() => Rank { class: 1, score: 0.0, error: 0.0 },
             (Objective::MaxMin, false) => number(-weight, 0.0),
             (Objective::MarginalRelevance { .. }, false) => number(weight, 0.0),
@@ -129,6 +154,22 @@ impl<'a> GreedySelection<'a> {
                 number(gain - loss, f64::from(1.0 - relevance) * error + rounding)
             }
         })
+    }
+
+    /// What a token gains: the sum of how much more each token is like it than like any selected one.
+    fn gain(&self, i: usize) -> Value {
+        let tokens = self.open.len();
+        let (mut gain, mut count) = (Value::default(), 0.0);
+        for j in (0..tokens.min(self.field.live)).filter(|j| self.sound(*j)) {
+            let (cosine, state) = (self.cosines[i * tokens + j], self.states[j]);
+            let more = cosine.value - state.value;
+            let error = cosine.error + state.error + EPSILON_F32 * (more.abs() + cosine.error + state.error);
+            gain.value += more.max(0.0);
+            gain.error += if more + error > 0.0 { error } else { 0.0 };
+            count += 1.0;
+        }
+        gain.error += (count + 8.0) * (EPSILON_F32 * (gain.value + gain.error) + f64::from(f32::MIN_POSITIVE));
+        gain
     }
 
     /// The candidate of the highest rank; of several, the lowest index.
@@ -168,6 +209,14 @@ impl<'a> GreedySelection<'a> {
         self.open[chosen] = false;
         if !self.sound(chosen) {
             // A column of zeros changes nothing.
+            return true;
+        }
+        if matches!(self.objective, Objective::FacilityLocation { .. }) {
+            let tokens = self.open.len();
+            for j in 0..tokens {
+                let (to, old) = (self.cosines[chosen * tokens + j], self.states[j]);
+                self.states[j] = Value { value: old.value.max(to.value), error: old.error.max(to.error) };
+            }
             return true;
         }
         let pivot = (self.states[chosen], self.cut(chosen));
@@ -329,6 +378,24 @@ mod tests {
             }
         }
         product
+    }
+
+    #[test]
+    fn facility_location_serves_all() {
+        // Three alike, two alike, and one alone, which is the heaviest.
+        #[rustfmt::skip]
+        let x = [
+            1.0, 0.0, 0.0, 0.1, 0.0,  1.0, 0.0, 0.0, 0.0, 0.0,  1.0, 0.0, 0.0, -0.1, 0.0,
+            0.0, 1.0, 0.0, 0.0, 0.0,  0.0, 1.0, 0.0, 0.0, 0.1,
+            0.0, 0.0, 1.0, 0.0, 0.0,
+        ];
+        // Tokens 3 and 4 gain the same but for rounding.
+        let weights = |last: f32| [1.0, 1.0, 1.0, 1.01, 1.0, last];
+        let order = |additive, weights: &[f32]| run(&x, 5, weights, Objective::FacilityLocation { additive }, &[], 4);
+        assert_eq!(order(false, &weights(1.0))[..3], [1, 3, 5]);
+        assert_eq!(order(false, &weights(1.5))[..3], [1, 3, 5]);
+        assert_eq!(order(false, &weights(4.0))[..2], [5, 1]);
+        assert_eq!(order(true, &[0.0, 0.0, 0.0, 0.0, 0.0, 2.5])[..2], [5, 1]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(crate) fn ways(kernel: &str) -> &'static [&'static str] {
     match kernel {
         "top_k" => &["", "argsort"],
         "gather_rows" => &["", "select"],
-        "attention_score" | "row_normalize" | "bipartite_match" | "tome" | "merge_tokens" | "pixel_unshuffle" | "linear"
+        "attention_score" | "compact" | "row_normalize" | "bipartite_match" | "tome" | "merge_tokens" | "pixel_unshuffle" | "linear"
         | "concat_rows" | "reduce" | "threshold" | "pair_similarity" | "attention" | "pool" | "convolution" | "layer_norm"
         | "elementwise" => &[""],
         _ => &[],
@@ -79,6 +79,11 @@ fn run(make: &Maker, way: &str) -> Option<Run> {
             let [b, n, c] = case.sizes("BNC")?;
             let unit = make.floats([b, n, c]);
             boxed(move || best_partners(unit.clone()))
+        }
+        // Its result has as many rows as there are set flags, so that it reads them back.
+        "compact" => {
+            let flags = make.integers(4, 2, case.sizes::<2>("BN")?).equal_elem(1);
+            boxed(move || flags.clone().argwhere())
         }
         "tome" => tome(make),
         "merge_tokens" => merge_tokens(make),

@@ -2,6 +2,7 @@
 
 override BIASED: u32 = 0u; // or 1
 override LIMITED: u32 = 0u; // or 1: soft caps, windows, and rows that stand anywhere; a bias only if the params say so
+override PAGED: u32 = 0u; // or 1: `bias` has no bias, but the numbers of the pages whose keys count, in their order
 
 const NO_LIMIT = 0xffffffffu;
 
@@ -18,6 +19,7 @@ struct Place {
   lse: u32,
   live_queries: u32,
   live_keys: u32,
+  listed: u32, // keys of a list of pages
 }
 
 // Rows and keys past the last one read the last one. Their results are masked.
@@ -31,6 +33,28 @@ fn row_elem(at: u32) -> elem_f32 {
 
 fn column_first(place: Place, key: u32) -> u32 {
   return place.keys + min(key, params.key_count - 1u) * params.key_row;
+}
+
+fn page_at(place: Place, entry: u32) -> u32 {
+  // A number as large as this is no page's.
+  return u32(min(bias[place.bias + min(entry, params.pages - 1u)], 16777216.0));
+}
+
+// Where four neighbours in the order of the keys are in memory; beyond all keys if there is no such page.
+fn four_keys(place: Place, key: u32) -> vec4<u32> {
+  let keys = vec4<u32>(key, key + 1u, key + 2u, key + 3u);
+  if PAGED == 0u { return keys; }
+  let bits = params.page_bits;
+  var page = vec4<u32>(page_at(place, key >> bits));
+  if bits < 2u {
+    page.y = page_at(place, keys.y >> bits);
+    page.z = page_at(place, keys.z >> bits);
+    page.w = page_at(place, keys.w >> bits);
+  }
+  let shift = vec4<u32>(bits);
+  let inside = keys & vec4<u32>((1u << bits) - 1u);
+  let is_key = (keys < vec4<u32>(place.listed)) & (page <= vec4<u32>(params.key_count >> bits));
+  return select(vec4<u32>(NO_LIMIT), (page << shift) | inside, is_key);
 }
 
 fn column_elem(at: u32) -> elem_f32 {
@@ -74,6 +98,7 @@ fn row_logits(place: Place, row: u32, key: u32, products: vec4<f32>) -> vec4<f32
   var logits = params.scale * products;
   let keys = vec4<u32>(key, key + 1u, key + 2u, key + 3u);
   var seen = keys < vec4<u32>(visible_keys(place, row));
+  if PAGED == 1u { seen = four_keys(place, key) < vec4<u32>(select(0u, place.live_keys, row < place.live_queries)); }
   if LIMITED == 1u {
     if params.cap > 0.0 { logits = capped(logits); }
     seen = seen & (keys >= vec4<u32>(first_key(place, row)));

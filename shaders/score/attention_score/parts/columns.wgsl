@@ -11,6 +11,7 @@
 const PARTS = 64u / TILE_ROWS; // of 64 rows
 
 const SOFTMAX = 2u;
+const MAGNITUDE = 3u; // as 0 without a scale and a bias
 const MAXIMUM = 3u;
 
 // How many keys the r-th row sees, the bits of its largest logit, and the bits of 1 / its sum.
@@ -29,8 +30,9 @@ fn row_fact(place: Place, r: u32) -> Fact {
 
 // Four keys' totals after one more row. Masked weights do not count. It has no branches, because it is inlined sixteen times.
 fn add_row(totals: vec4<f32>, products: vec4<f32>, offset: vec4<f32>, fact: Fact, key: vec4<u32>) -> vec4<f32> {
-  let logits = saturated(select(params.scale * products + offset, products, params.norm == 0u));
-  let weights = select(logits, exp(logits - bitcast<f32>(fact.y)) * bitcast<f32>(fact.z), params.norm == SOFTMAX);
+  let logits = saturated(select(params.scale * products + offset, products, params.norm % MAGNITUDE == 0u));
+  let given = select(logits, abs(logits), params.norm == MAGNITUDE);
+  let weights = select(given, exp(logits - bitcast<f32>(fact.y)) * bitcast<f32>(fact.z), params.norm == SOFTMAX);
   let reduced = select(totals + weights, max(totals, marked(weights)), params.row_reduction == MAXIMUM);
   return select(totals, reduced, key < vec4<u32>(fact.x));
 }

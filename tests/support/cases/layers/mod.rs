@@ -6,6 +6,7 @@ mod layer_norm;
 mod linear;
 mod log_size;
 mod merge_attention;
+mod paged_attention;
 mod rotate;
 
 use crate::support::Case;
@@ -20,6 +21,7 @@ pub fn cases() -> Vec<Case> {
         linear::cases(),
         log_size::cases(),
         merge_attention::cases(),
+        paged_attention::cases(),
         rotate::cases(),
     ];
     groups.into_iter().flatten().collect()

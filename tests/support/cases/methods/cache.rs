@@ -1,9 +1,10 @@
 //! Caches of keys and values: every score with an eviction, ragged, of two types, and with ties.
 
-use tokenpress::kernels::{HeadReduction, Rope, RotaryPairs};
+use tokenpress::kernels::{HeadReduction, Rope, RotaryPairs, gather_rows};
 use tokenpress::methods::{
-    AdaKV, AlwaysKept, Cache, CacheBudget, ChunkKV, Evict, Evicted, ExpectedAttention, LagKV, ObservedAttention, Smoothing, SnapKV,
-    key_diff, key_norm, random_scores, recency, tova,
+    AdaKV, AlwaysKept, CaM, Cache, CacheBudget, ChunkKV, CriticalKV, Evict, Evicted, ExpectedAttention, LagKV, MergeEvicted, MergeRule,
+    MergeThreshold, ObservedAttention, Quest, RKV, Smoothing, SnapKV, ThinK, TopP, key_diff, key_norm, q_filter, random_scores, recency,
+    tova,
 };
 use tokenpress::readback::HostTensors;
 use tokenpress::{Elem, Error, Graph, HostTensor, Tensor};
@@ -20,6 +21,32 @@ type Build = fn(&mut Graph, &Cache, Tensor) -> Result<(Tensor, Evicted), Error>;
 
 fn few() -> Evict {
     Evict { budget: CacheBudget::Share(0.4), always: AlwaysKept { sinks: 2, recent: 3, marks: None } }
+}
+
+/// What goes is merged by a rule. The scores are the threshold that was used.
+fn merged(graph: &mut Graph, cache: &Cache, rule: MergeRule, threshold: MergeThreshold) -> Result<(Tensor, Evicted), Error> {
+    let scores = key_diff(graph, cache)?;
+    let evicted = few().build(graph, cache, scores)?;
+    let merged = MergeEvicted { rule, threshold }.build(graph, cache, &evicted)?;
+    Ok((merged.threshold, merged.evicted))
+}
+
+/// Pages for the first query, and its attention over them. Keys are values too, which are of the keys' type.
+fn quest(graph: &mut Graph, cache: &Cache, queries: Tensor, group: HeadReduction) -> Result<(Tensor, Evicted), Error> {
+    let cache = Cache { values: cache.keys, ..*cache };
+    let quest = Quest { page: 4, budget: 18, least: 1, group };
+    let [batch, heads, count, depth] = *queries.shape().dims() else { panic!("four dimensions") };
+    let queries = graph.reshape(queries, [batch * heads, count, depth])?;
+    let first = graph.constant(HostTensor::u32([1], vec![0]));
+    let query = gather_rows(graph, queries, first, None)?;
+    let query = graph.reshape(query, [batch, heads, 1, depth])?;
+    let bounds = quest.bounds(graph, &cache)?;
+    let (pages, _) = quest.choose(graph, &cache, &bounds, query)?;
+    let attended = quest.attend(graph, &cache, &bounds, query)?;
+    graph.output("pages", pages)?;
+    graph.output("rows", attended.rows)?;
+    let scores = recency(graph, &cache)?;
+    Ok((scores, few().build(graph, &cache, scores)?))
 }
 
 /// A score, and what stays by it.
@@ -88,6 +115,70 @@ const BUILDS: &[(&str, Build)] = &[
         let Evict { budget, always } = few();
         Ok((scores, ChunkKV { chunk: 5, budget, always }.build(graph, cache, scores)?))
     }),
+    ("top_p", |graph, cache, queries| {
+        let scores = ObservedAttention::H2O.build(graph, cache, queries, None)?;
+        let always = few().always;
+        Ok((scores, TopP { share: 0.6, most: CacheBudget::Share(0.7), always }.build(graph, cache, scores)?))
+    }),
+    ("forgotten", |graph, cache, queries| {
+        let scores = key_norm(graph, cache)?;
+        let evicted = few().build(graph, cache, scores)?;
+        // Keys as values, which are of the keys' type.
+        let before = Cache { values: cache.keys, ..*cache };
+        let lost = evicted.forgotten(graph, &before, queries)?;
+        graph.output("change", lost.change)?;
+        graph.output("norm", lost.norm)?;
+        Ok((lost.share, evicted))
+    }),
+    ("merge_evicted", |graph, cache, _| merged(graph, cache, MergeRule::Pivot, MergeThreshold::All)),
+    ("merge_evicted", |graph, cache, _| merged(graph, cache, MergeRule::Similarity, MergeThreshold::AtLeast(0.2))),
+    ("merge_evicted", |graph, cache, _| merged(graph, cache, MergeRule::Scaled, MergeThreshold::Mean)),
+    ("merge_evicted", |graph, cache, _| merged(graph, cache, MergeRule::ValueNorm, MergeThreshold::AtLeast(0.0))),
+    ("quest", |graph, cache, queries| quest(graph, cache, queries, HeadReduction::None)),
+    ("quest", |graph, cache, queries| quest(graph, cache, queries, HeadReduction::Mean)),
+    ("q_filter", |graph, cache, _| {
+        let filters = data::tensor([KEY_HEADS, DEPTH], cache.keys.elem(), &data::normal(6, (KEY_HEADS * DEPTH) as usize));
+        let filters = graph.constant(filters);
+        let scores = q_filter(graph, cache, filters)?;
+        Ok((scores, few().build(graph, cache, scores)?))
+    }),
+    ("r_kv", |graph, cache, queries| {
+        let scores = RKV { window: 3, kernel: 3, importance: 0.4, similarity: 0.2 }.build(graph, cache, queries)?;
+        Ok((scores, few().build(graph, cache, scores)?))
+    }),
+    ("cam", |graph, cache, queries| {
+        let scores = ObservedAttention::H2O.build(graph, cache, queries, None)?;
+        let evicted = few().build(graph, cache, scores)?;
+        let chances = random_scores(graph, cache, 3)?;
+        Ok((scores, CaM { window: 3 }.build(graph, cache, &evicted, scores, chances)?))
+    }),
+    ("critical_kv", |graph, cache, _| {
+        let weights = data::tensor([HEADS, 5, WIDTH], cache.values.elem(), &data::normal(8, (HEADS * 5 * WIDTH) as usize));
+        let weights = graph.constant(weights);
+        let scores = key_norm(graph, cache)?;
+        let critical = CriticalKV::new(few().budget).build(graph, cache, scores, weights)?;
+        Ok((critical, few().build(graph, cache, critical)?))
+    }),
+    ("think", |graph, cache, queries| {
+        let pruned = ThinK { prune: 0.4 }.build(graph, cache, queries)?;
+        graph.output("kept", pruned.kept)?;
+        let scores = recency(graph, cache)?;
+        let evicted = Evict::UNPROTECTED.build(graph, &pruned.cache, scores)?;
+        Ok((pruned.score, evicted))
+    }),
+    ("append", |graph, cache, _| {
+        let [batch, heads, _, _] = *cache.keys.shape().dims() else { panic!("four dimensions") };
+        let rows = |graph: &mut Graph, seed: u64, behind: Tensor| {
+            let shape = [batch, heads, 2, behind.shape().dims()[3]];
+            let values = data::normal(seed, shape.iter().product::<u32>() as usize);
+            graph.constant(data::tensor(shape, behind.elem(), &values))
+        };
+        let (keys, values) = (rows(graph, 4, cache.keys), rows(graph, 5, cache.values));
+        let at = graph.constant(HostTensor::u32([batch, 2], [900, 901].repeat(batch as usize)));
+        let cache = cache.append(graph, keys, values, at)?;
+        let scores = recency(graph, &cache)?;
+        Ok((scores, few().build(graph, &cache, scores)?))
+    }),
 ];
 
 fn case(
@@ -148,6 +239,7 @@ pub fn cases() -> Vec<Case> {
         cases.push(ragged.broken_behind(&[("keys", 70, DEPTH), ("values", 70, WIDTH)]));
         cases.push(ragged);
         cases.push(case(which, [4, 70, 20], Elem::F16, true, "ragged", data::normal));
+        cases.push(case(which, [3, 40, 4], Elem::BF16, true, "ragged", data::normal));
     }
     cases
 }

@@ -1,5 +1,5 @@
 use tokenpress::kernels::{AttentionInputs, AttentionScore, HeadReduction, Norm, Queries, RowReduction, gather_rows, lookup};
-use tokenpress::methods::{BalancedPrune, CdPruner, Dart, DivPrune, HiPrune, HoloV, IdPruner, Pruned, VisPruner, text_similarity};
+use tokenpress::methods::{BalancedPrune, CdPruner, Dart, DivPrune, HiPrune, HoloV, IdPruner, Pruned, Scope, VisPruner, text_similarity};
 use tokenpress::{Error, Graph, HostTensor, Tensor};
 
 use super::{Given, Method};
@@ -50,6 +50,27 @@ pub const METHODS: &[Method] = &[
             let score = score(graph, given)?;
             let kept = IdPruner { keep: 0.4, relevance: 0.5, floor: 0 }.build(graph, &given.tokens, score)?;
             graph.output("order", kept.selected.indices)?;
+            pruned(graph, &kept.pruned)
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "scope",
+        options: "0.3, by the product",
+        build: |graph, given| {
+            let score = score(graph, given)?;
+            let kept = Scope { keep: 0.3, ..Default::default() }.build(graph, &given.tokens, score)?;
+            graph.output("order", kept.selected.indices)?;
+            pruned(graph, &kept.pruned)
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "scope",
+        options: "0.2, by the sum",
+        build: |graph, given| {
+            let score = score(graph, given)?;
+            let kept = Scope { keep: 0.2, additive: true, floor: 2 }.build(graph, &given.tokens, score)?;
             pruned(graph, &kept.pruned)
         },
         ragged: true,

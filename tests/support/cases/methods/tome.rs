@@ -1,11 +1,39 @@
 use tokenpress::kernels::{Partition, Reduce};
-use tokenpress::methods::{Matching, Protect, ToMe};
+use tokenpress::methods::{Fusion, Matching, PiToMe, Protect, ToFu, ToMe};
 use tokenpress::random::random_permutation;
 use tokenpress::{Error, Graph, HostTensor, Positions};
 
 use super::{Given, Method};
 
 pub const METHODS: &[Method] = &[
+    Method {
+        subject: "pitome",
+        options: "class",
+        build: |graph, given| pitome(graph, given, PiToMe { merge: 5, protect: Protect::CLASS, ..Default::default() }),
+        ragged: true,
+    },
+    Method { subject: "pitome", options: "text", build: |graph, given| pitome(graph, given, PiToMe::text(9, 0.3)), ragged: true },
+    Method {
+        subject: "pitome",
+        options: "every fourth marked",
+        build: |graph, given| {
+            let protect = every_fourth(graph, given);
+            pitome(graph, given, PiToMe { merge: 4, protect, ..Default::default() })
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "tofu",
+        options: "means, class",
+        build: |graph, given| tofu(graph, given, ToFu { merge: 7, protect: Protect::CLASS, ..Default::default() }),
+        ragged: true,
+    },
+    Method {
+        subject: "tofu",
+        options: "destinations",
+        build: |graph, given| tofu(graph, given, ToFu { merge: 5, fusion: Fusion::Destination, ..Default::default() }),
+        ragged: true,
+    },
     Method {
         subject: "tome",
         options: "plain",
@@ -145,6 +173,16 @@ fn listed(graph: &mut Graph, given: Given, sources: &[u32], destinations: &[u32]
         [sources, destinations].map(|list| list.iter().copied().filter(|i| *i < given.tokens.capacity()).collect::<Vec<_>>());
     let partition = Partition::lists(graph, &sources, &destinations)?;
     tome(graph, given, ToMe { merge, matching: Matching::Lists(partition), ..Default::default() })
+}
+
+fn pitome(graph: &mut Graph, given: Given, method: PiToMe) -> Result<(), Error> {
+    let merged = method.build(graph, &given.tokens, given.keys)?;
+    super::runs::name(graph, merged)
+}
+
+fn tofu(graph: &mut Graph, given: Given, method: ToFu) -> Result<(), Error> {
+    let merged = method.build(graph, &given.tokens, given.keys)?;
+    super::runs::name(graph, merged)
 }
 
 fn tome(graph: &mut Graph, given: Given, method: ToMe) -> Result<(), Error> {

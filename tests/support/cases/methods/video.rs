@@ -1,5 +1,7 @@
-use tokenpress::kernels::{AttentionInputs, AttentionScore, Queries, gather_rows};
-use tokenpress::methods::{DyCoke, DyCokeCache, DyCokeStep, Evs, FrameFusion, VidCom2};
+use tokenpress::kernels::{AttentionInputs, AttentionScore, Distance, Queries, gather_rows};
+use tokenpress::methods::{
+    DiffFp, DyCoke, DyCokeCache, DyCokeStep, Evs, FastVid, FrameFusion, HoliTom, LlavaScissor, OmniZip, Pact, PixelPrune, Sttm, VidCom2,
+};
 use tokenpress::{Graph, HostTensor, NONE, Tensor};
 
 use super::runs::name;
@@ -12,6 +14,102 @@ pub const METHODS: &[Method] = &[
         build: |graph, given| {
             let kept = Evs { tokens_per_frame: 8, prune: 0.6, floor: 0 }.build(graph, &given.tokens)?;
             name(graph, kept.pruned.compressed)
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "difffp",
+        options: "a change of one in frames of 8",
+        build: |graph, given| {
+            // Noise differs by about this.
+            let kept = DiffFp { tokens_per_frame: 8, threshold: 255.0, floor: 2 }.build(graph, &given.tokens)?;
+            name(graph, kept)
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "llava_scissor",
+        options: "links of 0.4 in frames of 6",
+        build: |graph, given| {
+            let merged = LlavaScissor { tokens_per_frame: 6, threshold: 0.4 }.build(graph, &given.tokens)?;
+            name(graph, merged)
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "sttm",
+        options: "a quadtree of 3 x 4, then along time",
+        build: |graph, given| {
+            let method = Sttm { height: 3, width: 4, threshold: 0.55, temporal: Some(0.2), root: 0 };
+            let merged = method.build(graph, &given.tokens)?;
+            name(graph, merged)
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "fastvid",
+        options: "two segments of at most six frames, or more",
+        build: |graph, given| {
+            let score = Pact::importance(graph, &given.tokens, given.queries, given.keys)?;
+            let tokens_per_frame = given.tokens.capacity().div_ceil(6).max(1);
+            let method = FastVid { tokens_per_frame, keep: 0.6, segments: 2, threshold: -0.5, context: 0.7, stride: 2, own: 0.4 };
+            let merged = method.build(graph, &given.tokens, score, None)?;
+            name(graph, merged)
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "holitom",
+        options: "six windows at most",
+        build: |graph, given| {
+            let score = Pact::importance(graph, &given.tokens, given.queries, given.keys)?;
+            let tokens_per_frame = given.tokens.capacity().div_ceil(6).max(1);
+            let method = HoliTom { tokens_per_frame, keep: 0.5, threshold: -0.3, ..Default::default() };
+            let merged = method.build(graph, &given.tokens, score)?;
+            name(graph, merged)
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "omnizip",
+        options: "frames of 4, sound of the same tokens",
+        build: |graph, given| {
+            let score = Pact::importance(graph, &given.tokens, given.queries, given.keys)?;
+            let method = OmniZip { tokens_per_frame: 4, audio_per_chunk: 7, audio: 0.6, context: 0.2, video: 0.5, ..Default::default() };
+            let kept = method.build(graph, &given.tokens, &given.tokens, score)?;
+            graph.output("audio'", kept.audio.tokens.x)?;
+            graph.output("audio parent", kept.audio.map.parent)?;
+            graph.output("drop", kept.drop)?;
+            name(graph, kept.video)
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "pact",
+        options: "within 0.6",
+        build: |graph, given| {
+            let importance = Pact::importance(graph, &given.tokens, given.queries, given.keys)?;
+            let merged = Pact { cutoff: 0.6, ..Default::default() }.build(graph, &given.tokens, importance, given.tokens.x)?;
+            name(graph, merged)
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "pixelprune",
+        options: "a grid of width 6, the largest difference 2.5",
+        build: |graph, given| {
+            let kept = PixelPrune { width: 6, threshold: 2.5, ..Default::default() }.build(graph, &given.tokens)?;
+            name(graph, kept)
+        },
+        ragged: true,
+    },
+    Method {
+        subject: "pixelprune",
+        options: "a grid of width 5, the mean difference 1, not anchored",
+        build: |graph, given| {
+            let method = PixelPrune { width: 5, measure: Distance::MeanAbsolute, threshold: 1.0, anchored: false };
+            let kept = method.build(graph, &given.tokens)?;
+            name(graph, kept)
         },
         ragged: true,
     },

@@ -139,7 +139,7 @@ pub fn cases() -> Vec<Case> {
 
     // Every norm and reduction, few rows and many.
     for queries in [5, 40] {
-        for norm in [Norm::Logits, Norm::ScaledLogits, Norm::Softmax] {
+        for norm in [Norm::Logits, Norm::Magnitude, Norm::ScaledLogits, Norm::Softmax] {
             for rows in [RowReduction::Mean, RowReduction::MeanVisible, RowReduction::Sum, RowReduction::Max] {
                 let s = Setup { heads: 3, key_heads: 3, bias: true, ..setup(queries, 45, 4) };
                 let score = AttentionScore { norm, rows, causal: true, queries: Queries::All, ..Default::default() };

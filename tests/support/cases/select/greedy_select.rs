@@ -55,7 +55,9 @@ impl Setup {
 
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for objective in [Objective::MaxMin, Objective::MarginalRelevance { relevance: 0.4 }, Objective::Determinant] {
+    let served = [false, true].map(|additive| Objective::FacilityLocation { additive });
+    for objective in [Objective::MaxMin, Objective::MarginalRelevance { relevance: 0.4 }, Objective::Determinant].into_iter().chain(served)
+    {
         for (batch, tokens, channels, k) in [(2, 1, 4, 1), (1, 33, 20, 7), (1, 129, 7, 33)] {
             cases.push(Setup::new("plain", [batch, tokens, channels], k).case(objective));
         }
@@ -95,6 +97,11 @@ pub fn cases() -> Vec<Case> {
     // More rows than have their products in memory at a time.
     let lengths = Some((0..14).map(|b| [1100, 1000, 64, 0, 1][b % 5]).collect());
     cases.push(Setup { lengths, ..Setup::new("rows in blocks", [14, 1100, 4], 36) }.case(Objective::MaxMin));
+    cases.push(Setup::new("larger", [2, 300, 64], 7).case(served[0]));
+    cases.push(Setup::new("nothing", [2, 9, 4], 0).case(served[0]));
+    for shape in [[0, 9, 4], [2, 0, 4], [2, 9, 0]] {
+        cases.push(Setup::new("empty", shape, shape[1].min(3)).case(served[0]));
+    }
     // More columns than workgroup memory holds, and each step a dispatch.
     cases.push(Case { heavy: true, ..Setup::new("many columns", [1, 600, 600], 560).case(determinant) });
     for shape in [[0, 9, 4], [2, 0, 4], [2, 9, 0]] {

@@ -1,0 +1,56 @@
+//! What each layer's compression loses, and schedules from it.
+
+use std::ops::Range;
+
+use tokenpress::Error;
+use tokenpress::readback::HostTensors;
+use tokenpress::schedule::{MergeSchedule, cosine_distance};
+
+use crate::budgets::{Planned, Space};
+use crate::model::Model;
+
+/// Tokens that stay out of it: the class token.
+const PROTECTED: u32 = 1;
+
+/// What the layers of a model may do.
+pub(crate) fn space(model: &Model) -> Space {
+    Space {
+        layers: model.layers,
+        tokens: model.grid * model.grid + PROTECTED,
+        cost: model.cost(),
+        shares: vec![0.0, 0.04, 0.1, 0.2, 0.4],
+        left: |share, tokens| {
+            let patches = tokens - PROTECTED.min(tokens);
+            tokens - ((share * f64::from(patches)) as u32).min(patches / 2)
+        },
+        step: |layer, _, [before, after]| format!("tome:layer={layer},r={}", before - after),
+    }
+}
+
+/// Of one sample: the cosine distance of what `Model::build_all` gave for the whole model, which comes first, and for each chain.
+pub(crate) fn losses(outputs: &HostTensors, chains: usize) -> Result<Vec<f64>, Error> {
+    (1..=chains).map(|chain| cosine_distance(&outputs["features.0"], &outputs[&format!("features.{chain}")])).collect()
+}
+
+/// For each budget the schedule that merges the same number in each layer, or one more in the first few; the one that merges the same share; and
+/// the searched one.
+pub(crate) fn plans(space: &Space, losses: &[Vec<f64>], budgets: &[f64]) -> Result<Vec<Planned>, Error> {
+    let constant = |merged: u32| {
+        let (merge, more) = (merged / space.layers as u32, merged as usize % space.layers);
+        let counts: Vec<u32> = (0..space.layers).map(|layer| merge + u32::from(layer < more)).collect();
+        let lengths = MergeSchedule::List(counts).lengths(space.layers, space.tokens, PROTECTED).unwrap_or_default();
+        let step = |(layers, merge): (Range<usize>, u32)| {
+            let layers: Vec<_> = layers.map(|layer| (layer + 1).to_string()).collect();
+            (!layers.is_empty() && merge > 0).then(|| format!("tome:layer={},r={merge}", layers.join("/")))
+        };
+        let steps = [(0..more, merge + 1), (more..space.layers, merge)].into_iter().filter_map(step).collect::<Vec<_>>();
+        (steps.join("+"), lengths)
+    };
+    let mut plans = Vec::new();
+    for budget in budgets {
+        plans.extend(space.first("constant", *budget, (0..=space.tokens * space.layers as u32).map(constant)));
+        plans.extend(space.same_share("share", *budget));
+        plans.push(space.searched(losses, *budget)?);
+    }
+    Ok(plans)
+}
