@@ -311,7 +311,8 @@ impl FastVid {
         let beside = product("fastvid: x", shape, count, width + most)?;
         product("fastvid: x", shape, each, passes)?;
 
-        let normalized = row_normalize(graph, x, Some(tokens.lengths))?;
+        let lengths = frames.live_tokens(graph, tokens)?;
+        let normalized = row_normalize(graph, x, Some(lengths))?;
         // Broken tokens join nothing.
         let sound = ThresholdInputs::new(normalized.norm, Limit::Constant(0.0));
         let sound = Threshold { relation: Relation::AtLeast }.build(graph, sound)?;

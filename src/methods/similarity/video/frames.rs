@@ -25,6 +25,13 @@ impl Frames {
         Ok(Self { size, count: capacity.div_ceil(size) })
     }
 
+    /// Live tokens of each row that has room for whole frames, u32 `[batch]`. The last frame may reach beyond the capacity, a length
+    /// does not: one that is above the capacity would take the room for tokens.
+    pub(crate) fn live_tokens(self, graph: &mut Graph, tokens: &Tokens) -> Result<Tensor, Error> {
+        let capacity = tokens.capacity();
+        if self.count * self.size == capacity { Ok(tokens.lengths) } else { capped(graph, tokens.lengths, capacity) }
+    }
+
     /// A tensor `[batch, tokens, ..]` with room for whole frames, or cut to `tokens` again.
     pub(crate) fn resized(self, graph: &mut Graph, x: Tensor, tokens: u32) -> Result<Tensor, Error> {
         if x.shape().dims().get(1) == Some(&tokens) {
@@ -50,9 +57,7 @@ impl Frames {
     /// Live tokens of each frame, `[batch, frames]` u32.
     pub(crate) fn lengths(self, graph: &mut Graph, tokens: &Tokens) -> Result<Tensor, Error> {
         let (batch, whole) = (tokens.batch(), self.count * self.size);
-        // The last frame may reach beyond the capacity, a length does not.
-        let capacity = tokens.capacity();
-        let lengths = if whole == capacity { tokens.lengths } else { capped(graph, tokens.lengths, capacity)? };
+        let lengths = self.live_tokens(graph, tokens)?;
         let live = live_mask(graph, lengths, whole)?;
         let live = graph.reshape(live, [batch, self.count, self.size])?;
         reduce(graph, live, 2, Statistic::Sum, None)

@@ -178,7 +178,7 @@ impl HoliTom {
     /// The windows of the frames.
     fn windows(&self, graph: &mut Graph, tokens: &Tokens, frames: Frames, x: Tensor) -> Result<Windows, Error> {
         let (batch, count, size) = (tokens.batch(), frames.count, frames.size);
-        let lengths = Some(tokens.lengths);
+        let lengths = Some(frames.live_tokens(graph, tokens)?);
         let normalized = row_normalize(graph, x, lengths)?;
         let previous = previous_at(graph, count * size, size);
         let near = pair_similarity(graph, normalized, previous, lengths)?;

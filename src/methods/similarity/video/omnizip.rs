@@ -381,7 +381,8 @@ impl OmniZip {
         let live = frames.lengths(graph, video)?;
         let of_frames = graph.reshape(live, [rows])?;
         let x = frames.resized(graph, video.x, whole)?;
-        let normalized = row_normalize(graph, x, Some(video.lengths))?;
+        let lengths_of_rows = Some(frames.live_tokens(graph, video)?);
+        let normalized = row_normalize(graph, x, lengths_of_rows)?;
 
         let chunk = graph.listed("omnizip: frames", [count], || (0..count).map(|frame| frame / self.frames_per_chunk).collect())?;
         let share = complement(graph, drop)?;
@@ -415,7 +416,7 @@ impl OmniZip {
         let peak = graph.reshape(peak, [batch, count, size])?;
 
         let previous = previous_at(graph, whole, size);
-        let likeness = pair_similarity(graph, normalized, previous, Some(video.lengths))?;
+        let likeness = pair_similarity(graph, normalized, previous, lengths_of_rows)?;
         let change = scale(graph, likeness, -1.0)?;
         let change = graph.reshape(change, [batch, count, size])?;
         let scores = gather_rows(graph, peak, first, Some(change))?;

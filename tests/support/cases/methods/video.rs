@@ -48,11 +48,10 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         subject: "fastvid",
-        options: "two segments of at most six frames, or more",
+        options: "two segments of frames of 12, or more",
         build: |graph, given| {
             let score = Pact::importance(graph, &given.tokens, given.queries, given.keys)?;
-            let tokens_per_frame = given.tokens.capacity().div_ceil(6).max(1);
-            let method = FastVid { tokens_per_frame, keep: 0.6, segments: 2, threshold: -0.5, context: 0.7, stride: 2, own: 0.4 };
+            let method = FastVid { tokens_per_frame: 12, keep: 0.6, segments: 2, threshold: -0.5, context: 0.7, stride: 2, own: 0.4 };
             let merged = method.build(graph, &given.tokens, score, None)?;
             name(graph, merged)
         },
@@ -60,11 +59,10 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         subject: "holitom",
-        options: "six windows at most",
+        options: "windows of frames of 7",
         build: |graph, given| {
             let score = Pact::importance(graph, &given.tokens, given.queries, given.keys)?;
-            let tokens_per_frame = given.tokens.capacity().div_ceil(6).max(1);
-            let method = HoliTom { tokens_per_frame, keep: 0.5, threshold: -0.3, ..Default::default() };
+            let method = HoliTom { tokens_per_frame: 7, keep: 0.5, threshold: -0.3, ..Default::default() };
             let merged = method.build(graph, &given.tokens, score)?;
             name(graph, merged)
         },
