@@ -170,14 +170,15 @@ fn many_short_rows_do_not_take_seconds() {
     }
 }
 
-/// Runs itself once more in a process of 1.4 GB, so that the machine keeps its memory.
+/// Runs itself once more in a process of 1.15 GB, so that the machine keeps its memory. What drivers take of it varies
+/// with their threads.
 #[cfg(unix)]
 #[test]
 fn want_of_memory_is_an_error() {
     const LITTLE: &str = "TOKENPRESS_TEST_HAS_LITTLE_MEMORY";
     if std::env::var_os(LITTLE).is_none() {
         let test = std::env::current_exe().expect("a path");
-        let child = "ulimit -v 1400000 && exec \"$0\" --exact want_of_memory_is_an_error --nocapture";
+        let child = "ulimit -v 1150000 && exec \"$0\" --exact want_of_memory_is_an_error --nocapture";
         let output = std::process::Command::new("sh").args(["-c", child]).arg(test).env(LITTLE, "1").output().expect("it runs");
         let printed = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && printed.contains("1 passed"), "{printed}{}", String::from_utf8_lossy(&output.stderr));

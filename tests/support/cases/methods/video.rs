@@ -48,10 +48,12 @@ pub const METHODS: &[Method] = &[
     },
     Method {
         subject: "fastvid",
-        options: "two segments of frames of 12, or more",
+        options: "two segments or more, of frames of 12 or a sixth",
         build: |graph, given| {
             let score = Pact::importance(graph, &given.tokens, given.queries, given.keys)?;
-            let method = FastVid { tokens_per_frame: 12, keep: 0.6, segments: 2, threshold: -0.5, context: 0.7, stride: 2, own: 0.4 };
+            // Its work grows with the frames of a segment: a long row has a few long frames.
+            let tokens_per_frame = given.tokens.capacity().div_ceil(6).max(12);
+            let method = FastVid { tokens_per_frame, keep: 0.6, segments: 2, threshold: -0.5, context: 0.7, stride: 2, own: 0.4 };
             let merged = method.build(graph, &given.tokens, score, None)?;
             name(graph, merged)
         },
