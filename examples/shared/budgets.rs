@@ -1,8 +1,9 @@
-//! What the examples share: schedules within a budget of operations, one of them searched from measured losses, the other the same everywhere.
+//! What the examples share: schedules within a budget of operations, searched from measured losses or the same everywhere; and thresholds in
+//! place of their counts.
 
 use serde::Serialize;
 use tokenpress::Error;
-use tokenpress::schedule::{Budget, LayerCost, Search};
+use tokenpress::schedule::{Budget, LayerCost, Search, progressive_thresholds};
 
 use crate::chart::{Chart, Point, Series};
 
@@ -16,6 +17,8 @@ pub(crate) struct Space {
     pub(crate) shares: Vec<f64>,
     /// Tokens that are left of so many if this share is merged.
     pub(crate) left: fn(f64, u32) -> u32,
+    /// What merges, as `--compress` has it, from a threshold of similarity on.
+    pub(crate) method: &'static str,
     /// A layer's compression, as `--compress` has it: the layer, counted from 1, the share, and tokens before and after.
     pub(crate) step: fn(usize, f64, [u32; 2]) -> String,
 }
@@ -29,11 +32,11 @@ pub(crate) struct Planned {
     pub(crate) name: String,
     /// As `--compress` has it; nothing to compress for an empty text.
     pub(crate) compression: String,
-    /// The share of all layers' operations that it should take.
+    /// The share of all layers' operations that it should take; where each input decides, what those of the test have taken on the mean.
     pub(crate) cost: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     predicted_loss: Option<f64>,
-    /// Tokens after each layer.
+    /// Tokens after each layer, of the samples on the mean.
     pub(crate) lengths: Vec<u32>,
 }
 
@@ -94,6 +97,33 @@ impl Space {
         self.first(policy, budget, (0..=100).map(schedule))
     }
 
+    /// A plan with a threshold of similarity for each layer in place of its counts, so that each input decides. Given how `--compress` has the
+    /// layers before and a layer, counted from 0, `similarities` gives those of each sample there.
+    pub(crate) fn calibrated<E>(
+        &self,
+        plan: &Planned,
+        mut similarities: impl FnMut(&str, usize) -> Result<Vec<Vec<f32>>, E>,
+    ) -> Result<Planned, E> {
+        // A layer that merges nothing has infinity.
+        let step = |(layer, threshold): (usize, &f32)| {
+            threshold.is_finite().then(|| format!("{}:layer={},threshold={threshold}", self.method, layer + 1))
+        };
+        let compression = |thresholds: &[f32]| thresholds.iter().enumerate().filter_map(step).collect::<Vec<_>>().join("+");
+        let before = [self.tokens].into_iter().chain(plan.lengths.iter().copied());
+        let merges: Vec<f64> = before.zip(&plan.lengths).map(|(before, after)| f64::from(before - after)).collect();
+        let found = progressive_thresholds(&merges, |before| similarities(&compression(before), before.len()))?;
+        let (name, lengths) = (format!("thresholds of {}", plan.name), plan.lengths.clone());
+        Ok(Planned { budget: plan.budget, name, compression: compression(&found), cost: plan.cost, predicted_loss: None, lengths })
+    }
+
+    /// The share of all layers' operations that an input takes which so many tokens are left of after each of the layers that compress,
+    /// counted from 0.
+    pub(crate) fn share(&self, compressing: &[usize], counts: &[u32]) -> f64 {
+        let last = |layer: usize| compressing.iter().zip(counts).take_while(|(compressing, _)| **compressing <= layer).last();
+        let lengths: Vec<u32> = (0..self.layers).map(|layer| last(layer).map_or(self.tokens, |(_, count)| *count)).collect();
+        self.spent(&lengths) / self.whole()
+    }
+
     fn planned(&self, policy: &str, budget: f64, compression: String, predicted_loss: Option<f64>, lengths: Vec<u32>) -> Planned {
         let cost = self.spent(&lengths) / self.whole();
         Planned { budget, name: format!("{policy}:{budget}"), compression, cost, predicted_loss, lengths }
@@ -118,13 +148,19 @@ impl Space {
             losses.iter().skip(1).for_each(|loss| print!("{loss:>11.6}"));
             println!();
         }
-        println!("\n{:<15}{:>8}{:>16}  tokens after each layer", "schedule", "cost", "predicted loss");
+        println!("\n{:<32}{:>8}{:>16}  tokens after each layer", "schedule", "cost", "predicted loss");
         for plan in plans {
             let loss = plan.predicted_loss.map_or_else(|| "-".to_owned(), |loss| format!("{loss:.6}"));
-            println!("{:<15}{:>8.3}{loss:>16}  {:?}\n{:<15}{}", plan.name, plan.cost, plan.lengths, "", plan.compression);
+            println!("{:<32}{:>8.3}{loss:>16}  {:?}\n{:<32}{}", plan.name, plan.cost, plan.lengths, "", plan.compression);
         }
         println!();
     }
+}
+
+/// What schedules took of the layers' operations.
+pub(crate) fn print_costs(plans: &[Planned]) {
+    println!("\n{:<40}{:>8}", "schedule", "cost");
+    plans.iter().for_each(|plan| println!("{:<40}{:>8.3}", plan.name, plan.cost));
 }
 
 /// A measure over costs, one line for each way to find schedules. The first of the scores, with their standard errors, is the whole model's.

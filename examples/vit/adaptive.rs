@@ -23,6 +23,7 @@ pub(crate) fn space(model: &Model) -> Space {
             let patches = tokens - PROTECTED.min(tokens);
             tokens - ((share * f64::from(patches)) as u32).min(patches / 2)
         },
+        method: "tome",
         step: |layer, _, [before, after]| format!("tome:layer={layer},r={}", before - after),
     }
 }
@@ -30,6 +31,13 @@ pub(crate) fn space(model: &Model) -> Space {
 /// Of one sample: the cosine distance of what `Model::build_all` gave for the whole model, which comes first, and for each chain.
 pub(crate) fn losses(outputs: &HostTensors, chains: usize) -> Result<Vec<f64>, Error> {
     (1..=chains).map(|chain| cosine_distance(&outputs["features.0"], &outputs[&format!("features.{chain}")])).collect()
+}
+
+/// Of what `Model::similarities` gave for one sample: those of the tokens that may merge.
+pub(crate) fn similarities(outputs: &HostTensors) -> Vec<f32> {
+    let live = outputs["tokens"].integers()[0] as usize;
+    // Sources are at even places, the class token first.
+    outputs["similarity"].floats().into_iter().take(live.div_ceil(2)).skip(PROTECTED as usize).collect()
 }
 
 /// For each budget the schedule that merges the same number in each layer, or one more in the first few; the one that merges the same share; and

@@ -260,11 +260,12 @@ fn within_budgets(options: &Options, place: &Place, model: &Model, measure: Eval
     space.check(&options.budget)?;
     let losses = evaluation::layer_losses(place, model, &space, &samples, wanted)?;
     let plans = adaptive::plans(&space, &losses, &options.budget)?;
+    let mut plans = evaluation::with_thresholds(place, model, &space, &samples, plans)?;
     println!("losses   cosine distances of features over {} photos, each layer alone", samples.len());
     space.print(&losses, &plans);
     let mut runners = vec![("none".to_owned(), Runner::new(place, model.weights(), model.build(&[], wanted)?)?)];
     for plan in &plans {
-        let steps = if plan.compression.is_empty() { Vec::new() } else { chain(&plan.compression, model.layers).map_err(Failure::Run)? };
+        let steps = evaluation::steps(&plan.compression, model)?;
         runners.push((plan.name.clone(), Runner::new(place, model.weights(), model.build(&steps, wanted)?)?));
     }
     let report = match measure {
@@ -272,6 +273,10 @@ fn within_budgets(options: &Options, place: &Place, model: &Model, measure: Eval
         _ => evaluation::saliency(place, &runners, &part(false), options.size, options.times)?,
     };
     report.print();
+    for (plan, share) in plans.iter_mut().zip(report.shares(&space, &runners).into_iter().skip(1)) {
+        plan.cost = share.unwrap_or(plan.cost);
+    }
+    budgets::print_costs(&plans);
     let chart = budgets::chart(report.title(), report.score, &plans, &report.scores());
     let found = evaluation::Adaptive { report, samples: samples.len(), shares: &space.shares, losses, plans };
     report::write(options.json.as_deref(), options.plot.as_deref(), &found, &chart)
