@@ -32,7 +32,7 @@ pub(crate) struct Planned {
     pub(crate) name: String,
     /// As `--compress` has it; nothing to compress for an empty text.
     pub(crate) compression: String,
-    /// The share of all layers' operations that it should take; where each input decides, what those of the test have taken on the mean.
+    /// The share of all layers' operations that it should take; after the test, what its inputs have taken on the mean.
     pub(crate) cost: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     predicted_loss: Option<f64>,

@@ -43,7 +43,7 @@ struct Row {
     /// The fewest and the most of a photo, where it decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     tokens_between: Option<[f64; 2]>,
-    /// After each layer that compresses, of each photo that decides.
+    /// After each layer that compresses, of each photo.
     #[serde(skip)]
     counts: Vec<Vec<u32>>,
     score: f64,
@@ -77,11 +77,11 @@ impl Report {
         self.rows.iter().map(|row| (row.score, row.standard_error)).collect()
     }
 
-    /// For each row the share of the layers' operations that its photos have taken on the mean; none where the schedule says it.
-    pub(crate) fn shares(&self, space: &Space, chains: &Chains<'_>) -> Vec<Option<f64>> {
+    /// For each row the share of the layers' operations that a photo has taken on the mean.
+    pub(crate) fn shares(&self, space: &Space, chains: &Chains<'_>) -> Vec<f64> {
         let share = |(row, (_, runner)): (&Row, &(String, Runner<'_>))| {
             let shares: Vec<f64> = row.counts.iter().map(|counts| space.share(&runner.built.compressing, counts)).collect();
-            (!shares.is_empty()).then(|| report::mean(&shares).0)
+            report::mean(&shares).0
         };
         self.rows.iter().zip(chains).map(share).collect()
     }
@@ -107,9 +107,9 @@ impl Runs {
     fn push(&mut self, runner: &Runner<'_>, outputs: &HostTensors, seconds: f64) {
         self.seconds.push(seconds);
         self.tokens.extend(outputs["tokens"].integers().iter().map(|count| f64::from(*count)));
-        let count = |layer: &usize| Some(outputs.get(&format!("lengths.{layer}"))?.integers()[0]);
-        let counts = runner.built.compressing.iter().map(count).collect::<Option<Vec<u32>>>();
-        self.counts.extend(counts.filter(|counts| !counts.is_empty()));
+        // Behind the last layer that compresses they are those at the end.
+        let count = |layer: &usize| outputs.get(&format!("lengths.{layer}")).unwrap_or(&outputs["tokens"]).integers()[0];
+        self.counts.push(runner.built.compressing.iter().map(count).collect());
     }
 
     fn row(self, name: &str, runner: &Runner<'_>, place: &Place, (score, standard_error): (f64, f64), times: bool) -> Result<Row, Error> {

@@ -274,7 +274,7 @@ fn within_budgets(options: &Options, place: &Place, model: &Model, measure: Eval
     };
     report.print();
     for (plan, share) in plans.iter_mut().zip(report.shares(&space, &runners).into_iter().skip(1)) {
-        plan.cost = share.unwrap_or(plan.cost);
+        plan.cost = share;
     }
     budgets::print_costs(&plans);
     let chart = budgets::chart(report.title(), report.score, &plans, &report.scores());

@@ -116,7 +116,7 @@ impl Model {
     ///
     /// Reads `photo`; gives `features` `[1, 1 + patches, C]` (the class token first, every patch with the row of its token), `tokens`
     /// `[1]`, how many are left, `logits` and `saliency` `[1, pixels, 1]`, and for each layer that compresses, counted from 0,
-    /// `parent.LAYER` `[1, 1 + patches]`; and where the photo decides how many tokens are left, `lengths.LAYER` `[1]`.
+    /// `parent.LAYER` `[1, 1 + patches]`, and, but for the last one, `lengths.LAYER` `[1]`, how many are left there.
     pub(crate) fn build(&self, steps: &[Step], wanted: Wanted) -> Result<Built, Error> {
         let mut graph = Graph::new();
         let mut stages = Stages::default();
@@ -137,10 +137,9 @@ impl Model {
                 graph.output(&format!("parent.{layer}"), *parent)?;
             }
         }
-        if graph.constant_value(through.tokens.lengths).is_none() {
-            for (layer, lengths) in through.compressing.iter().zip(&through.lengths) {
-                graph.output(&format!("lengths.{layer}"), *lengths)?;
-            }
+        // Behind the last one they are `tokens`.
+        for (layer, lengths) in through.compressing.iter().zip(&through.lengths).rev().skip(1) {
+            graph.output(&format!("lengths.{layer}"), *lengths)?;
         }
         stages.end(&graph, Part::Head);
         Ok(Built { graph, stages, compressing: through.compressing })
