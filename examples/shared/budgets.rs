@@ -1,9 +1,8 @@
-//! What the examples share: schedules within a budget of operations, searched from measured losses or the same everywhere; and thresholds in
-//! place of their counts.
+//! What the examples share: schedules within a budget of operations, one of them searched from measured losses, the other the same everywhere.
 
 use serde::Serialize;
 use tokenpress::Error;
-use tokenpress::schedule::{Budget, LayerCost, Search, progressive_thresholds};
+use tokenpress::schedule::{Budget, LayerCost, Search};
 
 use crate::chart::{Chart, Point, Series};
 
@@ -17,8 +16,6 @@ pub(crate) struct Space {
     pub(crate) shares: Vec<f64>,
     /// Tokens that are left of so many if this share is merged.
     pub(crate) left: fn(f64, u32) -> u32,
-    /// What merges, as `--compress` has it, from a threshold of similarity on.
-    pub(crate) method: &'static str,
     /// A layer's compression, as `--compress` has it: the layer, counted from 1, the share, and tokens before and after.
     pub(crate) step: fn(usize, f64, [u32; 2]) -> String,
 }
@@ -27,7 +24,7 @@ pub(crate) struct Space {
 #[derive(Serialize)]
 pub(crate) struct Planned {
     /// Of all layers' operations.
-    budget: f64,
+    pub(crate) budget: f64,
     /// How it was found, and the budget.
     pub(crate) name: String,
     /// As `--compress` has it; nothing to compress for an empty text.
@@ -35,8 +32,8 @@ pub(crate) struct Planned {
     /// The share of all layers' operations that it should take; after the test, what its inputs have taken on the mean.
     pub(crate) cost: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    predicted_loss: Option<f64>,
-    /// Tokens after each layer, of the samples on the mean.
+    pub(crate) predicted_loss: Option<f64>,
+    /// Tokens after each layer; of the samples on the mean, where each input decides.
     pub(crate) lengths: Vec<u32>,
 }
 
@@ -97,40 +94,18 @@ impl Space {
         self.first(policy, budget, (0..=100).map(schedule))
     }
 
-    /// A plan with a threshold of similarity for each layer in place of its counts, so that each input decides. Given how `--compress` has the
-    /// layers before and a layer, counted from 0, `similarities` gives those of each sample there.
-    pub(crate) fn calibrated<E>(
-        &self,
-        plan: &Planned,
-        mut similarities: impl FnMut(&str, usize) -> Result<Vec<Vec<f32>>, E>,
-    ) -> Result<Planned, E> {
-        // A layer that merges nothing has infinity.
-        let step = |(layer, threshold): (usize, &f32)| {
-            threshold.is_finite().then(|| format!("{}:layer={},threshold={threshold}", self.method, layer + 1))
-        };
-        let compression = |thresholds: &[f32]| thresholds.iter().enumerate().filter_map(step).collect::<Vec<_>>().join("+");
-        let before = [self.tokens].into_iter().chain(plan.lengths.iter().copied());
-        let merges: Vec<f64> = before.zip(&plan.lengths).map(|(before, after)| f64::from(before - after)).collect();
-        let found = progressive_thresholds(&merges, |before| similarities(&compression(before), before.len()))?;
-        let (name, lengths) = (format!("thresholds of {}", plan.name), plan.lengths.clone());
-        Ok(Planned { budget: plan.budget, name, compression: compression(&found), cost: plan.cost, predicted_loss: None, lengths })
-    }
-
-    /// The share of all layers' operations that an input takes which so many tokens are left of after each of the layers that compress,
-    /// counted from 0.
-    pub(crate) fn share(&self, compressing: &[usize], counts: &[u32]) -> f64 {
-        let last = |layer: usize| compressing.iter().zip(counts).take_while(|(compressing, _)| **compressing <= layer).last();
-        let lengths: Vec<u32> = (0..self.layers).map(|layer| last(layer).map_or(self.tokens, |(_, count)| *count)).collect();
-        self.spent(&lengths) / self.whole()
-    }
-
     fn planned(&self, policy: &str, budget: f64, compression: String, predicted_loss: Option<f64>, lengths: Vec<u32>) -> Planned {
-        let cost = self.spent(&lengths) / self.whole();
+        let cost = self.share(&lengths);
         Planned { budget, name: format!("{policy}:{budget}"), compression, cost, predicted_loss, lengths }
     }
 
     fn whole(&self) -> f64 {
         self.layers as f64 * self.cost.flops(self.tokens) as f64
+    }
+
+    /// The share of all layers' operations that they take which leave so many tokens.
+    pub(crate) fn share(&self, lengths: &[u32]) -> f64 {
+        self.spent(lengths) / self.whole()
     }
 
     fn spent(&self, lengths: &[u32]) -> f64 {
@@ -155,12 +130,6 @@ impl Space {
         }
         println!();
     }
-}
-
-/// What schedules took of the layers' operations.
-pub(crate) fn print_costs(plans: &[Planned]) {
-    println!("\n{:<40}{:>8}", "schedule", "cost");
-    plans.iter().for_each(|plan| println!("{:<40}{:>8.3}", plan.name, plan.cost));
 }
 
 /// A measure over costs, one line for each way to find schedules. The first of the scores, with their standard errors, is the whole model's.

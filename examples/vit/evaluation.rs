@@ -80,7 +80,7 @@ impl Report {
     /// For each row the share of the layers' operations that a photo has taken on the mean.
     pub(crate) fn shares(&self, space: &Space, chains: &Chains<'_>) -> Vec<f64> {
         let share = |(row, (_, runner)): (&Row, &(String, Runner<'_>))| {
-            let shares: Vec<f64> = row.counts.iter().map(|counts| space.share(&runner.built.compressing, counts)).collect();
+            let shares: Vec<f64> = row.counts.iter().map(|counts| adaptive::share(space, &runner.built.compressing, counts)).collect();
             report::mean(&shares).0
         };
         self.rows.iter().zip(chains).map(share).collect()
@@ -218,7 +218,7 @@ pub(crate) fn with_thresholds(
     };
     let mut all = Vec::new();
     for plan in plans {
-        let calibrated = space.calibrated(&plan, similarities)?;
+        let calibrated = adaptive::calibrated(space, &plan, similarities)?;
         all.extend([plan, calibrated]);
         bar.inc(1);
     }

@@ -74,7 +74,8 @@ struct Options {
     #[arg(short, long)]
     evaluate: Option<Evaluation>,
     /// Find a schedule for this share of the layers' operations, or for several, from what each layer's compression loses alone, and compare it
-    /// with the one that merges as many tokens in each layer: saliency over a folder of photos, cifar10 without one
+    /// with the one that merges as many tokens in each layer, and each with thresholds of similarity that merge as many on the mean: saliency over
+    /// a folder of photos, cifar10 without one
     #[arg(long, value_name = "SHARE[,SHARE..]", value_delimiter = ',', conflicts_with = "compress")]
     budget: Vec<f64>,
     /// Photos that --budget measures losses with, which are not those that it is tested on
@@ -276,7 +277,8 @@ fn within_budgets(options: &Options, place: &Place, model: &Model, measure: Eval
     for (plan, share) in plans.iter_mut().zip(report.shares(&space, &runners).into_iter().skip(1)) {
         plan.cost = share;
     }
-    budgets::print_costs(&plans);
+    println!("\n{:<40}{:>8}", "schedule", "cost");
+    plans.iter().for_each(|plan| println!("{:<40}{:>8.3}", plan.name, plan.cost));
     let chart = budgets::chart(report.title(), report.score, &plans, &report.scores());
     let found = evaluation::Adaptive { report, samples: samples.len(), shares: &space.shares, losses, plans };
     report::write(options.json.as_deref(), options.plot.as_deref(), &found, &chart)

@@ -19,7 +19,6 @@ pub(crate) fn space(model: &Model) -> Space {
         cost: model.cost(),
         shares: vec![0.0, 0.1, 0.2, 0.3, 0.45],
         left: |share, tokens| tokens - keep_count(tokens, share, Rounding::Floor).min(tokens / 2),
-        method: "atome",
         step: |layer, share, _| format!("atome:layer={layer},ratio={share}"),
     }
 }
