@@ -101,9 +101,21 @@ fn model() -> Model {
 }
 
 fn inputs(model: &Model) -> HostTensors {
+    inputs_with(model, 99)
+}
+
+/// With a photo of this seed.
+fn inputs_with(model: &Model, seed: u32) -> HostTensors {
     let side = GRID * PATCH;
-    let photo = HostTensor::f32([1, side, side, 3], noise(99, side * side * 3).iter().map(|v| 4.0 * v).collect());
+    let photo = HostTensor::f32([1, side, side, 3], noise(seed, side * side * 3).iter().map(|v| 4.0 * v).collect());
     model.weights().iter().map(|(name, tensor)| (name.clone(), tensor.clone())).chain([("photo".to_owned(), photo)]).collect()
+}
+
+/// What a graph gives for the photo of this seed.
+fn run_graph(model: &Model, built: &stages::Built, seed: u32) -> HostTensors {
+    let mut given = inputs_with(model, seed);
+    given.retain(|name, _| built.graph.inputs().any(|(input, _)| input == name));
+    built.graph.run_reference(&given).expect("a run")
 }
 
 /// The outputs on the reference with this compression.
@@ -239,6 +251,43 @@ fn a_searched_schedule_is_within_its_budget() {
 }
 
 #[test]
+fn thresholds_merge_as_many_of_the_samples_as_a_schedule() {
+    const SAMPLES: std::ops::Range<u32> = 90..96;
+    let model = model();
+    let space = adaptive::space(&model);
+    let losses = [vec![0.0, 0.2, 0.3, 0.4, 0.5], vec![0.0; 5], vec![0.0, 0.1, 0.2, 0.3, 0.9]];
+    let steps = |text: &str| if text.is_empty() { Vec::new() } else { chain(text, model.layers).expect("a chain") };
+    let similarities = |before: &str, layer: usize| {
+        let built = model.similarities(&steps(before), layer)?;
+        Ok::<_, tokenpress::Error>(SAMPLES.map(|seed| adaptive::similarities(&run_graph(&model, &built, seed))).collect())
+    };
+    for plan in adaptive::plans(&space, &losses, &[0.8, 0.55]).expect("budgets that can be met") {
+        let found = adaptive::calibrated(&space, &plan, similarities).expect("a run");
+        assert_eq!((&found.name, &found.lengths), (&format!("thresholds of {}", plan.name), &plan.lengths));
+        for wanted in [Wanted::Saliency, Wanted::ClassToken] {
+            // Behind each layer that compresses, the last of them at the end.
+            let counts = |compression: &str, seed: u32| {
+                let built = model.build(&steps(compression), wanted).expect("a graph");
+                let outputs = run_graph(&model, &built, seed);
+                let count = |layer: &usize| outputs.get(&format!("lengths.{layer}")).unwrap_or(&outputs["tokens"]).integers()[0];
+                let counts: Vec<u32> = built.compressing.iter().map(count).collect();
+                (built.compressing, counts)
+            };
+            let (compressing, fixed) = counts(&plan.compression, SAMPLES.start);
+            assert_eq!(adaptive::share(&space, &compressing, &fixed), plan.cost, "{}", plan.name);
+            let all = SAMPLES.map(|seed| counts(&found.compression, seed)).collect::<Vec<_>>();
+            assert!(all.iter().all(|(layers, _)| *layers == compressing), "{}", found.compression);
+            let sums: Vec<u32> = (0..fixed.len()).map(|index| all.iter().map(|(_, counts)| counts[index]).sum()).collect();
+            assert_eq!(sums, fixed.iter().map(|count| count * SAMPLES.len() as u32).collect::<Vec<_>>(), "{}", found.compression);
+            assert!(all.iter().any(|(_, counts)| *counts != fixed), "every photo merges the same: {}", found.compression);
+        }
+    }
+    let nothing = adaptive::plans(&space, &losses, &[1.0]).expect("a budget that can be met");
+    let none = |_: &str, _: usize| Err("no layer merges");
+    assert!(nothing.iter().all(|plan| adaptive::calibrated(&space, plan, none).is_ok_and(|found| found.compression.is_empty())));
+}
+
+#[test]
 fn samples_are_spread_evenly() {
     let chosen = |samples, all| (0..all).filter(|i| budgets::is_sample(*i, samples, all)).collect::<Vec<_>>();
     assert_eq!(chosen(3, 10), [3, 6, 9]);
@@ -273,6 +322,8 @@ fn chains_that_are_none() {
     assert_eq!(refusal("topk:layer=13"), "layer=13 is no list of layers from 1 to 12, like layer=3 or layer=4/7/10");
     assert_eq!(refusal("evit:share=1"), "evit has no \"share\", only keep and layer");
     assert_eq!(refusal("topk:keep=-1"), "keep of topk must be a number from 0 on, not \"-1\"");
+    assert_eq!(refusal("tome:threshold=-1.5"), "threshold of tome must be a number from -1 on, not \"-1.5\"");
+    assert!(chain("tome:threshold=-1", 12).is_ok());
     assert!(refusal("tome").starts_with("tome needs"));
     assert!(METHODS.iter().all(|method| method.name == "tome" || chain(method.name, 12).is_ok()));
 }

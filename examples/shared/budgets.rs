@@ -24,16 +24,16 @@ pub(crate) struct Space {
 #[derive(Serialize)]
 pub(crate) struct Planned {
     /// Of all layers' operations.
-    budget: f64,
+    pub(crate) budget: f64,
     /// How it was found, and the budget.
     pub(crate) name: String,
     /// As `--compress` has it; nothing to compress for an empty text.
     pub(crate) compression: String,
-    /// The share of all layers' operations that it should take.
+    /// The share of all layers' operations that it should take; after the test, what its inputs have taken on the mean.
     pub(crate) cost: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    predicted_loss: Option<f64>,
-    /// Tokens after each layer.
+    pub(crate) predicted_loss: Option<f64>,
+    /// Tokens after each layer; of the samples on the mean, where each input decides.
     pub(crate) lengths: Vec<u32>,
 }
 
@@ -95,12 +95,17 @@ impl Space {
     }
 
     fn planned(&self, policy: &str, budget: f64, compression: String, predicted_loss: Option<f64>, lengths: Vec<u32>) -> Planned {
-        let cost = self.spent(&lengths) / self.whole();
+        let cost = self.share(&lengths);
         Planned { budget, name: format!("{policy}:{budget}"), compression, cost, predicted_loss, lengths }
     }
 
     fn whole(&self) -> f64 {
         self.layers as f64 * self.cost.flops(self.tokens) as f64
+    }
+
+    /// The share of all layers' operations that they take which leave so many tokens.
+    pub(crate) fn share(&self, lengths: &[u32]) -> f64 {
+        self.spent(lengths) / self.whole()
     }
 
     fn spent(&self, lengths: &[u32]) -> f64 {
@@ -118,10 +123,10 @@ impl Space {
             losses.iter().skip(1).for_each(|loss| print!("{loss:>11.6}"));
             println!();
         }
-        println!("\n{:<15}{:>8}{:>16}  tokens after each layer", "schedule", "cost", "predicted loss");
+        println!("\n{:<32}{:>8}{:>16}  tokens after each layer", "schedule", "cost", "predicted loss");
         for plan in plans {
             let loss = plan.predicted_loss.map_or_else(|| "-".to_owned(), |loss| format!("{loss:.6}"));
-            println!("{:<15}{:>8.3}{loss:>16}  {:?}\n{:<15}{}", plan.name, plan.cost, plan.lengths, "", plan.compression);
+            println!("{:<32}{:>8.3}{loss:>16}  {:?}\n{:<32}{}", plan.name, plan.cost, plan.lengths, "", plan.compression);
         }
         println!();
     }

@@ -57,8 +57,10 @@ fn step<L, C>(methods: &'static [Method<L, C>], text: &str, layers: usize) -> Re
         let known: Vec<_> = method.numbers.iter().map(|(name, _)| *name).collect();
         let index = known.iter().position(|name| *name == key);
         let index = index.ok_or_else(|| format!("{name} has no {key:?}, only {} and layer", known.join(", ")))?;
-        let number = value.parse().ok().filter(|number: &f64| *number >= 0.0);
-        numbers[index] = number.ok_or_else(|| format!("{key} of {name} must be a number from 0 on, not {value:?}"))?;
+        // The least similarity is that of opposites.
+        let least = if key == "threshold" { -1.0 } else { 0.0 };
+        let number = value.parse().ok().filter(|number: &f64| *number >= least);
+        numbers[index] = number.ok_or_else(|| format!("{key} of {name} must be a number from {least} on, not {value:?}"))?;
     }
     Ok(Step { method, layers: chosen.iter().map(|layer| layer - 1).filter(|layer| *layer < layers).collect(), numbers })
 }

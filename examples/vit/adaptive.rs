@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use tokenpress::Error;
 use tokenpress::readback::HostTensors;
-use tokenpress::schedule::{MergeSchedule, cosine_distance};
+use tokenpress::schedule::{MergeSchedule, cosine_distance, progressive_thresholds};
 
 use crate::budgets::{Planned, Space};
 use crate::model::Model;
@@ -30,6 +30,37 @@ pub(crate) fn space(model: &Model) -> Space {
 /// Of one sample: the cosine distance of what `Model::build_all` gave for the whole model, which comes first, and for each chain.
 pub(crate) fn losses(outputs: &HostTensors, chains: usize) -> Result<Vec<f64>, Error> {
     (1..=chains).map(|chain| cosine_distance(&outputs["features.0"], &outputs[&format!("features.{chain}")])).collect()
+}
+
+/// Of what `Model::similarities` gave for one sample: those of the tokens that may merge.
+pub(crate) fn similarities(outputs: &HostTensors) -> Vec<f32> {
+    let live = outputs["tokens"].integers()[0] as usize;
+    // Sources are at even places, the class token first.
+    outputs["similarity"].floats().into_iter().take(live.div_ceil(2)).skip(PROTECTED as usize).collect()
+}
+
+/// A plan with a threshold of similarity for each layer in place of its counts, so that each photo decides. Given how `--compress` has the layers
+/// before, and a layer, counted from 0, `similarities` gives those of each sample there.
+pub(crate) fn calibrated<E>(
+    space: &Space,
+    plan: &Planned,
+    mut similarities: impl FnMut(&str, usize) -> Result<Vec<Vec<f32>>, E>,
+) -> Result<Planned, E> {
+    // A layer that merges nothing has infinity.
+    let step = |(layer, threshold): (usize, &f32)| threshold.is_finite().then(|| format!("tome:layer={},threshold={threshold}", layer + 1));
+    let compression = |thresholds: &[f32]| thresholds.iter().enumerate().filter_map(step).collect::<Vec<_>>().join("+");
+    let before = [space.tokens].into_iter().chain(plan.lengths.iter().copied());
+    let merges: Vec<f64> = before.zip(&plan.lengths).map(|(before, after)| f64::from(before - after)).collect();
+    let found = progressive_thresholds(&merges, |before| similarities(&compression(before), before.len()))?;
+    let (name, lengths) = (format!("thresholds of {}", plan.name), plan.lengths.clone());
+    Ok(Planned { budget: plan.budget, name, compression: compression(&found), cost: plan.cost, predicted_loss: None, lengths })
+}
+
+/// The share of the layers' operations that a photo takes which has so many tokens behind each of the layers that compress, counted from 0.
+pub(crate) fn share(space: &Space, compressing: &[usize], counts: &[u32]) -> f64 {
+    let last = |layer: usize| compressing.iter().zip(counts).take_while(|(compressing, _)| **compressing <= layer).last();
+    let lengths: Vec<u32> = (0..space.layers).map(|layer| last(layer).map_or(space.tokens, |(_, count)| *count)).collect();
+    space.share(&lengths)
 }
 
 /// For each budget the schedule that merges the same number in each layer, or one more in the first few; the one that merges the same share; and

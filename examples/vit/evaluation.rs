@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use serde::Serialize;
+use tokenpress::readback::HostTensors;
 use tokenpress::schedule::cosine_distance;
 use tokenpress::{Error, HostTensor, Rates};
 
@@ -12,7 +13,7 @@ use crate::budgets::{Planned, Space};
 use crate::chart::{Chart, Point, Series};
 use crate::cifar10::{self, Labelled, Probe};
 use crate::device::Failure;
-use crate::methods::chain;
+use crate::methods::{Step, chain};
 use crate::model::{Model, Wanted};
 use crate::picture;
 use crate::progress::progress;
@@ -39,6 +40,12 @@ struct Row {
     compression: String,
     /// At the end, on average.
     tokens: f64,
+    /// The fewest and the most of a photo, where it decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens_between: Option<[f64; 2]>,
+    /// After each layer that compresses, of each photo.
+    #[serde(skip)]
+    counts: Vec<Vec<u32>>,
     score: f64,
     standard_error: f64,
     /// Mean cosine distance of the features from those of the whole model.
@@ -55,7 +62,7 @@ impl Report {
         let times = self.rows.iter().any(|row| row.milliseconds.is_some());
         print!("{:<40}{:>8}{:>18}{:>10}{:>12}{:>8}", "compression", "tokens", self.score, "loss", "dispatches", "GFLOP");
         println!("{}", if times { format!("{:>12}", "median, ms") } else { String::new() });
-        for Row { compression, tokens, score, standard_error, loss, dispatches, gflop, milliseconds } in &self.rows {
+        for Row { compression, tokens, score, standard_error, loss, dispatches, gflop, milliseconds, .. } in &self.rows {
             print!("{compression:<40}{tokens:>8.1}{score:>10.3} ± {standard_error:.3}{loss:>10.5}{dispatches:>12}{gflop:>8.2}");
             println!("{}", milliseconds.map_or_else(String::new, |time| format!("{time:>12.1}")));
         }
@@ -68,6 +75,15 @@ impl Report {
     /// Each row's score, and its standard error.
     pub(crate) fn scores(&self) -> Vec<(f64, f64)> {
         self.rows.iter().map(|row| (row.score, row.standard_error)).collect()
+    }
+
+    /// For each row the share of the layers' operations that a photo has taken on the mean.
+    pub(crate) fn shares(&self, space: &Space, chains: &Chains<'_>) -> Vec<f64> {
+        let share = |(row, (_, runner)): (&Row, &(String, Runner<'_>))| {
+            let shares: Vec<f64> = row.counts.iter().map(|counts| adaptive::share(space, &runner.built.compressing, counts)).collect();
+            report::mean(&shares).0
+        };
+        self.rows.iter().zip(chains).map(share).collect()
     }
 
     /// Scores over tokens.
@@ -84,14 +100,26 @@ struct Runs {
     tokens: Vec<f64>,
     losses: Vec<f64>,
     seconds: Vec<f64>,
+    counts: Vec<Vec<u32>>,
 }
 
 impl Runs {
+    fn push(&mut self, runner: &Runner<'_>, outputs: &HostTensors, seconds: f64) {
+        self.seconds.push(seconds);
+        self.tokens.extend(outputs["tokens"].integers().iter().map(|count| f64::from(*count)));
+        // Behind the last layer that compresses they are those at the end.
+        let count = |layer: &usize| outputs.get(&format!("lengths.{layer}")).unwrap_or(&outputs["tokens"]).integers()[0];
+        self.counts.push(runner.built.compressing.iter().map(count).collect());
+    }
+
     fn row(self, name: &str, runner: &Runner<'_>, place: &Place, (score, standard_error): (f64, f64), times: bool) -> Result<Row, Error> {
         let price = Price::of(&runner.built, &place.capabilities())?;
+        let [least, most] = [f64::min, f64::max].map(|of| self.tokens.iter().copied().reduce(of).unwrap_or(f64::NAN));
         Ok(Row {
             compression: name.to_owned(),
             tokens: report::mean(&self.tokens).0,
+            tokens_between: Some([least, most]).filter(|[least, most]| least < most),
+            counts: self.counts,
             score,
             standard_error,
             loss: report::mean(&self.losses).0,
@@ -123,8 +151,7 @@ pub(crate) fn saliency(place: &Place, chains: &Chains<'_>, photos: &[Option<Path
             overlaps.push(overlap(&whole, &saliency));
             let features = features.get_or_insert_with(|| outputs["features"].clone());
             runs.losses.push(cosine_distance(features, &outputs["features"])?);
-            runs.seconds.push(seconds);
-            runs.tokens.extend(outputs["tokens"].integers().iter().map(|count| f64::from(*count)));
+            runs.push(runner, &outputs, seconds);
         }
         bar.inc(1);
     }
@@ -169,6 +196,36 @@ pub(crate) fn layer_losses(
     Ok(space.table(&means))
 }
 
+/// How a plan compresses.
+pub(crate) fn steps(compression: &str, model: &Model) -> Result<Vec<Step>, Failure> {
+    if compression.is_empty() { Ok(Vec::new()) } else { chain(compression, model.layers).map_err(Failure::Run) }
+}
+
+/// Each plan, and behind it the same with thresholds in place of its counts, which are measured on photos, layer by layer.
+pub(crate) fn with_thresholds(
+    place: &Place,
+    model: &Model,
+    space: &Space,
+    photos: &[RgbImage],
+    plans: Vec<Planned>,
+) -> Result<Vec<Planned>, Failure> {
+    let bar = progress(plans.len(), "schedules");
+    let photos: Vec<_> = photos.iter().map(picture::normalized).collect();
+    let similarities = |before: &str, layer: usize| {
+        let runner = Runner::new(place, model.weights(), model.similarities(&steps(before, model)?, layer)?)?;
+        let similarities = |photo| Ok(adaptive::similarities(&runner.run(&[("photo", photo)])?.0));
+        photos.iter().map(similarities).collect::<Result<Vec<_>, Failure>>()
+    };
+    let mut all = Vec::new();
+    for plan in plans {
+        let calibrated = adaptive::calibrated(space, &plan, similarities)?;
+        all.extend([plan, calibrated]);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(all)
+}
+
 /// CIFAR-10: a probe on class tokens without compression, and how often it is right after each chain.
 pub(crate) fn probe(
     place: &Place,
@@ -186,8 +243,7 @@ pub(crate) fn probe(
         for photo in photos {
             let (outputs, seconds) = runner.run(&[("photo", &picture::normalized(photo))])?;
             features.push(outputs["features"].clone());
-            runs.seconds.push(seconds);
-            runs.tokens.extend(outputs["tokens"].integers().iter().map(|count| f64::from(*count)));
+            runs.push(runner, &outputs, seconds);
             bar.inc(1);
         }
         Ok::<_, Error>((runs, features))

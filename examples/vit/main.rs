@@ -74,7 +74,8 @@ struct Options {
     #[arg(short, long)]
     evaluate: Option<Evaluation>,
     /// Find a schedule for this share of the layers' operations, or for several, from what each layer's compression loses alone, and compare it
-    /// with the one that merges as many tokens in each layer: saliency over a folder of photos, cifar10 without one
+    /// with the one that merges as many tokens in each layer, and each with thresholds of similarity that merge as many on the mean: saliency over
+    /// a folder of photos, cifar10 without one
     #[arg(long, value_name = "SHARE[,SHARE..]", value_delimiter = ',', conflicts_with = "compress")]
     budget: Vec<f64>,
     /// Photos that --budget measures losses with, which are not those that it is tested on
@@ -260,11 +261,12 @@ fn within_budgets(options: &Options, place: &Place, model: &Model, measure: Eval
     space.check(&options.budget)?;
     let losses = evaluation::layer_losses(place, model, &space, &samples, wanted)?;
     let plans = adaptive::plans(&space, &losses, &options.budget)?;
+    let mut plans = evaluation::with_thresholds(place, model, &space, &samples, plans)?;
     println!("losses   cosine distances of features over {} photos, each layer alone", samples.len());
     space.print(&losses, &plans);
     let mut runners = vec![("none".to_owned(), Runner::new(place, model.weights(), model.build(&[], wanted)?)?)];
     for plan in &plans {
-        let steps = if plan.compression.is_empty() { Vec::new() } else { chain(&plan.compression, model.layers).map_err(Failure::Run)? };
+        let steps = evaluation::steps(&plan.compression, model)?;
         runners.push((plan.name.clone(), Runner::new(place, model.weights(), model.build(&steps, wanted)?)?));
     }
     let report = match measure {
@@ -272,6 +274,11 @@ fn within_budgets(options: &Options, place: &Place, model: &Model, measure: Eval
         _ => evaluation::saliency(place, &runners, &part(false), options.size, options.times)?,
     };
     report.print();
+    for (plan, share) in plans.iter_mut().zip(report.shares(&space, &runners).into_iter().skip(1)) {
+        plan.cost = share;
+    }
+    println!("\n{:<40}{:>8}", "schedule", "cost");
+    plans.iter().for_each(|plan| println!("{:<40}{:>8.3}", plan.name, plan.cost));
     let chart = budgets::chart(report.title(), report.score, &plans, &report.scores());
     let found = evaluation::Adaptive { report, samples: samples.len(), shares: &space.shares, losses, plans };
     report::write(options.json.as_deref(), options.plot.as_deref(), &found, &chart)

@@ -63,11 +63,16 @@ pub(crate) fn chain(text: &str, layers: usize) -> Result<Vec<Step>, String> {
     Ok(steps)
 }
 
+/// ToMe as the example has it.
+pub(crate) fn merging(merge: u32, threshold: Option<f32>) -> ToMe {
+    ToMe { merge, threshold, protect: Protect::CLASS, ..ToMe::default() }
+}
+
 fn tome(graph: &mut Graph, layer: &Layer, step: &Step) -> Result<Compressed, Error> {
     let keys = layer.attention.heads_first(graph, layer.projected.keys)?;
     let threshold = Some(step.numbers[1] as f32).filter(|threshold| threshold.is_finite());
     // `as` saturates: without a number, as many as there are.
-    ToMe { merge: step.numbers[0] as u32, threshold, protect: Protect::CLASS, ..ToMe::default() }.build(graph, &layer.tokens, keys)
+    merging(step.numbers[0] as u32, threshold).build(graph, &layer.tokens, keys)
 }
 
 fn top_k(graph: &mut Graph, layer: &Layer, step: &Step) -> Result<Compressed, Error> {

@@ -13,7 +13,7 @@ use tokenpress::readback::HostTensors;
 use tokenpress::schedule::LayerCost;
 use tokenpress::{Elem, Error, Graph, HostTensor, Tensor, TokenMap, Tokens};
 
-use crate::methods::{DROPPING, Layer, Step};
+use crate::methods::{DROPPING, Layer, Step, merging};
 use crate::stages::{Built, Part, Stages};
 use crate::weights;
 
@@ -42,8 +42,9 @@ struct Through {
     /// What brings dropped tokens back as they were: maps, and the rows that they had before.
     undo: Vec<(TokenMap, Option<Tensor>)>,
     compressing: Vec<usize>,
-    /// Outputs for each layer that compresses.
-    parents: Vec<(String, Tensor)>,
+    /// For each layer that compresses, where every patch is behind it, and how many tokens there are.
+    parents: Vec<Tensor>,
+    lengths: Vec<Tensor>,
 }
 
 impl Through {
@@ -115,7 +116,7 @@ impl Model {
     ///
     /// Reads `photo`; gives `features` `[1, 1 + patches, C]` (the class token first, every patch with the row of its token), `tokens`
     /// `[1]`, how many are left, `logits` and `saliency` `[1, pixels, 1]`, and for each layer that compresses, counted from 0,
-    /// `parent.LAYER` `[1, 1 + patches]`.
+    /// `parent.LAYER` `[1, 1 + patches]`, and, but for the last one, `lengths.LAYER` `[1]`, how many are left there.
     pub(crate) fn build(&self, steps: &[Step], wanted: Wanted) -> Result<Built, Error> {
         let mut graph = Graph::new();
         let mut stages = Stages::default();
@@ -132,9 +133,13 @@ impl Model {
             let saliency = activate(&mut graph, logits, Activation::Sigmoid)?;
             graph.output("logits", logits)?;
             graph.output("saliency", saliency)?;
-            for (name, parent) in &through.parents {
-                graph.output(name, *parent)?;
+            for (layer, parent) in through.compressing.iter().zip(&through.parents) {
+                graph.output(&format!("parent.{layer}"), *parent)?;
             }
+        }
+        // Behind the last one they are `tokens`.
+        for (layer, lengths) in through.compressing.iter().zip(&through.lengths).rev().skip(1) {
+            graph.output(&format!("lengths.{layer}"), *lengths)?;
         }
         stages.end(&graph, Part::Head);
         Ok(Built { graph, stages, compressing: through.compressing })
@@ -157,6 +162,24 @@ impl Model {
         Ok(Built { graph, stages: Stages::default(), compressing: Vec::new() })
     }
 
+    /// How similar the tokens are that ToMe may merge at a layer, counted from 0, behind layers with these steps.
+    ///
+    /// Reads `photo`; gives `similarity` `[1, sources]` and `tokens` `[1]`, how many the layer sees.
+    pub(crate) fn similarities(&self, steps: &[Step], layer: usize) -> Result<Built, Error> {
+        let mut graph = Graph::new();
+        let first = self.embed(&mut graph)?;
+        let before = (0..layer).map(|layer| self.block(&mut graph, layer)).collect::<Result<Vec<_>, _>>()?;
+        let Through { tokens, .. } = self.layers(&mut graph, &mut Stages::default(), first, &before, steps)?;
+        let block = self.block(&mut graph, layer)?;
+        let projected = block.project(&mut graph, tokens.x)?;
+        let keys = block.attention.heads_first(&mut graph, projected.keys)?;
+        if let Some(merging) = merging(u32::MAX, None).decide(&mut graph, &tokens, keys)? {
+            graph.output("similarity", merging.matches.similarity)?;
+        }
+        graph.output("tokens", tokens.lengths)?;
+        Ok(Built { graph, stages: Stages::default(), compressing: Vec::new() })
+    }
+
     fn blocks(&self, graph: &mut Graph) -> Result<Vec<TransformerBlock>, Error> {
         (0..self.layers).map(|layer| self.block(graph, layer)).collect()
     }
@@ -171,7 +194,7 @@ impl Model {
     ) -> Result<Through, Error> {
         let whole = TokenMap::identity(graph, &tokens)?;
         let mut undo: Vec<(TokenMap, Option<Tensor>)> = vec![(whole, None)];
-        let (mut all, mut compressing, mut parents) = (whole, Vec::new(), Vec::new());
+        let (mut all, mut compressing, mut parents, mut lengths) = (whole, Vec::new(), Vec::new(), Vec::new());
         for (index, block) in blocks.iter().enumerate() {
             let mut projected = block.project(graph, tokens.x)?;
             // Without merged tokens every logarithm is 0.
@@ -195,13 +218,14 @@ impl Model {
             }
             if !here.is_empty() {
                 compressing.push(index);
-                parents.push((format!("parent.{index}"), all.parent));
+                parents.push(all.parent);
+                lengths.push(tokens.lengths);
             }
             stages.end(graph, Part::Compression(index));
             tokens.x = block.feed_forward(graph, tokens.x)?;
             stages.end(graph, Part::FeedForward(index));
         }
-        Ok(Through { tokens, undo, compressing, parents })
+        Ok(Through { tokens, undo, compressing, parents, lengths })
     }
 
     fn affine(&self, graph: &mut Graph, name: &str) -> Result<Affine, Error> {

@@ -15,6 +15,6 @@ pub(crate) use counts::{floor_division, truncated_after_rounding};
 pub use loss::{cosine_distance, divergence};
 pub use merge::MergeSchedule;
 pub use pyramid::PyramidKV;
-pub use samples::{drift_stages, similarity_threshold};
+pub use samples::{drift_stages, progressive_thresholds, similarity_threshold};
 pub use search::{Found, Search};
 pub use staged::{ShareOf, StagedKeep};

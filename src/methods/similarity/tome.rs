@@ -53,7 +53,8 @@ pub struct ToMe {
     /// Only sources at least this similar to their destination merge, so that an image's content decides how many.
     ///
     /// This is DyMU, `https://arxiv.org/abs/2504.17040`: set `merge` to `u32::MAX`, and take a threshold for each layer from
-    /// [`similarity_threshold`](crate::schedule::similarity_threshold).
+    /// [`similarity_threshold`](crate::schedule::similarity_threshold), or all of them, each measured on what the layers before leave, from
+    /// [`progressive_thresholds`](crate::schedule::progressive_thresholds).
     pub threshold: Option<f32>,
     /// Tokens that stay out of it.
     pub protect: Protect,
