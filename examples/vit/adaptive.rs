@@ -39,7 +39,8 @@ pub(crate) fn similarities(outputs: &HostTensors) -> Vec<f32> {
     outputs["similarity"].floats().into_iter().take(live.div_ceil(2)).skip(PROTECTED as usize).collect()
 }
 
-/// A plan with a threshold of similarity for each layer in place of its counts, so that each photo decides. Given how `--compress` has the layers
+/// A plan with a threshold of similarity for each layer in place of its counts, so that each photo decides. A photo of which less than that is
+/// left merges half of it. Given how `--compress` has the layers
 /// before, and a layer, counted from 0, `similarities` gives those of each sample there.
 pub(crate) fn calibrated<E>(
     space: &Space,
